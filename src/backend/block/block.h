@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The block layer. A `struct block` is an open node: a protocol (file, host device, later nbd...) or a format or filter
+ * on top of child nodes. There are two ways through a driver:
+ *
+ *  - the plain one: blocking, thread-safe functions on byte ranges (`pread`, `pwrite`, ...). Every driver has it; it is
+ *    all that a format needs and all that xuni-img uses;
+ *  - the fast one: `map` says, without blocking, where a byte range lies in the child, so that the request can go
+ *    straight down to the protocol's `submit` (io_uring). What cannot be mapped at once (allocating writes, compressed
+ *    clusters) runs the plain functions in a worker thread.
+ *
+ * Devices call block_submit and get `done` in the queue's loop thread.
+ */
+#ifndef XUNI_BACKEND_BLOCK_BLOCK_H
+#define XUNI_BACKEND_BLOCK_BLOCK_H
+
+#include "base/error.h"
+#include "base/options.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct block;
+struct block_queue;
+struct log;
+struct loop;
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+
+enum block_flags {
+	BLOCK_FUA = 1 << 0,       /* write: durable before done */
+	BLOCK_MAY_UNMAP = 1 << 1, /* write zeroes: may deallocate */
+};
+
+/* Owned by the caller until done is called. offset and length in bytes; iov covers exactly length bytes for READ and
+ * WRITE and must stay valid and mapped. */
+struct block_request {
+	enum block_op op;
+	uint32_t flags;
+	uint64_t offset;
+	uint64_t length;
+	const struct iovec *iov;
+	int iov_count;
+	/* result: 0 or a negative errno. Called in the queue's loop thread, never from inside block_submit. */
+	void (*done)(struct block_request *request, int result);
+	void *opaque;
+	void *private_data[4]; /* the block layer's */
+};
+
+enum block_extent { BLOCK_EXTENT_DATA = 1, BLOCK_EXTENT_ZERO = 2, BLOCK_EXTENT_ALLOCATED = 4, BLOCK_EXTENT_OFFSET_VALID = 8 };
+
+struct block_open {
+	bool read_only;
+	bool no_cache;     /* O_DIRECT */
+	bool no_flush;     /* cache=unsafe */
+	bool auto_read_only;
+	bool discard;      /* discard=unmap */
+	bool force_share;  /* no locks */
+	struct log *log;
+};
+
+/* One driver: a const table; no registration but the array in drivers.c. */
+struct block_driver {
+	const char *name;         /* as in format= or driver= */
+	bool is_protocol;
+	size_t size;              /* of the private structure at block->private_data */
+	const char *const *known; /* option names, NULL-ended */
+	/* Score 0..100 that these first bytes are this format; NULL for protocols. */
+	int (*probe)(const uint8_t *head, size_t length, const char *filename);
+	int (*open)(struct block *block, struct options *options, const struct block_open *how, struct error *err);
+	void (*close)(struct block *block);
+
+	/* Plain form. Return 0 or a negative errno. Ranges are inside the length. Any thread, several at once. */
+	int (*pread)(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length);
+	int (*pwrite)(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length, uint32_t flags);
+	int (*flush)(struct block *block);
+	int (*discard)(struct block *block, uint64_t offset, uint64_t length);
+	int (*write_zeroes)(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
+	int (*truncate)(struct block *block, uint64_t length, struct error *err);
+	/* What lies at offset; *length is how far that holds (<= asked). Returns enum block_extent bits. */
+	int (*extent)(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset);
+
+	/* Fast form; both may be NULL. map: 0 and [*child_offset, *length) in block->file, or -EAGAIN. */
+	int (*map)(struct block *block, enum block_op op, uint64_t offset, uint64_t *length, uint64_t *child_offset);
+	/* Protocols: starts the request on the queue's ring; -EAGAIN: use the plain form in a worker. */
+	int (*submit)(struct block *block, struct block_queue *queue, struct block_request *request, uint64_t offset);
+};
+
+struct block {
+	const struct block_driver *driver;
+	char *node_name;
+	char *filename;
+	struct block *file;    /* child that holds the data, or NULL */
+	struct block *backing; /* or NULL */
+	uint64_t length;       /* bytes */
+	uint32_t request_alignment; /* 1, 512, 4096 */
+	uint32_t optimal_bytes;     /* preferred I/O size */
+	bool read_only;
+	bool discard;
+	bool no_flush;
+	unsigned references;
+	void *private_data;
+};
+
+/* Opens a node from -blockdev style options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
+ * cache.direct=, cache.no-flush=, discard=, detect-zeroes=, auto-read-only=). `file=NODE` refers to *nodes. */
+struct block_graph;
+struct block_graph *block_graph_new(struct log *log);
+void block_graph_free(struct block_graph *graph);
+struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err);
+/* Opens filename (path or URI) with a format (NULL: probe). */
+struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
+                              const struct block_open *how, struct error *err);
+struct block *block_find(struct block_graph *graph, const char *node_name);
+void block_ref(struct block *block);
+void block_unref(struct block *block);
+
+/* Plain access, blocking; any thread. Reads beyond the length fail with -EINVAL. */
+int block_pread(struct block *block, uint64_t offset, void *to, uint64_t length);
+int block_pwrite(struct block *block, uint64_t offset, const void *from, uint64_t length, uint32_t flags);
+int block_flush(struct block *block);
+
+/* A submission queue bound to a loop; one per device queue. aio: "io_uring", "threads" or NULL for the best there is
+ * (falls back to threads when the kernel or a sandbox has no io_uring, and says so in the log). */
+struct block_queue *block_queue_new(struct block *block, struct loop *loop, const char *aio, struct error *err);
+/* Waits for requests in flight, then frees. */
+void block_queue_free(struct block_queue *queue);
+/* In the loop's thread. */
+void block_submit(struct block_queue *queue, struct block_request *request);
+/* Sends what block_submit gathered to the kernel; called once after a batch. */
+void block_queue_kick(struct block_queue *queue);
+/* Loop thread: returns when nothing is in flight (machine stop, reset). */
+void block_queue_drain(struct block_queue *queue);
+
+/* Counters for `info blockstats`; per struct block of a device. */
+struct block_stats {
+	uint64_t read_bytes, write_bytes, read_ops, write_ops, flush_ops, discard_ops;
+};
+void block_get_stats(const struct block *block, struct block_stats *stats);
+
+#endif

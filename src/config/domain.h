@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a machine is to be: the one immutable description that every dialect (qemu's command line, -readconfig, later
+ * xl.cfg, libvirt XML, JSON) is turned into and that the machine is built from. Everything that can be checked without
+ * touching the host has been checked when this exists.
+ */
+#ifndef XUNI_CONFIG_DOMAIN_H
+#define XUNI_CONFIG_DOMAIN_H
+
+#include "base/error.h"
+#include "base/options.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+/* One thing with a type, an id and parameters: a device, netdev, chardev, object, block node, SMBIOS or fw_cfg entry. */
+struct config_item {
+	char *type;            /* driver, or qom type; for -blockdev the driver */
+	char *id;              /* or NULL */
+	struct options options;/* without type and id */
+};
+
+struct config_list {
+	struct config_item *items;
+	size_t count;
+};
+
+enum drive_interface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_IDE, DRIVE_SCSI, DRIVE_FLOPPY, DRIVE_PFLASH };
+
+/* -drive, -hda, -cdrom, ...: a block node plus how it is attached. */
+struct drive_config {
+	char *id;
+	enum drive_interface interface;
+	int bus, unit;            /* or index split; -1: next free */
+	char *file;               /* may be NULL: an empty removable drive */
+	char *format;             /* NULL: probe */
+	bool cdrom;
+	bool read_only;
+	bool snapshot;
+	bool cache_direct, cache_no_flush, cache_writeback;
+	char *aio;                /* NULL: best */
+	bool discard_unmap;
+	char *serial;
+	char *werror, *rerror;
+	struct options rest;      /* driver-specific (throttling...) */
+};
+
+struct monitor_config {
+	char *chardev;  /* id */
+	bool qmp;
+	bool pretty;
+};
+
+struct rtc_config {
+	enum { RTC_BASE_UTC, RTC_BASE_LOCALTIME, RTC_BASE_DATE } base;
+	time_t date;     /* RTC_BASE_DATE */
+	enum { RTC_CLOCK_HOST, RTC_CLOCK_VM, RTC_CLOCK_RT } clock;
+	bool drift_slew;
+};
+
+struct domain_config {
+	char *name;              /* NULL: none */
+	char *uuid;              /* 36 characters, or NULL */
+	char *board;             /* "pc", "microvm", "none" (aliases resolved) */
+	struct options board_options; /* -machine's other keys: kernel-irqchip, acpi, usb, graphics, memory-backend ... */
+	char **accels;           /* in order; NULL-ended; empty: the default order */
+	struct options accel_options;
+	char *cpu;               /* -cpu as typed; NULL: default */
+	uint64_t ram_bytes;
+	bool ram_prealloc;       /* -mem-prealloc */
+	char *ram_path;          /* -mem-path */
+	unsigned vcpus, max_vcpus, sockets, dies, cores, threads;
+
+	char *kernel, *initrd, *append, *dtb, *bios, *firmware_dir;
+	struct drive_config *drives;
+	size_t drive_count;
+	struct config_list blockdevs, devices, netdevs, chardevs, objects, smbios, fw_cfg;
+	struct options globals;  /* key "class.property" */
+	struct monitor_config *monitors;
+	size_t monitor_count;
+	char *boot_order, *boot_once;
+	bool boot_menu;
+	struct rtc_config rtc;
+
+	bool no_reboot, no_shutdown, start_paused, snapshot, daemonize, no_defaults, no_graphic, no_user_config;
+	char *display;           /* "none" or NULL */
+	char *vga;
+	char *pidfile, *run_as, *chroot_dir;
+	char *incoming;
+	char *gdb;               /* device for gdbstub or NULL */
+	bool stepped;            /* -icount: deterministic clock */
+	uint32_t log_items;      /* -d, -v, -trace: enum log_item */
+	char *log_path;          /* -D */
+	char **trace_patterns;   /* NULL-ended or NULL */
+};
+
+void domain_config_free(struct domain_config *config);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A bus is an address space of regions: port I/O or physical memory that is not RAM. It owns width splitting,
+ * overlap by priority, unassigned reads (all ones) and moves of a region. Readers take no lock: they search a sorted
+ * table that is replaced as a whole (RCU); a region that was removed is not called any more once bus_remove returned,
+ * except by a thread that was already inside its callback: remove regions with the vCPUs stopped.
+ */
+#ifndef XUNI_CORE_BUS_H
+#define XUNI_CORE_BUS_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+struct bus;
+
+/* Offsets are relative to the region; size is 1, 2, 4 or 8 bytes, a width between min_width and max_width.
+ * Called in any vCPU's thread (and in the monitor's), several at once: the device locks. */
+struct region_ops {
+	uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
+	void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+	/* Widths the callbacks take; a wider access is split into several, a narrower one is widened for reads (and
+	 * read-modify-written never: it reaches the callback as is when min_width is 1). 0 means 1 and 8. */
+	uint8_t min_width, max_width;
+};
+
+struct region {
+	const char *name; /* as in `info mtree`; static or owned by the device */
+	const struct region_ops *ops;
+	void *opaque;
+	uint64_t base;
+	uint64_t size;
+	int priority; /* the higher one wins where regions overlap; equal: the one added last */
+};
+
+struct bus *bus_new(const char *name, uint64_t size);
+void bus_free(struct bus *bus);
+
+/* Adds, moves and removes a region (owned by the caller, which keeps it until removed). Any thread; they serialise.
+ * A region beyond the bus' size is -ERANGE. Must not be called under a lock that a region callback takes and that a
+ * concurrent access could wait for: PCI does it after dropping its own. */
+int bus_add(struct bus *bus, struct region *region, struct error *err);
+void bus_remove(struct bus *bus, struct region *region);
+void bus_move(struct bus *bus, struct region *region, uint64_t base);
+
+/* One access of 1, 2, 4 or 8 bytes at any alignment, as a CPU or a bus master makes it. */
+uint64_t bus_read(struct bus *bus, uint64_t offset, unsigned size);
+void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size);
+
+/* The region that answers at offset, or NULL; for `info mtree` and tests. */
+const struct region *bus_find(struct bus *bus, uint64_t offset);
+/* Calls fn for every visible interval, ascending. */
+void bus_walk(struct bus *bus, void (*fn)(void *opaque, uint64_t first, uint64_t last, const struct region *region), void *opaque);
+
+/*
+ * Doorbells: a write of `size` bytes at `offset` (with `match`, only of `value`) is turned into a count on event_fd
+ * and does not reach the region. The bus does it itself for the software engines; an engine that can do it better
+ * (KVM's ioeventfd) listens and is told of every doorbell, present and to come.
+ */
+struct doorbell {
+	uint64_t offset;
+	unsigned size; /* 0: any width */
+	bool match;
+	uint64_t value;
+	int event_fd;
+};
+
+struct doorbell_listener {
+	void (*added)(void *opaque, const struct doorbell *doorbell);
+	void (*removed)(void *opaque, const struct doorbell *doorbell);
+	void *opaque;
+};
+
+void bus_doorbell_add(struct bus *bus, const struct doorbell *doorbell);
+void bus_doorbell_remove(struct bus *bus, const struct doorbell *doorbell);
+void bus_doorbell_listen(struct bus *bus, const struct doorbell_listener *listener);
+
+#endif

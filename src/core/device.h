@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A device: one const class per model, one structure per instance that begins with struct device. A device meets the
+ * machine only through its device_env (buses, RAM, clock, loop, log, wires) and through what its bus kind adds
+ * (struct pci_device, ...). The registry is one explicit array of classes per board.
+ */
+#ifndef XUNI_CORE_DEVICE_H
+#define XUNI_CORE_DEVICE_H
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "core/irq.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct bus;
+struct clock;
+struct device;
+struct loop;
+struct ram;
+struct state_table;
+
+enum device_bus { DEVICE_SYSTEM, DEVICE_ISA, DEVICE_PCI, DEVICE_VIRTIO_SERIAL, DEVICE_IDE, DEVICE_SCSI, DEVICE_USB };
+
+enum property_type {
+	PROPERTY_BOOL,   /* bool */
+	PROPERTY_U8,     /* uint8_t; likewise below */
+	PROPERTY_U16,
+	PROPERTY_U32,
+	PROPERTY_U64,
+	PROPERTY_SIZE,   /* uint64_t, accepts K M G T */
+	PROPERTY_STRING, /* char *, owned by the device */
+	PROPERTY_ONOFFAUTO, /* int: 0 off, 1 on, -1 auto */
+	PROPERTY_MAC,    /* uint8_t[6] */
+	PROPERTY_BLOCK,  /* struct block *: id of a -drive or -blockdev */
+	PROPERTY_NET,    /* struct net_backend *: id of a -netdev */
+	PROPERTY_CHAR,   /* struct chardev *: id of a -chardev */
+	PROPERTY_OBJECT, /* void *: id of an -object; checked by the device's init */
+};
+
+/* One row gives parsing, -device NAME,help, -global and documentation. */
+struct property {
+	const char *name;
+	enum property_type type;
+	uint32_t offset;
+	const char *fallback; /* default in text form; NULL: zero */
+	uint64_t max;         /* for numbers; 0: the type's own */
+	const char *help;
+};
+
+/* Resolves ids of back ends for properties; implemented by the machine. The result stays owned by the machine;
+ * NULL and *err when there is none such or it is already in use by another device. */
+struct backend_lookup {
+	void *(*find)(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err);
+	void *opaque;
+};
+
+/* What the board gives to every device it makes. */
+struct device_env {
+	struct log *log;
+	struct loop *loop;   /* the main loop */
+	struct clock *clock;
+	struct ram *ram;
+	struct bus *io;
+	struct bus *memory;
+	struct msi_sink msi;
+	/* The 16 ISA interrupt lines (each reaches 8259 and IOAPIC). */
+	struct irq isa_irq[16];
+	struct backend_lookup backends;
+	void *pci_bus;       /* struct pci_bus * of the root bus, for DEVICE_PCI */
+	/* Requests to the machine; any thread. */
+	void (*request)(void *opaque, int request /* enum machine_request */, int argument);
+	void *request_opaque;
+	bool eventfds;       /* doorbells should go through eventfd to the loop (true except in deterministic runs) */
+};
+
+/* What a device may ask of its machine. */
+enum machine_request {
+	MACHINE_RESET,        /* reset everything */
+	MACHINE_POWER_OFF,    /* ACPI S5 */
+	MACHINE_SUSPEND,      /* ACPI S3 */
+	MACHINE_DEBUG_EXIT,   /* isa-debug-exit: end the VMM with exit status `argument` */
+	MACHINE_PANIC,        /* the guest reports that it crashed */
+	MACHINE_A20,          /* argument: level of the A20 gate */
+	MACHINE_WATCHDOG,
+	MACHINE_BALLOON_CHANGED,
+};
+
+struct device_class {
+	const char *name;   /* as typed after -device */
+	const char *alias;  /* a second accepted name, or NULL */
+	const char *help;
+	enum device_bus bus;
+	bool internal;      /* made by the board only: not offered by -device */
+	size_t size;        /* of the instance; it begins with struct device (or struct pci_device, ...) */
+	const struct property *properties; /* ended by name NULL; may be NULL */
+	const struct state_table *state;
+	/* Properties are set. Adds regions, claims back ends. On failure it leaves nothing behind. */
+	int (*init)(struct device *device, struct error *err);
+	/* Power-on and machine reset; vCPUs stand still. */
+	void (*reset)(struct device *device);
+	/* Unplug or end of the machine: undoes init; no callback of the device is running any more. May be NULL. */
+	void (*fini)(struct device *device);
+	/* Bus-specific constants (struct pci_class, ...) or NULL. */
+	const void *bus_class;
+};
+
+struct device {
+	const struct device_class *class;
+	char *id;        /* as given, or NULL */
+	const struct device_env *env;
+	struct device *next; /* the machine's list */
+};
+
+/* Allocates, applies defaults, globals ("class.prop=value" list) and options, and calls init. id, and for PCI devices
+ * addr/multifunction/rombar..., are taken from options too; an unused key is an error naming the nearest property. */
+struct device *device_create(const struct device_class *class, const struct device_env *env, struct options *options,
+                             const struct options *globals, struct error *err);
+void device_destroy(struct device *device);
+void device_reset(struct device *device);
+
+/* The class of that name or alias in a NULL-ended array. */
+const struct device_class *device_class_find(const struct device_class *const *classes, const char *name);
+
+#endif

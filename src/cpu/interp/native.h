@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Executing one guest instruction as the host's own instruction on the guest's register file: x87, MMX, SSE, AVX and
+ * the integer instructions that are too rare to be worth a handler (PDEP, CRC32, ADCX...). The instruction is
+ * re-encoded once into a small routine that loads the registers it reads (GPRs, flags, vectors, x87), executes it with
+ * its memory operand replaced by a pointer, and stores what it wrote. Routines live in a W^X arena: one memfd mapped
+ * twice, never writable and executable through the same mapping.
+ */
+#ifndef XUNI_CPU_INTERP_NATIVE_H
+#define XUNI_CPU_INTERP_NATIVE_H
+
+#include "base/error.h"
+#include "cpu/x86/cpu.h"
+
+#include <Zydis/Zydis.h>
+
+struct native_arena;
+
+/* What a routine needs to know about the instruction, decided once. */
+struct native_code {
+	/* NULL: not executable this way. Returns 0, or a signal-born x86 vector (X86_DE, X86_MF, X86_XM) to raise; then no
+	 * guest register was changed except the sticky exception flags that hardware sets (MXCSR, FSW). */
+	int (*run)(struct x86_state *state, void *memory);
+	uint16_t memory_bytes;  /* of the memory operand; 0: none */
+	bool memory_read, memory_written;
+	bool aligned;           /* misaligned operand is #GP(0) (movaps...); the caller checks the guest address */
+	uint8_t alignment;      /* 16, 32 or 64 when aligned */
+	/* Which state it needs, for #NM and #UD checks by the caller: CR0.TS/EM, CR4.OSFXSR, XCR0. */
+	bool uses_x87, uses_mmx, uses_sse, uses_avx, uses_avx512;
+	bool writes_flags, reads_flags;
+};
+
+struct native_arena *native_arena_new(size_t bytes, struct error *err);
+void native_arena_free(struct native_arena *arena);
+/* Forgets every routine (all native_code become invalid). */
+void native_arena_reset(struct native_arena *arena);
+
+/* Compiles. 0; -ENOTSUP when the instruction is not of this kind; -ENOSPC when the arena is full (reset and retry).
+ * Several vCPUs may compile and run at once. */
+int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *instruction,
+                   const ZydisDecodedOperand *operands, struct native_code *out);
+
+/* Instructions with implicit or scattered memory operands (gathers, MASKMOVDQU, FSAVE...) are not covered: interp has
+ * handlers for them. */
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One x86 CPU as the software engines (interp, translate) hold it: the architectural state, what is derived from it,
+ * the software TLB and the way out of a faulting instruction. The functions below are the architecture; how guest
+ * instructions are decoded and dispatched is the engines' business. All of it runs in the vCPU's own thread.
+ *
+ * Faults: a function that can fault calls x86_raise*, which records the fault and longjmps to cpu->fault_exit. State is
+ * precise: whoever calls a faulting function has not yet changed registers that the instruction must leave alone.
+ * s.rip is the faulting instruction's address at that moment (the engine advances it only when an instruction is done).
+ */
+#ifndef XUNI_CPU_X86_CPU_H
+#define XUNI_CPU_X86_CPU_H
+
+#include "core/engine.h"
+
+#include <setjmp.h>
+
+enum {
+	X86_CF = 1 << 0, X86_PF = 1 << 2, X86_AF = 1 << 4, X86_ZF = 1 << 6, X86_SF = 1 << 7, X86_TF = 1 << 8, X86_IF = 1 << 9,
+	X86_DF = 1 << 10, X86_OF = 1 << 11, X86_IOPL = 3 << 12, X86_NT = 1 << 14, X86_RF = 1 << 16, X86_VM = 1 << 17,
+	X86_AC = 1 << 18, X86_VIF = 1 << 19, X86_VIP = 1 << 20, X86_ID = 1 << 21,
+	X86_STATUS_FLAGS = X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF | X86_OF,
+};
+
+#define X86_CR0_PE (1ull << 0)
+#define X86_CR0_MP (1ull << 1)
+#define X86_CR0_EM (1ull << 2)
+#define X86_CR0_TS (1ull << 3)
+#define X86_CR0_ET (1ull << 4)
+#define X86_CR0_NE (1ull << 5)
+#define X86_CR0_WP (1ull << 16)
+#define X86_CR0_AM (1ull << 18)
+#define X86_CR0_NW (1ull << 29)
+#define X86_CR0_CD (1ull << 30)
+#define X86_CR0_PG (1ull << 31)
+#define X86_CR4_VME (1ull << 0)
+#define X86_CR4_PVI (1ull << 1)
+#define X86_CR4_TSD (1ull << 2)
+#define X86_CR4_DE (1ull << 3)
+#define X86_CR4_PSE (1ull << 4)
+#define X86_CR4_PAE (1ull << 5)
+#define X86_CR4_MCE (1ull << 6)
+#define X86_CR4_PGE (1ull << 7)
+#define X86_CR4_PCE (1ull << 8)
+#define X86_CR4_OSFXSR (1ull << 9)
+#define X86_CR4_OSXMMEXCPT (1ull << 10)
+#define X86_CR4_UMIP (1ull << 11)
+#define X86_CR4_LA57 (1ull << 12)
+#define X86_CR4_FSGSBASE (1ull << 16)
+#define X86_CR4_PCIDE (1ull << 17)
+#define X86_CR4_OSXSAVE (1ull << 18)
+#define X86_CR4_SMEP (1ull << 20)
+#define X86_CR4_SMAP (1ull << 21)
+#define X86_CR4_PKE (1ull << 22)
+#define X86_EFER_SCE (1ull << 0)
+#define X86_EFER_LME (1ull << 8)
+#define X86_EFER_LMA (1ull << 10)
+#define X86_EFER_NXE (1ull << 11)
+
+enum x86_vector {
+	X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5, X86_UD = 6, X86_NM = 7, X86_DFV = 8,
+	X86_TS = 10, X86_NP = 11, X86_SSF = 12, X86_GP = 13, X86_PFV = 14, X86_MF = 16, X86_ACV = 17, X86_MC = 18, X86_XM = 19,
+};
+
+/* How code is decoded and executed now; part of the key of cached code. */
+enum x86_code_mode { X86_CODE16, X86_CODE32, X86_CODE64 };
+
+enum x86_access {
+	X86_READ = 0,
+	X86_WRITE = 1 << 0,
+	X86_FETCH = 1 << 1,
+	X86_USER = 1 << 2,     /* as CPL 3; else supervisor */
+	X86_IMPLICIT = 1 << 3, /* descriptor tables, TSS: supervisor whatever CPL, subject to SMAP as implicit access */
+};
+
+/* Software TLB: direct-mapped, one array per (CPL == 3). An entry answers for one 4 KiB linear page. tag_* is the page's
+ * linear address when that kind of access needs no help, ~0 otherwise. addend + gva = hva. MMIO, watched pages (code,
+ * dirty tracking) and pages with armed watchpoints never get their tag set. */
+struct x86_tlb_entry {
+	uint64_t tag_read, tag_write, tag_fetch;
+	uintptr_t addend;
+	uint64_t gpa;       /* of the page */
+};
+#define X86_TLB_BITS 10
+#define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
+
+struct x86_cpu {
+	struct vcpu vcpu;   /* first */
+	struct x86_state s; /* rflags: see flags_* below */
+
+	/* Status flags (CF PF AF ZF SF OF) may be held by the engine in a lazy form; then s.rflags' copies are stale until
+	 * flags_sync(cpu). NULL: they are always in s.rflags. */
+	void (*flags_sync)(struct x86_cpu *cpu);
+
+	/* Derived by x86_mode_update from CR0, CR4, EFER, CS, SS, RFLAGS.VM; the engine reads them. */
+	uint8_t cpl;
+	uint8_t code_mode;     /* enum x86_code_mode */
+	bool protected_mode;   /* PE and not VM */
+	bool long_mode;        /* EFER.LMA */
+	bool vm86;
+	bool paging;
+	bool flat_data;        /* DS, ES, SS base 0 and limit 4 GiB, or 64-bit mode: no segment arithmetic needed */
+	uint64_t stack_mask;   /* 0xffff, 0xffffffff or ~0 */
+	bool breakpoints_armed;/* DR7 enables something */
+	uint64_t a20_mask;
+
+	struct x86_tlb_entry tlb[2][X86_TLB_ENTRIES];
+	uint64_t tlb_generation; /* grows with every flush; engines key their own caches of linear addresses by it */
+
+	/* What CPUID offers, for checks (#UD, reserved bits). */
+	const struct cpuid_table *cpuid;
+	struct x86_features *features; /* cpu/x86/features.h */
+
+	/* The fault on its way to delivery. */
+	jmp_buf fault_exit;
+	uint8_t fault_vector;
+	bool fault_has_error;
+	uint32_t fault_error;
+	uint64_t fault_dr6;     /* bits to merge into DR6 when #DB is delivered */
+	struct x86_fault_log *fault_log; /* recent deliveries, for the report of a triple fault */
+	struct x86_delivery *delivery;   /* exception.c's own state */
+	void *engine_data;
+};
+
+static inline struct x86_cpu *x86_cpu_of(struct vcpu *vcpu)
+{
+	return (struct x86_cpu *)vcpu;
+}
+
+/* --- life (cpu.c) --- */
+/* Allocates the pieces the architecture needs; `cpu` itself (zeroed, at least sizeof(struct x86_cpu), possibly the
+ * head of a larger engine structure) is the engine's. */
+int x86_cpu_init(struct x86_cpu *cpu, struct engine *engine, unsigned index, uint32_t apic_id, struct error *err);
+void x86_cpu_fini(struct x86_cpu *cpu);
+/* Power-on (init false) or INIT state, SDM 3A 10.1. */
+void x86_cpu_reset(struct x86_cpu *cpu, bool init);
+/* As reset, on the neutral structure alone, for boot loaders and KVM. bsp: not waiting for SIPI. */
+void x86_state_reset(struct x86_state *state, bool bsp);
+void x86_cpu_get_state(struct x86_cpu *cpu, struct x86_state *state);
+void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state);
+/* Recomputes the derived fields; called after anything they depend on changed. */
+void x86_mode_update(struct x86_cpu *cpu);
+
+/* --- faults (exception.c) --- */
+_Noreturn void x86_raise(struct x86_cpu *cpu, enum x86_vector vector);              /* no error code */
+_Noreturn void x86_raise_error(struct x86_cpu *cpu, enum x86_vector vector, uint32_t error);
+_Noreturn void x86_raise_page_fault(struct x86_cpu *cpu, uint64_t gva, uint32_t error); /* sets CR2 */
+/* Delivers the recorded fault: promotes to #DF by class (SDM 3A table 6-5), pushes the frame, enters the handler. Called
+ * by the engine's loop after it caught fault_exit. Returns false on a triple fault (already logged, with its chain). */
+bool x86_deliver_fault(struct x86_cpu *cpu);
+/* Delivers an external interrupt or NMI (may itself fault: longjmps). */
+void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector);
+void x86_deliver_nmi(struct x86_cpu *cpu);
+/* INT n, INT3, INTO, INT1: next_rip is the return address. Includes vm86 redirection. */
+void x86_software_interrupt(struct x86_cpu *cpu, uint8_t vector, uint64_t next_rip);
+/* Handles vcpu.events that the architecture defines (INIT, SIPI, NMI, INTR) at an instruction boundary, honouring IF and
+ * the shadows. Returns true when something was delivered (s.rip changed). */
+bool x86_take_events(struct x86_cpu *cpu);
+/* True when an event is pending that would be taken now (wakes HLT). */
+bool x86_event_ready(struct x86_cpu *cpu);
+
+/* --- memory by linear address (paging.c; inline fast path in cpu/x86/mem.h) --- */
+/* The page's physical address, or raises #PF. Sets accessed and dirty bits (atomically). */
+uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access);
+/* Without side effects: 0, or -EFAULT. */
+int x86_walk_debug(const struct x86_cpu *cpu, uint64_t gva, uint64_t *gpa);
+void x86_tlb_flush(struct x86_cpu *cpu);                   /* everything */
+void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva);/* INVLPG */
+/* Out-of-line halves of mem.h: MMIO, page crossing, TLB miss, watched pages. size 1..64. */
+void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, unsigned access);
+void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigned size, unsigned access);
+/* Host address for a read-modify-write or a vector access of size bytes at gva when it lies in one page of RAM that may
+ * be written (write permission, dirty bits and ram_written done); NULL: MMIO or page-crossing, use read and write. */
+void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size);
+/* Faults as a write of [gva, +size) would, without writing. */
+void x86_probe_write(struct x86_cpu *cpu, uint64_t gva, unsigned size);
+/* Serialises a locked access that is not a single host instruction (MMIO or page-crossing LOCK). */
+void x86_bus_lock(struct x86_cpu *cpu);
+void x86_bus_unlock(struct x86_cpu *cpu);
+
+/* --- segments and far control transfer (segment.c, transfer.c, task.c) --- */
+/* Linear address of [offset, +size) in a segment: limit, type, canonical checks; raises #GP or #SS. */
+uint64_t x86_linear(struct x86_cpu *cpu, unsigned segment, uint64_t offset, unsigned size, unsigned access);
+void x86_load_segment(struct x86_cpu *cpu, unsigned segment, uint16_t selector); /* MOV/POP/Lxx sreg (not CS) */
+/* operand_size 2, 4 or 8 bytes. next_rip: of the instruction after. */
+void x86_far_jump(struct x86_cpu *cpu, uint16_t selector, uint64_t offset, unsigned operand_size, uint64_t next_rip);
+void x86_far_call(struct x86_cpu *cpu, uint16_t selector, uint64_t offset, unsigned operand_size, uint64_t next_rip);
+void x86_far_return(struct x86_cpu *cpu, unsigned operand_size, uint16_t pop_bytes);
+void x86_interrupt_return(struct x86_cpu *cpu, unsigned operand_size, uint64_t next_rip);
+void x86_syscall(struct x86_cpu *cpu, uint64_t next_rip);
+void x86_sysret(struct x86_cpu *cpu, unsigned operand_size);
+void x86_sysenter(struct x86_cpu *cpu);
+void x86_sysexit(struct x86_cpu *cpu, unsigned operand_size);
+void x86_lldt(struct x86_cpu *cpu, uint16_t selector);
+void x86_ltr(struct x86_cpu *cpu, uint16_t selector);
+bool x86_lar(struct x86_cpu *cpu, uint16_t selector, uint32_t *rights);  /* result = ZF */
+bool x86_lsl(struct x86_cpu *cpu, uint16_t selector, uint32_t *limit);
+bool x86_verify(struct x86_cpu *cpu, uint16_t selector, bool write);     /* VERR, VERW */
+/* Stack pushes and pops of 2, 4 or 8 bytes through SS with the stack's address size. push stores before it moves rsp. */
+void x86_push(struct x86_cpu *cpu, uint64_t value, unsigned size);
+uint64_t x86_pop(struct x86_cpu *cpu, unsigned size);
+
+/* --- control registers, MSRs, CPUID, timestamps (control.c, msr.c, cpuid.c) --- */
+void x86_set_cr(struct x86_cpu *cpu, unsigned n, uint64_t value); /* MOV to CRn: all checks, flushes, mode changes */
+uint64_t x86_get_cr(struct x86_cpu *cpu, unsigned n);
+void x86_set_dr(struct x86_cpu *cpu, unsigned n, uint64_t value);
+uint64_t x86_get_dr(struct x86_cpu *cpu, unsigned n);
+void x86_lmsw(struct x86_cpu *cpu, uint16_t value);
+void x86_xsetbv(struct x86_cpu *cpu, uint32_t index, uint64_t value);
+uint64_t x86_rdmsr(struct x86_cpu *cpu, uint32_t msr);            /* raises #GP */
+void x86_wrmsr(struct x86_cpu *cpu, uint32_t msr, uint64_t value);
+void x86_cpuid(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+uint64_t x86_rdtsc(struct x86_cpu *cpu);                          /* with TSC_ADJUST; the caller checks CR4.TSD */
+void x86_invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t gva);
+/* POPF/IRET-style flag load: mask of changeable bits by mode, CPL and IOPL; VIF and VIP rules. */
+void x86_set_rflags(struct x86_cpu *cpu, uint64_t value, unsigned operand_size);
+/* Raises #GP unless CPL, IOPL and the TSS bitmap allow the ports [port, +size). */
+void x86_check_io(struct x86_cpu *cpu, uint16_t port, unsigned size);
+/* Data breakpoints for an access just done, and instruction breakpoints at s.rip (raises #DB). */
+void x86_check_watchpoints(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write);
+void x86_check_breakpoint(struct x86_cpu *cpu);
+
+/* --- XSAVE family and FXSAVE memory images (xsave.c); gva checked and faulting as the instruction does --- */
+void x86_fxsave(struct x86_cpu *cpu, uint64_t gva, bool rex_w);
+void x86_fxrstor(struct x86_cpu *cpu, uint64_t gva, bool rex_w);
+enum x86_xsave_form { X86_XSAVE, X86_XSAVEOPT, X86_XSAVEC, X86_XSAVES };
+void x86_xsave(struct x86_cpu *cpu, uint64_t gva, uint64_t mask, enum x86_xsave_form form, bool rex_w);
+void x86_xrstor(struct x86_cpu *cpu, uint64_t gva, uint64_t mask, bool supervisor, bool rex_w);
+
+#endif

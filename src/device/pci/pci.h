@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PCI functions (PCI Local Bus 3.0; PCI Express only as far as its extended capabilities are not needed on an i440FX).
+ * A PCI device's structure begins with struct pci_device; its class' bus_class points to a struct pci_class.
+ */
+#ifndef XUNI_DEVICE_PCI_PCI_H
+#define XUNI_DEVICE_PCI_PCI_H
+
+#include "core/bus.h"
+#include "core/device.h"
+
+struct pci_bus;
+struct pci_device;
+
+struct pci_class {
+	uint16_t vendor, device, subsystem_vendor, subsystem;
+	uint32_t class_code; /* 24 bits: class, subclass, interface */
+	uint8_t revision;
+	uint8_t interrupt_pin; /* 0 none, 1 INTA... */
+	/* After the common code handled a configuration write; may be NULL. */
+	void (*config_written)(struct pci_device *pci, unsigned offset, unsigned size);
+	/* Overrides for a read whose value is computed; may be NULL. Returns false: take config[]. */
+	bool (*config_read)(struct pci_device *pci, unsigned offset, unsigned size, uint32_t *value);
+};
+
+enum pci_bar_kind { PCI_BAR_IO = 1, PCI_BAR_MEM32 = 0, PCI_BAR_MEM64 = 4, PCI_BAR_PREFETCH = 8 };
+
+struct pci_bar {
+	struct region region; /* name, ops, opaque, size set by the device; base by the guest */
+	uint8_t kind;
+	bool present, mapped;
+};
+
+struct pci_msix;
+
+struct pci_device {
+	struct device device;
+	struct pci_bus *bus;
+	uint8_t devfn;
+	char *addr;              /* property addr=SLOT[.FN] (hex), NULL: next free */
+	uint8_t config[256];
+	uint8_t write_mask[256]; /* bits the guest may change */
+	uint8_t clear_mask[256]; /* bits the guest clears by writing 1 */
+	uint8_t capability_end;  /* next free capability offset */
+	struct pci_bar bars[6];
+	struct pci_bar rom;
+	struct pci_msix *msix;
+	bool intx_level;
+};
+
+/* In init: fills vendor, class, header and interrupt pin from bus_class and takes a slot. Called by device_create's
+ * PCI hook before class->init, so a device's own init starts with a ready configuration space. */
+int pci_device_attach(struct pci_device *pci, struct pci_bus *bus, struct error *err);
+void pci_device_detach(struct pci_device *pci);
+/* Power-on values of command, status, BARs, MSI-X. */
+void pci_device_reset(struct pci_device *pci);
+
+/* Declares BAR n; size a power of two. For MEM64 the next BAR is consumed. In init only. */
+int pci_bar_add(struct pci_device *pci, unsigned n, uint8_t kind, const char *name, const struct region_ops *ops,
+                void *opaque, uint64_t size, struct error *err);
+/* Reserves `size` bytes for a capability, links it, returns its offset. In init only. */
+int pci_capability_add(struct pci_device *pci, uint8_t id, uint8_t size, struct error *err);
+
+/* INTx; level triggered; honours the command register's disable bit. Any thread. */
+void pci_intx(struct pci_device *pci, bool level);
+
+/* MSI-X with table and PBA in BAR `bar` (a 4 KiB multiple, exclusively). In init. */
+int pci_msix_init(struct pci_device *pci, unsigned vectors, unsigned bar, struct error *err);
+void pci_msix_fini(struct pci_device *pci);
+bool pci_msix_enabled(const struct pci_device *pci);
+unsigned pci_msix_vectors(const struct pci_device *pci);
+/* Raises a vector (pending if masked). Any thread, no lock of the caller's needed. */
+void pci_msix_notify(struct pci_device *pci, unsigned vector);
+/* An eventfd that raises the vector when written, through irqfd where the engine has it, else NULL-op -1: then call
+ * pci_msix_notify. Owned by the PCI layer; follows masking and table changes. */
+int pci_msix_eventfd(struct pci_device *pci, unsigned vector);
+
+/* Bus master access, honouring the command register's bus master bit: -EFAULT for what is not RAM. */
+int pci_dma_read(struct pci_device *pci, uint64_t gpa, void *to, size_t length);
+int pci_dma_write(struct pci_device *pci, uint64_t gpa, const void *from, size_t length);
+
+/* The root bus: configuration mechanism #1 at 0xcf8/0xcfc on env->io; INTx goes to set_intx(slot pin swizzled). */
+struct pci_bus *pci_bus_new(const struct device_env *env, const struct irq intx[4]);
+void pci_bus_free(struct pci_bus *bus);
+struct pci_device *pci_bus_device(struct pci_bus *bus, unsigned devfn);
+/* First function whose class name matches, for boards and tests. */
+struct pci_device *pci_bus_find(struct pci_bus *bus, const char *class_name);
+uint32_t pci_config_read(struct pci_device *pci, unsigned offset, unsigned size);
+void pci_config_write(struct pci_device *pci, unsigned offset, uint32_t value, unsigned size);
+
+#endif
