@@ -22,7 +22,16 @@ struct loop;
 struct ram;
 struct state_table;
 
-enum device_bus { DEVICE_SYSTEM, DEVICE_ISA, DEVICE_PCI, DEVICE_VIRTIO_SERIAL, DEVICE_IDE, DEVICE_SCSI, DEVICE_USB };
+enum device_bus {
+	DEVICE_SYSTEM,
+	DEVICE_ISA,
+	DEVICE_PCI,
+	DEVICE_VIRTIO_SERIAL,
+	DEVICE_IDE,
+	DEVICE_SCSI,
+	DEVICE_USB,
+	DEVICE_BUS_KINDS,
+};
 
 enum property_type {
 	PROPERTY_BOOL,   /* bool */
@@ -54,7 +63,24 @@ struct property {
  * NULL and *err when there is none such or it is already in use by another device. */
 struct backend_lookup {
 	void *(*find)(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err);
+	/* The device is gone (or its creation failed): all it holds is free again. May be NULL. */
+	void (*release)(void *opaque, struct device *user);
 	void *opaque;
+};
+
+/* What a kind of bus adds to every device on it; the owner of the bus (device/pci for DEVICE_PCI) defines one const
+ * table and the board points device_env.bus_ops[kind] to it. A kind without a table needs nothing done. */
+struct device_bus_ops {
+	/* Options of every device on the bus (addr=...), beside the class' own; offsets into the bus' device structure
+	 * (struct pci_device). NULL: none. */
+	const struct property *properties;
+	/* After all properties are set and before class->init: takes a place on the bus. On failure it leaves nothing
+	 * behind. device->bus_name is what bus= said, or NULL. */
+	int (*attach)(struct device *device, struct error *err);
+	/* After class->fini, or when class->init failed: undoes attach. */
+	void (*detach)(struct device *device);
+	/* Before class->reset; may be NULL. */
+	void (*reset)(struct device *device);
 };
 
 /* What the board gives to every device it makes. */
@@ -70,6 +96,7 @@ struct device_env {
 	struct irq isa_irq[16];
 	struct backend_lookup backends;
 	void *pci_bus;       /* struct pci_bus * of the root bus, for DEVICE_PCI */
+	const struct device_bus_ops *bus_ops[DEVICE_BUS_KINDS]; /* NULL where the kind needs nothing done */
 	/* Requests to the machine; any thread. */
 	void (*request)(void *opaque, int request /* enum machine_request */, int argument);
 	void *request_opaque;
@@ -110,16 +137,27 @@ struct device_class {
 struct device {
 	const struct device_class *class;
 	char *id;        /* as given, or NULL */
+	char *bus_name;  /* bus=, or NULL */
 	const struct device_env *env;
 	struct device *next; /* the machine's list */
 };
 
-/* Allocates, applies defaults, globals ("class.prop=value" list) and options, and calls init. id, and for PCI devices
- * addr/multifunction/rombar..., are taken from options too; an unused key is an error naming the nearest property. */
+/* Allocates, applies defaults, globals ("class.prop=value" list; may be NULL) and options, attaches to the bus and calls
+ * init. id, bus and the bus' own keys are taken from options too (may be NULL); an unused key is an error naming the
+ * nearest property. Marks the globals that applied as used. */
 struct device *device_create(const struct device_class *class, const struct device_env *env, struct options *options,
-                             const struct options *globals, struct error *err);
+                             struct options *globals, struct error *err);
 void device_destroy(struct device *device);
 void device_reset(struct device *device);
+
+/* The same in two steps, for devices that a board makes with a constructor of their own (i8259_new...): alloc applies
+ * the defaults, the constructor fills in wires and parameters, realize attaches and calls init. realize frees the
+ * device when it fails; returns 0 or -errno. */
+struct device *device_alloc(const struct device_class *class, const struct device_env *env);
+int device_realize(struct device *device, struct error *err);
+
+/* Sets one property from its text form; -ENOENT when neither class nor bus has it. Before realize. */
+int device_set_property(struct device *device, const char *name, const char *value, struct error *err);
 
 /* The class of that name or alias in a NULL-ended array. */
 const struct device_class *device_class_find(const struct device_class *const *classes, const char *name);
