@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Bus, RAM and clock: the contracts that everything else relies on. */
+#include "core/bus.h"
+#include "core/clock.h"
+#include "core/ram.h"
+
+#include "base/util.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct probe {
+	char trail[256];
+	uint64_t answer;
+};
+
+static uint64_t probe_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct probe *probe = opaque;
+	size_t used = strlen(probe->trail);
+
+	snprintf(probe->trail + used, sizeof(probe->trail) - used, "r%llx.%u ", (unsigned long long)offset, size);
+	return probe->answer;
+}
+
+static void probe_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct probe *probe = opaque;
+	size_t used = strlen(probe->trail);
+
+	snprintf(probe->trail + used, sizeof(probe->trail) - used, "w%llx.%u=%llx ", (unsigned long long)offset, size,
+	         (unsigned long long)value);
+}
+
+static const struct region_ops bytes_only = {probe_read, probe_write, 1, 1};
+static const struct region_ops dwords_only = {probe_read, probe_write, 4, 4};
+
+static void accesses_are_split_to_the_widths_a_region_takes(void **state)
+{
+	struct bus *bus = bus_new("test", 0x10000);
+	struct probe low = {.answer = 0x12}, high = {.answer = 0xa0b0c0d0};
+	struct region a = {"a", &bytes_only, &low, 0x100, 2, 0};
+	struct region b = {"b", &dwords_only, &high, 0x102, 8, 0};
+
+	assert_int_equal(bus_add(bus, &a, NULL), 0);
+	assert_int_equal(bus_add(bus, &b, NULL), 0);
+	assert_int_equal(bus_read(bus, 0x100, 4), 0xc0d01212);
+	assert_string_equal(low.trail, "r0.1 r1.1 ");
+	assert_string_equal(high.trail, "r0.4 ");
+	assert_int_equal(bus_read(bus, 0x103, 1), 0xc0);
+	assert_int_equal(bus_read(bus, 0x200, 4), 0xffffffff);
+	assert_int_equal(bus_read(bus, 0xff, 2), 0x12ff);
+	low.trail[0] = high.trail[0] = 0;
+	bus_write(bus, 0x101, 0x44332211, 4);
+	assert_string_equal(low.trail, "w1.1=11 ");
+	bus_free(bus);
+}
+
+static void the_higher_priority_wins_and_uncovers_when_moved(void **state)
+{
+	struct bus *bus = bus_new("test", 0);
+	struct probe under = {.answer = 1}, over = {.answer = 2};
+	struct region a = {"under", &bytes_only, &under, 0, 0x1000, 0};
+	struct region b = {"over", &bytes_only, &over, 0x10, 0x10, 1};
+	struct region top = {"top", &bytes_only, &over, ~0ull - 0xf, 0x10, 0};
+
+	bus_add(bus, &b, NULL);
+	bus_add(bus, &a, NULL);
+	bus_add(bus, &top, NULL);
+	assert_int_equal(bus_read(bus, 0xf, 1), 1);
+	assert_int_equal(bus_read(bus, 0x10, 1), 2);
+	assert_int_equal(bus_read(bus, 0x1f, 1), 2);
+	assert_int_equal(bus_read(bus, 0x20, 1), 1);
+	assert_int_equal(bus_read(bus, ~0ull, 1), 2);
+	bus_move(bus, &b, 0x2000);
+	assert_int_equal(bus_read(bus, 0x10, 1), 1);
+	assert_int_equal(bus_read(bus, 0x2000, 1), 2);
+	bus_remove(bus, &b);
+	assert_int_equal(bus_read(bus, 0x2000, 1), 0xff);
+	bus_free(bus);
+}
+
+static void a_region_beyond_the_bus_is_refused(void **state)
+{
+	struct bus *bus = bus_new("port", 0x10000);
+	struct region region = {"wide", &bytes_only, NULL, 0xfff0, 0x11, 0};
+	struct error err = {0};
+
+	assert_int_equal(bus_add(bus, &region, &err), -ERANGE);
+	assert_non_null(strstr(err.msg, "wide"));
+	region = (struct region){"wraps", &bytes_only, NULL, ~0ull, 0x11, 0};
+	assert_int_equal(bus_add(bus, &region, &err), -ERANGE);
+	bus_free(bus);
+}
+
+static void doorbells_take_only_what_matches(void **state)
+{
+	struct bus *bus = bus_new("test", 0x1000);
+	struct probe probe = {0};
+	struct region region = {"r", &bytes_only, &probe, 0, 0x100, 0};
+	int fd = eventfd(0, EFD_NONBLOCK);
+	struct doorbell doorbell = {.offset = 0x10, .size = 2, .match = true, .value = 3, .event_fd = fd};
+	uint64_t count;
+
+	bus_add(bus, &region, NULL);
+	bus_doorbell_add(bus, &doorbell);
+	bus_write(bus, 0x10, 3, 2);
+	bus_write(bus, 0x10, 0xffff0003, 2);
+	assert_string_equal(probe.trail, "");
+	assert_int_equal(read(fd, &count, 8), 8);
+	assert_int_equal(count, 2);
+	bus_write(bus, 0x10, 4, 2);
+	assert_string_equal(probe.trail, "w10.1=4 w11.1=0 ");
+	bus_doorbell_remove(bus, &doorbell);
+	bus_write(bus, 0x10, 3, 2);
+	assert_true(read(fd, &count, 8) < 0);
+	close(fd);
+	bus_free(bus);
+}
+
+static void note_page(void *opaque, uint64_t first, uint64_t last)
+{
+	uint64_t *pages = opaque;
+
+	pages[0]++;
+	pages[1] = first;
+	pages[2] = last;
+}
+
+static void ram_copies_across_slots_and_reports_writes_to_code_once(void **state)
+{
+	struct ram_config config = {.size = 8 * PAGE_SIZE};
+	struct ram *ram = ram_new(&config, NULL);
+	uint64_t seen[3] = {0};
+	struct ram_code_client client = {note_page, seen};
+	uint8_t data[64];
+	const struct ram_slot *slots;
+
+	assert_int_equal(ram_map(ram, 0x1000, 4 * PAGE_SIZE, 0, false, NULL), 0);
+	assert_int_equal(ram_map(ram, 0x5000, 4 * PAGE_SIZE, 4 * PAGE_SIZE, false, NULL), 0);
+	assert_int_equal(ram_map(ram, 0x8000, PAGE_SIZE, 0, false, NULL), -EEXIST);
+	ram_set_code_client(ram, &client);
+	memset(data, 0x5a, sizeof(data));
+	assert_int_equal(ram_write(ram, 0x4fe0, data, 64), 0);
+	assert_null(ram_hva(ram, 0x4fe0, 64));
+	assert_int_equal(*(uint8_t *)ram_hva(ram, 0x501f, 1), 0x5a);
+	assert_int_equal(*(uint8_t *)ram_hva(ram, 0x5020, 1), 0);
+	assert_int_equal(ram_write(ram, 0x8ff0, data, 64), -EFAULT);
+	assert_int_equal(ram_read(ram, 0xfff, data, 1), -EFAULT);
+	assert_int_equal(seen[0], 0);
+	assert_true(ram_watch_code(ram, 6));
+	assert_int_equal(ram_write(ram, 0x6ffc, data, 8), 0);
+	assert_int_equal(ram_write(ram, 0x6ffc, data, 8), 0);
+	assert_int_equal(seen[0], 1);
+	assert_int_equal(seen[1], 6);
+	ram_track(ram, RAM_MIGRATE, true);
+	ram_written(ram, 0x3fff, 2);
+	assert_int_equal(ram_slots(ram, &slots), 2);
+	ram_harvest(ram, RAM_MIGRATE, &slots[0], data);
+	assert_int_equal(data[0], 0x0c);
+	ram_harvest(ram, RAM_MIGRATE, &slots[0], data);
+	assert_int_equal(data[0], 0);
+	assert_int_equal(ram_discard(ram, 0x5000, PAGE_SIZE), 0);
+	assert_int_equal(*(uint8_t *)ram_hva(ram, 0x501f, 1), 0);
+	ram_free(ram);
+}
+
+static void too_much_ram_names_both_sizes(void **state)
+{
+	struct ram_config config = {.size = 1ull << 60};
+	struct error err = {0};
+
+	assert_null(ram_new(&config, &err));
+	assert_non_null(strstr(err.msg, "MiB"));
+	assert_non_null(strstr(err.msg, "-m"));
+}
+
+struct tick {
+	struct clock_timer timer;
+	char *trail;
+	char letter;
+	int64_t period_ns;
+};
+
+static void tick(void *opaque)
+{
+	struct tick *t = opaque;
+	size_t used = strlen(t->trail);
+
+	snprintf(t->trail + used, 64, "%c%lld ", t->letter, (long long)clock_now(t->timer.clock));
+	if (t->period_ns)
+		clock_timer_set(&t->timer, clock_now(t->timer.clock) + t->period_ns);
+}
+
+static void a_stepped_clock_fires_each_timer_at_its_deadline(void **state)
+{
+	struct clock *clock = clock_new(true, 1000000);
+	char trail[256] = "";
+	struct tick periodic = {.trail = trail, .letter = 'p', .period_ns = 30};
+	struct tick once = {.trail = trail, .letter = 'o'};
+
+	clock_timer_init(&periodic.timer, clock, tick, &periodic);
+	clock_timer_init(&once.timer, clock, tick, &once);
+	clock_start(clock);
+	clock_timer_set(&periodic.timer, 30);
+	clock_timer_set(&once.timer, 70);
+	clock_advance(clock, 100);
+	assert_string_equal(trail, "p30 p60 o70 p90 ");
+	assert_int_equal(clock_now(clock), 100);
+	assert_int_equal(clock_tsc_at(clock, 100), 100);
+	assert_int_equal(clock_next_deadline(clock), 120);
+	clock_timer_cancel_sync(&periodic.timer);
+	assert_int_equal(clock_next_deadline(clock), INT64_MAX);
+	clock_free(clock);
+}
+
+static void a_host_clock_stands_still_while_stopped(void **state)
+{
+	struct clock *clock = clock_new(false, 2000000);
+	int64_t stopped;
+
+	assert_int_equal(clock_now(clock), 0);
+	clock_start(clock);
+	usleep(2000);
+	clock_stop(clock);
+	stopped = clock_now(clock);
+	assert_true(stopped >= 2 * NS_PER_MS);
+	usleep(2000);
+	assert_int_equal(clock_now(clock), stopped);
+	clock_start(clock);
+	assert_true(clock_now(clock) - stopped < 2 * NS_PER_MS);
+	for (uint64_t ticks = 1; ticks < 5000; ticks += 7) {
+		int64_t ns = clock_ticks_to_ns(ticks, 3579545);
+
+		assert_int_equal(clock_ns_to_ticks(ns, 3579545), ticks);
+		assert_int_equal(clock_ns_to_ticks(ns - 1, 3579545), ticks - 1);
+	}
+	clock_free(clock);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(accesses_are_split_to_the_widths_a_region_takes),
+		cmocka_unit_test(the_higher_priority_wins_and_uncovers_when_moved),
+		cmocka_unit_test(a_region_beyond_the_bus_is_refused),
+		cmocka_unit_test(doorbells_take_only_what_matches),
+		cmocka_unit_test(ram_copies_across_slots_and_reports_writes_to_code_once),
+		cmocka_unit_test(too_much_ram_names_both_sizes),
+		cmocka_unit_test(a_stepped_clock_fires_each_timer_at_its_deadline),
+		cmocka_unit_test(a_host_clock_stands_still_while_stopped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
