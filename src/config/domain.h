@@ -14,11 +14,16 @@
 #include <stdint.h>
 #include <time.h>
 
-/* One thing with a type, an id and parameters: a device, netdev, chardev, object, block node, SMBIOS or fw_cfg entry. */
+enum { DOMAIN_MAX_VCPUS = 64 };
+
+/* One thing with a type, an id and parameters: a device, netdev, chardev, object, block node, SMBIOS or fw_cfg entry.
+ * Ids are unique within a list; those made up here begin with '#' where a person cannot have typed them. The old
+ * spellings arrive as what they mean: -serial N is a chardev "serialN" and a device isa-serial,index=N,chardev=serialN;
+ * -debugcon a device isa-debugcon; -nic and -net a netdev and a device. Defaults (without -nodefaults) likewise. */
 struct config_item {
-	char *type;            /* driver, or qom type; for -blockdev the driver */
-	char *id;              /* or NULL */
-	struct options options;/* without type and id */
+	char *type;             /* driver, or qom type; for -blockdev the driver; smbios: NULL; fw_cfg: the name */
+	char *id;               /* or NULL; for -blockdev the node-name */
+	struct options options; /* without type and id */
 };
 
 struct config_list {
@@ -28,73 +33,98 @@ struct config_list {
 
 enum drive_interface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_IDE, DRIVE_SCSI, DRIVE_FLOPPY, DRIVE_PFLASH };
 
-/* -drive, -hda, -cdrom, ...: a block node plus how it is attached. */
+/* -drive, -hda, -cdrom, ...: a block node plus how it is attached. DRIVE_NONE is attached by a -device with drive=ID;
+ * for every other interface the machine makes the device (virtio-blk-pci,drive=ID, ...). */
 struct drive_config {
-	char *id;
+	char *id; /* never NULL: qemu's default names, "ide0-hd0", "virtio0" */
 	enum drive_interface interface;
-	int bus, unit;            /* or index split; -1: next free */
-	char *file;               /* may be NULL: an empty removable drive */
-	char *format;             /* NULL: probe */
+	int bus, unit; /* where index= or "next free" lands; never -1 */
+	char *file;    /* may be NULL: an empty removable drive */
+	char *format;  /* NULL: probe */
 	bool cdrom;
 	bool read_only;
 	bool snapshot;
 	bool cache_direct, cache_no_flush, cache_writeback;
-	char *aio;                /* NULL: best */
+	char *aio; /* NULL: best */
 	bool discard_unmap;
+	char *node_name; /* or NULL */
 	char *serial;
 	char *werror, *rerror;
-	struct options rest;      /* driver-specific (throttling...) */
+	struct options rest; /* driver-specific (throttling...) */
 };
 
 struct monitor_config {
-	char *chardev;  /* id */
+	char *chardev; /* id */
 	bool qmp;
 	bool pretty;
 };
 
 struct rtc_config {
 	enum { RTC_BASE_UTC, RTC_BASE_LOCALTIME, RTC_BASE_DATE } base;
-	time_t date;     /* RTC_BASE_DATE */
+	time_t date; /* RTC_BASE_DATE */
 	enum { RTC_CLOCK_HOST, RTC_CLOCK_VM, RTC_CLOCK_RT } clock;
 	bool drift_slew;
 };
 
 struct domain_config {
-	char *name;              /* NULL: none */
-	char *uuid;              /* 36 characters, or NULL */
-	char *board;             /* "pc", "microvm", "none" (aliases resolved) */
-	struct options board_options; /* -machine's other keys: kernel-irqchip, acpi, usb, graphics, memory-backend ... */
-	char **accels;           /* in order; NULL-ended; empty: the default order */
+	char *name;         /* NULL: none */
+	char *process_name; /* -name process=: what ps shows; NULL: leave it */
+	bool debug_threads; /* -name debug-threads=on: threads get names (they have them anyway) */
+	char *uuid;         /* 36 characters, or NULL */
+	char *board;        /* "pc", "microvm", "none" (aliases resolved) */
+	/* -machine's other keys: kernel-irqchip, acpi, usb, graphics, memory-backend ... */
+	struct options board_options;
+	char **accels; /* in order; NULL-ended; empty: the default order */
 	struct options accel_options;
-	char *cpu;               /* -cpu as typed; NULL: default */
+	char *cpu; /* -cpu as typed; NULL: default */
 	uint64_t ram_bytes;
-	bool ram_prealloc;       /* -mem-prealloc */
-	char *ram_path;          /* -mem-path */
+	bool ram_prealloc; /* -mem-prealloc */
+	char *ram_path;    /* -mem-path */
 	unsigned vcpus, max_vcpus, sockets, dies, cores, threads;
 
 	char *kernel, *initrd, *append, *dtb, *bios, *firmware_dir;
 	struct drive_config *drives;
 	size_t drive_count;
 	struct config_list blockdevs, devices, netdevs, chardevs, objects, smbios, fw_cfg;
-	struct options globals;  /* key "class.property" */
+	struct options globals; /* key "class.property" */
 	struct monitor_config *monitors;
 	size_t monitor_count;
-	char *boot_order, *boot_once;
-	bool boot_menu;
+	char *boot_order, *boot_once; /* letters a, b, c, d, n; NULL: default */
+	bool boot_menu, boot_strict;
+	int boot_fail_wait_ms; /* -boot reboot-timeout=; -1: never */
 	struct rtc_config rtc;
+	enum { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE } panic_action;
+	enum {
+		WATCHDOG_RESET,
+		WATCHDOG_SHUTDOWN,
+		WATCHDOG_POWEROFF,
+		WATCHDOG_INJECT_NMI,
+		WATCHDOG_PAUSE,
+		WATCHDOG_DEBUG,
+		WATCHDOG_NONE,
+	} watchdog_action;
 
 	bool no_reboot, no_shutdown, start_paused, snapshot, daemonize, no_defaults, no_graphic, no_user_config;
-	char *display;           /* "none" or NULL */
+	char *display; /* "none" or NULL */
 	char *vga;
 	char *pidfile, *run_as, *chroot_dir;
 	char *incoming;
-	char *gdb;               /* device for gdbstub or NULL */
-	bool stepped;            /* -icount: deterministic clock */
-	uint32_t log_items;      /* -d, -v, -trace: enum log_item */
-	char *log_path;          /* -D */
-	char **trace_patterns;   /* NULL-ended or NULL */
+	char *gdb;                          /* device for gdbstub or NULL */
+	bool stepped;                       /* -icount: deterministic clock */
+	uint32_t log_items;                 /* -d, -v, -trace: enum log_item */
+	char *log_path;                     /* -D */
+	char **trace_patterns;              /* NULL-ended or NULL */
+	bool msg_timestamp, msg_guest_name; /* -msg: what messages to people begin with */
 };
 
+/* qemu's defaults: board pc, 128 MiB, one CPU. */
+void domain_config_init(struct domain_config *config);
+/* Frees what the structure holds, not the structure. */
 void domain_config_free(struct domain_config *config);
+
+/* Takes over the contents of options. id may be NULL. The returned item is valid until the next one is added. */
+struct config_item *config_list_add(struct config_list *list, const char *type, const char *id,
+				    struct options *options);
+struct config_item *config_list_find(const struct config_list *list, const char *id);
 
 #endif
