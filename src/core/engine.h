@@ -132,6 +132,7 @@ struct engine_ops {
 struct engine {
 	const struct engine_ops *ops;
 	struct engine_env env;
+	_Atomic uint32_t bus_lock; /* software engines: a LOCK access that no host instruction can do is under way */
 };
 
 /* Sets event bits, kicks the engine and wakes a halted vCPU's thread. Any thread. */

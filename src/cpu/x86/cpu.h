@@ -73,7 +73,7 @@ enum x86_access {
 	X86_IMPLICIT = 1 << 3, /* descriptor tables, TSS: supervisor whatever CPL, subject to SMAP as implicit access */
 };
 
-/* Software TLB: direct-mapped, one array per (CPL == 3). An entry answers for one 4 KiB linear page. tag_* is the page's
+/* Software TLB: direct-mapped, one array per way of looking at memory (enum x86_view). An entry answers for one 4 KiB linear page. tag_* is the page's
  * linear address when that kind of access needs no help, ~0 otherwise. addend + gva = hva. MMIO, watched pages (code,
  * dirty tracking) and pages with armed watchpoints never get their tag set. */
 struct x86_tlb_entry {
@@ -81,6 +81,9 @@ struct x86_tlb_entry {
 	uintptr_t addend;
 	uint64_t gpa;       /* of the page */
 };
+/* The supervisor sees user pages only with RFLAGS.AC while CR4.SMAP is set, so it has two views. */
+enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_VIEWS };
+#define X86_TLB_NONE (~0ull) /* a tag that no page has */
 #define X86_TLB_BITS 10
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
 
@@ -104,7 +107,8 @@ struct x86_cpu {
 	bool breakpoints_armed;/* DR7 enables something */
 	uint64_t a20_mask;
 
-	struct x86_tlb_entry tlb[2][X86_TLB_ENTRIES];
+	struct x86_tlb_entry *tlb_active; /* the view of data accesses and fetches now: by CPL, CR4.SMAP and RFLAGS.AC */
+	struct x86_tlb_entry tlb[X86_VIEWS][X86_TLB_ENTRIES];
 	uint64_t tlb_generation; /* grows with every flush; engines key their own caches of linear addresses by it */
 
 	/* What CPUID offers, for checks (#UD, reserved bits). */
@@ -117,8 +121,11 @@ struct x86_cpu {
 	bool fault_has_error;
 	uint32_t fault_error;
 	uint64_t fault_dr6;     /* bits to merge into DR6 when #DB is delivered */
+	uint64_t debug_pending; /* DR6 bits of data breakpoints and task switches, to be trapped after the instruction */
 	struct x86_fault_log *fault_log; /* recent deliveries, for the report of a triple fault */
 	struct x86_delivery *delivery;   /* exception.c's own state */
+	struct x86_translation *translation; /* paging.c's own state */
+	bool bus_locked;                 /* holds the engine's bus lock; a fault releases it */
 	void *engine_data;
 };
 
@@ -140,6 +147,10 @@ void x86_cpu_get_state(struct x86_cpu *cpu, struct x86_state *state);
 void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state);
 /* Recomputes the derived fields; called after anything they depend on changed. */
 void x86_mode_update(struct x86_cpu *cpu);
+/* STAC and CLAC (permission checks are the caller's): sets RFLAGS.AC and chooses the TLB view by it. */
+void x86_set_ac(struct x86_cpu *cpu, bool ac);
+/* WRPKRU: drops the translations that the old value allowed. */
+void x86_set_pkru(struct x86_cpu *cpu, uint32_t pkru);
 
 /* --- faults (exception.c) --- */
 _Noreturn void x86_raise(struct x86_cpu *cpu, enum x86_vector vector);              /* no error code */
@@ -153,6 +164,11 @@ void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector);
 void x86_deliver_nmi(struct x86_cpu *cpu);
 /* INT n, INT3, INTO, INT1: next_rip is the return address. Includes vm86 redirection. */
 void x86_software_interrupt(struct x86_cpu *cpu, uint8_t vector, uint64_t next_rip);
+/* The end of an instruction: when cpu->debug_pending is not 0 or the instruction began with RFLAGS.TF set (single_step),
+ * call it with s.rip already advanced; raises #DB as a trap. The engine also clears RFLAGS.RF after every instruction
+ * but IRET, and the interrupt shadows: STI sets s.shadow_sti, MOV SS and POP SS set s.shadow_ss, and the engine clears
+ * both when the instruction after that one is done. Deliveries clear them too. */
+void x86_debug_trap(struct x86_cpu *cpu, bool single_step);
 /* Handles vcpu.events that the architecture defines (INIT, SIPI, NMI, INTR) at an instruction boundary, honouring IF and
  * the shadows. Returns true when something was delivered (s.rip changed). */
 bool x86_take_events(struct x86_cpu *cpu);
@@ -166,6 +182,9 @@ uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access);
 int x86_walk_debug(const struct x86_cpu *cpu, uint64_t gva, uint64_t *gpa);
 void x86_tlb_flush(struct x86_cpu *cpu);                   /* everything */
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva);/* INVLPG */
+/* A page of guest-physical memory is to be watched for writes (it holds code now): drops every tag_write for it. For the
+ * vCPU's own thread; other vCPUs need VCPU_FLUSH. */
+void x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa);
 /* Out-of-line halves of mem.h: MMIO, page crossing, TLB miss, watched pages. size 1..64. */
 void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, unsigned access);
 void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigned size, unsigned access);
@@ -211,6 +230,8 @@ uint64_t x86_rdmsr(struct x86_cpu *cpu, uint32_t msr);            /* raises #GP 
 void x86_wrmsr(struct x86_cpu *cpu, uint32_t msr, uint64_t value);
 void x86_cpuid(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 uint64_t x86_rdtsc(struct x86_cpu *cpu);                          /* with TSC_ADJUST; the caller checks CR4.TSD */
+/* The machine's clock was started (vCPU outside run): writes the kvmclock page anew. */
+void x86_kvmclock_refresh(struct x86_cpu *cpu);
 void x86_invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t gva);
 /* POPF/IRET-style flag load: mask of changeable bits by mode, CPL and IOPL; VIF and VIP rules. */
 void x86_set_rflags(struct x86_cpu *cpu, uint64_t value, unsigned operand_size);

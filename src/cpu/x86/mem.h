@@ -11,7 +11,7 @@
 
 static inline struct x86_tlb_entry *x86_tlb_slot(struct x86_cpu *cpu, uint64_t gva)
 {
-	return &cpu->tlb[cpu->cpl == 3][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	return &cpu->tlb_active[(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 }
 
 #define X86_MEM_ACCESSORS(bits)                                                                            \
