@@ -98,6 +98,10 @@ struct engine_ops {
 	/* 0 when it can run here. -errno and a text that says what is missing and what to do about it. *rank_last is set
 	 * when it works but should not be preferred (a KVM that runs in software). */
 	int (*probe)(bool *rank_last, struct error *err);
+	/* What this engine can execute, as CPUID feature words (heap-allocated entries, the caller's). */
+	int (*offer)(struct cpuid_table *offer, struct error *err);
+	/* The TSC frequency that guests see under this engine, kHz. */
+	uint64_t (*tsc_khz)(void);
 	struct engine *(*create)(const struct engine_env *env, struct error *err);
 	void (*destroy)(struct engine *engine);
 
