@@ -46,6 +46,9 @@ struct vcpu_apic_ops {
 	int (*msr_read)(void *apic, uint32_t msr, uint64_t *value);
 	int (*msr_write)(void *apic, uint32_t msr, uint64_t value);
 	void (*init)(void *apic); /* INIT received by the CPU */
+	/* The CPU's TSC is the clock's plus `ticks` from now on (WRMSR to IA32_TSC or IA32_TSC_ADJUST, set_state): the
+	 * TSC-deadline timer compares with that. May be NULL. */
+	void (*set_tsc_offset)(void *apic, int64_t ticks);
 };
 
 /* The part of a vCPU that devices, board and engine share; each engine's own structure begins with it. */
