@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/options.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,7 @@ struct chardev_host {
 	void (*quit)(void *opaque);          /* Ctrl-a x */
 	void (*sync_disks)(void *opaque);    /* Ctrl-a s */
 	void *opaque;
+	uint8_t escape; /* -echr; 0: Ctrl-a */
 };
 
 struct chardev_driver {
@@ -45,12 +47,19 @@ struct chardev_driver {
 	void (*close)(struct chardev *chardev);
 	/* Takes at most length bytes without blocking; returns how many (0: full). Any thread. */
 	size_t (*write)(struct chardev *chardev, const uint8_t *data, size_t length);
+	/* As write, but takes up to CHARDEV_BACKLOG_MAX; NULL where write never falls short. */
+	size_t (*write_all)(struct chardev *chardev, const uint8_t *data, size_t length);
+	/* Any thread. */
 	void (*accept_input)(struct chardev *chardev);
 	/* Columns and rows of the terminal behind it; false when there is none. */
 	bool (*window)(struct chardev *chardev, uint16_t *columns, uint16_t *rows);
 	/* "disconnected:unix:/path,server=on" for `info chardev`. */
 	void (*describe)(struct chardev *chardev, char *text, size_t size);
+	void (*attached)(struct chardev *chardev); /* a front end came or went; loop's thread; may be NULL */
+	bool logs_itself; /* the driver calls chardev_log with what it sends, in batches */
 };
+
+#define CHARDEV_BACKLOG_MAX (1024u * 1024)
 
 struct chardev {
 	const struct chardev_driver *driver;
@@ -59,7 +68,8 @@ struct chardev {
 	struct log *log;
 	struct chardev_front front; /* zero: nobody listens */
 	const struct chardev_host *host;
-	bool connected;
+	_Atomic bool connected;
+	bool attached;
 	int log_fd;                 /* logfile=, or -1 */
 	struct chardev *mux;        /* the mux that owns this back end, or NULL */
 };
@@ -72,19 +82,31 @@ struct chardev *chardev_open(const char *type, const char *id, struct options *o
                              struct log *log, const struct chardev_host *host, struct error *err);
 void chardev_close(struct chardev *chardev);
 
-/* Attaches a front end. A mux takes several and returns a handle for each; others take one: -EBUSY for a second.
+/* Attaches a front end, which is told CHARDEV_OPENED at once when the other side is there. A mux takes several and returns a handle for each; others take one: -EBUSY for a second.
  * The handle is what the front end then uses in place of the chardev. Freed by chardev_detach. */
 struct chardev *chardev_attach(struct chardev *chardev, const struct chardev_front *front, struct error *err);
 void chardev_detach(struct chardev *handle);
+/* On a mux: the keyboard goes to this handle from now on (the last one attached has it at first). Else nothing. */
+void chardev_focus(struct chardev *handle);
 
 size_t chardev_write(struct chardev *chardev, const uint8_t *data, size_t length);
 /* Writes all of it; what a slow peer does not take is kept in memory up to 1 MiB, then dropped. For the monitor. */
 void chardev_write_all(struct chardev *chardev, const char *text, size_t length);
+/* The front end has room again after can_receive said 0. Any thread. */
 void chardev_accept(struct chardev *chardev);
 bool chardev_window(struct chardev *chardev, uint16_t *columns, uint16_t *rows);
 /* The old spelling of -serial, -monitor: "stdio", "mon:stdio", "file:PATH", "pipe:", "pty", "unix:PATH,server=on",
  * "tcp:HOST:PORT,...", "telnet:", "null", "none", "vc", "chardev:ID" -> type and options; *mux says "mon:". */
 int chardev_parse_legacy(const char *text, char **type, struct options *options, bool *mux, struct error *err);
+/* One line for `info chardev`, without the id. */
+void chardev_describe(struct chardev *chardev, char *text, size_t size);
+/* The monitor's ringbuf-read and ringbuf-write; -EINVAL when the chardev is no ring buffer. */
+int64_t chardev_ringbuf_read(struct chardev *chardev, uint8_t *data, size_t size);
+int64_t chardev_ringbuf_write(struct chardev *chardev, const uint8_t *data, size_t length);
+/* For drivers: sends to the front end, if there is one. */
+void chardev_event(struct chardev *chardev, enum chardev_event event);
+/* For drivers: appends to logfile=, if there is one. */
+void chardev_log(struct chardev *chardev, const uint8_t *data, size_t length);
 /* Restores the terminal, if a stdio back end changed it. Safe at exit and in fatal-signal handlers. */
 void chardev_restore_terminal(void);
 
