@@ -13,6 +13,10 @@ struct cpuid_entry {
 	uint32_t eax, ebx, ecx, edx;
 };
 
+/* Not a CPUID leaf: the row of a table that holds IA32_ARCH_CAPABILITIES (low half in eax, high half in edx), because
+ * that MSR is part of what a CPU offers. CPUID never returns it: it lies above every range. */
+#define CPUID_ARCH_CAPABILITIES 0xffff010au
+
 /* Fields that depend on the vCPU (APIC ids) or on its state (OSXSAVE, XSAVE sizes, OSPKE) are filled in at execution. */
 struct cpuid_table {
 	struct cpuid_entry *entries;
