@@ -17,6 +17,8 @@ struct pci_class {
 	uint32_t class_code; /* 24 bits: class, subclass, interface */
 	uint8_t revision;
 	uint8_t interrupt_pin; /* 0 none, 1 INTA... */
+	uint8_t fixed_devfn;   /* for functions that a board puts in a certain place; 0: where addr= says or next free */
+	bool multifunction;
 	/* After the common code handled a configuration write; may be NULL. */
 	void (*config_written)(struct pci_device *pci, unsigned offset, unsigned size);
 	/* Overrides for a read whose value is computed; may be NULL. Returns false: take config[]. */
@@ -26,12 +28,25 @@ struct pci_class {
 enum pci_bar_kind { PCI_BAR_IO = 1, PCI_BAR_MEM32 = 0, PCI_BAR_MEM64 = 4, PCI_BAR_PREFETCH = 8 };
 
 struct pci_bar {
-	struct region region; /* name, ops, opaque, size set by the device; base by the guest */
+	struct region region; /* base set by the guest */
 	uint8_t kind;
 	bool present, mapped;
+	const struct region_ops *ops; /* the device's; the region's own stand before them */
+	void *opaque;
+	struct region_ops guarded_ops;
+};
+
+/* Vectors of one function; what MSI-X allows (2048) is more than a device here uses. */
+#define PCI_MSIX_MAX 256
+
+/* What a guest wrote into the MSI-X table, as it is saved. */
+struct pci_msix_table {
+	uint32_t entries[PCI_MSIX_MAX * 4]; /* address, address above 4 GiB, data, vector control */
+	uint64_t pending[PCI_MSIX_MAX / 64];
 };
 
 struct pci_msix;
+struct pci_doorbell;
 
 struct pci_device {
 	struct device device;
@@ -45,8 +60,22 @@ struct pci_device {
 	struct pci_bar bars[6];
 	struct pci_bar rom;
 	struct pci_msix *msix;
-	bool intx_level;
+	struct pci_msix_table msix_table;
+	bool intx_level;         /* as the device drives it */
+	bool intx_wire_level;    /* as the bus counts it: with the disable bit */
+	bool multifunction, rombar; /* properties */
+	char *romfile;           /* property; NULL or "": none */
+	uint8_t *rom_data;
+	size_t rom_bytes;
+	uint8_t initial[256];    /* config[] at the end of init, for reset and to check what is restored */
+	bool initial_valid;
+	struct pci_doorbell *doorbells;
 };
+
+/* For device_env.bus_ops[DEVICE_PCI]: properties addr, multifunction, rombar, romfile; attach, detach, reset. */
+extern const struct device_bus_ops pci_device_bus_ops;
+/* For every PCI device's state table: STATE_SUB(pci_device_state, struct MODEL, pci, 1) as its first row. */
+extern const struct state_table pci_device_state;
 
 /* In init: fills vendor, class, header and interrupt pin from bus_class and takes a slot. Called by device_create's
  * PCI hook before class->init, so a device's own init starts with a ready configuration space. */
@@ -58,6 +87,12 @@ void pci_device_reset(struct pci_device *pci);
 /* Declares BAR n; size a power of two. For MEM64 the next BAR is consumed. In init only. */
 int pci_bar_add(struct pci_device *pci, unsigned n, uint8_t kind, const char *name, const struct region_ops *ops,
                 void *opaque, uint64_t size, struct error *err);
+/* An expansion ROM with a copy of data; what romfile= does. In init. */
+int pci_rom_add(struct pci_device *pci, const void *data, size_t bytes, struct error *err);
+/* A doorbell (core/bus.h) inside BAR `bar`; it follows the BAR as the guest moves it. Any thread but not under a lock
+ * that a region callback takes. remove: same bar, offset and event_fd. */
+void pci_doorbell_add(struct pci_device *pci, unsigned bar, const struct doorbell *relative);
+void pci_doorbell_remove(struct pci_device *pci, unsigned bar, const struct doorbell *relative);
 /* Reserves `size` bytes for a capability, links it, returns its offset. In init only. */
 int pci_capability_add(struct pci_device *pci, uint8_t id, uint8_t size, struct error *err);
 
@@ -79,13 +114,41 @@ int pci_msix_eventfd(struct pci_device *pci, unsigned vector);
 int pci_dma_read(struct pci_device *pci, uint64_t gpa, void *to, size_t length);
 int pci_dma_write(struct pci_device *pci, uint64_t gpa, const void *from, size_t length);
 
-/* The root bus: configuration mechanism #1 at 0xcf8/0xcfc on env->io; INTx goes to set_intx(slot pin swizzled). */
+/* Which of the four wires INTA#..INTD# (pin 1..4) of a slot of the root bus reaches; the same as in QEMU's "pc", for
+ * firmware and ACPI tables. */
+static inline unsigned pci_intx_wire(unsigned slot, unsigned pin)
+{
+	return (slot + pin - 2) & 3;
+}
+
+/* The root bus: configuration mechanism #1 at 0xcf8/0xcfc on env->io; INTx goes to intx[pci_intx_wire()]. */
 struct pci_bus *pci_bus_new(const struct device_env *env, const struct irq intx[4]);
 void pci_bus_free(struct pci_bus *bus);
+/* Port 0xcf9 lies inside the address register, which only answers to 32-bit accesses; the bus hands byte accesses on. */
+void pci_bus_reset_control(struct pci_bus *bus, uint8_t (*read)(void *opaque),
+                           void (*write)(void *opaque, uint8_t value), void *opaque);
 struct pci_device *pci_bus_device(struct pci_bus *bus, unsigned devfn);
 /* First function whose class name matches, for boards and tests. */
 struct pci_device *pci_bus_find(struct pci_bus *bus, const char *class_name);
 uint32_t pci_config_read(struct pci_device *pci, unsigned offset, unsigned size);
 void pci_config_write(struct pci_device *pci, unsigned offset, uint32_t value, unsigned size);
+
+/*
+ * The board's own functions. Order in a board:
+ *	piix3 = device_alloc(&piix3_class, env);
+ *	piix3_pirq(piix3, wires);
+ *	env->pci_bus = pci_bus_new(env, wires);
+ *	device_create(&i440fx_class, ...); device_realize(piix3, ...); device_create(&piix4_pm_class, ...);
+ */
+extern const struct device_class i440fx_class;   /* 00.0 8086:1237 */
+extern const struct device_class piix3_class;    /* 01.0 8086:7000, and port 0xcf9 */
+extern const struct device_class piix4_pm_class; /* 01.3 8086:7113 */
+/* All of the above and what -device offers of plain PCI; NULL-ended. */
+extern const struct device_class *const device_classes_pci[];
+
+/* PIRQA..D of an allocated, not yet realized piix3: the wires for pci_bus_new. */
+void piix3_pirq(struct device *piix3, struct irq wires[4]);
+/* The I/O base that PIIX4's PM function shows as its power-management base; default 0x600. Before realize. */
+void piix4_pm_set_base(struct device *piix4_pm, uint16_t io_base);
 
 #endif
