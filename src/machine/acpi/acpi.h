@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The ACPI tables of a PC board (ACPI 6.4): RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, HPET, WAET. */
+#ifndef XUNI_MACHINE_ACPI_ACPI_H
+#define XUNI_MACHINE_ACPI_ACPI_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ram;
+
+struct acpi_config {
+	unsigned vcpus;      /* present; the first is the boot processor */
+	unsigned max_vcpus;
+	const uint32_t *apic_ids; /* max_vcpus of them */
+	uint64_t pci32_first, pci32_last;
+	uint64_t pci64_first, pci64_last;
+	bool hpet;
+	bool vga;
+	unsigned serial_ports; /* bit n: COMn+1 present */
+	/* Power management: port numbers. */
+	uint16_t pm_event, pm_control, pm_timer, gpe0;
+	uint8_t gpe0_length;
+	uint8_t sci_irq;
+	uint16_t reset_port;
+	uint8_t reset_value;
+	/* GSIs of INTA..INTD of PCI slot 0, rotating with the slot number. */
+	uint8_t intx_gsi[4];
+	uint16_t fw_cfg_port; /* 0: none */
+};
+
+/* The tables as one block of bytes that is to lie at guest-physical `base`; *rsdp is the RSDP's offset in it. Heap. */
+uint8_t *acpi_build(const struct acpi_config *config, uint64_t base, size_t *length, size_t *rsdp);
+
+#endif

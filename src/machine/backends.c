@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The host side of a machine: opens what -object, -chardev, -netdev, -blockdev and -drive describe, finds it again by id
+ * for the devices that use it, and keeps account of who uses what, so that no back end gets two devices.
+ */
+#include "base/loop.h"
+#include "base/util.h"
+#include "backend/block/block.h"
+#include "backend/char/chardev.h"
+#include "backend/net/net.h"
+#include "config/domain.h"
+#include "core/object.h"
+#include "machine/internal.h"
+
+#include <stdlib.h>
+
+struct backend_use {
+	void *backend;
+	struct device *user;
+};
+
+struct backends {
+	struct machine *machine;
+	struct chardev_host chardev_host;
+	struct chardev **chardevs;
+	size_t chardev_count;
+	struct net_backend **netdevs;
+	size_t netdev_count;
+	struct object **objects;
+	size_t object_count;
+	char **drive_ids; /* ids of -drive; their nodes are named alike */
+	struct block **drives;
+	size_t drive_count;
+	struct backend_use *uses;
+	size_t use_count;
+};
+
+/* --- objects --- */
+
+static struct object *object_open(const struct config_item *item, struct error *err)
+{
+	struct object *object;
+
+	if (!strcmp(item->type, OBJECT_IOTHREAD)) {
+		struct object_iothread *iothread = xcalloc(1, sizeof(*iothread));
+
+		iothread->thread = loop_thread_start(item->id ? item->id : "iothread", err);
+		if (!iothread->thread) {
+			free(iothread);
+			return NULL;
+		}
+		object = &iothread->object;
+	} else if (!strcmp(item->type, OBJECT_RNG_RANDOM)) {
+		struct object_rng *rng = xcalloc(1, sizeof(*rng));
+		const char *filename = options_get((struct options *)&item->options, "filename");
+
+		rng->filename = filename ? xstrdup(filename) : NULL;
+		object = &rng->object;
+	} else {
+		object = xcalloc(1, sizeof(*object)); /* memory back ends: build_ram reads their options */
+	}
+	object->type = item->type;
+	object->id = item->id ? xstrdup(item->id) : NULL;
+	return object;
+}
+
+static void object_close(struct object *object)
+{
+	if (object_is(object, OBJECT_IOTHREAD))
+		loop_thread_stop(container_of(object, struct object_iothread, object)->thread);
+	if (object_is(object, OBJECT_RNG_RANDOM))
+		free(container_of(object, struct object_rng, object)->filename);
+	free(object->id);
+	free(object);
+}
+
+struct object *backends_object(struct backends *backends, const char *id)
+{
+	for (size_t i = 0; i < backends->object_count; i++)
+		if (backends->objects[i]->id && !strcmp(backends->objects[i]->id, id))
+			return backends->objects[i];
+	return NULL;
+}
+
+static int open_objects(struct backends *backends, const struct config_list *list, struct error *err)
+{
+	backends->objects = xcalloc(list->count, sizeof(struct object *));
+	for (size_t i = 0; i < list->count; i++) {
+		struct object *object = object_open(&list->items[i], err);
+
+		if (!object)
+			return error_prefix(err, "-object %s", list->items[i].type);
+		backends->objects[backends->object_count++] = object;
+	}
+	return 0;
+}
+
+/* --- character and network back ends --- */
+
+static void host_quit(void *opaque)
+{
+	machine_request_quit(opaque, SHUTDOWN_HOST_UI);
+}
+
+static int open_chardevs(struct backends *backends, const struct config_list *list, struct error *err)
+{
+	struct machine *machine = backends->machine;
+
+	backends->chardev_host = (struct chardev_host){.quit = host_quit, .opaque = machine};
+	backends->chardevs = xcalloc(list->count, sizeof(struct chardev *));
+	for (size_t i = 0; i < list->count; i++) {
+		const struct config_item *item = &list->items[i];
+		struct options options;
+		struct chardev *chardev;
+
+		options_copy(&options, &item->options);
+		chardev = chardev_open(item->type, item->id, &options, machine->loop, machine->log, &backends->chardev_host, err);
+		options_free(&options);
+		if (!chardev)
+			return error_prefix(err, "-chardev %s,id=%s", item->type, item->id ? item->id : "");
+		backends->chardevs[backends->chardev_count++] = chardev;
+	}
+	return 0;
+}
+
+static int open_netdevs(struct backends *backends, const struct config_list *list, struct error *err)
+{
+	struct machine *machine = backends->machine;
+
+	backends->netdevs = xcalloc(list->count, sizeof(struct net_backend *));
+	for (size_t i = 0; i < list->count; i++) {
+		const struct config_item *item = &list->items[i];
+		struct options options;
+		struct net_backend *netdev;
+
+		options_copy(&options, &item->options);
+		netdev = net_open(item->type, item->id, &options, machine->loop, machine->log, err);
+		options_free(&options);
+		if (!netdev)
+			return error_prefix(err, "-netdev %s,id=%s", item->type, item->id ? item->id : "");
+		backends->netdevs[backends->netdev_count++] = netdev;
+	}
+	return 0;
+}
+
+/* --- disks --- */
+
+static int open_blockdevs(struct backends *backends, const struct config_list *list, struct error *err)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct options options;
+		struct block *block;
+
+		options_copy(&options, &list->items[i].options);
+		options_add(&options, "driver", list->items[i].type);
+		if (list->items[i].id)
+			options_add(&options, "node-name", list->items[i].id);
+		block = block_open_options(backends->machine->blocks, &options, err);
+		options_free(&options);
+		if (!block)
+			return error_prefix(err, "-blockdev %s", list->items[i].id ? list->items[i].id : list->items[i].type);
+	}
+	return 0;
+}
+
+static int open_drive(struct backends *backends, const struct drive_config *drive, struct error *err)
+{
+	struct block_open how = {
+		.read_only = drive->read_only || drive->cdrom, .no_cache = drive->cache_direct, .no_flush = drive->cache_no_flush,
+		.discard = drive->discard_unmap, .log = backends->machine->log,
+	};
+	struct block *block = NULL;
+
+	if (drive->snapshot)
+		return error_set(err, ENOTSUP, "snapshot=on: not supported yet (it needs the qcow2 format)");
+	if (drive->file) {
+		block = block_open_file(backends->machine->blocks, drive->file, drive->format, &how, err);
+		if (!block)
+			return -err->code;
+	}
+	backends->drive_ids[backends->drive_count] = xstrdup(drive->id);
+	backends->drives[backends->drive_count++] = block;
+	return 0;
+}
+
+static int open_drives(struct backends *backends, const struct domain_config *config, struct error *err)
+{
+	backends->drive_ids = xcalloc(config->drive_count, sizeof(char *));
+	backends->drives = xcalloc(config->drive_count, sizeof(struct block *));
+	for (size_t i = 0; i < config->drive_count; i++) {
+		const struct drive_config *drive = &config->drives[i];
+
+		if (open_drive(backends, drive, err))
+			return error_prefix(err, "drive %s", drive->id);
+	}
+	return 0;
+}
+
+/* --- the whole --- */
+
+struct backends *backends_open(struct machine *machine, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct backends *backends = xcalloc(1, sizeof(*backends));
+	int ret;
+
+	backends->machine = machine;
+	machine->private_data->backends = backends;
+	machine->blocks = block_graph_new(machine->log);
+	ret = open_objects(backends, &config->objects, err);
+	if (!ret)
+		ret = open_chardevs(backends, &config->chardevs, err);
+	if (!ret)
+		ret = open_netdevs(backends, &config->netdevs, err);
+	if (!ret)
+		ret = open_blockdevs(backends, &config->blockdevs, err);
+	if (!ret)
+		ret = open_drives(backends, config, err);
+	return ret ? NULL : backends; /* machine_free closes what was opened */
+}
+
+void backends_close(struct backends *backends)
+{
+	if (!backends)
+		return;
+	for (size_t i = 0; i < backends->drive_count; i++) {
+		free(backends->drive_ids[i]);
+		if (backends->drives[i])
+			block_unref(backends->drives[i]);
+	}
+	block_graph_free(backends->machine->blocks);
+	backends->machine->blocks = NULL;
+	for (size_t i = backends->netdev_count; i--;)
+		net_close(backends->netdevs[i]);
+	for (size_t i = backends->chardev_count; i--;)
+		chardev_close(backends->chardevs[i]);
+	for (size_t i = backends->object_count; i--;)
+		object_close(backends->objects[i]);
+	free(backends->drive_ids);
+	free(backends->drives);
+	free(backends->netdevs);
+	free(backends->chardevs);
+	free(backends->objects);
+	free(backends->uses);
+	free(backends);
+}
+
+struct chardev *machine_chardev_at(struct machine *machine, size_t index)
+{
+	struct backends *backends = machine->private_data->backends;
+
+	return index < backends->chardev_count ? backends->chardevs[index] : NULL;
+}
+
+struct net_backend *machine_netdev_at(struct machine *machine, size_t index)
+{
+	struct backends *backends = machine->private_data->backends;
+
+	return index < backends->netdev_count ? backends->netdevs[index] : NULL;
+}
+
+struct chardev *machine_chardev(struct machine *machine, const char *id)
+{
+	struct chardev *chardev;
+
+	for (size_t i = 0; (chardev = machine_chardev_at(machine, i)); i++)
+		if (chardev->id && !strcmp(chardev->id, id))
+			return chardev;
+	return NULL;
+}
+
+struct net_backend *machine_netdev(struct machine *machine, const char *id)
+{
+	struct net_backend *netdev;
+
+	for (size_t i = 0; (netdev = machine_netdev_at(machine, i)); i++)
+		if (netdev->id && !strcmp(netdev->id, id))
+			return netdev;
+	return NULL;
+}
+
+/* --- for devices --- */
+
+static void *find_block(struct backends *backends, const char *id)
+{
+	for (size_t i = 0; i < backends->drive_count; i++)
+		if (!strcmp(backends->drive_ids[i], id))
+			return backends->drives[i];
+	return block_find(backends->machine->blocks, id);
+}
+
+static void *lookup_find(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err)
+{
+	struct backends *backends = opaque;
+	void *backend = NULL;
+	const char *kind = "";
+
+	switch (type) {
+	case PROPERTY_BLOCK:
+		backend = find_block(backends, id);
+		kind = "-drive or -blockdev";
+		break;
+	case PROPERTY_NET:
+		backend = machine_netdev(backends->machine, id);
+		kind = "-netdev";
+		break;
+	case PROPERTY_CHAR:
+		backend = machine_chardev(backends->machine, id);
+		kind = "-chardev";
+		break;
+	case PROPERTY_OBJECT:
+		backend = backends_object(backends, id);
+		kind = "-object";
+		break;
+	default:
+		break;
+	}
+	if (!backend) {
+		error_set(err, ENOENT, "there is no %s with id '%s'", kind, id);
+		return NULL;
+	}
+	/* A mux chardev and an object serve several; disks and networks serve one. */
+	for (size_t i = 0; i < backends->use_count; i++) {
+		if ((type == PROPERTY_BLOCK || type == PROPERTY_NET) && backends->uses[i].backend == backend) {
+			error_set(err, EBUSY, "%s '%s' is already in use by another device", kind, id);
+			return NULL;
+		}
+	}
+	backends->uses = xrealloc(backends->uses, (backends->use_count + 1) * sizeof(*backends->uses));
+	backends->uses[backends->use_count++] = (struct backend_use){backend, user};
+	return backend;
+}
+
+static void lookup_release(void *opaque, struct device *user)
+{
+	struct backends *backends = opaque;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < backends->use_count; i++)
+		if (backends->uses[i].user != user)
+			backends->uses[kept++] = backends->uses[i];
+	backends->use_count = kept;
+}
+
+struct backend_lookup backends_lookup(struct backends *backends)
+{
+	return (struct backend_lookup){.find = lookup_find, .release = lookup_release, .opaque = backends};
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of src/machine/ share about a machine, beyond machine.h. */
+#ifndef XUNI_MACHINE_INTERNAL_H
+#define XUNI_MACHINE_INTERNAL_H
+
+#include "base/loop.h"
+#include "core/cpuid.h"
+#include "machine/boot/boot.h"
+#include "machine/machine.h"
+#include "machine/vcpu_thread.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct backends;
+struct board_state;
+struct machine_private;
+
+/* A board: what is soldered on. build runs with RAM, buses, clock, engine and vCPUs in place. */
+struct board {
+	const char *name;
+	const char *help;
+	/* Lays out RAM: maps slots. */
+	int (*map_ram)(struct machine *machine, struct error *err);
+	int (*build)(struct machine *machine, struct error *err);
+	/* After the -device devices exist and the kernel is loaded: tables that describe them (ACPI, SMBIOS). Called again
+	 * after every reset, since the guest may have overwritten its RAM. */
+	int (*describe)(struct machine *machine, struct error *err);
+	void (*power_button)(struct machine *machine);
+	void (*free)(struct machine *machine);
+	/* What -device offers on this board; NULL-ended. */
+	const struct device_class *const *(*classes)(void);
+};
+
+extern const struct board board_pc;
+const struct board *board_find(const char *name, struct error *err);
+
+struct machine_private {
+	const struct board *board;
+	struct board_state *board_state;
+	struct backends *backends;
+	struct vcpu_crew *crew;
+	char *accel_report;
+	struct cpuid_table cpuid;
+	struct boot_result boot;
+
+	struct loop_timer clock_timer;
+	_Atomic bool clock_rearm_posted;
+
+	/* Requests of any thread, carried out by the main loop. */
+	pthread_mutex_t request_lock;
+	bool request_posted;
+	bool want_reset, want_power_off, want_powerdown, want_debug_exit, want_quit, want_panic, want_failed;
+	enum shutdown_cause reset_cause, quit_cause;
+	struct error failure;
+	int debug_exit_status;
+
+	bool ended;
+	enum shutdown_cause cause;
+	int exit_status;
+};
+
+/* Adds to the machine's list of devices (reset in this order, destroyed in the opposite one). */
+void machine_add_device(struct machine *machine, struct device *device);
+/* Creates from a class name, as -device does. */
+struct device *machine_create_device(struct machine *machine, const char *class_name, struct options *options,
+                                     struct error *err);
+/* A request of a device or a vCPU; any thread. */
+void machine_device_request(void *opaque, int request, int argument);
+
+/* --- backends.c: everything that -chardev, -netdev, -drive, -blockdev and -object made --- */
+struct backends *backends_open(struct machine *machine, struct error *err);
+void backends_close(struct backends *backends);
+struct backend_lookup backends_lookup(struct backends *backends);
+struct object;
+struct object *backends_object(struct backends *backends, const char *id);
+
+#endif

@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Life of a machine: built from its configuration, started, stopped, reset, ended. Everything runs in the main loop's
+ * thread; what other threads want (a guest's power-off, a signal's quit) is noted under request_lock and carried out
+ * by the loop.
+ */
+#include "machine/machine.h"
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/util.h"
+#include "config/domain.h"
+#include "core/bus.h"
+#include "core/clock.h"
+#include "core/engine.h"
+#include "core/ram.h"
+#include "cpu/x86/features.h"
+#include "machine/accel.h"
+#include "machine/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const run_state_names[] = {
+	[RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown",
+	[RUN_PANICKED] = "guest-panicked", [RUN_INTERNAL_ERROR] = "internal-error", [RUN_IO_ERROR] = "io-error",
+	[RUN_SUSPENDED] = "suspended", [RUN_WATCHDOG] = "watchdog", [RUN_DEBUG] = "debug",
+};
+
+static const char *const shutdown_cause_names[] = {
+	[SHUTDOWN_NONE] = "none", [SHUTDOWN_HOST_QMP_QUIT] = "host-qmp-quit",
+	[SHUTDOWN_HOST_QMP_RESET] = "host-qmp-system-reset", [SHUTDOWN_HOST_SIGNAL] = "host-signal",
+	[SHUTDOWN_HOST_UI] = "host-ui", [SHUTDOWN_GUEST_SHUTDOWN] = "guest-shutdown", [SHUTDOWN_GUEST_RESET] = "guest-reset",
+	[SHUTDOWN_GUEST_PANIC] = "guest-panic", [SHUTDOWN_HOST_ERROR] = "host-error", [SHUTDOWN_DEBUG_EXIT] = "guest-shutdown",
+};
+
+const char *run_state_name(enum run_state state)
+{
+	return run_state_names[state];
+}
+
+const char *shutdown_cause_name(enum shutdown_cause cause)
+{
+	return shutdown_cause_names[cause];
+}
+
+const char *machine_accel_report(const struct machine *machine)
+{
+	return machine->private_data->accel_report;
+}
+
+/* --- events --- */
+
+void machine_listen(struct machine *machine, struct machine_listener *listener)
+{
+	listener->next = machine->listeners;
+	machine->listeners = listener;
+}
+
+void machine_unlisten(struct machine *machine, struct machine_listener *listener)
+{
+	for (struct machine_listener **at = &machine->listeners; *at; at = &(*at)->next) {
+		if (*at == listener) {
+			*at = listener->next;
+			return;
+		}
+	}
+}
+
+void machine_emit(struct machine *machine, const char *name, const char *data_json)
+{
+	struct machine_listener *next;
+
+	for (struct machine_listener *listener = machine->listeners; listener; listener = next) {
+		next = listener->next;
+		listener->event(listener->opaque, name, data_json);
+	}
+}
+
+static void machine_emit_cause(struct machine *machine, const char *name, enum shutdown_cause cause)
+{
+	char data[96];
+	bool guest = cause >= SHUTDOWN_GUEST_SHUTDOWN && cause != SHUTDOWN_HOST_ERROR;
+
+	snprintf(data, sizeof(data), "{\"guest\": %s, \"reason\": \"%s\"}", guest ? "true" : "false",
+	         shutdown_cause_name(cause));
+	machine_emit(machine, name, data);
+}
+
+/* --- the virtual clock in the main loop --- */
+
+static void clock_serve(void *opaque)
+{
+	struct machine *machine = opaque;
+	struct machine_private *priv = machine->private_data;
+	int64_t next;
+
+	atomic_store(&priv->clock_rearm_posted, false);
+	next = clock_run(machine->clock);
+	if (next == INT64_MAX || !clock_running(machine->clock) || machine->config->stepped)
+		loop_timer_cancel(&priv->clock_timer);
+	else
+		loop_timer_set(&priv->clock_timer, next + clock_host_offset_ns(machine->clock));
+}
+
+/* Any thread. */
+static void clock_waker(void *opaque)
+{
+	struct machine *machine = opaque;
+
+	if (!machine->config->stepped && !atomic_exchange(&machine->private_data->clock_rearm_posted, true))
+		loop_post(machine->loop, clock_serve, machine);
+}
+
+/* --- running and stopping --- */
+
+static void machine_set_state(struct machine *machine, enum run_state state)
+{
+	machine->state = state;
+}
+
+void machine_stop(struct machine *machine, enum run_state state)
+{
+	struct machine_private *priv = machine->private_data;
+	bool was_running = machine->state == RUN_RUNNING;
+
+	if (priv->crew)
+		vcpu_crew_pause(priv->crew);
+	if (was_running) {
+		clock_stop(machine->clock);
+		if (machine->engine->ops->clock_changed)
+			machine->engine->ops->clock_changed(machine->engine, false);
+	}
+	machine_set_state(machine, state);
+	if (was_running)
+		machine_emit(machine, "STOP", NULL);
+}
+
+int machine_cont(struct machine *machine, struct error *err)
+{
+	struct machine_private *priv = machine->private_data;
+
+	switch (machine->state) {
+	case RUN_RUNNING:
+		return 0;
+	case RUN_SHUTDOWN:
+	case RUN_PANICKED:
+	case RUN_INTERNAL_ERROR:
+		return error_set(err, EINVAL, "Resetting the Virtual Machine is required");
+	default:
+		break;
+	}
+	machine_set_state(machine, RUN_RUNNING);
+	clock_start(machine->clock);
+	if (machine->engine->ops->clock_changed)
+		machine->engine->ops->clock_changed(machine->engine, true);
+	machine_emit(machine, "RESUME", NULL);
+	vcpu_crew_resume(priv->crew);
+	return 0;
+}
+
+static void machine_end(struct machine *machine, enum shutdown_cause cause, int exit_status)
+{
+	struct machine_private *priv = machine->private_data;
+
+	if (priv->ended)
+		return;
+	machine_stop(machine, RUN_SHUTDOWN);
+	machine_emit_cause(machine, "SHUTDOWN", cause);
+	if (machine->config->no_shutdown &&
+	    (cause == SHUTDOWN_GUEST_SHUTDOWN || cause == SHUTDOWN_GUEST_PANIC || cause == SHUTDOWN_GUEST_RESET))
+		return;
+	priv->ended = true;
+	priv->cause = cause;
+	priv->exit_status = exit_status;
+	loop_quit(machine->loop);
+}
+
+/* Puts what was loaded into RAM back and sets every vCPU's first state. vCPUs stand still. */
+static int machine_load(struct machine *machine, struct error *err)
+{
+	struct machine_private *priv = machine->private_data;
+	int ret = 0;
+
+	boot_result_free(&priv->boot);
+	if (machine->config->kernel)
+		ret = boot_load(machine->config, machine->ram, &priv->boot, err);
+	if (!ret)
+		ret = priv->board->describe(machine, err);
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < machine->vcpu_count; i++) {
+		struct x86_state *state = xcalloc(1, sizeof(*state));
+		struct vcpu *vcpu = machine->vcpus[i];
+
+		x86_state_reset(state, i == 0);
+		if (i == 0 && machine->config->kernel)
+			boot_apply(&priv->boot, state);
+		vcpu_clear(vcpu, VCPU_INTR | VCPU_NMI | VCPU_INIT | VCPU_SIPI);
+		machine->engine->ops->set_state(vcpu, state);
+		free(state);
+	}
+	return 0;
+}
+
+static void reset_devices(struct machine *machine)
+{
+	for (struct device *device = machine->devices; device; device = device->next)
+		device_reset(device);
+}
+
+static void machine_reset(struct machine *machine, enum shutdown_cause cause)
+{
+	struct machine_private *priv = machine->private_data;
+	struct error err = {0};
+	bool was_running = machine->state == RUN_RUNNING;
+
+	if (machine->config->no_reboot && cause == SHUTDOWN_GUEST_RESET) {
+		machine_end(machine, cause, 0);
+		return;
+	}
+	vcpu_crew_pause(priv->crew);
+	reset_devices(machine);
+	if (machine_load(machine, &err)) {
+		log_warn(machine->log, "reset: %s", err.msg);
+		machine_end(machine, SHUTDOWN_HOST_ERROR, 1);
+		return;
+	}
+	machine_emit_cause(machine, "RESET", cause);
+	if (machine->state == RUN_SHUTDOWN || machine->state == RUN_PANICKED || machine->state == RUN_INTERNAL_ERROR)
+		machine_set_state(machine, RUN_PAUSED);
+	if (was_running)
+		vcpu_crew_resume(priv->crew);
+}
+
+/* --- requests --- */
+
+static void serve_requests(void *opaque)
+{
+	struct machine *machine = opaque;
+	struct machine_private *priv = machine->private_data;
+	struct machine_private asked;
+
+	pthread_mutex_lock(&priv->request_lock);
+	asked = *priv;
+	priv->request_posted = priv->want_reset = priv->want_power_off = priv->want_powerdown = false;
+	priv->want_debug_exit = priv->want_quit = priv->want_panic = priv->want_failed = false;
+	pthread_mutex_unlock(&priv->request_lock);
+
+	if (asked.want_quit) {
+		machine_end(machine, asked.quit_cause, 0);
+	} else if (asked.want_debug_exit) {
+		machine_end(machine, SHUTDOWN_DEBUG_EXIT, asked.debug_exit_status);
+	} else if (asked.want_failed) {
+		log_warn(machine->log, "the guest cannot go on: %s", asked.failure.msg);
+		machine_stop(machine, RUN_INTERNAL_ERROR);
+	} else if (asked.want_power_off) {
+		machine_end(machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
+	} else if (asked.want_panic) {
+		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"poweroff\"}");
+		if (machine->config->panic_action == PANIC_PAUSE)
+			machine_stop(machine, RUN_PANICKED);
+		else if (machine->config->panic_action != PANIC_NONE)
+			machine_end(machine, SHUTDOWN_GUEST_PANIC, machine->config->panic_action == PANIC_EXIT_FAILURE);
+	} else if (asked.want_reset) {
+		machine_reset(machine, asked.reset_cause);
+	} else if (asked.want_powerdown) {
+		machine_emit(machine, "POWERDOWN", NULL);
+		if (priv->board->power_button)
+			priv->board->power_button(machine);
+	}
+}
+
+/* request_lock held. */
+static void post_requests(struct machine *machine)
+{
+	struct machine_private *priv = machine->private_data;
+
+	if (!priv->request_posted)
+		loop_post(machine->loop, serve_requests, machine);
+	priv->request_posted = true;
+}
+
+void machine_request_reset(struct machine *machine, enum shutdown_cause cause)
+{
+	struct machine_private *priv = machine->private_data;
+
+	pthread_mutex_lock(&priv->request_lock);
+	priv->want_reset = true;
+	priv->reset_cause = cause;
+	post_requests(machine);
+	pthread_mutex_unlock(&priv->request_lock);
+}
+
+void machine_request_powerdown(struct machine *machine)
+{
+	struct machine_private *priv = machine->private_data;
+
+	pthread_mutex_lock(&priv->request_lock);
+	priv->want_powerdown = true;
+	post_requests(machine);
+	pthread_mutex_unlock(&priv->request_lock);
+}
+
+void machine_request_quit(struct machine *machine, enum shutdown_cause cause)
+{
+	struct machine_private *priv = machine->private_data;
+
+	pthread_mutex_lock(&priv->request_lock);
+	priv->want_quit = true;
+	priv->quit_cause = cause;
+	post_requests(machine);
+	pthread_mutex_unlock(&priv->request_lock);
+}
+
+void machine_device_request(void *opaque, int request, int argument)
+{
+	struct machine *machine = opaque;
+	struct machine_private *priv = machine->private_data;
+	bool stop_now = true;
+
+	pthread_mutex_lock(&priv->request_lock);
+	switch ((enum machine_request)request) {
+	case MACHINE_RESET:
+		priv->want_reset = true;
+		priv->reset_cause = SHUTDOWN_GUEST_RESET;
+		break;
+	case MACHINE_POWER_OFF:
+		priv->want_power_off = true;
+		break;
+	case MACHINE_DEBUG_EXIT:
+		priv->want_debug_exit = true;
+		priv->debug_exit_status = argument;
+		break;
+	case MACHINE_PANIC:
+		priv->want_panic = true;
+		stop_now = machine->config->panic_action != PANIC_NONE;
+		break;
+	default:
+		stop_now = false;
+		break;
+	}
+	if (stop_now)
+		post_requests(machine);
+	pthread_mutex_unlock(&priv->request_lock);
+	/* The guest must not go on past the instruction that asked. */
+	if (stop_now && priv->crew)
+		vcpu_crew_request_pause(priv->crew);
+}
+
+/* vcpu_report_fn: in the vCPU's thread. */
+static void vcpu_reported(void *opaque, struct vcpu *vcpu, enum vcpu_exit why, const struct error *err)
+{
+	struct machine *machine = opaque;
+	struct machine_private *priv = machine->private_data;
+
+	if (why == VCPU_RESET || why == VCPU_SHUTDOWN) {
+		machine_device_request(machine, why == VCPU_RESET ? MACHINE_RESET : MACHINE_POWER_OFF, 0);
+		return;
+	}
+	pthread_mutex_lock(&priv->request_lock);
+	priv->want_failed = true;
+	priv->failure = *err;
+	post_requests(machine);
+	pthread_mutex_unlock(&priv->request_lock);
+}
+
+void machine_nmi(struct machine *machine)
+{
+	for (unsigned i = 0; i < machine->vcpu_count; i++)
+		vcpu_raise(machine->vcpus[i], VCPU_NMI);
+}
+
+/* --- devices --- */
+
+void machine_add_device(struct machine *machine, struct device *device)
+{
+	struct device **at = &machine->devices;
+
+	while (*at)
+		at = &(*at)->next;
+	*at = device;
+}
+
+struct device *machine_create_device(struct machine *machine, const char *class_name, struct options *options,
+                                     struct error *err)
+{
+	const struct device_class *class = device_class_find(machine->device_classes, class_name);
+	struct device *device;
+
+	if (!class || class->internal) {
+		const char *names[512];
+		size_t count = 0;
+		const char *nearest;
+
+		for (size_t i = 0; machine->device_classes[i] && count < ARRAY_SIZE(names) - 1; i++)
+			if (!machine->device_classes[i]->internal)
+				names[count++] = machine->device_classes[i]->name;
+		names[count] = NULL;
+		nearest = nearest_word(class_name, names);
+		error_set(err, ENODEV, "'%s' is not a valid device model name%s%s%s (see -device help)", class_name,
+		          nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+		return NULL;
+	}
+	device = device_create(class, &machine->env, options, (struct options *)&machine->config->globals, err);
+	if (device)
+		machine_add_device(machine, device);
+	return device;
+}
+
+static int create_configured_devices(struct machine *machine, struct error *err)
+{
+	for (size_t i = 0; i < machine->config->devices.count; i++) {
+		const struct config_item *item = &machine->config->devices.items[i];
+		struct options options;
+		struct device *device;
+
+		options_copy(&options, &item->options);
+		if (item->id)
+			options_add(&options, "id", item->id);
+		device = machine_create_device(machine, item->type, &options, err);
+		options_free(&options);
+		if (!device)
+			return error_prefix(err, "-device %s", item->type);
+	}
+	return 0;
+}
+
+/* --- building --- */
+
+static int build_cpuid(struct machine *machine, const struct engine_ops *ops, uint64_t tsc_khz, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct machine_private *priv = machine->private_data;
+	struct cpu_topology topology = {config->max_vcpus, config->sockets, config->dies, config->cores, config->threads};
+	struct cpuid_table offer = {0};
+	int ret = ops->offer(&offer, err);
+
+	if (!ret)
+		ret = x86_cpuid_build(&priv->cpuid, config->cpu, &offer, ops->name, &topology, tsc_khz, true, 40, err);
+	x86_cpuid_free(&offer);
+	return ret;
+}
+
+static int build_engine(struct machine *machine, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct machine_private *priv = machine->private_data;
+	const struct engine_ops *ops = accel_choose(config->accels, &priv->accel_report, err);
+	struct engine_env env;
+	uint64_t tsc_khz;
+	int ret;
+
+	if (!ops)
+		return -err->code;
+	tsc_khz = ops->tsc_khz();
+	ret = build_cpuid(machine, ops, tsc_khz, err);
+	if (ret)
+		return ret;
+	machine->clock = clock_new(config->stepped, tsc_khz);
+	clock_set_waker(machine->clock, clock_waker, machine);
+	env = (struct engine_env){
+		.log = machine->log, .ram = machine->ram, .io = machine->io, .memory = machine->memory,
+		.clock = machine->clock, .cpuid = &priv->cpuid, .max_vcpus = config->max_vcpus, .phys_bits = 40,
+		.stepped = config->stepped,
+	};
+	machine->engine = ops->create(&env, err);
+	if (!machine->engine)
+		return error_prefix(err, "-accel %s", ops->name);
+	if (log_on(machine->log, LOG_VERBOSE))
+		log_write(machine->log, "%s", priv->accel_report);
+	machine->vcpus = xcalloc(config->vcpus, sizeof(struct vcpu *));
+	for (unsigned i = 0; i < config->vcpus; i++) {
+		struct cpu_topology topology = {config->max_vcpus, config->sockets, config->dies, config->cores, config->threads};
+
+		machine->vcpus[i] = ops->vcpu_create(machine->engine, i, x86_apic_id(&topology, i), err);
+		if (!machine->vcpus[i])
+			return error_prefix(err, "CPU %u", i);
+		machine->vcpu_count++;
+	}
+	return 0;
+}
+
+static int build_ram(struct machine *machine, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct ram_config ram = {
+		.size = config->ram_bytes, .path = config->ram_path, .prealloc = config->ram_prealloc, .share = true};
+	const char *id = options_get((struct options *)&config->board_options, "memory-backend");
+	const struct config_item *item = id ? config_list_find(&config->objects, id) : NULL;
+
+	if (id && !item)
+		return error_set(err, ENOENT, "-machine memory-backend=%s: there is no -object of that id", id);
+	if (item) {
+		struct options options;
+		int ret = 0;
+
+		options_copy(&options, &item->options);
+		ram.path = options_get(&options, "mem-path");
+		ret = ret ? ret : options_size(&options, "size", &ram.size, 1, err);
+		ret = ret ? ret : options_bool(&options, "prealloc", &ram.prealloc, err);
+		ret = ret ? ret : options_bool(&options, "share", &ram.share, err);
+		ret = ret ? ret : options_bool(&options, "merge", &ram.merge, err);
+		ret = ret ? ret : options_bool(&options, "dump", &ram.dump, err);
+		ret = ret ? ret : options_bool(&options, "hugetlb", &ram.hugetlb, err);
+		ret = ret ? ret : options_size(&options, "hugetlbsize", &ram.hugetlb_size, 1, err);
+		if (!ret && ram.size != config->ram_bytes)
+			ret = error_set(err, EINVAL, "-object %s,id=%s: size is not that of -m", item->type, id);
+		if (!ret)
+			machine->ram = ram_new(&ram, err);
+		options_free(&options);
+		return ret ? ret : machine->ram ? 0 : -err->code;
+	}
+	ram.huge_pages = true;
+	machine->ram = ram_new(&ram, err);
+	return machine->ram ? 0 : -err->code;
+}
+
+static int machine_build(struct machine *machine, struct error *err)
+{
+	struct machine_private *priv = machine->private_data;
+	int ret;
+
+	priv->board = board_find(machine->config->board, err);
+	if (!priv->board)
+		return -err->code;
+	machine->device_classes = priv->board->classes();
+	machine->io = bus_new("I/O port", 0x10000);
+	machine->memory = bus_new("memory", 0);
+	ret = build_ram(machine, err);
+	if (!ret)
+		ret = priv->board->map_ram(machine, err);
+	if (!ret)
+		ret = build_engine(machine, err);
+	if (ret)
+		return ret;
+	priv->backends = backends_open(machine, err);
+	if (!priv->backends)
+		return -err->code;
+	machine->env = (struct device_env){
+		.log = machine->log, .loop = machine->loop, .clock = machine->clock, .ram = machine->ram, .io = machine->io,
+		.memory = machine->memory, .backends = backends_lookup(priv->backends), .request = machine_device_request,
+		.request_opaque = machine, .eventfds = !machine->config->stepped,
+	};
+	ret = priv->board->build(machine, err);
+	if (!ret)
+		ret = create_configured_devices(machine, err);
+	if (!ret) {
+		reset_devices(machine);
+		ret = machine_load(machine, err);
+	}
+	if (!ret) {
+		priv->crew = vcpu_crew_start(machine->vcpus, machine->vcpu_count, vcpu_reported, machine, err);
+		ret = priv->crew ? 0 : -err->code;
+	}
+	return ret;
+}
+
+struct machine *machine_new(const struct domain_config *config, struct loop *loop, struct log *log, struct error *err)
+{
+	struct machine *machine = xcalloc(1, sizeof(*machine));
+	struct error own = {0};
+
+	machine->config = config;
+	machine->loop = loop;
+	machine->log = log;
+	machine->state = RUN_PRELAUNCH;
+	machine->private_data = xcalloc(1, sizeof(*machine->private_data));
+	pthread_mutex_init(&machine->private_data->request_lock, NULL);
+	loop_timer_init(&machine->private_data->clock_timer, loop, clock_serve, machine);
+	if (machine_build(machine, &own)) {
+		if (err)
+			*err = own;
+		machine_free(machine);
+		return NULL;
+	}
+	return machine;
+}
+
+/* The list is in the order of creation; what came last may use what came first. */
+static void destroy_devices(struct machine *machine)
+{
+	while (machine->devices) {
+		struct device **at = &machine->devices;
+		struct device *last;
+
+		while ((*at)->next)
+			at = &(*at)->next;
+		last = *at;
+		*at = NULL;
+		device_destroy(last);
+	}
+}
+
+void machine_free(struct machine *machine)
+{
+	struct machine_private *priv = machine->private_data;
+
+	vcpu_crew_stop(priv->crew);
+	priv->crew = NULL;
+	loop_timer_cancel(&priv->clock_timer);
+	destroy_devices(machine);
+	if (priv->board && machine->io)
+		priv->board->free(machine);
+	backends_close(priv->backends);
+	for (unsigned i = 0; i < machine->vcpu_count; i++)
+		machine->engine->ops->vcpu_destroy(machine->vcpus[i]);
+	free(machine->vcpus);
+	if (machine->engine)
+		machine->engine->ops->destroy(machine->engine);
+	loop_poll(machine->loop, 0); /* work that was posted while taking down must not outlive its objects */
+	clock_free(machine->clock);
+	bus_free(machine->io);
+	bus_free(machine->memory);
+	ram_free(machine->ram);
+	x86_cpuid_free(&priv->cpuid);
+	boot_result_free(&priv->boot);
+	free(priv->accel_report);
+	pthread_mutex_destroy(&priv->request_lock);
+	free(priv);
+	free(machine);
+}
+
+int machine_run(struct machine *machine)
+{
+	if (!machine->config->start_paused)
+		machine_cont(machine, NULL);
+	loop_run(machine->loop);
+	return machine->private_data->exit_status;
+}
+
+/* --- vCPUs, for the monitor --- */
+
+void machine_vcpu_call(struct machine *machine, struct vcpu *vcpu, void (*fn)(struct vcpu *vcpu, void *opaque), void *opaque)
+{
+	vcpu_crew_call(machine->private_data->crew, vcpu->index, fn, opaque);
+}
+
+int machine_vcpu_tid(const struct machine *machine, const struct vcpu *vcpu)
+{
+	return vcpu_crew_tid(machine->private_data->crew, vcpu->index);
+}
+
+bool machine_vcpu_halted(const struct machine *machine, const struct vcpu *vcpu)
+{
+	return vcpu_crew_halted(machine->private_data->crew, vcpu->index);
+}
