@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* When all options are read: default devices, and what can only be checked now (who refers to whom). */
+#include "base/util.h"
+#include "config/parse.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool stdio_taken(const struct domain_config *config)
+{
+	for (size_t i = 0; i < config->chardevs.count; i++)
+		if (strcmp(config->chardevs.items[i].type, "stdio") == 0)
+			return true;
+	return false;
+}
+
+/*
+ * With -nographic serial port and monitor share the terminal. There is no window to put them in otherwise, so that is
+ * also what happens when no display was chosen at all; with -display none or -daemonize, or when something else took
+ * the terminal, they lead nowhere.
+ */
+static int add_default_consoles(struct config_parse *parse, struct error *err)
+{
+	struct domain_config *config = parse->config;
+	bool terminal = config->no_graphic || (!config->display && !config->daemonize && !stdio_taken(config));
+	int ret = 0;
+
+	if (terminal && !parse->has_serial && !parse->has_monitor)
+		return add_serial(parse, "mon:stdio", err);
+	if (!parse->has_serial)
+		ret = add_serial(parse, terminal ? "stdio" : "null", err);
+	if (ret == 0 && !parse->has_monitor && terminal && parse->has_serial && !stdio_taken(config))
+		ret = word_monitor(parse, NULL, "stdio", err);
+	return ret;
+}
+
+static int add_default_nic(struct config_parse *parse, struct error *err)
+{
+	struct options options = {0};
+
+	return list_nic(parse, NULL, &options, err);
+}
+
+static int check_stdio(const struct domain_config *config, struct error *err)
+{
+	const char *first = NULL;
+
+	for (size_t i = 0; i < config->chardevs.count; i++) {
+		const struct config_item *item = &config->chardevs.items[i];
+
+		if (strcmp(item->type, "stdio") != 0)
+			continue;
+		if (first)
+			return error_set(err, EINVAL, "stdio is used twice, by '%s' and '%s'; one can be mon:stdio",
+					 first, item->id);
+		if (config->daemonize)
+			return error_set(err, EINVAL, "'%s' on stdio cannot stand beside -daemonize", item->id);
+		first = item->id;
+	}
+	return 0;
+}
+
+static int missing(const struct config_list *list, const char *what, const char *user, const char *id,
+		   struct error *err)
+{
+	const char **ids = xcalloc(list->count + 1, sizeof(char *)), *near;
+	size_t count = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].id)
+			ids[count++] = list->items[i].id;
+	near = nearest_word(id, ids);
+	if (near)
+		error_set(err, ENOENT, "%s: there is no %s '%.100s'; did you mean '%s'?", user, what, id, near);
+	else
+		error_set(err, ENOENT, "%s: there is no %s '%.100s'", user, what, id);
+	free(ids);
+	return -ENOENT;
+}
+
+static bool drive_exists(const struct domain_config *config, const char *id)
+{
+	for (size_t i = 0; i < config->drive_count; i++)
+		if (strcmp(config->drives[i].id, id) == 0 ||
+		    (config->drives[i].node_name && strcmp(config->drives[i].node_name, id) == 0))
+			return true;
+	return config_list_find(&config->blockdevs, id) != NULL;
+}
+
+static const char *value_of(const struct options *options, const char *key)
+{
+	const char *value = NULL;
+
+	for (size_t i = 0; i < options->count; i++)
+		if (strcmp(options->items[i].key, key) == 0)
+			value = options->items[i].value;
+	return value;
+}
+
+static int check_references(const struct domain_config *config, struct error *err)
+{
+	const struct {
+		const char *key;
+		const struct config_list *list;
+	} kinds[] = {{"netdev", &config->netdevs},
+		     {"chardev", &config->chardevs},
+		     {"iothread", &config->objects},
+		     {"rng", &config->objects}};
+
+	for (size_t i = 0; i < config->devices.count; i++) {
+		const struct config_item *device = &config->devices.items[i];
+		char user[128];
+		const char *id;
+
+		snprintf(user, sizeof(user), "-device %.100s", device->type);
+		for (size_t j = 0; j < ARRAY_SIZE(kinds); j++) {
+			id = value_of(&device->options, kinds[j].key);
+			if (id && !config_list_find(kinds[j].list, id))
+				return missing(kinds[j].list,
+					       kinds[j].list == &config->objects ? "object" : kinds[j].key, user, id,
+					       err);
+		}
+		id = value_of(&device->options, "drive");
+		if (id && !drive_exists(config, id))
+			return missing(&config->blockdevs, "drive", user, id, err);
+	}
+	for (size_t i = 0; i < config->monitor_count; i++)
+		if (!config_list_find(&config->chardevs, config->monitors[i].chardev))
+			return missing(&config->chardevs, "chardev", "-mon", config->monitors[i].chardev, err);
+	return 0;
+}
+
+/* Two NICs on one back end, two ports on one chardev (that is not a mux) cannot be. */
+static int check_single_use(const struct domain_config *config, const char *key, struct error *err)
+{
+	for (size_t i = 0; i < config->devices.count; i++) {
+		const char *id = value_of(&config->devices.items[i].options, key);
+		const struct config_item *chardev = id ? config_list_find(&config->chardevs, id) : NULL;
+		const char *mux = chardev && strcmp(key, "chardev") == 0 ? value_of(&chardev->options, "mux") : NULL;
+
+		if (!id || (mux && strcmp(mux, "on") == 0))
+			continue;
+		for (size_t j = 0; j < i; j++) {
+			const char *other = value_of(&config->devices.items[j].options, key);
+
+			if (other && strcmp(other, id) == 0)
+				return error_set(err, EBUSY, "%s '%s' is used by two devices (%s and %s)", key, id,
+						 config->devices.items[j].type, config->devices.items[i].type);
+		}
+	}
+	return 0;
+}
+
+static int check_machine(struct config_parse *parse, struct error *err)
+{
+	struct domain_config *config = parse->config;
+	const char *backend = value_of(&config->board_options, "memory-backend");
+
+	if (parse->has_accel_key && parse->has_machine_accel)
+		return error_set(err, EINVAL, "-accel and -machine accel= (or two of them) exclude each other");
+	if (backend) {
+		const struct config_item *item = config_list_find(&config->objects, backend);
+		uint64_t bytes;
+
+		if (!item)
+			return missing(&config->objects, "object", "-machine memory-backend", backend, err);
+		if (parse_size(value_of(&item->options, "size") ? value_of(&item->options, "size") : "0", 1, &bytes,
+			       err) < 0)
+			return -EINVAL;
+		if (bytes != config->ram_bytes)
+			return error_set(err, EINVAL, "-machine memory-backend: '%s' has another size than -m",
+					 backend);
+		if (config->ram_path)
+			return error_set(err, EINVAL, "-mem-path and -machine memory-backend= exclude each other");
+	}
+	if (config->append && !config->kernel)
+		return error_set(err, EINVAL, "-append only means something with -kernel");
+	if (config->initrd && !config->kernel)
+		return error_set(err, EINVAL, "-initrd only means something with -kernel");
+	return 0;
+}
+
+int config_finish(struct config_parse *parse, struct error *err)
+{
+	struct domain_config *config = parse->config;
+
+	if (config_join_legacy_nets(parse, err) < 0 || check_machine(parse, err) < 0)
+		return -EINVAL;
+	if (!config->no_defaults) {
+		if (add_default_consoles(parse, err) < 0)
+			return -EINVAL;
+		if (!parse->has_net && add_default_nic(parse, err) < 0)
+			return -EINVAL;
+	}
+	if (check_stdio(config, err) < 0 || check_references(config, err) < 0 ||
+	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0)
+		return -EINVAL;
+	return 0;
+}

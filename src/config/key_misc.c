@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Devices, objects, tables for the firmware, display, logging, help. */
+#include "base/log.h"
+#include "base/util.h"
+#include "config/parse.h"
+
+#include <stdlib.h>
+
+int list_device(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	char *type = pull(options, "driver"), *id = NULL;
+	int ret;
+
+	if (type && is_help(type)) {
+		ret = ask(parse, ASK_DEVICES, NULL);
+	} else if (type && (options_get(options, "help") || options_get(options, "?"))) {
+		ret = ask(parse, ASK_DEVICE, type);
+	} else if (!type || !*type) {
+		ret = error_set(err, EINVAL, "which driver? (-device help lists them)");
+	} else {
+		if (strcmp(type, "isa-serial") == 0)
+			parse->has_serial = true;
+		id = pull(options, "id");
+		ret = add_item(&parse->config->devices, "device", type, id, options, err);
+	}
+	free(type);
+	free(id);
+	return ret;
+}
+
+static const struct object_type {
+	const char *name;
+	const char *const *known;
+} object_types[] = {
+	{"iothread", (const char *const[]){NULL}},
+	{"memory-backend-memfd",
+	 (const char *const[]){"size", "share", "prealloc", "merge", "dump", "hugetlb", "hugetlbsize", NULL}},
+	{"memory-backend-file", (const char *const[]){"size", "share", "prealloc", "merge", "dump", "mem-path", NULL}},
+	{"memory-backend-ram", (const char *const[]){"size", "share", "prealloc", "merge", "dump", NULL}},
+	{"rng-random", (const char *const[]){"filename", NULL}},
+	{"rng-builtin", (const char *const[]){NULL}},
+};
+
+static const struct object_type *object_type_find(const char *name, struct error *err)
+{
+	const char *names[ARRAY_SIZE(object_types) + 1] = {NULL};
+	int which;
+
+	for (size_t i = 0; i < ARRAY_SIZE(object_types); i++)
+		names[i] = object_types[i].name;
+	which = choose(name, names, "object type", err);
+	return which < 0 ? NULL : &object_types[which];
+}
+
+/* Names and values; what they mean is the machine's business. */
+static int check_object(const struct object_type *type, struct options *options, struct error *err)
+{
+	static const char *const booleans[] = {"share", "prealloc", "merge", "dump", "hugetlb"};
+	uint64_t size = 1;
+	bool on;
+
+	for (size_t i = 0; type->known[i]; i++)
+		options_get(options, type->known[i]);
+	if (options_check_used(options, type->name, type->known, err) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < ARRAY_SIZE(booleans); i++)
+		if (options_bool(options, booleans[i], &on, err) < 0)
+			return -EINVAL;
+	if (options_size(options, "size", &size, 1, err) < 0 || options_size(options, "hugetlbsize", &size, 1, err) < 0)
+		return -EINVAL;
+	if (strncmp(type->name, "memory-backend", 14) == 0 && !options_get(options, "size"))
+		return error_set(err, EINVAL, "size= is missing");
+	if (strcmp(type->name, "memory-backend-file") == 0 && !options_get(options, "mem-path"))
+		return error_set(err, EINVAL, "mem-path= is missing");
+	for (size_t i = 0; i < options->count; i++)
+		options->items[i].used = false;
+	return 0;
+}
+
+int list_object(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	char *name = pull(options, "qom-type"), *id = NULL;
+	const struct object_type *type;
+	int ret;
+
+	if (name && is_help(name)) {
+		free(name);
+		return ask(parse, ASK_OBJECTS, NULL);
+	}
+	if (!name)
+		return error_set(err, EINVAL, "which type? (-object help lists them)");
+	type = object_type_find(name, err);
+	if (type && options_get(options, "help")) {
+		ret = ask(parse, ASK_OBJECT, name);
+	} else if (!type) {
+		ret = -EINVAL;
+	} else {
+		id = pull(options, "id");
+		ret = id ? check_object(type, options, err) : error_set(err, EINVAL, "id= is missing");
+		if (ret == 0)
+			ret = add_item(&parse->config->objects, "object", name, id, options, err);
+	}
+	free(name);
+	free(id);
+	return ret;
+}
+
+int list_smbios(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	uint64_t type = 0;
+
+	if (!options_get(options, "file")) {
+		if (!options_get(options, "type"))
+			return error_set(err, EINVAL, "expected type=N,... or file=path");
+		if (options_u64(options, "type", &type, 127, err) < 0)
+			return -EINVAL;
+	}
+	for (size_t i = 0; i < options->count; i++)
+		options->items[i].used = false;
+	config_list_add(&parse->config->smbios, NULL, NULL, options);
+	return 0;
+}
+
+int list_fw_cfg(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	static const char *const known[] = {"name", "file", "string", NULL};
+	char *name = pull(options, "name");
+	int ret = 0;
+
+	if (!name || !*name)
+		ret = error_set(err, EINVAL, "name= is missing");
+	else if (strlen(name) > 55)
+		ret = error_set(err, EINVAL, "name: at most 55 characters");
+	else if (options_get(options, "gen_id"))
+		ret = not_yet(err, "gen_id=");
+	else if (!options_get(options, "file") == !options_get(options, "string"))
+		ret = error_set(err, EINVAL, "expected one of file= and string=");
+	else
+		ret = options_check_used(options, "-fw_cfg", known, err);
+	if (ret == 0) {
+		for (size_t i = 0; i < options->count; i++)
+			options->items[i].used = false;
+		config_list_add(&parse->config->fw_cfg, name, NULL, options);
+	}
+	free(name);
+	return ret;
+}
+
+int word_display(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	static const char *const types[] = {"none",         "gtk",       "sdl",  "curses", "vnc",
+					    "egl-headless", "spice-app", "dbus", "cocoa",  NULL};
+	char *type = strndup(value, strcspn(value, ","));
+	int which = 0, ret = 0;
+
+	if (is_help(type))
+		ret = ask(parse, ASK_DISPLAYS, NULL);
+	else
+		which = choose(type, types, "display", err);
+	if (which < 0)
+		ret = which;
+	else if (which > 0)
+		ret = error_set(err, ENOTSUP, "not supported yet");
+	else if (value[strlen(type)])
+		ret = error_set(err, EINVAL, "'none' takes no parameters");
+	else if (parse->request->ask == ASK_RUN)
+		set_string(&parse->config->display, "none");
+	parse->has_display = true;
+	free(type);
+	return ret;
+}
+
+int word_vga(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	static const char *const types[] = {"none", "std", "cirrus", "vmware", "qxl", "virtio", "xenfb", NULL};
+	int which;
+
+	if (is_help(value))
+		return ask(parse, ASK_VGAS, NULL);
+	which = choose(value, types, "video card", err);
+	if (which < 0)
+		return which;
+	if (which > 0)
+		return error_set(err, ENOTSUP, "not supported yet");
+	set_string(&parse->config->vga, value);
+	return 0;
+}
+
+int word_nographic(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	parse->config->no_graphic = true;
+	set_string(&parse->config->display, "none");
+	return 0;
+}
+
+int word_log_items(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	uint32_t items = 0;
+
+	if (is_help(value))
+		return ask(parse, ASK_LOG_ITEMS, NULL);
+	if (log_parse_items(value, &items, err) < 0)
+		return -EINVAL;
+	parse->config->log_items |= items;
+	return 0;
+}
+
+int word_verbose(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	parse->config->log_items |= LOG_VERBOSE;
+	return 0;
+}
+
+int word_trace(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	static const char *const known[] = {"enable", "events", "file", NULL};
+	struct domain_config *config = parse->config;
+	struct options options;
+	const char *pattern;
+	size_t count = 0;
+	int ret = 0;
+
+	if (is_help(value))
+		return ask(parse, ASK_TRACE_EVENTS, NULL);
+	if (options_parse(&options, value, "enable", err) < 0)
+		return -EINVAL;
+	pattern = options_get(&options, "enable");
+	if (options_get(&options, "events"))
+		ret = not_yet(err, "events=");
+	else if (!pattern)
+		ret = error_set(err, EINVAL, "a pattern is missing");
+	else
+		take_string(&options, "file", &config->log_path);
+	if (ret == 0)
+		ret = options_check_used(&options, "-trace", known, err);
+	if (ret == 0) {
+		while (config->trace_patterns && config->trace_patterns[count])
+			count++;
+		config->trace_patterns = xrealloc(config->trace_patterns, (count + 2) * sizeof(char *));
+		config->trace_patterns[count] = xstrdup(pattern);
+		config->trace_patterns[count + 1] = NULL;
+		config->log_items |= LOG_TRACE;
+	}
+	options_free(&options);
+	return ret;
+}
+
+int list_msg(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	static const char *const known[] = {"timestamp", "guest-name", NULL};
+	struct domain_config *config = parse->config;
+
+	if (take_bool(options, "timestamp", &config->msg_timestamp, err) < 0 ||
+	    take_bool(options, "guest-name", &config->msg_guest_name, err) < 0)
+		return -EINVAL;
+	return options_check_used(options, "-msg", known, err);
+}
+
+int word_help(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	return ask(parse, ASK_HELP, NULL);
+}
+
+int word_version(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	return ask(parse, ASK_VERSION, NULL);
+}
