@@ -23,9 +23,9 @@ struct board {
 	/* Lays out RAM: maps slots. */
 	int (*map_ram)(struct machine *machine, struct error *err);
 	int (*build)(struct machine *machine, struct error *err);
-	/* After the -device devices exist and the kernel is loaded: tables that describe them (ACPI, SMBIOS). Called again
-	 * after every reset, since the guest may have overwritten its RAM. */
-	int (*describe)(struct machine *machine, struct error *err);
+	/* Once all devices exist: writes the tables that describe the machine (ACPI, SMBIOS) and says where they lie. Called
+	 * again at every reset, since the guest may have overwritten its RAM. */
+	int (*describe)(struct machine *machine, struct boot_board *out, struct error *err);
 	void (*power_button)(struct machine *machine);
 	void (*free)(struct machine *machine);
 	/* What -device offers on this board; NULL-ended. */
@@ -42,7 +42,7 @@ struct machine_private {
 	struct vcpu_crew *crew;
 	char *accel_report;
 	struct cpuid_table cpuid;
-	struct boot_result boot;
+	struct boot *boot; /* NULL: no -kernel */
 
 	struct loop_timer clock_timer;
 	_Atomic bool clock_rearm_posted;

@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/engine.h"
 #include "core/ram.h"
+#include "cpu/x86/cpu.h"
 #include "cpu/x86/features.h"
 #include "machine/accel.h"
 #include "machine/internal.h"
@@ -180,27 +181,38 @@ static void machine_end(struct machine *machine, enum shutdown_cause cause, int 
 static int machine_load(struct machine *machine, struct error *err)
 {
 	struct machine_private *priv = machine->private_data;
-	int ret = 0;
+	struct boot_board board = {0};
+	struct boot_result result = {0};
+	struct x86_state *state;
+	int ret = priv->board->describe(machine, &board, err);
 
-	boot_result_free(&priv->boot);
-	if (machine->config->kernel)
-		ret = boot_load(machine->config, machine->ram, &priv->boot, err);
-	if (!ret)
-		ret = priv->board->describe(machine, err);
+	if (!ret && priv->boot)
+		ret = boot_place(priv->boot, machine->ram, &board, &result, err);
 	if (ret)
 		return ret;
+	state = xcalloc(1, sizeof(*state));
 	for (unsigned i = 0; i < machine->vcpu_count; i++) {
-		struct x86_state *state = xcalloc(1, sizeof(*state));
 		struct vcpu *vcpu = machine->vcpus[i];
 
 		x86_state_reset(state, i == 0);
-		if (i == 0 && machine->config->kernel)
-			boot_apply(&priv->boot, state);
+		if (i == 0 && priv->boot)
+			boot_set_state(&result, state);
 		vcpu_clear(vcpu, VCPU_INTR | VCPU_NMI | VCPU_INIT | VCPU_SIPI);
 		machine->engine->ops->set_state(vcpu, state);
-		free(state);
 	}
+	free(state);
 	return 0;
+}
+
+static int open_boot_files(struct machine *machine, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct boot_source source = {config->kernel, config->initrd, config->append};
+
+	if (!config->kernel)
+		return error_set(err, ENOTSUP, "no -kernel given: booting by firmware is not supported yet");
+	machine->private_data->boot = boot_open(&source, err);
+	return machine->private_data->boot ? 0 : -err->code;
 }
 
 static void reset_devices(struct machine *machine)
@@ -524,6 +536,9 @@ static int machine_build(struct machine *machine, struct error *err)
 	priv->board = board_find(machine->config->board, err);
 	if (!priv->board)
 		return -err->code;
+	ret = open_boot_files(machine, err);
+	if (ret)
+		return ret;
 	machine->device_classes = priv->board->classes();
 	machine->io = bus_new("I/O port", 0x10000);
 	machine->memory = bus_new("memory", 0);
@@ -614,7 +629,7 @@ void machine_free(struct machine *machine)
 	bus_free(machine->memory);
 	ram_free(machine->ram);
 	x86_cpuid_free(&priv->cpuid);
-	boot_result_free(&priv->boot);
+	boot_close(priv->boot);
 	free(priv->accel_report);
 	pthread_mutex_destroy(&priv->request_lock);
 	free(priv);

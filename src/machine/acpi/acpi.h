@@ -26,7 +26,7 @@ struct acpi_config {
 	uint8_t sci_irq;
 	uint16_t reset_port;
 	uint8_t reset_value;
-	/* GSIs of INTA..INTD of PCI slot 0, rotating with the slot number. */
+	/* GSIs of the four PCI interrupt wires; pin p (0 = INTA) of slot s reaches wire (s + p - 1) mod 4. */
 	uint8_t intx_gsi[4];
 	uint16_t fw_cfg_port; /* 0: none */
 };

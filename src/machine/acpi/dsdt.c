@@ -23,7 +23,7 @@ static void write_interrupt_routing(const struct acpi_config *config, struct aml
 			aml_integer(aml, slot << 16 | 0xffff);
 			aml_integer(aml, pin);
 			aml_integer(aml, 0);
-			aml_integer(aml, config->intx_gsi[(slot + pin) % 4]);
+			aml_integer(aml, config->intx_gsi[(slot + pin - 1) % 4]);
 			aml_close(aml, entry);
 		}
 	}
