@@ -99,13 +99,17 @@ int word_net(struct config_parse *parse, const struct key *key, const char *valu
 	struct legacy_net *nets;
 	const char *type;
 
+	parse->has_net = true;
+	if (strcmp(value, "none") == 0)
+		return 0;
+	if (is_help(value))
+		return ask(parse, ASK_NETDEVS, NULL);
 	if (options_parse(&options, value, "type", err) < 0)
 		return -EINVAL;
 	type = options_get(&options, "type");
-	parse->has_net = true;
-	if (!type || is_help(type) || strcmp(type, "none") == 0) {
+	if (!type) {
 		options_free(&options);
-		return type && !is_help(type) ? 0 : ask(parse, ASK_NETDEVS, NULL);
+		return error_set(err, EINVAL, "expected nic, user, tap or none first");
 	}
 	nets = strcmp(type, "nic") == 0 ? &parse->nics : &parse->hosts;
 	nets->items = xrealloc(nets->items, (nets->count + 1) * sizeof(options));
