@@ -465,6 +465,7 @@ static void test_consoles(void **state)
 	static const struct line bad[] = {
 		{"-serial studio", "-serial studio: unknown character device 'studio'; did you mean 'stdio'?"},
 		{"-serial tcp:4444", "-serial tcp:4444: expected host:port"},
+		{"-serial tcp:[::1:1", "-serial tcp:[::1:1: expected host:port"},
 		{"-serial vc", "-serial vc: vc: not supported yet"},
 		{"-serial file:", "-serial file:: a path is missing"},
 		{"-serial stdio -monitor stdio",

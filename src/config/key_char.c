@@ -53,7 +53,7 @@ static int parse_tcp(const char *text, struct options *options, struct error *er
 	char *word;
 	int ret;
 
-	if (*port != ':')
+	if ((bracket && text[host_length] != ']') || *port != ':')
 		return error_set(err, EINVAL, "expected host:port");
 	port_length = strcspn(++port, ",");
 	ret = options_parse(options, port[port_length] ? port + port_length + 1 : "", NULL, err);
