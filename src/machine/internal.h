@@ -28,12 +28,14 @@ struct board {
 	int (*describe)(struct machine *machine, struct boot_board *out, struct error *err);
 	void (*power_button)(struct machine *machine);
 	void (*free)(struct machine *machine);
-	/* What -device offers on this board; NULL-ended. */
-	const struct device_class *const *(*classes)(void);
+	/* What can be plugged into this board: class arrays (each NULL-ended), ended by NULL. */
+	const struct device_class *const *const *class_groups;
 };
 
 extern const struct board board_pc;
 const struct board *board_find(const char *name, struct error *err);
+/* All classes of a board as one NULL-ended array; heap, the caller's. */
+const struct device_class **board_classes(const struct board *board);
 
 struct machine_private {
 	const struct board *board;

@@ -397,7 +397,7 @@ void machine_add_device(struct machine *machine, struct device *device)
 struct device *machine_create_device(struct machine *machine, const char *class_name, struct options *options,
                                      struct error *err)
 {
-	const struct device_class *class = device_class_find(machine->device_classes, class_name);
+	const struct device_class *class = device_class_find((const struct device_class *const *)machine->device_classes, class_name);
 	struct device *device;
 
 	if (!class || class->internal) {
@@ -539,7 +539,7 @@ static int machine_build(struct machine *machine, struct error *err)
 	ret = open_boot_files(machine, err);
 	if (ret)
 		return ret;
-	machine->device_classes = priv->board->classes();
+	machine->device_classes = board_classes(priv->board);
 	machine->io = bus_new("I/O port", 0x10000);
 	machine->memory = bus_new("memory", 0);
 	ret = build_ram(machine, err);
@@ -621,6 +621,7 @@ void machine_free(struct machine *machine)
 	for (unsigned i = 0; i < machine->vcpu_count; i++)
 		machine->engine->ops->vcpu_destroy(machine->vcpus[i]);
 	free(machine->vcpus);
+	free(machine->device_classes);
 	if (machine->engine)
 		machine->engine->ops->destroy(machine->engine);
 	loop_poll(machine->loop, 0); /* work that was posted while taking down must not outlive its objects */

@@ -67,7 +67,7 @@ struct machine {
 	struct block_graph *blocks;
 	struct device_env env;
 	struct device *devices;      /* list */
-	const struct device_class *const *device_classes; /* what -device offers; NULL-ended */
+	const struct device_class **device_classes; /* what -device offers; NULL-ended */
 	enum run_state state;
 	struct machine_listener *listeners;
 	struct machine_private *private_data;
@@ -75,6 +75,9 @@ struct machine {
 
 /* Why each engine that was tried before the chosen one was passed over; one line each, for -v and `info accel`. */
 const char *machine_accel_report(const struct machine *machine);
+
+/* What -device offers on a board, as one NULL-ended array (heap, the caller's); for -device help. */
+const struct device_class **machine_board_classes(const char *board_name, struct error *err);
 
 /* Builds everything; no guest code has run when it returns. The config outlives the machine. */
 struct machine *machine_new(const struct domain_config *config, struct loop *loop, struct log *log, struct error *err);

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Board "pc": i440FX host bridge, PIIX3 south bridge and what a PC has soldered on. Interrupts: the software engines get
+ * the 8259 pair, IOAPIC and local APICs of device/pc; an engine with an irqchip of its own (KVM) keeps those in the kernel.
+ *
+ * Without firmware the board leaves behind what firmware would have: PCI interrupt routing (PIRQA..D on 10 10 11 11,
+ * level-triggered), ACPI tables at 0xe0000 and SMBIOS at 0xf0000, local APICs in virtual wire mode.
+ */
+#include "base/util.h"
+#include "config/domain.h"
+#include "core/bus.h"
+#include "core/engine.h"
+#include "core/ram.h"
+#include "cpu/x86/features.h"
+#include "device/pc/acpi_pm.h"
+#include "device/pc/fw_cfg.h"
+#include "device/pc/hpet.h"
+#include "device/pc/i8042.h"
+#include "device/pc/i8254.h"
+#include "device/pc/i8259.h"
+#include "device/pc/ioapic.h"
+#include "device/pc/isa.h"
+#include "device/pc/lapic.h"
+#include "device/pc/mc146818.h"
+#include "device/pc/port92.h"
+#include "device/pci/pci.h"
+#include "device/virtio/virtio.h"
+#include "machine/acpi/acpi.h"
+#include "machine/internal.h"
+#include "machine/smbios/smbios.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOW_RAM_BYTES     0xa0000ull
+#define SHADOW_GPA        0xc0000ull
+#define ACPI_GPA          0xe0000ull
+#define SMBIOS_GPA        0xf0000ull
+#define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
+#define PCI32_FIRST       0xe0000000ull
+#define PCI32_LAST        0xfebfffffull
+#define PM_BASE           0x600
+
+struct board_state {
+	struct lapic_set *lapics;
+	struct i8259 *pic;
+	struct ioapic *ioapic;
+	struct irq pic_lines[16], ioapic_lines[16];
+	struct lapic **apics;
+	struct device *piix3;
+	struct acpi_pm *pm;
+	struct mc146818 *rtc;
+	struct fw_cfg *fw_cfg;
+	bool hpet;
+	struct boot_memory reserved[2];
+};
+
+static uint64_t ram_below_4g(const struct machine *machine)
+{
+	return min_u64(machine->config->ram_bytes, MAX_LOW_RAM_BYTES);
+}
+
+/* --- memory --- */
+
+static int map_one(struct machine *machine, uint64_t gpa, uint64_t size, uint64_t fd_offset, struct error *err)
+{
+	return size ? ram_map(machine->ram, gpa, size, fd_offset, false, err) : 0;
+}
+
+static int pc_map_ram(struct machine *machine, struct error *err)
+{
+	uint64_t low = ram_below_4g(machine);
+	int ret;
+
+	if (low < 2 * MIB)
+		return error_set(err, EINVAL, "-m: a PC needs at least 2 MiB of RAM");
+	ret = map_one(machine, 0, LOW_RAM_BYTES, 0, err);
+	if (!ret)
+		ret = map_one(machine, SHADOW_GPA, MIB - SHADOW_GPA, SHADOW_GPA, err);
+	if (!ret)
+		ret = map_one(machine, MIB, low - MIB, MIB, err);
+	if (!ret)
+		ret = map_one(machine, 4 * GIB, machine->config->ram_bytes - low, low, err);
+	return ret;
+}
+
+/* --- interrupt controllers --- */
+
+/* An ISA line reaches the 8259 pair and the IOAPIC; line 0 is on the IOAPIC's pin 2. */
+static void software_isa_line(void *opaque, unsigned line, bool level)
+{
+	struct board_state *board = opaque;
+
+	irq_set(&board->pic_lines[line], level);
+	irq_set(&board->ioapic_lines[line], level);
+}
+
+static void kernel_isa_line(void *opaque, unsigned line, bool level)
+{
+	struct engine *engine = opaque;
+
+	engine->ops->irqchip->set_line(engine, line, level);
+}
+
+static int build_software_irqchip(struct machine *machine, struct board_state *board, struct error *err)
+{
+	struct lapic_config config = {.phys_bits = 40, .x2apic = true, .tsc_deadline = true};
+	struct x86_features features;
+
+	x86_features_from(&features, &machine->private_data->cpuid);
+	config.x2apic = features.x2apic;
+	config.tsc_deadline = features.tsc_deadline;
+	board->lapics = lapic_set_new(&machine->env);
+	machine->env.msi = lapic_set_msi(board->lapics);
+	board->pic = i8259_new(&machine->env, lapic_set_extint(board->lapics), err);
+	if (!board->pic)
+		return -err->code;
+	machine_add_device(machine, (struct device *)board->pic);
+	lapic_set_pic(board->lapics, i8259_ack, board->pic);
+	board->ioapic = ioapic_new(&machine->env, machine->env.msi, err);
+	if (!board->ioapic)
+		return -err->code;
+	machine_add_device(machine, (struct device *)board->ioapic);
+	lapic_set_eoi(board->lapics, ioapic_eoi, board->ioapic);
+	board->apics = xcalloc(machine->vcpu_count, sizeof(*board->apics));
+	for (unsigned i = 0; i < machine->vcpu_count; i++) {
+		board->apics[i] = lapic_new(&machine->env, board->lapics, machine->vcpus[i], &config, err);
+		if (!board->apics[i])
+			return -err->code;
+		machine_add_device(machine, (struct device *)board->apics[i]);
+	}
+	for (unsigned line = 0; line < 16; line++) {
+		board->pic_lines[line] = i8259_input(board->pic, line);
+		board->ioapic_lines[line] = ioapic_pin(board->ioapic, line ? line : 2);
+		machine->env.isa_irq[line] = (struct irq){software_isa_line, board, line};
+	}
+	return 0;
+}
+
+static int build_irqchip(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct engine_irqchip_ops *irqchip = machine->engine->ops->irqchip;
+
+	if (!irqchip)
+		return build_software_irqchip(machine, board, err);
+	machine->env.msi = irqchip->msi(machine->engine);
+	for (unsigned line = 0; line < 16; line++)
+		machine->env.isa_irq[line] = (struct irq){kernel_isa_line, machine->engine, line};
+	return 0;
+}
+
+/* --- devices on the board --- */
+
+static int add(struct machine *machine, void *device, const struct error *err)
+{
+	if (!device)
+		return err->code ? -err->code : -EINVAL;
+	machine_add_device(machine, device);
+	return 0;
+}
+
+static int build_timers(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct irq pit_output = machine->env.isa_irq[0];
+	int ret = 0;
+
+	board->hpet = true;
+	options_bool((struct options *)&config->board_options, "hpet", &board->hpet, NULL);
+	board->rtc = mc146818_new(&machine->env, config->ram_bytes, err);
+	ret = add(machine, board->rtc, err);
+	if (!ret && board->hpet) {
+		struct hpet *hpet = hpet_new(&machine->env, err);
+
+		ret = add(machine, hpet, err);
+		if (!ret)
+			pit_output = hpet_legacy_input(hpet, 0);
+	}
+	if (!ret)
+		ret = add(machine, i8254_new(&machine->env, pit_output, err), err);
+	return ret;
+}
+
+static int build_pci(struct machine *machine, struct board_state *board, struct error *err)
+{
+	struct irq wires[4];
+	struct device *bridge, *power;
+	int ret;
+
+	machine->env.bus_ops[DEVICE_PCI] = &pci_device_bus_ops;
+	board->piix3 = device_alloc(&piix3_class, &machine->env);
+	piix3_pirq(board->piix3, wires);
+	machine->env.pci_bus = pci_bus_new(&machine->env, wires);
+	bridge = device_create(&i440fx_class, &machine->env, NULL, NULL, err);
+	ret = add(machine, bridge, err);
+	if (!ret) {
+		ret = device_realize(board->piix3, err);
+		if (!ret)
+			machine_add_device(machine, board->piix3);
+	}
+	if (!ret) {
+		power = device_alloc(&piix4_pm_class, &machine->env);
+		piix4_pm_set_base(power, PM_BASE);
+		ret = device_realize(power, err);
+		if (!ret)
+			machine_add_device(machine, power);
+	}
+	return ret;
+}
+
+static int pc_build(struct machine *machine, struct error *err)
+{
+	struct board_state *board = xcalloc(1, sizeof(*board));
+	int ret;
+
+	machine->private_data->board_state = board;
+	ret = build_irqchip(machine, board, err);
+	if (!ret)
+		ret = build_timers(machine, board, err);
+	if (!ret) {
+		board->pm = acpi_pm_new(&machine->env, PM_BASE, err);
+		ret = add(machine, board->pm, err);
+	}
+	if (!ret)
+		ret = add(machine, i8042_new(&machine->env, err), err);
+	if (!ret)
+		ret = add(machine, port92_new(&machine->env, err), err);
+	if (!ret) {
+		board->fw_cfg = fw_cfg_new(&machine->env, err);
+		ret = add(machine, board->fw_cfg, err);
+	}
+	if (!ret)
+		ret = build_pci(machine, board, err);
+	return ret;
+}
+
+/* --- what firmware would leave behind --- */
+
+static void route_pci_interrupts(struct machine *machine, struct board_state *board)
+{
+	static const uint8_t pirq[4] = {10, 10, 11, 11};
+
+	for (unsigned i = 0; i < 4; i++)
+		pci_config_write((struct pci_device *)board->piix3, 0x60 + i, pirq[i], 1);
+	bus_write(machine->io, 0x4d1, 1 << (10 - 8) | 1 << (11 - 8), 1);
+	for (unsigned slot = 1; slot < 32; slot++) {
+		struct pci_device *pci = pci_bus_device(machine->env.pci_bus, slot << 3);
+
+		if (pci && pci_config_read(pci, 0x3d, 1))
+			pci_config_write(pci, 0x3c, pirq[pci_intx_wire(slot, pci_config_read(pci, 0x3d, 1))], 1);
+	}
+}
+
+static unsigned serial_ports_present(struct machine *machine)
+{
+	static const uint16_t port[4] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+	unsigned present = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		if (bus_find(machine->io, port[i]))
+			present |= 1u << i;
+	return present;
+}
+
+static int write_acpi(struct machine *machine, struct board_state *board, struct boot_board *out, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct cpu_topology topology = {config->max_vcpus, config->sockets, config->dies, config->cores, config->threads};
+	uint64_t top = 4 * GIB + (config->ram_bytes - ram_below_4g(machine));
+	uint32_t *apic_ids = xcalloc(config->max_vcpus, sizeof(*apic_ids));
+	struct acpi_config acpi = {
+		.vcpus = machine->vcpu_count, .max_vcpus = config->max_vcpus, .apic_ids = apic_ids,
+		.pci32_first = max_u64(PCI32_FIRST, ram_below_4g(machine)), .pci32_last = PCI32_LAST,
+		.pci64_first = align_up(top, 32 * GIB), .pci64_last = align_up(top, 32 * GIB) + 32 * GIB - 1,
+		.hpet = board->hpet, .serial_ports = serial_ports_present(machine),
+		.pm_event = PM_BASE, .pm_control = PM_BASE + 4, .pm_timer = PM_BASE + 8,
+		.gpe0 = ACPI_PM_GPE0_PORT, .gpe0_length = ACPI_PM_GPE0_BYTES, .sci_irq = 9,
+		.reset_port = 0xcf9, .reset_value = 0x0f, .intx_gsi = {10, 10, 11, 11}, .fw_cfg_port = 0x510,
+	};
+	size_t length, rsdp;
+	uint8_t *tables;
+	int ret;
+
+	for (unsigned i = 0; i < config->max_vcpus; i++)
+		apic_ids[i] = x86_apic_id(&topology, i);
+	tables = acpi_build(&acpi, ACPI_GPA, &length, &rsdp);
+	free(apic_ids);
+	if (length > SMBIOS_GPA - ACPI_GPA)
+		ret = error_set(err, ENOSPC, "the ACPI tables of %u CPUs do not fit", config->max_vcpus);
+	else
+		ret = ram_write(machine->ram, ACPI_GPA, tables, length);
+	free(tables);
+	out->rsdp_gpa = ACPI_GPA + rsdp;
+	board->reserved[0] = (struct boot_memory){ACPI_GPA, SMBIOS_GPA - ACPI_GPA, BOOT_MEMORY_RESERVED};
+	return ret;
+}
+
+static int write_smbios(struct machine *machine, struct board_state *board, struct error *err)
+{
+	size_t length;
+	uint8_t *tables = smbios_build(machine->config, SMBIOS_GPA, &length, err);
+	int ret;
+
+	if (!tables)
+		return -err->code;
+	if (length > MIB - SMBIOS_GPA)
+		ret = error_set(err, ENOSPC, "the SMBIOS tables do not fit into 64 KiB");
+	else
+		ret = ram_write(machine->ram, SMBIOS_GPA, tables, length);
+	free(tables);
+	board->reserved[1] = (struct boot_memory){SMBIOS_GPA, MIB - SMBIOS_GPA, BOOT_MEMORY_RESERVED};
+	return ret;
+}
+
+static int pc_describe(struct machine *machine, struct boot_board *out, struct error *err)
+{
+	struct board_state *board = machine->private_data->board_state;
+	int ret = write_acpi(machine, board, out, err);
+
+	if (!ret)
+		ret = write_smbios(machine, board, err);
+	if (ret)
+		return ret;
+	route_pci_interrupts(machine, board);
+	for (unsigned i = 0; board->apics && i < machine->vcpu_count; i++)
+		lapic_virtual_wire(board->apics[i]);
+	out->reserved = board->reserved;
+	out->reserved_count = ARRAY_SIZE(board->reserved);
+	return 0;
+}
+
+static void pc_power_button(struct machine *machine)
+{
+	acpi_pm_power_button(machine->private_data->board_state->pm);
+}
+
+static void pc_free(struct machine *machine)
+{
+	struct board_state *board = machine->private_data->board_state;
+
+	if (!board)
+		return;
+	pci_bus_free(machine->env.pci_bus);
+	lapic_set_free(board->lapics);
+	free(board->apics);
+	free(board);
+}
+
+static const struct device_class *const *const pc_class_groups[] = {
+	device_classes_pc, device_classes_pci, device_classes_virtio, NULL};
+
+const struct board board_pc = {
+	.name = "pc",
+	.help = "Standard PC (i440FX + PIIX)",
+	.map_ram = pc_map_ram,
+	.build = pc_build,
+	.describe = pc_describe,
+	.power_button = pc_power_button,
+	.free = pc_free,
+	.class_groups = pc_class_groups,
+};
