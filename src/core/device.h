@@ -113,6 +113,7 @@ enum machine_request {
 	MACHINE_A20,          /* argument: level of the A20 gate */
 	MACHINE_WATCHDOG,
 	MACHINE_BALLOON_CHANGED,
+	MACHINE_IO_ERROR,     /* a disk with werror or rerror=stop failed: stop in "io-error"; it retries after cont */
 };
 
 struct device_class {
