@@ -52,6 +52,21 @@ static const struct object_type *object_type_find(const char *name, struct error
 	return which < 0 ? NULL : &object_types[which];
 }
 
+void keys_print_objects(FILE *to, const char *type)
+{
+	if (!type)
+		fprintf(to, "List of user creatable objects:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(object_types); i++) {
+		if (!type) {
+			fprintf(to, "  %s\n", object_types[i].name);
+		} else if (strcmp(type, object_types[i].name) == 0) {
+			fprintf(to, "%s options:\n", type);
+			for (const char *const *key = object_types[i].known; *key; key++)
+				fprintf(to, "  %s\n", *key);
+		}
+	}
+}
+
 /* Names and values; what they mean is the machine's business. */
 static int check_object(const struct object_type *type, struct options *options, struct error *err)
 {

@@ -65,6 +65,8 @@ const char *key_nearest(const char *name);
 
 /* Layout as qemu's -help. */
 void keys_print_help(FILE *to, const char *program);
+/* -object help, -object TYPE,help. */
+void keys_print_objects(FILE *to, const char *type);
 /* OPTIONS section of xuni-vmm(1), roff. */
 void keys_print_manual(FILE *to);
 

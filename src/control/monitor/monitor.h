@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Monitors: HMP for people and QMP for programs (qemu's docs/interop/qmp-spec), each on a character back end, any
+ * number to a machine. Both take their commands from the one table of command.h. All in the main loop's thread.
+ */
+#ifndef XUNI_CONTROL_MONITOR_MONITOR_H
+#define XUNI_CONTROL_MONITOR_MONITOR_H
+
+#include "base/error.h"
+
+struct chardev;
+struct machine;
+struct monitor;
+
+/* Attaches a monitor to chardev. pretty: QMP only, indented replies. */
+struct monitor *monitor_new(struct machine *machine, struct chardev *chardev, bool qmp, bool pretty, struct error *err);
+void monitor_free(struct monitor *monitor);
+
+#endif
