@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's kernel in a machine: boot_test.py ENGINE CASE."""
+import hashlib
+import subprocess
+import sys
+
+from machine import Checks, WebServer, Workspace, engine_or_skip
+
+
+def report(engine, work, checks):
+    web = WebServer(1)
+    disk = work.disk("disk.raw", 16)
+    status, text = work.boot(engine, f"xuni=report xuni_http={web.port}", "-smp", "2", "-no-reboot",
+                             "-drive", f"file={disk},format=raw,if=virtio", "-nic", "user,model=virtio-net-pci")
+    checks.holds(status == 0, f"power-off ends the VMM with exit status 0 (was {status})")
+    checks.holds("cpus:    2" in text, "two CPUs")
+    checks.holds("disk:    vda, 16 MiB" in text, "the disk and its size")
+    checks.holds("network: eth0 10.0.2.15/24" in text, "an address by DHCP")
+    checks.holds("report complete" in text, "report complete")
+    for complaint in ["rcu_sched self-detected stall", "Kernel panic", "BUG:", "Oops", "MWAIT", "unstable"]:
+        checks.holds(complaint not in text, f"no '{complaint}'")
+    if checks.failed:
+        print(text[-4000:])
+
+
+def disk(engine, work, checks):
+    raw = work.disk("raw.img", 64)
+    tree = work.path / "fs"
+    tree.mkdir()
+    (tree / "from-host").write_text("made on the host\n")
+    ext4 = work.disk("ext4.img", 64)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(ext4)], check=True)
+    status, text = work.boot(engine, "quiet xuni=test-disk", "-drive", f"file={raw},format=raw,if=virtio",
+                             "-drive", f"file={ext4},format=raw,if=virtio", "-no-reboot")
+    checks.holds(status == 0, "exit status 0")
+    for line in ["raw read-back ok", "file from the host ok", "file system read-back ok", "test-disk done"]:
+        checks.holds(line in text, line)
+    wanted = hashlib.sha256(raw.read_bytes()[:8 << 20]).hexdigest()
+    checks.holds(f"host-sum {wanted}" in text, "the host reads what the guest wrote")
+    fsck = subprocess.run(["e2fsck", "-fn", str(ext4)], capture_output=True)
+    checks.holds(fsck.returncode == 0, "e2fsck finds the guest's file system clean")
+
+
+def net(engine, work, checks):
+    web = WebServer(100)
+    status, text = work.boot(engine, f"quiet xuni=test-net xuni_http={web.port}", "-nic", "user,model=virtio-net-pci",
+                             "-no-reboot", timeout=240)
+    checks.holds(status == 0, "exit status 0")
+    checks.holds(f"sum {web.sum}" in text, "100 MiB arrive unchanged")
+    checks.holds("fetched while down?" not in text, "nothing arrives while the interface is down")
+    checks.holds("after up: small" in text, "the network works again after down and up")
+
+
+def smp(engine, work, checks):
+    status, text = work.boot(engine, "quiet xuni=test-smp", "-smp", "4", "-no-reboot", timeout=240)
+    checks.holds(status == 0, "exit status 0")
+    checks.holds("cpus 4" in text, "four CPUs")
+    for i in range(4):
+        checks.holds(f"cpu {i} done" in text, f"CPU {i} ran its work")
+    checks.holds("cpu1 offline: 3" in text and "cpu1 online: 4" in text, "a CPU goes offline and comes back")
+    checks.holds("kernel complains" not in text, "no stall, lockup or unstable clock")
+
+
+def reboot(engine, work, checks):
+    mark = work.disk("mark.img", 1)
+    status, text = work.boot(engine, "quiet xuni=test-reboot", "-drive", f"file={mark},format=raw,if=virtio", timeout=240)
+    checks.holds(status == 0, "exit status 0")
+    checks.holds(0 <= text.find("first boot") < text.find("second boot"), "a reboot starts the kernel again")
+    mark.write_bytes(bytes(1 << 20))
+    status, text = work.boot(engine, "quiet xuni=test-reboot", "-drive", f"file={mark},format=raw,if=virtio", "-no-reboot")
+    checks.holds(status == 0 and "first boot" in text and "second boot" not in text, "-no-reboot ends at the reboot")
+
+
+def panic(engine, work, checks):
+    status, text = work.boot(engine, "xuni=test-panic panic=-1", "-no-reboot")
+    checks.holds("Kernel panic - not syncing: sysrq triggered crash" in text, "the guest's panic is on the console")
+    checks.holds(status == 0, f"the panic's reboot ends a -no-reboot machine (exit status {status})")
+
+
+CASES = {f.__name__: f for f in (report, disk, net, smp, reboot, panic)}
+
+if __name__ == "__main__":
+    engine_name, case = sys.argv[1:3]
+    engine_or_skip(engine_name)
+    result = Checks()
+    with Workspace() as workspace:
+        CASES[case](engine_name, workspace, result)
+    result.end()
