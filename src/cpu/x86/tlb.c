@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The software TLB and the slow halves of guest memory accesses: TLB fills, MMIO, the local APIC's page, accesses that
+ * cross a page, pages whose writes somebody wants to know of (code, dirty tracking) and watchpoints.
+ *
+ * Invariants:
+ * 1. An entry's tag_read, tag_write, tag_fetch are X86_TLB_NONE or the entry's own page; all three agree on addend.
+ * 2. tag_write is set only if the PTE's dirty bit is set, all of the page's ram flags are set, and the slot is writable.
+ *    Whoever clears a flag makes every vCPU flush (VCPU_FLUSH) before it relies on being told.
+ * 3. Data tags are not set for a page with an armed data watchpoint; DR writes flush.
+ * 4. Every slot that was filled since the last flush is in fills[] (or the list overflowed).
+ * PCIDs are not tagged: a CR3 write flushes, also with bit 63 set, which the SDM allows (3A 4.10.4.1).
+ */
+#include "cpu/x86/internal.h"
+
+#include <sched.h>
+
+static uint64_t page_of(uint64_t address)
+{
+	return address & ~(PAGE_SIZE - 1);
+}
+
+static void entry_clear(struct x86_tlb_entry *entry)
+{
+	entry->tag_read = entry->tag_write = entry->tag_fetch = X86_TLB_NONE;
+}
+
+static void fills_clear(struct x86_cpu *cpu, struct x86_tlb_fills *fills)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+	for (unsigned i = 0; i < fills->count; i++)
+		entry_clear(&entries[fills->slot[i]]);
+	fills->count = 0;
+}
+
+static void tlb_clear_all(struct x86_cpu *cpu)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+		entry_clear(&entries[i]);
+	cpu->translation->fills[0].count = cpu->translation->fills[1].count = 0;
+}
+
+void x86_tlb_flush_local(struct x86_cpu *cpu)
+{
+	struct x86_tlb_fills *fills = &cpu->translation->fills[0];
+
+	cpu->tlb_generation++;
+	if (fills->count == X86_TLB_ENTRIES)
+		tlb_clear_all(cpu);
+	else
+		fills_clear(cpu, fills);
+}
+
+void x86_tlb_flush(struct x86_cpu *cpu)
+{
+	struct x86_translation *translation = cpu->translation;
+
+	cpu->tlb_generation++;
+	if (translation->fills[0].count == X86_TLB_ENTRIES || translation->fills[1].count == X86_TLB_ENTRIES) {
+		tlb_clear_all(cpu);
+	} else {
+		fills_clear(cpu, &translation->fills[0]);
+		fills_clear(cpu, &translation->fills[1]);
+	}
+	memset(translation->large_pages, 0, sizeof(translation->large_pages));
+	translation->huge_pages = false;
+	translation->slot = NULL;
+}
+
+static bool large_page_test(const struct x86_translation *translation, uint64_t gva)
+{
+	return translation->large_pages[gva >> 27 & 3] >> (gva >> 21 & 63) & 1;
+}
+
+static void large_page_note(struct x86_translation *translation, uint64_t gva, unsigned page_shift)
+{
+	translation->large_pages[gva >> 27 & 3] |= 1ull << (gva >> 21 & 63);
+	if (page_shift == 22)
+		translation->large_pages[(gva ^ 0x200000) >> 27 & 3] |= 1ull << ((gva ^ 0x200000) >> 21 & 63);
+	if (page_shift == 30)
+		translation->huge_pages = true;
+}
+
+void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
+{
+	uint64_t page;
+
+	if (!cpu->long_mode)
+		gva = (uint32_t)gva;
+	page = page_of(gva);
+	if (cpu->translation->huge_pages) {
+		x86_tlb_flush(cpu);
+		return;
+	}
+	cpu->tlb_generation++;
+	if (large_page_test(cpu->translation, gva)) {
+		struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+		for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+			if (!((entries[i].tag_read ^ gva) >> 22) || !((entries[i].tag_fetch ^ gva) >> 22))
+				entry_clear(&entries[i]);
+		return;
+	}
+	for (unsigned view = 0; view < X86_VIEWS; view++) {
+		struct x86_tlb_entry *entry = &cpu->tlb[view][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+
+		if (entry->tag_read == page || entry->tag_fetch == page || entry->tag_write == page)
+			entry_clear(entry);
+	}
+}
+
+void x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+	gpa = page_of(gpa);
+	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+		if (entries[i].gpa == gpa)
+			entries[i].tag_write = X86_TLB_NONE;
+}
+
+/* --- one page --- */
+
+/* Where an access goes. */
+struct place {
+	uint8_t *hva; /* NULL: not RAM */
+	uint64_t gpa;
+	const struct ram_slot *slot; /* NULL when tag_write answered: nobody wants to know */
+	struct x86_tlb_entry *entry; /* may get tag_write once the page's flags are set; else NULL */
+	uint64_t page;
+	bool apic;
+};
+
+static bool is_apic_page(const struct x86_cpu *cpu, uint64_t gpa)
+{
+	/* enabled and not in x2APIC mode */
+	return (cpu->s.apic_base & 0xc00) == 0x800 && page_of(gpa) == (cpu->s.apic_base & 0xffffffffff000ull) &&
+	       cpu->vcpu.apic_ops;
+}
+
+static bool page_watched(const struct x86_cpu *cpu, uint64_t page)
+{
+	if (!cpu->breakpoints_armed)
+		return false;
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned type = cpu->s.dr7 >> (16 + 4 * i) & 3;
+
+		if (cpu->s.dr7 >> (2 * i) & 3 && (type & 1) && page_of(cpu->s.dr[i]) == page)
+			return true;
+	}
+	return false;
+}
+
+static bool flags_all_set(const struct ram_slot *slot, uint64_t gpa)
+{
+	return atomic_load_explicit(&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT], memory_order_acquire) == RAM_ALL;
+}
+
+static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
+{
+	struct x86_translation *translation = cpu->translation;
+	enum x86_view view = x86_view_of(cpu, access);
+	unsigned index = (gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1);
+	struct x86_tlb_entry *entry = &cpu->tlb[view][index];
+	unsigned may = x86_leaf_permissions(cpu, leaf, view);
+	struct x86_tlb_fills *fills = &translation->fills[leaf->global];
+	uint64_t page = page_of(gva);
+	bool watched = page_watched(cpu, page);
+	bool writable = may & X86_MAY_WRITE && leaf->dirty && !place->slot->read_only && !watched;
+
+	entry->addend = (uintptr_t)place->hva - gva;
+	entry->gpa = leaf->gpa;
+	entry->tag_read = may & X86_MAY_READ && !watched ? page : X86_TLB_NONE;
+	entry->tag_fetch = may & X86_MAY_FETCH ? page : X86_TLB_NONE;
+	entry->tag_write = writable && flags_all_set(place->slot, leaf->gpa) ? page : X86_TLB_NONE;
+	if (leaf->page_shift > PAGE_SHIFT)
+		large_page_note(translation, gva, leaf->page_shift);
+	if (fills->count < X86_TLB_ENTRIES)
+		fills->slot[fills->count++] = (uint16_t)(view * X86_TLB_ENTRIES + index);
+	place->entry = writable ? entry : NULL;
+	place->page = page;
+}
+
+/* Raises #PF. gva need not be aligned; the place is good to the end of the page. */
+static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct place *place)
+{
+	struct x86_tlb_entry *entry = &cpu->tlb[x86_view_of(cpu, access)][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	uint64_t tag = access & X86_WRITE ? entry->tag_write : access & X86_FETCH ? entry->tag_fetch : entry->tag_read;
+	struct x86_leaf leaf;
+
+	place->apic = false;
+	place->entry = NULL;
+	if (tag == page_of(gva)) {
+		place->hva = (uint8_t *)(gva + entry->addend);
+		place->gpa = entry->gpa + (gva & (PAGE_SIZE - 1));
+		place->slot = NULL;
+		return;
+	}
+	if (cpu->paging) {
+		uint32_t error = x86_page_walk(cpu, gva, access, &leaf);
+
+		if (error)
+			x86_raise_page_fault(cpu, gva, error & 0xffff);
+	} else {
+		leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask, .page_shift = PAGE_SHIFT, .user = true,
+			                 .writable = true, .dirty = true};
+	}
+	place->gpa = leaf.gpa + (gva & (PAGE_SIZE - 1));
+	place->slot = x86_ram_slot(cpu, leaf.gpa);
+	place->apic = is_apic_page(cpu, leaf.gpa);
+	if (!place->slot || place->apic) {
+		place->hva = NULL;
+		return;
+	}
+	place->hva = place->slot->hva + (place->gpa - place->slot->gpa);
+	fill(cpu, gva, access, &leaf, place);
+}
+
+/* --- moving bytes --- */
+
+/* The guest's aligned accesses of up to 8 bytes are single copies; memcpy with a constant size compiles to that. */
+static inline void copy_once(void *to, const void *from, unsigned size)
+{
+	switch (size) {
+	case 1:
+		memcpy(to, from, 1);
+		break;
+	case 2:
+		memcpy(to, from, 2);
+		break;
+	case 4:
+		memcpy(to, from, 4);
+		break;
+	case 8:
+		memcpy(to, from, 8);
+		break;
+	case 16:
+		memcpy(to, from, 16);
+		break;
+	default:
+		memcpy(to, from, size);
+		break;
+	}
+}
+
+/* The widest power of two that fits, as a bus splits an odd transfer. */
+static unsigned bus_width(unsigned size)
+{
+	return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+}
+
+static void device_read(struct x86_cpu *cpu, const struct place *place, uint8_t *to, unsigned size)
+{
+	for (unsigned done = 0, width; done < size; done += width) {
+		uint64_t value;
+
+		width = bus_width(size - done);
+		if (place->apic) {
+			width = width > 4 ? 4 : width;
+			value = cpu->vcpu.apic_ops->mmio_read(cpu->vcpu.apic, (place->gpa + done) & (PAGE_SIZE - 1), width);
+		} else {
+			value = bus_read(cpu->vcpu.engine->env.memory, place->gpa + done, width);
+		}
+		memcpy(to + done, &value, width);
+	}
+}
+
+static void device_write(struct x86_cpu *cpu, const struct place *place, const uint8_t *from, unsigned size)
+{
+	for (unsigned done = 0, width; done < size; done += width) {
+		uint64_t value = 0;
+
+		width = bus_width(size - done);
+		if (place->apic && width > 4)
+			width = 4;
+		memcpy(&value, from + done, width);
+		if (place->apic)
+			cpu->vcpu.apic_ops->mmio_write(cpu->vcpu.apic, (place->gpa + done) & (PAGE_SIZE - 1), (uint32_t)value, width);
+		else
+			bus_write(cpu->vcpu.engine->env.memory, place->gpa + done, value, width);
+	}
+}
+
+static void place_read(struct x86_cpu *cpu, const struct place *place, void *to, unsigned size)
+{
+	if (place->hva)
+		copy_once(to, place->hva, size);
+	else
+		device_read(cpu, place, to, size);
+}
+
+/* Says that the page was or will be written, and lets later writes pass. */
+static void place_dirtied(struct x86_cpu *cpu, const struct place *place, unsigned size)
+{
+	uint64_t generation = cpu->tlb_generation;
+
+	if (!place->slot || flags_all_set(place->slot, place->gpa))
+		return;
+	ram_written(cpu->vcpu.engine->env.ram, place->gpa, size);
+	if (place->entry && generation == cpu->tlb_generation && flags_all_set(place->slot, place->gpa))
+		place->entry->tag_write = place->page;
+}
+
+static void place_write(struct x86_cpu *cpu, const struct place *place, const void *from, unsigned size)
+{
+	if (!place->hva) {
+		device_write(cpu, place, from, size);
+	} else if (!place->slot || !place->slot->read_only) {
+		copy_once(place->hva, from, size);
+		place_dirtied(cpu, place, size);
+	}
+}
+
+/* The linear address of the page after gva's; outside long mode the last page is followed by page 0. */
+static uint64_t next_page(const struct x86_cpu *cpu, uint64_t gva)
+{
+	uint64_t next = page_of(gva) + PAGE_SIZE;
+
+	return cpu->long_mode ? next : (uint32_t)next;
+}
+
+void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, unsigned access)
+{
+	unsigned room = (unsigned)(PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
+	struct place first, second;
+
+	locate(cpu, gva, access, &first);
+	if (size <= room) {
+		place_read(cpu, &first, to, size);
+	} else {
+		locate(cpu, next_page(cpu, gva), access, &second);
+		place_read(cpu, &first, to, room);
+		place_read(cpu, &second, (uint8_t *)to + room, size - room);
+	}
+	if (cpu->breakpoints_armed && !(access & X86_FETCH))
+		x86_check_watchpoints(cpu, gva, size, false);
+}
+
+void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigned size, unsigned access)
+{
+	unsigned room = (unsigned)(PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
+	struct place first, second;
+
+	access |= X86_WRITE;
+	locate(cpu, gva, access, &first);
+	if (size <= room) {
+		place_write(cpu, &first, from, size);
+	} else {
+		locate(cpu, next_page(cpu, gva), access, &second);
+		place_write(cpu, &first, from, room);
+		place_write(cpu, &second, (const uint8_t *)from + room, size - room);
+	}
+	if (cpu->breakpoints_armed)
+		x86_check_watchpoints(cpu, gva, size, true);
+}
+
+void x86_probe_write(struct x86_cpu *cpu, uint64_t gva, unsigned size)
+{
+	unsigned access = x86_user_access(cpu) | X86_WRITE;
+	struct place place;
+
+	locate(cpu, gva, access, &place);
+	if (size > PAGE_SIZE - (gva & (PAGE_SIZE - 1)))
+		locate(cpu, next_page(cpu, gva), access, &place);
+}
+
+void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size)
+{
+	const struct x86_tlb_entry *entry = x86_tlb_slot(cpu, gva);
+	unsigned room = (unsigned)(PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
+	struct place place;
+
+	if (size > room)
+		return NULL;
+	if (page_of(gva) == entry->tag_write)
+		return (void *)(gva + entry->addend);
+	locate(cpu, gva, x86_user_access(cpu) | X86_WRITE, &place);
+	if (!place.hva || (place.slot && place.slot->read_only))
+		return NULL;
+	place_dirtied(cpu, &place, size);
+	if (cpu->breakpoints_armed)
+		x86_check_watchpoints(cpu, gva, size, true);
+	return place.hva;
+}
+
+/* --- locked accesses that no host instruction can do --- */
+
+void x86_bus_lock(struct x86_cpu *cpu)
+{
+	_Atomic uint32_t *lock = &cpu->vcpu.engine->bus_lock;
+	uint32_t expected = 0;
+
+	if (cpu->bus_locked)
+		return;
+	while (!atomic_compare_exchange_weak_explicit(lock, &expected, cpu->vcpu.index + 1, memory_order_acquire,
+	                                              memory_order_relaxed)) {
+		expected = 0;
+		sched_yield();
+	}
+	cpu->bus_locked = true;
+}
+
+void x86_bus_unlock(struct x86_cpu *cpu)
+{
+	if (!cpu->bus_locked)
+		return;
+	cpu->bus_locked = false;
+	atomic_store_explicit(&cpu->vcpu.engine->bus_lock, 0, memory_order_release);
+}
