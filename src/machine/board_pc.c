@@ -39,7 +39,6 @@
 #define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
 #define PCI32_FIRST       0xe0000000ull
 #define PCI32_LAST        0xfebfffffull
-#define PM_BASE           0x600
 
 struct board_state {
 	struct lapic_set *lapics;
@@ -159,25 +158,47 @@ static int add(struct machine *machine, void *device, const struct error *err)
 	return 0;
 }
 
+/* What the battery-backed clock shows at power-on: ns since 1970 in the guest's own calendar. */
+static int64_t calendar_ns(const struct rtc_config *rtc)
+{
+	struct timespec now;
+	struct tm local;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (rtc->base == RTC_BASE_DATE)
+		return rtc->date * NS_PER_S;
+	if (rtc->base == RTC_BASE_LOCALTIME && localtime_r(&now.tv_sec, &local))
+		now.tv_sec += local.tm_gmtoff;
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+/* The HPET can take over the lines of the PIT and the RTC (legacy replacement). */
 static int build_timers(struct machine *machine, struct board_state *board, struct error *err)
 {
 	const struct domain_config *config = machine->config;
-	struct irq pit_output = machine->env.isa_irq[0];
-	int ret = 0;
+	struct irq pit_output = machine->env.isa_irq[0], rtc_output = machine->env.isa_irq[8];
+	struct mc146818_config rtc = {calendar_ns(&config->rtc), config->rtc.clock == RTC_CLOCK_HOST && !config->stepped};
+	int ret;
 
 	board->hpet = true;
-	options_bool((struct options *)&config->board_options, "hpet", &board->hpet, NULL);
-	board->rtc = mc146818_new(&machine->env, config->ram_bytes, err);
-	ret = add(machine, board->rtc, err);
+	ret = options_bool((struct options *)&config->board_options, "hpet", &board->hpet, err);
 	if (!ret && board->hpet) {
 		struct hpet *hpet = hpet_new(&machine->env, err);
 
 		ret = add(machine, hpet, err);
-		if (!ret)
+		if (!ret) {
 			pit_output = hpet_legacy_input(hpet, 0);
+			rtc_output = hpet_legacy_input(hpet, 1);
+		}
 	}
-	if (!ret)
+	if (!ret) {
+		board->rtc = mc146818_new(&machine->env, rtc_output, &rtc, err);
+		ret = add(machine, board->rtc, err);
+	}
+	if (!ret) {
+		mc146818_set_memory(board->rtc, ram_below_4g(machine), config->ram_bytes - ram_below_4g(machine));
 		ret = add(machine, i8254_new(&machine->env, pit_output, err), err);
+	}
 	return ret;
 }
 
@@ -200,7 +221,7 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 	}
 	if (!ret) {
 		power = device_alloc(&piix4_pm_class, &machine->env);
-		piix4_pm_set_base(power, PM_BASE);
+		piix4_pm_set_base(power, acpi_pm_info.pm1a_event);
 		ret = device_realize(power, err);
 		if (!ret)
 			machine_add_device(machine, power);
@@ -218,7 +239,7 @@ static int pc_build(struct machine *machine, struct error *err)
 	if (!ret)
 		ret = build_timers(machine, board, err);
 	if (!ret) {
-		board->pm = acpi_pm_new(&machine->env, PM_BASE, err);
+		board->pm = acpi_pm_new(&machine->env, err);
 		ret = add(machine, board->pm, err);
 	}
 	if (!ret)
@@ -273,9 +294,12 @@ static int write_acpi(struct machine *machine, struct board_state *board, struct
 		.pci32_first = max_u64(PCI32_FIRST, ram_below_4g(machine)), .pci32_last = PCI32_LAST,
 		.pci64_first = align_up(top, 32 * GIB), .pci64_last = align_up(top, 32 * GIB) + 32 * GIB - 1,
 		.hpet = board->hpet, .serial_ports = serial_ports_present(machine),
-		.pm_event = PM_BASE, .pm_control = PM_BASE + 4, .pm_timer = PM_BASE + 8,
-		.gpe0 = ACPI_PM_GPE0_PORT, .gpe0_length = ACPI_PM_GPE0_BYTES, .sci_irq = 9,
-		.reset_port = 0xcf9, .reset_value = 0x0f, .intx_gsi = {10, 10, 11, 11}, .fw_cfg_port = 0x510,
+		.pm_event = acpi_pm_info.pm1a_event, .pm_control = acpi_pm_info.pm1a_control,
+		.pm_timer = acpi_pm_info.pm_timer, .gpe0 = acpi_pm_info.gpe0, .gpe0_bytes = acpi_pm_info.gpe0_bytes,
+		.smi_command = acpi_pm_info.smi_command, .acpi_enable = acpi_pm_info.acpi_enable,
+		.acpi_disable = acpi_pm_info.acpi_disable, .sci_irq = acpi_pm_info.sci, .s5_type = acpi_pm_info.s5_type,
+		.reset_port = acpi_pm_info.reset_port, .reset_value = acpi_pm_info.reset_value,
+		.intx_gsi = {10, 10, 11, 11}, .fw_cfg_port = 0x510,
 	};
 	size_t length, rsdp;
 	uint8_t *tables;

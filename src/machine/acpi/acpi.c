@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Tables are appended to one block; each begins at a multiple of 64 bytes. Addresses are known from the start because
- * the caller says where the block will lie. The hardware is always in ACPI mode (FADT.SMI_CMD = 0).
+ * the caller says where the block will lie.
  */
 #include "machine/acpi/acpi.h"
 
@@ -128,8 +128,11 @@ static uint64_t write_fadt(struct acpi_block *block, const struct acpi_config *c
 	put8(block, 0);
 	put8(block, 0);
 	put16(block, config->sci_irq);
-	put32(block, 0); /* SMI_CMD */
-	put32(block, 0); /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT */
+	put32(block, config->smi_command);
+	put8(block, config->acpi_enable);
+	put8(block, config->acpi_disable);
+	put8(block, 0); /* S4BIOS_REQ */
+	put8(block, 0); /* PSTATE_CNT */
 	put32(block, config->pm_event);
 	put32(block, 0);
 	put32(block, config->pm_control);
@@ -142,7 +145,7 @@ static uint64_t write_fadt(struct acpi_block *block, const struct acpi_config *c
 	put8(block, 2);
 	put8(block, 0);
 	put8(block, 4);
-	put8(block, config->gpe0_length);
+	put8(block, config->gpe0_bytes);
 	put8(block, 0);
 	put8(block, 0);
 	put8(block, 0);

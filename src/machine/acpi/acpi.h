@@ -20,10 +20,13 @@ struct acpi_config {
 	bool hpet;
 	bool vga;
 	unsigned serial_ports; /* bit n: COMn+1 present */
-	/* Power management: port numbers. */
+	/* Power management, as the FADT wants it. */
 	uint16_t pm_event, pm_control, pm_timer, gpe0;
-	uint8_t gpe0_length;
+	uint8_t gpe0_bytes;
+	uint16_t smi_command;
+	uint8_t acpi_enable, acpi_disable;
 	uint8_t sci_irq;
+	uint8_t s5_type;
 	uint16_t reset_port;
 	uint8_t reset_value;
 	/* GSIs of the four PCI interrupt wires; pin p (0 = INTA) of slot s reaches wire (s + p - 1) mod 4. */

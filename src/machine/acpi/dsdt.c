@@ -160,7 +160,9 @@ void dsdt_write(const struct acpi_config *config, struct aml *aml)
 	aml_close(aml, scope);
 	aml_name(aml, "\\_S5");
 	sleep = aml_package(aml, 4);
-	for (unsigned i = 0; i < 4; i++)
-		aml_integer(aml, 0); /* SLP_TYP 0 is soft off on a PIIX4 */
+	aml_integer(aml, config->s5_type);
+	aml_integer(aml, config->s5_type);
+	aml_integer(aml, 0);
+	aml_integer(aml, 0);
 	aml_close(aml, sleep);
 }
