@@ -28,12 +28,44 @@ enum net_offload {
 	NET_USO = 1 << 6,
 };
 
+/* What precedes a frame when a header was agreed on (virtio 1.2 5.1.6, struct virtio_net_hdr_v1; little-endian). */
+struct net_header {
+	uint8_t flags;
+	uint8_t gso_type;
+	uint16_t header_length;
+	uint16_t gso_size;
+	uint16_t csum_start;  /* from the start of the frame */
+	uint16_t csum_offset; /* from csum_start; the field holds the pseudo header's sum */
+	uint16_t buffers;     /* the NIC's own */
+};
+
+enum net_header_flags { NET_HEADER_NEEDS_CSUM = 1, NET_HEADER_DATA_VALID = 2 };
+enum net_header_gso { NET_GSO_NONE = 0, NET_GSO_TCP4 = 1, NET_GSO_UDP = 3, NET_GSO_TCP6 = 4, NET_GSO_UDP_L4 = 5, NET_GSO_ECN = 0x80 };
+
 /* The NIC's side; called in the back end's loop thread. */
 struct net_port {
 	/* A frame for the guest (with header when enabled). Returns false when the NIC has no room: the back end keeps the
 	 * frame and stops reading until net_resume. */
 	bool (*receive)(void *opaque, const struct iovec *iov, int iov_count, size_t length);
 	void (*link_changed)(void *opaque, bool up);
+	void *opaque;
+	/* Several queues: as receive, for queue `queue` of the back end. NULL: receive takes all. */
+	bool (*receive_queue)(void *opaque, unsigned queue, const struct iovec *iov, int iov_count, size_t length);
+};
+
+/* Byte streams for guestfwd=...-chardev:ID: the machine implements them over its character back ends. */
+struct net_stream_user {
+	size_t (*can_receive)(void *opaque);
+	void (*receive)(void *opaque, const uint8_t *data, size_t length);
+	void *opaque;
+};
+
+struct net_streams {
+	/* text: "chardev:ID" or another old spelling of a character device. */
+	void *(*open)(void *opaque, const char *text, const struct net_stream_user *user, struct error *err);
+	void (*write)(void *stream, const uint8_t *data, size_t length); /* takes all, keeps what is slow */
+	void (*accept)(void *stream);                                    /* can_receive is no longer 0 */
+	void (*close)(void *stream);
 	void *opaque;
 };
 
@@ -46,8 +78,15 @@ struct net_driver {
 	void (*close)(struct net_backend *backend);
 	/* A frame from the guest, in the loop's thread. What cannot be sent is dropped, as on a wire. */
 	void (*send)(struct net_backend *backend, const struct iovec *iov, int iov_count, size_t length);
+	/* The same on one of several queues; NULL: send. */
+	void (*send_queue)(struct net_backend *backend, unsigned queue, const struct iovec *iov, int iov_count,
+	                   size_t length);
+	/* How many of backend->queues the guest uses; may be NULL. */
+	void (*set_queues)(struct net_backend *backend, unsigned queues);
 	void (*resume)(struct net_backend *backend);
-	/* Offloads that can be had; set chooses what the guest negotiated (header on or off, and what may arrive). */
+	/* Offloads that can be had: with NET_VNET_HDR the back end takes frames of all these kinds. set tells which of them
+	 * the guest wants to receive, and whether frames carry a struct net_header from now on, both ways (header_bytes 12
+	 * or 0). */
 	uint32_t (*offloads)(struct net_backend *backend);
 	void (*set_offloads)(struct net_backend *backend, uint32_t offloads, unsigned header_bytes);
 	/* One line for `info network` ("user,restrict=off,..."). */
@@ -66,6 +105,7 @@ struct net_backend {
 	struct net_port port; /* zero until a NIC attached */
 	bool link_up;
 	unsigned queues;
+	const struct net_streams *streams; /* for guestfwd; NULL: none to be had */
 };
 
 extern const struct net_driver net_user_driver, net_tap_driver;
@@ -75,13 +115,26 @@ extern const struct net_driver *const net_drivers[];
 /* type is the driver's name; options hold the rest of -netdev without id. */
 struct net_backend *net_open(const char *type, const char *id, struct options *options, struct loop *loop,
                              struct log *log, struct error *err);
+/* The same with what guestfwd=...-chardev:ID needs; streams outlives the back end. */
+struct net_backend *net_open_streams(const char *type, const char *id, struct options *options, struct loop *loop,
+                                     struct log *log, const struct net_streams *streams, struct error *err);
 void net_close(struct net_backend *backend);
 void net_attach(struct net_backend *backend, const struct net_port *port);
 void net_detach(struct net_backend *backend);
+/* Cable in or out (monitor's set_link): tells the NIC; frames of either direction are dropped meanwhile. */
 void net_set_link(struct net_backend *backend, bool up);
+/* For NICs. Loop's thread. */
+void net_send(struct net_backend *backend, unsigned queue, const struct iovec *iov, int iov_count, size_t length);
+void net_resume(struct net_backend *backend);
+uint32_t net_offloads(struct net_backend *backend);
+void net_set_offloads(struct net_backend *backend, uint32_t offloads, unsigned header_bytes);
+void net_set_queues(struct net_backend *backend, unsigned queues);
+/* For drivers: hands a frame to the NIC; true when it is done with (taken, or there is no NIC or link), false when it is
+ * to be kept for resume. */
+bool net_deliver(struct net_backend *backend, unsigned queue, const struct iovec *iov, int iov_count, size_t length);
 
-/* MAC addresses that no two machines on a host share: 52:54:00 and 24 bits taken from a lock directory under
- * $XDG_RUNTIME_DIR or /run/xuni (or /tmp), held by an flock until net_mac_release. */
+/* MAC addresses that no two machines on a host share: 52:54:00 and 24 random bits, held by a lock until
+ * net_mac_release or the end of the process. */
 int net_mac_allocate(uint8_t mac[6], int *lock_fd, struct error *err);
 void net_mac_release(int lock_fd);
 
