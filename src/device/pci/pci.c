@@ -166,7 +166,7 @@ void pci_map_update(struct pci_bus *bus)
 	} while (atomic_fetch_sub(&bus->map_requests, seen) != seen);
 }
 
-void pci_unmap_all(struct pci_device *pci)
+void pci_unmap(struct pci_device *pci)
 {
 	for (unsigned n = 0; n < ARRAY_SIZE(pci->bars); n++)
 		bar_unmap(pci, &pci->bars[n]);

@@ -81,6 +81,8 @@ extern const struct state_table pci_device_state;
  * PCI hook before class->init, so a device's own init starts with a ready configuration space. */
 int pci_device_attach(struct pci_device *pci, struct pci_bus *bus, struct error *err);
 void pci_device_detach(struct pci_device *pci);
+/* First thing in fini: takes the function's regions and doorbells off the buses, so that no callback comes any more. */
+void pci_unmap(struct pci_device *pci);
 /* Power-on values of command, status, BARs, MSI-X. */
 void pci_device_reset(struct pci_device *pci);
 

@@ -239,7 +239,7 @@ void pci_device_detach(struct pci_device *pci)
 	pthread_mutex_lock(&bus->lock);
 	bus->functions[pci->devfn] = NULL;
 	pthread_mutex_unlock(&bus->lock);
-	pci_unmap_all(pci);
+	pci_unmap(pci);
 	pci_msix_fini(pci);
 	free(pci->rom_data);
 	pci->rom_data = NULL;

@@ -74,8 +74,6 @@ void pci_set32(struct pci_device *pci, unsigned offset, uint32_t value);
 
 /* Brings the bus' regions in line with BARs and command registers. No lock held. */
 void pci_map_update(struct pci_bus *bus);
-/* Removes all of a function's regions and doorbells from the buses. */
-void pci_unmap_all(struct pci_device *pci);
 
 /* The INTx disable bit changed or the level was restored. */
 void pci_intx_config_changed(struct pci_device *pci);

@@ -106,7 +106,14 @@ bool iov_trim(struct iovec *iov, unsigned *count, size_t bytes);
 size_t iov_read(const struct iovec *iov, unsigned count, size_t offset, void *to, size_t length);
 size_t iov_write(const struct iovec *iov, unsigned count, size_t offset, const void *from, size_t length);
 size_t iov_fill(const struct iovec *iov, unsigned count, size_t offset, uint8_t byte, size_t length);
-size_t iov_bytes(const struct iovec *iov, unsigned count);
+static inline size_t iov_bytes(const struct iovec *iov, unsigned count)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += iov[i].iov_len;
+	return bytes;
+}
 
 /* ---- Queues, for models ---- */
 
@@ -128,8 +135,8 @@ typedef void virtqueue_fn(struct virtio_device *device, struct virtqueue *queue)
  * element_size: 0 or the model's structure that begins with struct virtq_element. loop: NULL for the main loop. */
 struct virtqueue *virtio_queue_add(struct virtio_device *device, unsigned size_max, size_t element_size,
                                    struct loop *loop, virtqueue_fn *handler);
-/* Removes the queues from index first on; for models whose number of queues depends on features (console, net). */
-void virtio_queues_remove(struct virtio_device *device, unsigned first);
+/* A model whose queue numbers depend on features (the control queue of virtio-net) adds as many queues as it can need and
+ * lets the handler look at virtqueue_index and the features: queues cannot come and go while vCPUs run. */
 struct virtqueue *virtio_queue(struct virtio_device *device, unsigned index); /* NULL beyond the last */
 unsigned virtqueue_index(const struct virtqueue *queue);
 struct virtio_device *virtqueue_device(const struct virtqueue *queue);
@@ -151,6 +158,8 @@ void virtqueue_unpop(void *element);
 void virtqueue_push(void *element, size_t written);
 /* Frees the element without telling the driver (device reset, hot-unplug). */
 void virtqueue_drop(void *element);
+/* Whether the queue was not reset since the element was popped. Any thread; without the lock the answer may be old. */
+bool virtqueue_current(const void *element);
 /* push in two steps, for several elements that must appear together (mergeable receive buffers). */
 void virtqueue_fill(void *element, size_t written);
 void virtqueue_publish(struct virtqueue *queue);
@@ -214,7 +223,7 @@ struct virtqueue_setup {
 	uint16_t vector;   /* MSI-X vector, VIRTIO_NO_VECTOR */
 	bool enabled;
 	uint64_t desc_gpa, avail_gpa, used_gpa; /* packed: descriptor ring, driver area, device area */
-	uint16_t avail_next, used_next;         /* ring positions; packed: with the wrap counter in bit 15 */
+	uint16_t avail_next, used_next;         /* ring positions; packed: bit 15 says that the wrap counter is 0 */
 };
 
 /* PCI transport: properties and registers. Models do not touch it. */
@@ -223,12 +232,14 @@ struct virtio_pci {
 	bool disable_modern, ioeventfd, iommu_platform, page_per_vq;
 	uint32_t vectors;     /* VIRTIO_PCI_VECTORS_AUTO: as many as queues + 1 */
 	uint64_t bootindex;
-	uint8_t isr;          /* atomic */
+	pthread_mutex_t isr_lock; /* isr and the INTx level; before PCI's interrupt lock */
+	uint8_t isr;
+	bool master;          /* bus mastering as last seen */
 	uint16_t config_vector;
 	uint32_t device_feature_select, driver_feature_select;
 	uint16_t queue_select;
 	bool legacy, modern;  /* what is offered */
-	uint8_t modern_bar, legacy_bar;
+	bool legacy_access;   /* the driver's last status access came through the legacy registers */
 	uint8_t pci_cfg;      /* offset of the configuration access capability */
 };
 #define VIRTIO_PCI_VECTORS_AUTO 0xffffffffu
@@ -242,6 +253,7 @@ struct virtio_device {
 	const struct virtio_transport *transport;
 	pthread_mutex_t lock;
 	uint8_t status;          /* atomic: enum virtio_status */
+	bool broken;             /* atomic: the driver broke a rule */
 	bool resetting;          /* elements of an older generation are still in flight */
 	bool started;            /* DRIVER_OK seen (legacy: or a doorbell before it) */
 	uint32_t config_generation; /* atomic */
@@ -251,6 +263,7 @@ struct virtio_device {
 	bool indirect_desc, event_idx, packed_ring, queue_reset_offered; /* properties */
 	struct log_limit log_limit;
 	struct virtqueue *queues[VIRTIO_QUEUES_MAX];
+	struct virtqueue_setup setup[VIRTIO_QUEUES_MAX];
 	unsigned queue_count;
 	struct virtio_pci proxy;
 };
@@ -285,10 +298,14 @@ void virtio_queue_reset(struct virtqueue *queue);
 int virtio_queue_enable(struct virtqueue *queue);
 struct virtqueue_setup *virtqueue_setup(struct virtqueue *queue);
 unsigned virtqueue_size_max(const struct virtqueue *queue);
+/* A reset of this queue alone waits for elements in flight. */
+bool virtqueue_resetting(const struct virtqueue *queue);
 /* The doorbell's eventfd. */
 int virtqueue_event_fd(const struct virtqueue *queue);
 /* Without an eventfd doorbell: the driver's write reached the transport. Any thread, no lock. */
 void virtqueue_kicked(struct virtqueue *queue);
+/* The driver took bus mastering away: queues stop, the status loses DRIVER_OK. With device->lock held. */
+void virtio_device_pause(struct virtio_device *device);
 /* Machine reset: main loop thread, vCPUs stopped, no lock. */
 void virtio_device_reset(struct virtio_device *device);
 
@@ -305,6 +322,8 @@ struct virtio_pci_class {
 int virtio_pci_init(struct device *device, struct error *err);
 void virtio_pci_reset(struct device *device);
 void virtio_pci_fini(struct device *device);
+bool virtio_pci_config_read(struct pci_device *pci, unsigned offset, unsigned size, uint32_t *value);
+void virtio_pci_config_written(struct pci_device *pci, unsigned offset, unsigned size);
 
 /* Rows that every virtio PCI device's property table begins with; TYPE begins with `struct virtio_device virtio`. */
 #define VIRTIO_PROPERTY(TYPE, NAME, KIND, MEMBER, FALLBACK, HELP) \
@@ -331,7 +350,8 @@ void virtio_pci_fini(struct device *device);
  * defines virtio_rng_pci, virtio_rng_pci_transitional and virtio_rng_pci_non_transitional. */
 #define VIRTIO_PCI_CLASS_ONE(SYMBOL, NAME, ALIAS, HELP, TYPE, PROPERTIES, STATE, MODEL, CLASS_CODE, VARIANT)          \
 	static const struct virtio_pci_class SYMBOL##_bus_class = {                                                  \
-	        .pci = {.vendor = 0x1af4, .class_code = CLASS_CODE, .interrupt_pin = 1, .subsystem_vendor = 0x1af4}, \
+	        .pci = {.vendor = 0x1af4, .class_code = CLASS_CODE, .interrupt_pin = 1, .subsystem_vendor = 0x1af4,  \
+	                .config_read = virtio_pci_config_read, .config_written = virtio_pci_config_written},         \
 	        .model = MODEL,                                                                                      \
 	        .variant = VARIANT,                                                                                  \
 	};                                                                                                           \

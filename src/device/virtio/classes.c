@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The virtio devices, for a board's registry. */
+#include "device/virtio/virtio.h"
+
+#include <stddef.h>
+
+const struct device_class *const device_classes_virtio[] = {
+        &virtio_blk_pci,     &virtio_blk_pci_transitional,     &virtio_blk_pci_non_transitional,
+        &virtio_rng_pci,     &virtio_rng_pci_transitional,     &virtio_rng_pci_non_transitional,
+        NULL,
+};
