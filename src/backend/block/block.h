@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/options.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -45,11 +46,12 @@ struct block_request {
 	/* result: 0 or a negative errno. Called in the queue's loop thread, never from inside block_submit. */
 	void (*done)(struct block_request *request, int result);
 	void *opaque;
-	void *private_data[4]; /* the block layer's */
+	void *private_data[6]; /* the block layer's */
 };
 
 enum block_extent { BLOCK_EXTENT_DATA = 1, BLOCK_EXTENT_ZERO = 2, BLOCK_EXTENT_ALLOCATED = 4, BLOCK_EXTENT_OFFSET_VALID = 8 };
 
+/* The options of -blockdev that every node has. A child inherits them from its parent where it says nothing else. */
 struct block_open {
 	bool read_only;
 	bool no_cache;     /* O_DIRECT */
@@ -57,6 +59,8 @@ struct block_open {
 	bool auto_read_only;
 	bool discard;      /* discard=unmap */
 	bool force_share;  /* no locks */
+	bool probed;       /* the format was guessed: a raw image must not come to look like another format */
+	const char *aio;   /* "io_uring", "threads" or NULL: the best there is */
 	struct log *log;
 };
 
@@ -99,8 +103,14 @@ struct block {
 	bool read_only;
 	bool discard;
 	bool no_flush;
-	unsigned references;
+	unsigned references; /* changed in the control thread only */
 	void *private_data;
+	/* block.c's own. */
+	struct block_graph *graph;
+	struct block *next; /* of the graph */
+	char *aio;          /* what the protocol node was opened with, or NULL */
+	bool explicit_name;
+	_Atomic uint64_t counters[6]; /* struct block_stats, in its order */
 };
 
 /* Opens a node from -blockdev style options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
@@ -113,6 +123,8 @@ struct block *block_open_options(struct block_graph *graph, struct options *opti
 struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
                               const struct block_open *how, struct error *err);
 struct block *block_find(struct block_graph *graph, const char *node_name);
+/* Every open node, newest first; previous NULL: the first. */
+struct block *block_next(const struct block_graph *graph, const struct block *previous);
 void block_ref(struct block *block);
 void block_unref(struct block *block);
 
@@ -120,11 +132,19 @@ void block_unref(struct block *block);
 int block_pread(struct block *block, uint64_t offset, void *to, uint64_t length);
 int block_pwrite(struct block *block, uint64_t offset, const void *from, uint64_t length, uint32_t flags);
 int block_flush(struct block *block);
+/* Any operation in the calling thread, with the checks that block_submit makes; iov only for READ and WRITE. */
+int block_execute(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
+                  int iov_count, uint32_t flags);
+/* Changes the length of the image where the drivers can. */
+int block_truncate(struct block *block, uint64_t length, struct error *err);
 
-/* A submission queue bound to a loop; one per device queue. aio: "io_uring", "threads" or NULL for the best there is
- * (falls back to threads when the kernel or a sandbox has no io_uring, and says so in the log). */
+/* A submission queue bound to a loop; one per device queue; any thread. aio: "io_uring", "threads" or NULL for what the
+ * node was opened with, else the best there is (falls back to threads when the kernel or a sandbox has no io_uring, and
+ * says so in the log). Asking for io_uring by name where there is none is an error. */
 struct block_queue *block_queue_new(struct block *block, struct loop *loop, const char *aio, struct error *err);
-/* Waits for requests in flight, then frees. */
+/* "io_uring" or "threads": what the queue came to use. */
+const char *block_queue_aio(const struct block_queue *queue);
+/* In the loop's thread, or with the loop not running. Waits for requests in flight, then frees. */
 void block_queue_free(struct block_queue *queue);
 /* In the loop's thread. */
 void block_submit(struct block_queue *queue, struct block_request *request);

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the block layer share and nobody else sees. */
+#ifndef XUNI_BACKEND_BLOCK_INTERNAL_H
+#define XUNI_BACKEND_BLOCK_INTERNAL_H
+
+#include "backend/block/block.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#define BLOCK_SECTOR 512u
+#define BLOCK_PROBE_BYTES 2048u
+
+struct io_uring_sqe;
+
+/* --- drivers.c --- */
+extern const struct block_driver *const block_drivers[]; /* NULL-ended */
+extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
+const struct block_driver *block_driver_find(const char *name);
+/* Name of the format that these first bytes look like, NULL when none does (raw). Also knows formats that have no
+ * driver here, so that a guest cannot smuggle one past a later version. */
+const char *block_probe_foreign(const uint8_t *head, size_t length);
+
+/* --- block.c --- */
+struct log *block_log(const struct block *block);
+struct pool *block_pool(struct block *block);
+/* 0 when the request may go on, else the errno for it. */
+int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length);
+/* block_execute after block_check. */
+int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
+              int iov_count, uint32_t flags);
+
+/* --- queue.c, for submit functions of protocols; loop thread --- */
+/* A zeroed submission entry whose completion is the request's, or NULL: use a worker (-EAGAIN). */
+struct io_uring_sqe *block_queue_sqe(struct block_queue *queue, struct block_request *request);
+/* Called, if set, in the loop's thread when an entry obtained above has completed or is handed to a worker. */
+void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque), void *opaque);
+/* Completes a request soon: done is called from the loop, not from here. */
+void block_queue_finish(struct block_queue *queue, struct block_request *request, int result);
+
+/* --- pool.c: threads for blocking work, shared by the queues of a graph --- */
+struct pool;
+struct pool_job {
+	struct pool_job *next;
+	void (*run)(struct pool_job *job);
+};
+struct pool *pool_new(unsigned max_threads);
+/* Waits for all jobs. */
+void pool_free(struct pool *pool);
+/* Any thread. The job is the caller's and may be freed by run. */
+void pool_submit(struct pool *pool, struct pool_job *job);
+
+/* --- iov.c --- */
+uint64_t iov_bytes(const struct iovec *iov, int count);
+/* Copy between a vector (skipping its first `skip` bytes) and a buffer. */
+void iov_gather(void *to, const struct iovec *iov, int count, uint64_t skip, uint64_t length);
+void iov_spread(const struct iovec *iov, int count, uint64_t skip, const void *from, uint64_t length);
+void iov_clear(const struct iovec *iov, int count, uint64_t skip, uint64_t length);
+/* Describes bytes [skip, skip + length) of iov in out (room for out_max); returns the entries used; *covered is how
+ * many bytes they hold, less than length when out is too small. */
+int iov_window(struct iovec *out, int out_max, const struct iovec *iov, int count, uint64_t skip, uint64_t length,
+               uint64_t *covered);
+bool iov_aligned(const struct iovec *iov, int count, uint32_t alignment);
+
+/* --- lock.c: qemu-compatible locks on an image file --- */
+/* Takes the locks of a writer or reader on fd. 0; -EAGAIN with a message in err when another process forbids it;
+ * -ENOTSUP when the file system has no such locks. */
+int image_lock(int fd, bool writer, const char *filename, struct error *err);
+
+#endif
