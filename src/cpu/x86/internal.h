@@ -271,7 +271,6 @@ enum x86_delivery_kind {
 struct x86_delivery {
 	enum x86_delivery_kind kind; /* NONE: no delivery is under way */
 	uint8_t vector;
-	bool fault_in_task;          /* the task switch of a task gate is done: faults belong to the new task */
 	uint8_t chain[4];            /* vectors since the first that was not delivered */
 	unsigned chain_length;
 	struct log_limit limit;
