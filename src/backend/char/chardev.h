@@ -28,6 +28,8 @@ struct chardev_front {
 	/* Room to write again after a short write; may be NULL. */
 	void (*writable)(void *opaque);
 	void *opaque;
+	/* On a mux: does not take the keyboard from a front end that is there already (a monitor beside a console). */
+	bool background;
 };
 
 /* What the mux's special keys ask of the machine; one per machine, handed to chardev_open. */

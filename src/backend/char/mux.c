@@ -349,7 +349,7 @@ struct chardev *mux_attach(struct chardev *chardev, const struct chardev_front *
 		chardev_event(&port->chardev, CHARDEV_OPENED);
 	if (mux->focus == index)
 		chardev_event(&port->chardev, CHARDEV_FOCUS);
-	else
+	else if (!front->background || !mux->ports[mux->focus])
 		set_focus(mux, index);
 	return &port->chardev;
 }
