@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The vCPU's cache of decoded blocks: a bump arena, a hash by physical address and mode, and lists per guest page for
+ * dropping what was written to. It is flushed as a whole when the arena is full. Per vCPU, so no locks but for the queue
+ * of pages that other threads wrote.
+ *
+ * A page that holds decoded code is watched (ram_watch_code) before its bytes are read. Other vCPUs may still hold a TLB
+ * entry that lets them write silently: they are told with engine_page_watched, drop the entry at their next block
+ * boundary and report the page as written if they had one, because they may have written meanwhile.
+ */
+#include "core/bus.h"
+#include "cpu/interp/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define ARENA_BYTES (8 * MIB)
+#define ARENA_VERIFY_BYTES (256 * KIB)
+#define NATIVE_BYTES (1 * MIB)
+#define BLOCK_BYTES_MAX (sizeof(struct block) + (BLOCK_MAX_OPS + 2) * sizeof(struct op))
+
+int cache_init(struct interp *ip, struct error *err)
+{
+	static const ZydisMachineMode modes[] = { ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32,
+		                                  ZYDIS_MACHINE_MODE_LONG_64 };
+	static const ZydisStackWidth widths[] = { ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64 };
+	struct cache *cache = &ip->cache;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		ZydisDecoder *decoder = &ip->decoder[i];
+
+		ZydisDecoderInit(decoder, modes[i], widths[i]);
+		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_LZCNT, ip->cpu.features->lzcnt);
+		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT, ip->cpu.features->bmi1);
+	}
+	cache->arena_size = ip->verify ? ARENA_VERIFY_BYTES : ARENA_BYTES;
+	cache->arena = mmap(NULL, cache->arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (cache->arena == MAP_FAILED) {
+		cache->arena = NULL;
+		return error_set_errno(err, errno, "decoded-instruction cache of %zu bytes", cache->arena_size);
+	}
+	cache->arena_top = cache->arena_size;
+	cache->hash = xcalloc(1 << BLOCK_HASH_BITS, sizeof(*cache->hash));
+	cache->pages = xcalloc(1 << PAGE_HASH_BITS, sizeof(*cache->pages));
+	cache->native = native_arena_new(NATIVE_BYTES, err);
+	return cache->native ? 0 : -ENOMEM;
+}
+
+void cache_fini(struct interp *ip)
+{
+	struct cache *cache = &ip->cache;
+
+	if (cache->arena)
+		munmap(cache->arena, cache->arena_size);
+	free(cache->hash);
+	free(cache->pages);
+	if (cache->native)
+		native_arena_free(cache->native);
+}
+
+void cache_flush(struct interp *ip)
+{
+	struct cache *cache = &ip->cache;
+
+	ip->stamp_own++;
+	cache->arena_used = 0;
+	cache->arena_top = cache->arena_size;
+	memset(cache->hash, 0, sizeof(*cache->hash) << BLOCK_HASH_BITS);
+	memset(cache->pages, 0, sizeof(*cache->pages) << PAGE_HASH_BITS);
+	native_arena_reset(cache->native);
+}
+
+static void *cache_alloc(struct interp *ip, size_t bytes)
+{
+	struct cache *cache = &ip->cache;
+	void *p = cache->arena + cache->arena_used;
+
+	bytes = align_up(bytes, 32);
+	if (cache->arena_top - cache->arena_used < bytes)
+		return NULL;
+	cache->arena_used += bytes;
+	return p;
+}
+
+void *cache_alloc_extra(struct interp *ip, size_t bytes)
+{
+	struct cache *cache = &ip->cache;
+
+	bytes = align_up(bytes, 32);
+	if (cache->arena_top - cache->arena_used < bytes)
+		return NULL;
+	cache->arena_top -= bytes;
+	return cache->arena + cache->arena_top;
+}
+
+static struct block **hash_slot(struct interp *ip, uint64_t gpa)
+{
+	return &ip->cache.hash[(gpa ^ gpa >> BLOCK_HASH_BITS) & ((1 << BLOCK_HASH_BITS) - 1)];
+}
+
+static struct page_blocks **page_slot(struct interp *ip, uint64_t page)
+{
+	return &ip->cache.pages[(page ^ page >> PAGE_HASH_BITS) & ((1 << PAGE_HASH_BITS) - 1)];
+}
+
+static struct page_blocks *page_find(struct interp *ip, uint64_t page)
+{
+	struct page_blocks *entry = *page_slot(ip, page);
+
+	while (entry && entry->page != page)
+		entry = entry->next;
+	return entry;
+}
+
+/* Invariant 4: the block may be executing right now. */
+static void block_drop(struct block *block)
+{
+	block->key = KEY_DEAD;
+	for (unsigned i = 0; i <= block->count; i++)
+		block->ops[i].fn = op_stop;
+}
+
+static void page_drop(struct interp *ip, uint64_t page)
+{
+	struct page_blocks *entry = page_find(ip, page), **link = page_slot(ip, page);
+
+	if (!entry)
+		return;
+	while (*link != entry)
+		link = &(*link)->next;
+	*link = entry->next;
+	for (struct block *block = entry->blocks, *following; block; block = following) {
+		following = block->page_next[block->gpa >> PAGE_SHIFT != page];
+		block_drop(block);
+	}
+	ip->stamp_own++;
+}
+
+void cache_drop_pages(struct interp *ip, uint64_t first, uint64_t last)
+{
+	if (last - first < 1 << PAGE_HASH_BITS) {
+		for (uint64_t page = first; page <= last; page++)
+			page_drop(ip, page);
+		return;
+	}
+	for (unsigned i = 0; i < 1 << PAGE_HASH_BITS; i++)
+		while (ip->cache.pages[i])
+			page_drop(ip, ip->cache.pages[i]->page);
+}
+
+/* Watches the page and returns its list; NULL: the arena is full. */
+static struct page_blocks *page_get(struct interp *ip, uint64_t page)
+{
+	struct page_blocks *entry = page_find(ip, page);
+
+	if (entry)
+		return entry;
+	entry = cache_alloc(ip, sizeof(*entry));
+	if (!entry)
+		return NULL;
+	*entry = (struct page_blocks){ .page = page, .next = *page_slot(ip, page) };
+	*page_slot(ip, page) = entry;
+	if (!ip->verify && ram_watch_code(ip->env.ram, page)) {
+		x86_tlb_protect(&ip->cpu, page << PAGE_SHIFT);
+		engine_page_watched(ip, page);
+	}
+	return entry;
+}
+
+/* --- decoding --- */
+
+/* Where the code bytes are. Code outside RAM is copied byte by byte and never kept. */
+struct fetch {
+	uint64_t gpa, gpa2; /* gpa2: page after, once an instruction reached into it; else ~0 */
+	const uint8_t *bytes;
+	unsigned length;
+	uint8_t copy[16];
+	bool ram;
+};
+
+static uint64_t fetch_page(struct interp *ip, uint64_t linear)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+	const struct x86_tlb_entry *slot = mem_slot(ip, linear);
+	unsigned access = X86_FETCH | (cpu->cpl == 3 ? X86_USER : 0);
+
+	if (slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)))
+		return slot->gpa;
+	return x86_walk(cpu, linear, access) & ~(PAGE_SIZE - 1);
+}
+
+static uint64_t next_linear_page(const struct interp *ip, uint64_t linear)
+{
+	uint64_t following = (linear & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
+
+	return ip->cpu.long_mode ? following : (uint32_t)following;
+}
+
+static void copy_code(struct interp *ip, uint64_t gpa, uint8_t *to, unsigned length)
+{
+	if (!ram_read(ip->env.ram, gpa, to, length))
+		return;
+	for (unsigned i = 0; i < length; i++)
+		to[i] = bus_read(ip->env.memory, gpa + i, 1);
+}
+
+static void fetch_first(struct interp *ip, uint64_t linear, struct fetch *fetch)
+{
+	unsigned offset = linear & (PAGE_SIZE - 1);
+
+	fetch->gpa = fetch_page(ip, linear) | offset;
+	fetch->gpa2 = ~0ull;
+	fetch->length = PAGE_SIZE - offset;
+	fetch->bytes = ram_hva(ip->env.ram, fetch->gpa & ~(PAGE_SIZE - 1), PAGE_SIZE);
+	fetch->ram = fetch->bytes != NULL;
+	if (fetch->ram) {
+		fetch->bytes += offset;
+		return;
+	}
+	if (fetch->length > 15)
+		fetch->length = 15;
+	copy_code(ip, fetch->gpa, fetch->copy, fetch->length);
+	fetch->bytes = fetch->copy;
+}
+
+/* Puts an instruction that needs bytes of the next page together; raises that page's fault. */
+static void fetch_second(struct interp *ip, uint64_t linear, struct fetch *fetch)
+{
+	fetch->gpa2 = fetch_page(ip, next_linear_page(ip, linear));
+	memmove(fetch->copy, fetch->bytes, fetch->length);
+	copy_code(ip, fetch->gpa2, fetch->copy + fetch->length, 15 - fetch->length);
+	fetch->bytes = fetch->copy;
+	fetch->length = 15;
+}
+
+static ZyanStatus decode_bytes(struct decode *d, const uint8_t *bytes, unsigned length)
+{
+	d->bytes = bytes;
+	return ZydisDecoderDecodeFull(&d->ip->decoder[d->ip->key & KEY_MODE], bytes, length < 15 ? length : 15, &d->insn,
+	                              d->operands);
+}
+
+/* Stands for an instruction that cannot be decoded: executing it raises. */
+static void select_invalid(struct decode *d, ZyanStatus status)
+{
+	*d->op = (struct op){ .fn = op_undefined, .offset = d->offset, .length_size = 1, .ea = EA_NONE };
+	d->op->imm = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? X86_GP : X86_UD;
+	d->insn.length = 1;
+	d->last = true;
+}
+
+static void log_instruction(struct decode *d)
+{
+	char text[96], hex[48];
+	uint64_t rip = d->ip->cpu.s.rip + d->offset;
+	ZydisFormatter formatter;
+
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_ATT);
+	if (ZYAN_FAILED(ZydisFormatterFormatInstruction(&formatter, &d->insn, d->operands, d->insn.operand_count_visible, text,
+	                                                sizeof(text), rip, NULL)))
+		snprintf(text, sizeof(text), "(bad)");
+	for (unsigned i = 0; i < d->insn.length && i < 15; i++)
+		snprintf(hex + 3 * i, sizeof(hex) - 3 * i, "%02x ", d->bytes[i]);
+	log_write(d->ip->log, "0x%016llx:  %-45s  %s", (unsigned long long)rip, hex, text);
+}
+
+/* Decodes up to max instructions from fetch into block. Returns false when an arena ran full. */
+static bool decode_block(struct interp *ip, struct fetch *fetch, uint64_t linear, struct block *block, unsigned max)
+{
+	struct decode d = { .ip = ip };
+	bool log = log_on(ip->log, LOG_IN_ASM);
+	unsigned count = 0, offset = 0;
+
+	while (count < max && offset < BLOCK_MAX_BYTES) {
+		ZyanStatus status;
+
+		d.op = &block->ops[count];
+		d.offset = offset;
+		memset(d.op, 0, sizeof(*d.op));
+		d.last = false;
+		if (offset >= fetch->length)
+			break;
+		status = decode_bytes(&d, fetch->bytes + offset, fetch->length - offset);
+		if (status == ZYDIS_STATUS_NO_MORE_DATA && fetch->gpa2 == ~0ull && fetch->length - offset < 15) {
+			if (count)
+				break; /* the crossing instruction gets a block of its own */
+			fetch_second(ip, linear, fetch);
+			status = decode_bytes(&d, fetch->bytes, fetch->length);
+		}
+		if (ZYAN_SUCCESS(status))
+			decode_select(&d);
+		else
+			select_invalid(&d, status);
+		if (d.no_memory)
+			return false;
+		if (log)
+			log_instruction(&d);
+		offset += d.insn.length;
+		count++;
+		if (d.last || fetch->gpa2 != ~0ull || !fetch->ram)
+			break;
+	}
+	block->ops[count] = (struct op){ .fn = op_stop, .offset = offset };
+	block->count = count;
+	block->bytes = offset;
+	return true;
+}
+
+/* The limit of CS in the modes that have one. A block that reaches beyond is cut to single instructions. */
+static bool inside_code_segment(const struct interp *ip, unsigned bytes)
+{
+	return ip->cpu.code_mode == X86_CODE64 || ip->cpu.s.rip + bytes - 1 <= ip->cpu.s.seg[X86_CS].limit;
+}
+
+static struct block *block_new(struct interp *ip, struct fetch *fetch, uint64_t linear, uint8_t key, bool single)
+{
+	struct block *block;
+	bool ok;
+
+	do {
+		struct page_blocks *page = fetch->ram ? page_get(ip, fetch->gpa >> PAGE_SHIFT) : NULL;
+		size_t start = ip->cache.arena_used;
+
+		block = cache_alloc(ip, BLOCK_BYTES_MAX);
+		ok = block && (page || !fetch->ram);
+		if (ok)
+			ok = decode_block(ip, fetch, linear, block, single || ip->verify ? 1 : BLOCK_MAX_OPS);
+		if (ok)
+			ip->cache.arena_used = start + align_up(sizeof(*block) + (block->count + 1) * sizeof(struct op), 32);
+		if (!ok) {
+			cache_flush(ip);
+			fetch_first(ip, linear, fetch);
+		}
+	} while (!ok);
+	block->key = key;
+	block->gpa = fetch->gpa;
+	block->gpa2 = fetch->gpa2;
+	block->page_next[0] = block->page_next[1] = NULL;
+	memcpy(block->code, fetch->bytes, block->bytes < 15 ? block->bytes : 15);
+	return block;
+}
+
+static void block_insert(struct interp *ip, struct block *block)
+{
+	struct page_blocks *page = page_find(ip, block->gpa >> PAGE_SHIFT);
+	struct block **slot = hash_slot(ip, block->gpa);
+
+	block->hash_next = *slot;
+	*slot = block;
+	block->page_next[0] = page->blocks;
+	page->blocks = block;
+	if (block->gpa2 == ~0ull || block->gpa2 >> PAGE_SHIFT == block->gpa >> PAGE_SHIFT)
+		return;
+	page = page_get(ip, block->gpa2 >> PAGE_SHIFT);
+	if (!page) {
+		block->key = KEY_DEAD; /* full: executed once; the next look-up flushes */
+		return;
+	}
+	block->page_next[1] = page->blocks;
+	page->blocks = block;
+}
+
+static bool same_code(struct interp *ip, const struct block *block)
+{
+	uint8_t now[16];
+	unsigned first = PAGE_SIZE - (block->gpa & (PAGE_SIZE - 1));
+
+	if (first > block->bytes)
+		first = block->bytes;
+	copy_code(ip, block->gpa, now, first);
+	if (first < block->bytes)
+		copy_code(ip, block->gpa2, now + first, block->bytes - first);
+	return !memcmp(now, block->code, block->bytes);
+}
+
+static struct block *block_find(struct interp *ip, uint64_t gpa, uint64_t linear, uint8_t key)
+{
+	for (struct block *block = *hash_slot(ip, gpa); block; block = block->hash_next) {
+		if (block->gpa != gpa || block->key != key)
+			continue;
+		if (block->gpa2 != ~0ull && fetch_page(ip, next_linear_page(ip, linear)) != block->gpa2)
+			continue;
+		if (ip->verify && !same_code(ip, block)) {
+			block_drop(block);
+			continue;
+		}
+		return block;
+	}
+	return NULL;
+}
+
+struct block *cache_block(struct interp *ip, bool single)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+	uint64_t linear = ip->flat_base + cpu->s.rip;
+	uint8_t key = (ip->key & KEY_MODE) | (single ? KEY_SINGLE : 0);
+	struct fetch fetch;
+	struct block *block;
+
+	if (cpu->code_mode == X86_CODE64) {
+		unsigned spare = cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+		if ((uint64_t)((int64_t)(linear << spare) >> spare) != linear)
+			x86_raise_error(cpu, X86_GP, 0);
+	} else {
+		if (!cpu->long_mode || cpu->code_mode != X86_CODE64)
+			linear = (uint32_t)linear;
+		if (!inside_code_segment(ip, 1))
+			x86_raise_error(cpu, X86_GP, 0);
+	}
+	fetch_first(ip, linear, &fetch);
+	block = fetch.ram ? block_find(ip, fetch.gpa, linear, key) : NULL;
+	if (!block) {
+		block = block_new(ip, &fetch, linear, key, single);
+		if (fetch.ram)
+			block_insert(ip, block);
+		else
+			block->key = KEY_DEAD; /* nobody tells of changes */
+	}
+	if (unlikely(!inside_code_segment(ip, block->bytes))) {
+		if (!single)
+			return cache_block(ip, true);
+		x86_raise_error(cpu, X86_GP, 0);
+	}
+	return block;
+}
+
+/* --- writes by others --- */
+
+static void queue_page(uint64_t *pages, unsigned *count, bool *all, uint64_t page)
+{
+	if (*count < PENDING_PAGES)
+		pages[(*count)++] = page;
+	else
+		*all = true;
+}
+
+void cache_written(struct interp *ip, uint64_t first, uint64_t last)
+{
+	if (atomic_load_explicit(&ip->running, memory_order_acquire) && pthread_equal(ip->thread, pthread_self())) {
+		cache_drop_pages(ip, first, last);
+		return;
+	}
+	pthread_mutex_lock(&ip->pending_lock);
+	if (last - first >= PENDING_PAGES)
+		ip->pending_all = true;
+	else
+		for (uint64_t page = first; page <= last; page++)
+			queue_page(ip->pending, &ip->pending_count, &ip->pending_all, page);
+	pthread_mutex_unlock(&ip->pending_lock);
+	atomic_fetch_or_explicit(&ip->cpu.vcpu.events, VCPU_ENGINE, memory_order_release);
+}
+
+/* True when a silent write to the page was possible; it is not any more. */
+static bool revoke_write(struct x86_cpu *cpu, uint64_t page)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+	bool had = false;
+
+	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+		if (entries[i].gpa >> PAGE_SHIFT == page && entries[i].tag_write != X86_TLB_NONE) {
+			entries[i].tag_write = X86_TLB_NONE;
+			had = true;
+		}
+	return had;
+}
+
+void cache_take_pending(struct interp *ip)
+{
+	uint64_t written[PENDING_PAGES], watch[PENDING_PAGES];
+	unsigned written_count, watch_count;
+	bool written_all, watch_all;
+
+	vcpu_clear(&ip->cpu.vcpu, VCPU_ENGINE);
+	pthread_mutex_lock(&ip->pending_lock);
+	written_count = ip->pending_count;
+	watch_count = ip->watch_count;
+	written_all = ip->pending_all;
+	watch_all = ip->watch_all;
+	memcpy(written, ip->pending, sizeof(written));
+	memcpy(watch, ip->watch, sizeof(watch));
+	ip->pending_count = ip->watch_count = 0;
+	ip->pending_all = ip->watch_all = false;
+	pthread_mutex_unlock(&ip->pending_lock);
+	if (written_all)
+		cache_drop_pages(ip, 0, ~0ull >> PAGE_SHIFT);
+	for (unsigned i = 0; i < written_count; i++)
+		page_drop(ip, written[i]);
+	for (unsigned i = 0; i < watch_count; i++)
+		if (revoke_write(&ip->cpu, watch[i]))
+			ram_written(ip->env.ram, watch[i] << PAGE_SHIFT, PAGE_SIZE);
+	if (watch_all) { /* too many to tell apart: every page this CPU could write counts as written */
+		struct x86_tlb_entry *entries = &ip->cpu.tlb[0][0];
+
+		for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+			if (entries[i].tag_write != X86_TLB_NONE) {
+				entries[i].tag_write = X86_TLB_NONE;
+				ram_written(ip->env.ram, entries[i].gpa, PAGE_SIZE);
+			}
+	}
+}

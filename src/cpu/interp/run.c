@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The run loop: block after block, with faults caught in the middle of one, events and limits looked at in between, and
+ * instruction by instruction while something needs that (single step, breakpoints, interrupt shadows, -d exec).
+ */
+#include "core/clock.h"
+#include "cpu/interp/internal.h"
+
+static void flags_sync_hook(struct x86_cpu *cpu)
+{
+	struct interp *ip = interp_of(cpu);
+
+	if (!ip->exact)
+		flags_sync(ip);
+}
+
+int interp_init(struct interp *ip, struct engine *engine, unsigned index, uint32_t apic_id, struct error *err)
+{
+	int ret;
+
+	ip->env = engine->env;
+	ip->io = engine->env.io;
+	ip->log = engine->env.log;
+	ip->clock = engine->env.clock;
+	ip->stepped = engine->env.stepped;
+	ip->exact = true;
+	pthread_mutex_init(&ip->pending_lock, NULL);
+	ret = x86_cpu_init(&ip->cpu, engine, index, apic_id, err);
+	if (ret)
+		return ret;
+	ip->cpu.flags_sync = flags_sync_hook;
+	return cache_init(ip, err);
+}
+
+void interp_fini(struct interp *ip)
+{
+	cache_fini(ip);
+	x86_cpu_fini(&ip->cpu);
+	pthread_mutex_destroy(&ip->pending_lock);
+}
+
+void interp_account(struct interp *ip)
+{
+	int64_t executed = ip->granted - ip->left;
+
+	if (executed <= 0)
+		return;
+	ip->granted = ip->left;
+	atomic_store_explicit(&ip->cpu.vcpu.instructions,
+	                      atomic_load_explicit(&ip->cpu.vcpu.instructions, memory_order_relaxed) + executed,
+	                      memory_order_relaxed);
+	if (ip->stepped)
+		clock_advance(ip->clock, executed);
+}
+
+static uint8_t denied_fpu(const struct x86_cpu *cpu)
+{
+	uint64_t cr0 = cpu->s.cr0, cr4 = cpu->s.cr4;
+	uint8_t denied = 0;
+
+	if (cr0 & (X86_CR0_EM | X86_CR0_TS))
+		denied |= FPU_X87 | FPU_MMX;
+	if (cr0 & X86_CR0_TS && cr0 & X86_CR0_MP)
+		denied |= FPU_WAIT;
+	if (cr0 & (X86_CR0_EM | X86_CR0_TS) || !(cr4 & X86_CR4_OSFXSR))
+		denied |= FPU_SSE;
+	if (cr0 & X86_CR0_TS || !(cr4 & X86_CR4_OSXSAVE) || (cpu->s.xcr0 & 6) != 6 || !cpu->protected_mode)
+		denied |= FPU_AVX;
+	if (denied & FPU_AVX || (cpu->s.xcr0 & 0xe6) != 0xe6)
+		denied |= FPU_AVX512;
+	return denied;
+}
+
+void fpu_refuse(struct interp *ip, const struct op *op, unsigned need)
+{
+	const struct x86_cpu *cpu = &ip->cpu;
+	bool undefined = false;
+
+	if (need & (FPU_AVX | FPU_AVX512))
+		undefined = !(cpu->s.cr4 & X86_CR4_OSXSAVE) || (cpu->s.xcr0 & 6) != 6 || !cpu->protected_mode ||
+		            (need & FPU_AVX512 && (cpu->s.xcr0 & 0xe6) != 0xe6);
+	else if (need & FPU_SSE)
+		undefined = cpu->s.cr0 & X86_CR0_EM || !(cpu->s.cr4 & X86_CR4_OSFXSR);
+	else if (need & FPU_MMX)
+		undefined = cpu->s.cr0 & X86_CR0_EM;
+	fault_at(ip, op, undefined ? X86_UD : X86_NM);
+}
+
+void interp_resync(struct interp *ip)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+
+	ip->key = cpu->code_mode | (cpu->cpl == 3 ? KEY_USER : 0);
+	ip->flat_base = cpu->code_mode == X86_CODE64 ? 0 : cpu->s.seg[X86_CS].base;
+	ip->fpu_denied = denied_fpu(cpu);
+	if (!cpu->breakpoints_armed)
+		cpu->s.rflags &= ~(uint64_t)X86_RF;
+	ip->attention = (cpu->s.rflags & X86_TF ? ATTEND_TRAP : 0) |
+	                (cpu->s.shadow_sti || cpu->s.shadow_ss ? ATTEND_SHADOW : 0) |
+	                (cpu->breakpoints_armed ? ATTEND_BREAKPOINT : 0) | (cpu->debug_pending ? ATTEND_DEBUG : 0) |
+	                (log_on(ip->log, LOG_EXEC | LOG_CPU) ? ATTEND_LOG : 0);
+}
+
+void sys_jumped(struct interp *ip)
+{
+	flags_import(ip);
+	ip->exact = false;
+	interp_resync(ip);
+}
+
+void sys_end(struct interp *ip, const struct op *op)
+{
+	ip->cpu.s.rip = sys_next_rip(ip, op);
+	sys_jumped(ip);
+}
+
+void block_leave(struct interp *ip, const struct op *op)
+{
+	ip->left += ip->block->count - (op - ip->block->ops);
+	ip->cpu.s.rip = (ip->cpu.s.rip + op->offset) & rip_mask(ip);
+}
+
+/* Stands behind a block's last instruction and in place of everything in a dropped block. */
+void op_stop(struct interp *ip, const struct op *op)
+{
+	block_leave(ip, op);
+}
+
+void op_undefined(struct interp *ip, const struct op *op)
+{
+	if (op->imm == X86_GP)
+		fault_at_error(ip, op, X86_GP, 0);
+	fault_at(ip, op, X86_UD);
+}
+
+/* After a longjmp to fault_exit. */
+static void deliver_fault(struct interp *ip)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+	const struct op *op = ip->cur;
+
+	if (op) {
+		cpu->s.rip = (cpu->s.rip + op->offset) & rip_mask(ip);
+		ip->left += ip->block->count - (op - ip->block->ops) - 1;
+		ip->cur = NULL;
+	}
+	x86_bus_unlock(cpu);
+	if (!ip->exact) {
+		flags_sync(ip);
+		ip->exact = true;
+	}
+	if (!x86_deliver_fault(cpu)) {
+		ip->exit = VCPU_RESET;
+		ip->stop = true;
+	} else if (ip->stop_at_fault) {
+		ip->exit = VCPU_KICKED;
+		ip->stop = true;
+	}
+	flags_import(ip);
+	ip->exact = false;
+	interp_resync(ip);
+}
+
+static void stop_with(struct interp *ip, enum vcpu_exit exit)
+{
+	ip->exit = exit;
+	ip->stop = true;
+}
+
+/* A flush is asked for when somebody starts to watch pages: what was silently writable until now counts as written. */
+static void flush_translations(struct interp *ip)
+{
+	struct x86_tlb_entry *entries = &ip->cpu.tlb[0][0];
+
+	vcpu_clear(&ip->cpu.vcpu, VCPU_FLUSH);
+	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+		if (entries[i].tag_write != X86_TLB_NONE)
+			ram_written(ip->env.ram, entries[i].gpa, PAGE_SIZE);
+	x86_tlb_flush(&ip->cpu);
+}
+
+static void take_architectural(struct interp *ip)
+{
+	flags_sync(ip);
+	ip->exact = true;
+	x86_take_events(&ip->cpu);
+	flags_import(ip);
+	ip->exact = false;
+	interp_resync(ip);
+}
+
+/* In stepped mode time jumps while the CPU waits. */
+static bool halted_wait(struct interp *ip)
+{
+	while (ip->stepped && !x86_event_ready(&ip->cpu)) {
+		int64_t deadline = clock_next_deadline(ip->clock), now = clock_now(ip->clock);
+
+		if (deadline == INT64_MAX || atomic_load(&ip->cpu.vcpu.events) & VCPU_KICK)
+			return false;
+		clock_advance(ip->clock, deadline > now ? deadline - now : 1);
+	}
+	return x86_event_ready(&ip->cpu);
+}
+
+enum { ARCHITECTURAL = VCPU_INTR | VCPU_NMI | VCPU_INIT | VCPU_SIPI };
+
+/* Between two blocks, when something wants to be looked at. */
+static void look_up(struct interp *ip)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+	uint32_t events = atomic_load_explicit(&cpu->vcpu.events, memory_order_acquire);
+
+	interp_account(ip);
+	if (events & VCPU_ENGINE)
+		cache_take_pending(ip);
+	if (events & VCPU_FLUSH)
+		flush_translations(ip);
+	if (events & VCPU_KICK) {
+		vcpu_clear(&cpu->vcpu, VCPU_KICK);
+		stop_with(ip, VCPU_KICKED);
+		return;
+	}
+	if (cpu->s.mp_state != X86_MP_RUNNING && !halted_wait(ip)) {
+		stop_with(ip, VCPU_HALTED);
+		return;
+	}
+	events = atomic_load_explicit(&cpu->vcpu.events, memory_order_acquire);
+	if (events & ARCHITECTURAL)
+		take_architectural(ip);
+	if (cpu->s.mp_state != X86_MP_RUNNING)
+		stop_with(ip, VCPU_HALTED);
+	else if (ip->left <= 0)
+		stop_with(ip, VCPU_KICKED);
+}
+
+static void log_state(struct interp *ip)
+{
+	const struct x86_state *s = &ip->cpu.s;
+
+	flags_sync(ip);
+	if (log_on(ip->log, LOG_EXEC))
+		log_write(ip->log, "Trace %u: %04x:%016llx cpl=%u mode=%u", ip->cpu.vcpu.index, s->seg[X86_CS].selector,
+		          (unsigned long long)s->rip, ip->cpu.cpl, 16u << ip->cpu.code_mode);
+	if (!log_on(ip->log, LOG_CPU))
+		return;
+	for (unsigned i = 0; i < 16; i += 4)
+		log_write(ip->log, "R%02u=%016llx R%02u=%016llx R%02u=%016llx R%02u=%016llx", i, (unsigned long long)s->gpr[i],
+		          i + 1, (unsigned long long)s->gpr[i + 1], i + 2, (unsigned long long)s->gpr[i + 2], i + 3,
+		          (unsigned long long)s->gpr[i + 3]);
+	log_write(ip->log, "RIP=%016llx RFL=%08llx CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx", (unsigned long long)s->rip,
+	          (unsigned long long)s->rflags, (unsigned long long)s->cr0, (unsigned long long)s->cr2,
+	          (unsigned long long)s->cr3, (unsigned long long)s->cr4);
+}
+
+static void debug_trap(struct interp *ip, bool single_step)
+{
+	flags_sync(ip);
+	ip->exact = true;
+	x86_debug_trap(&ip->cpu, single_step); /* raises when there is something to trap */
+	ip->exact = false;
+	interp_resync(ip);
+}
+
+/* One instruction with everything checked that the fast loop leaves out. */
+static void step_one(struct interp *ip)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+	bool trap = cpu->s.rflags & X86_TF;
+
+	if (ip->attention & ATTEND_LOG)
+		log_state(ip);
+	if (cpu->breakpoints_armed) {
+		flags_sync(ip);
+		ip->exact = true;
+		x86_check_breakpoint(cpu);
+		ip->exact = false;
+	}
+	ip->block = cache_block(ip, true);
+	cpu->s.rflags &= ~(uint64_t)X86_RF; /* IRET sets it again */
+	cpu->s.shadow_sti = cpu->s.shadow_ss = false;
+	ip->no_trap = false;
+	ip->left -= ip->block->count;
+	ip->block->ops[0].fn(ip, ip->block->ops);
+	ip->cur = NULL;
+	interp_resync(ip);
+	if (cpu->s.shadow_ss || ip->no_trap)
+		trap = false;
+	if ((trap || cpu->debug_pending) && !cpu->s.shadow_ss) {
+		cpu->s.mp_state = cpu->s.mp_state == X86_MP_HALTED && trap ? X86_MP_RUNNING : cpu->s.mp_state;
+		debug_trap(ip, trap);
+	}
+}
+
+ALWAYS_INLINE struct block *find_block(struct interp *ip)
+{
+	uint64_t linear = ip->flat_base + ip->cpu.s.rip, stamp = cache_stamp(ip);
+	struct jump_entry *entry = jump_slot(ip, linear);
+	struct block *block;
+
+	if (likely(entry->linear == linear && entry->stamp == stamp))
+		return entry->block;
+	block = cache_block(ip, false);
+	if (block->key == KEY_DEAD || ip->verify || ip->key != (block->key | (ip->key & KEY_USER)))
+		return block;
+	entry->linear = linear;
+	entry->stamp = cache_stamp(ip); /* decoding may have flushed */
+	entry->block = block;
+	return block;
+}
+
+static void run_loop(struct interp *ip)
+{
+	struct x86_cpu *cpu = &ip->cpu;
+
+	if (setjmp(cpu->fault_exit))
+		deliver_fault(ip);
+	ip->cur = NULL;
+	while (!ip->stop) {
+		uint32_t events = atomic_load_explicit(&cpu->vcpu.events, memory_order_relaxed);
+
+		if (unlikely(events || ip->left <= 0 || cpu->s.mp_state != X86_MP_RUNNING)) {
+			/* An interrupt that waits for IF needs no look at every block. */
+			if (ip->left <= 0 || events & ~VCPU_INTR || cpu->s.rflags & X86_IF ||
+			    cpu->s.mp_state != X86_MP_RUNNING) {
+				look_up(ip);
+				if (ip->stop)
+					break;
+			}
+		}
+		if (unlikely(ip->attention)) {
+			step_one(ip);
+			continue;
+		}
+		ip->block = find_block(ip);
+		if (unlikely(ip->left < ip->block->count)) {
+			step_one(ip);
+			continue;
+		}
+		ip->left -= ip->block->count;
+		ip->block->ops[0].fn(ip, ip->block->ops);
+		ip->cur = NULL;
+	}
+}
+
+/* Instructions until the next timer is due; run in slices, so that a timer armed meanwhile is not much late. */
+static int64_t stepped_slice(struct interp *ip, int64_t count)
+{
+	int64_t deadline = clock_next_deadline(ip->clock), now = clock_now(ip->clock), slice = 10000;
+
+	if (deadline != INT64_MAX && deadline - now < slice)
+		slice = deadline > now ? deadline - now : 1;
+	return slice < count ? slice : count;
+}
+
+enum vcpu_exit interp_run(struct interp *ip, int64_t count)
+{
+	ip->thread = pthread_self();
+	atomic_store_explicit(&ip->running, true, memory_order_release);
+	flags_import(ip);
+	ip->exact = false;
+	interp_resync(ip);
+	do {
+		int64_t slice = ip->stepped ? stepped_slice(ip, count) : count;
+
+		ip->stop = false;
+		ip->left = ip->granted = slice;
+		run_loop(ip);
+		interp_account(ip);
+		count -= slice - ip->left;
+	} while (ip->stepped && ip->exit == VCPU_KICKED && count > 0 && ip->left <= 0);
+	ip->left = count;
+	flags_sync(ip);
+	ip->exact = true;
+	atomic_store_explicit(&ip->running, false, memory_order_release);
+	return ip->exit;
+}
