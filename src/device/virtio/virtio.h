@@ -74,6 +74,11 @@ enum virtio_feature {
 #define VIRTIO_SEGMENTS_MAX   1024 /* buffers of one element */
 #define VIRTIO_NO_VECTOR      0xffff
 
+struct virtq_range {
+	uint64_t gpa;
+	uint64_t bytes;
+};
+
 /* ---- Elements: one descriptor chain, validated, as host memory ---- */
 
 /*
@@ -94,7 +99,7 @@ struct virtq_element {
 	uint16_t descriptors; /* packed: ring slots the chain took */
 	unsigned capacity;
 	struct iovec *vectors;
-	struct virtq_range *written; /* in_segments guest ranges of the in part */
+	struct virtq_range *written; /* in_segments guest ranges of the in part; models may look */
 	unsigned in_segments;
 	struct virtq_element *next;
 };

@@ -5,11 +5,6 @@
 
 #include "device/virtio/virtio.h"
 
-struct virtq_range {
-	uint64_t gpa;
-	uint64_t bytes;
-};
-
 /* 2.7.5: a descriptor; the packed format has the same size with other meanings. */
 struct virtq_desc {
 	uint64_t gpa;
