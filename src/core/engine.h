@@ -93,6 +93,8 @@ struct engine_irqchip_ops {
 	/* ISA/IOAPIC line 0..23. */
 	void (*set_line)(struct engine *engine, unsigned gsi, bool level);
 	struct msi_sink (*msi)(struct engine *engine);
+	/* All controllers as after power-on; vCPUs stand still. Part of a machine's reset, before set_state. */
+	void (*reset)(struct engine *engine);
 };
 
 struct engine_ops {
