@@ -164,12 +164,14 @@ static struct chardev *attach(struct bench *bench, struct chardev *chardev, int 
 	return handle;
 }
 
+/* The condition is evaluated once after every pass, and no more once it held. */
 #define RUN_UNTIL(bench, condition)                                      \
 	do {                                                             \
 		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;       \
-		while (!(condition) && host_now_ns() < deadline_ns)      \
+		bool held;                                               \
+		while (!(held = (condition)) && host_now_ns() < deadline_ns) \
 			loop_poll((bench)->loop, 10 * NS_PER_MS);        \
-		assert_true(condition);                                  \
+		assert_true(held);                                       \
 	} while (0)
 
 static void run_for(struct bench *bench, int64_t ns)

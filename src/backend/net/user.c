@@ -29,6 +29,11 @@
 #define GUEST_MTU          1500
 #define RAISED_MSS         32768 /* libslirp's own limit (TCP_MAXSEG_MAX) */
 #define SLIRP_IDLE_TIMEOUT 1000  /* what libslirp asks for when it waits for nothing */
+/* libslirp wants a tick every half second as long as any socket exists, a forwarded port included. When nothing moved
+ * for a while, its tick (retransmission to a silent guest, age of fragments) may come late. */
+#define SLOW_TICK_MS       499
+#define QUIET_AFTER_NS     (60 * NS_PER_S)
+#define QUIET_TICK_MS      10000
 
 static uint32_t to_epoll(int events)
 {
@@ -126,7 +131,11 @@ static void update(struct net_user *user)
 	for (size_t i = 0; i < user->round_count; i++)
 		if (user->sockets[user->round[i]].wanted)
 			register_socket(user, user->round[i]);
-	if (timeout_ms < SLIRP_IDLE_TIMEOUT)
+	if (timeout_ms == SLOW_TICK_MS && host_now_ns() - user->active_ns > QUIET_AFTER_NS)
+		timeout_ms = QUIET_TICK_MS;
+	else if (timeout_ms >= SLIRP_IDLE_TIMEOUT)
+		timeout_ms = UINT32_MAX;
+	if (timeout_ms != UINT32_MAX)
 		loop_timer_set(&user->timer, host_now_ns() + timeout_ms * NS_PER_MS);
 	else
 		loop_timer_cancel(&user->timer);
@@ -137,6 +146,9 @@ static void service(struct net_user *user)
 	struct epoll_event events[EVENTS_MAX];
 	int count = user->paused ? 0 : epoll_wait(user->epoll_fd, events, EVENTS_MAX, 0);
 
+	if (count > 0 || user->active)
+		user->active_ns = host_now_ns();
+	user->active = false;
 	for (int i = 0; i < count; i++) {
 		struct user_socket *entry = socket_at(user, events[i].data.fd);
 
@@ -319,6 +331,7 @@ static void user_send(struct net_backend *backend, const struct iovec *iov, int 
 	    user->offloads & (frame.is_v6 ? NET_TSO6 : NET_TSO4))
 		frame_raise_mss(user->staging, &frame, RAISED_MSS);
 	slirp_input(user->slirp, user->staging, (int)length);
+	user->active = true;
 	user_service_soon(user);
 }
 

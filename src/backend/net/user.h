@@ -41,6 +41,8 @@ struct net_user {
 	struct loop_fd *watch;
 	struct loop_timer timer; /* the next service: libslirp's timeouts, or at the end of this pass */
 	bool closing;
+	bool active;       /* the guest sent something since the last service */
+	int64_t active_ns; /* when anything moved last */
 	struct user_socket *sockets;
 	size_t socket_capacity;
 	int *round, *previous; /* descriptors of this and the last round */
