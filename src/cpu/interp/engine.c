@@ -69,7 +69,7 @@ static void engine_destroy(struct engine *engine)
 {
 	struct interp_machine *machine = machine_of(engine);
 
-	ram_set_code_client(engine->env.ram, NULL);
+	ram_set_code_client(engine->env.ram, &(struct ram_code_client){ 0 });
 	pthread_mutex_destroy(&machine->lock);
 	free(machine->cpus);
 	free(machine);
