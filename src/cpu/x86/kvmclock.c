@@ -43,16 +43,13 @@ static bool has_feature(const struct x86_cpu *cpu, unsigned bit)
 	return entry && entry->eax >> bit & 1;
 }
 
-/* ns = ((ticks << shift) * mul) >> 32 with mul in [2^31, 2^32). */
+/* ns = ((ticks << shift) * mul) >> 32 with mul in [2^31, 2^32), as precise as the form allows. */
 static void scale_of(uint64_t tsc_khz, uint32_t *mul, int8_t *shift)
 {
-	unsigned __int128 scaled;
-	int s = 0;
+	unsigned __int128 scaled = 0;
+	int s = 32;
 
-	/* 10^6 / khz as a 32-bit fraction, normalised */
-	for (scaled = ((unsigned __int128)1000000 << 32) / tsc_khz; scaled >> 32; scaled = ((unsigned __int128)1000000 << 32 >> s) / tsc_khz)
-		s++;
-	while (s <= 0 && s > -31 && !(scaled >> 31)) {
+	while (s > -31 && !(scaled >> 31)) {
 		s--;
 		scaled = ((unsigned __int128)1000000 << (32 - s)) / tsc_khz;
 	}
