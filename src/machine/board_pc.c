@@ -22,7 +22,6 @@
 #include "device/pc/isa.h"
 #include "device/pc/lapic.h"
 #include "device/pc/mc146818.h"
-#include "device/pc/port92.h"
 #include "device/pci/pci.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/acpi.h"
@@ -172,6 +171,18 @@ static int64_t calendar_ns(const struct rtc_config *rtc)
 	return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
+/* HPET timers may be routed to the IOAPIC pins that no ISA or PCI interrupt uses. */
+static struct hpet *build_hpet(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct irq legacy[2] = {machine->env.isa_irq[0], machine->env.isa_irq[8]};
+	struct irq wires[24] = {0};
+
+	for (unsigned pin = 16; pin < ARRAY_SIZE(wires); pin++)
+		wires[pin] = board->ioapic ? ioapic_pin(board->ioapic, pin)
+		                           : (struct irq){kernel_isa_line, machine->engine, pin};
+	return hpet_new(&machine->env, wires, legacy, err);
+}
+
 /* The HPET can take over the lines of the PIT and the RTC (legacy replacement). */
 static int build_timers(struct machine *machine, struct board_state *board, struct error *err)
 {
@@ -183,7 +194,7 @@ static int build_timers(struct machine *machine, struct board_state *board, stru
 	board->hpet = true;
 	ret = options_bool((struct options *)&config->board_options, "hpet", &board->hpet, err);
 	if (!ret && board->hpet) {
-		struct hpet *hpet = hpet_new(&machine->env, err);
+		struct hpet *hpet = build_hpet(machine, board, err);
 
 		ret = add(machine, hpet, err);
 		if (!ret) {
@@ -229,6 +240,24 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 	return ret;
 }
 
+static int build_fw_cfg(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	int ret;
+
+	board->fw_cfg = fw_cfg_new(&machine->env, err);
+	ret = add(machine, board->fw_cfg, err);
+	if (ret)
+		return ret;
+	fw_cfg_add_u64(board->fw_cfg, FW_CFG_RAM_SIZE, config->ram_bytes);
+	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NB_CPUS, machine->vcpu_count);
+	fw_cfg_add_u16(board->fw_cfg, FW_CFG_MAX_CPUS, config->max_vcpus);
+	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NOGRAPHIC, config->no_graphic);
+	for (size_t i = 0; !ret && i < config->fw_cfg.count; i++)
+		ret = fw_cfg_add_option(board->fw_cfg, &config->fw_cfg.items[i].options, err);
+	return ret;
+}
+
 static int pc_build(struct machine *machine, struct error *err)
 {
 	struct board_state *board = xcalloc(1, sizeof(*board));
@@ -245,11 +274,7 @@ static int pc_build(struct machine *machine, struct error *err)
 	if (!ret)
 		ret = add(machine, i8042_new(&machine->env, err), err);
 	if (!ret)
-		ret = add(machine, port92_new(&machine->env, err), err);
-	if (!ret) {
-		board->fw_cfg = fw_cfg_new(&machine->env, err);
-		ret = add(machine, board->fw_cfg, err);
-	}
+		ret = build_fw_cfg(machine, board, err);
 	if (!ret)
 		ret = build_pci(machine, board, err);
 	return ret;

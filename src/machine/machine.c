@@ -217,6 +217,10 @@ static int open_boot_files(struct machine *machine, struct error *err)
 
 static void reset_devices(struct machine *machine)
 {
+	const struct engine_irqchip_ops *irqchip = machine->engine->ops->irqchip;
+
+	if (irqchip)
+		irqchip->reset(machine->engine);
 	for (struct device *device = machine->devices; device; device = device->next)
 		device_reset(device);
 }
