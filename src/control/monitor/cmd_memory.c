@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Looking at guest memory: x, xp, print, memsave, pmemsave, i, o, gva2gpa, info mtree. Addresses that are not RAM are
+ * not read by x and xp: a look must not change a device.
+ */
+#include "base/util.h"
+#include "control/monitor/commands.h"
+#include "control/monitor/monitor_impl.h"
+#include "control/monitor/registers.h"
+#include "core/bus.h"
+#include "core/engine.h"
+#include "core/ram.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { DUMP_MAX_COUNT = 1 << 16 };
+
+struct format {
+	unsigned count;
+	char kind; /* x o d u c */
+	unsigned size;
+};
+
+/* "4xw": count, kind, size (b h w g), as gdb and qemu have it. */
+static int parse_format(const char *text, struct format *format, struct error *err)
+{
+	char *end = (char *)text;
+
+	*format = (struct format){.count = 1, .kind = 'x', .size = 4};
+	if (!text)
+		return 0;
+	if (isdigit((unsigned char)*text)) {
+		unsigned long count = strtoul(text, &end, 10);
+
+		if (count > DUMP_MAX_COUNT)
+			return error_set(err, EINVAL, "at most %d units", DUMP_MAX_COUNT);
+		format->count = (unsigned)count;
+	}
+	for (; *end; end++) {
+		switch (*end) {
+		case 'x':
+		case 'o':
+		case 'd':
+		case 'u':
+		case 'c':
+			format->kind = *end;
+			if (*end == 'c' && !strpbrk(text, "bhwg"))
+				format->size = 1;
+			break;
+		case 'b':
+			format->size = 1;
+			break;
+		case 'h':
+			format->size = 2;
+			break;
+		case 'w':
+			format->size = 4;
+			break;
+		case 'g':
+		case 'L':
+			format->size = 8;
+			break;
+		case 'i':
+			return error_set(err, ENOTSUP, "/i: disassembly is not supported yet");
+		default:
+			return error_set(err, EINVAL, "invalid char in format: '%c'", *end);
+		}
+	}
+	return 0;
+}
+
+struct reader {
+	struct machine *machine;
+	struct vcpu *vcpu; /* NULL: physical addresses */
+	uint64_t address;
+	uint8_t *to;
+	size_t length;
+	uint64_t failed_at;
+	bool failed;
+};
+
+/* In the vCPU's thread for virtual addresses: its page tables stand still then. */
+static void read_memory(struct vcpu *vcpu, void *opaque)
+{
+	struct reader *reader = opaque;
+	size_t done = 0;
+
+	while (done < reader->length && !reader->failed) {
+		uint64_t at = reader->address + done, gpa = at;
+		size_t run = (size_t)min_u64(reader->length - done, PAGE_SIZE - at % PAGE_SIZE);
+
+		reader->failed = (reader->vcpu && vcpu->engine->ops->translate_gva(vcpu, at, &gpa) < 0) ||
+				 ram_read(reader->machine->ram, gpa, reader->to + done, run) < 0;
+		reader->failed_at = at;
+		done += run;
+	}
+}
+
+static int read_guest(struct command_call *call, bool physical, uint64_t address, uint8_t *to, size_t length,
+		      struct error *err)
+{
+	struct reader reader = {.machine = call->machine, .address = address, .to = to, .length = length};
+
+	if (physical) {
+		read_memory(NULL, &reader);
+	} else {
+		reader.vcpu = registers_vcpu(call);
+		machine_vcpu_call(call->machine, reader.vcpu, read_memory, &reader);
+	}
+	if (reader.failed)
+		return error_set(err, EFAULT, "Cannot access memory at address 0x%llx",
+				 (unsigned long long)reader.failed_at);
+	return 0;
+}
+
+static void print_unit(struct text *text, const struct format *format, uint64_t value)
+{
+	unsigned bits = format->size * 8;
+	int64_t with_sign = (int64_t)(value << (64 - bits)) >> (64 - bits);
+
+	switch (format->kind) {
+	case 'o':
+		text_printf(text, " %#*llo", (int)(bits + 2) / 3 + 1, (unsigned long long)value);
+		break;
+	case 'd':
+		text_printf(text, " %lld", (long long)with_sign);
+		break;
+	case 'u':
+		text_printf(text, " %llu", (unsigned long long)value);
+		break;
+	case 'c':
+		text_printf(text, isprint((int)(value & 0xff)) ? " '%c'" : " '\\x%02x'", (int)(value & 0xff));
+		break;
+	default:
+		text_printf(text, " 0x%0*llx", (int)bits / 4, (unsigned long long)value);
+	}
+}
+
+static json_t *dump(struct command_call *call, bool physical, struct error *err)
+{
+	uint64_t address = (uint64_t)argument_int(call, "addr", 0);
+	unsigned per_line;
+	struct format format;
+	uint8_t line[16];
+
+	if (parse_format(argument_string(call, "fmt"), &format, err) < 0)
+		return NULL;
+	per_line = 16 / format.size;
+	if (format.kind == 'c')
+		per_line = 8 / format.size ? 8 / format.size : 1;
+	for (unsigned done = 0; done < format.count; done += per_line) {
+		unsigned units = (unsigned)min_u64(per_line, format.count - done);
+
+		if (read_guest(call, physical, address, line, (size_t)units * format.size, err) < 0) {
+			/* What was printed stays; the reason comes behind it, as qemu has it. */
+			text_printf(call->text, "%s\n", err->msg);
+			return json_object();
+		}
+		text_printf(call->text, "%016llx:", (unsigned long long)address);
+		for (unsigned i = 0; i < units; i++) {
+			uint64_t value = 0;
+
+			memcpy(&value, line + (size_t)i * format.size, format.size);
+			print_unit(call->text, &format, value);
+		}
+		text_printf(call->text, "\n");
+		address += (uint64_t)units * format.size;
+	}
+	return json_object();
+}
+
+static json_t *run_x(struct command_call *call, struct error *err)
+{
+	return dump(call, false, err);
+}
+
+static json_t *run_xp(struct command_call *call, struct error *err)
+{
+	return dump(call, true, err);
+}
+
+static json_t *run_print(struct command_call *call, struct error *err)
+{
+	uint64_t value = (uint64_t)argument_int(call, "val", 0);
+	const char *text = argument_string(call, "fmt");
+	struct format format;
+
+	if (parse_format(text, &format, err) < 0)
+		return NULL;
+	switch (text ? format.kind : 'd') {
+	case 'o':
+		text_printf(call->text, "%#llo\n", (unsigned long long)value);
+		break;
+	case 'x':
+		text_printf(call->text, "%#llx\n", (unsigned long long)value);
+		break;
+	case 'u':
+		text_printf(call->text, "%llu\n", (unsigned long long)value);
+		break;
+	case 'c':
+		text_printf(call->text, "'%c'\n", isprint((int)(value & 0xff)) ? (int)(value & 0xff) : '?');
+		break;
+	default:
+		text_printf(call->text, "%lld\n", (long long)value);
+	}
+	return json_object();
+}
+
+static json_t *save(struct command_call *call, bool physical, struct error *err)
+{
+	uint64_t address = (uint64_t)argument_int(call, "val", 0), left = (uint64_t)argument_int(call, "size", 0);
+	const char *path = argument_string(call, "filename");
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	uint8_t page[PAGE_SIZE];
+	int ret = 0;
+
+	if (fd < 0) {
+		error_set_errno(err, errno, "Could not open '%s'", path);
+		return NULL;
+	}
+	while (left && ret == 0) {
+		size_t run = (size_t)min_u64(left, sizeof(page));
+
+		ret = read_guest(call, physical, address, page, run, err);
+		if (ret == 0 && write(fd, page, run) != (ssize_t)run)
+			ret = error_set_errno(err, errno, "writing '%s'", path);
+		address += run;
+		left -= run;
+	}
+	if (close(fd) < 0 && ret == 0)
+		ret = error_set_errno(err, errno, "writing '%s'", path);
+	return ret < 0 ? NULL : json_object();
+}
+
+static json_t *run_memsave(struct command_call *call, struct error *err)
+{
+	int64_t cpu = argument_int(call, "cpu-index", -1);
+	unsigned previous = call->monitor->cpu;
+	json_t *result;
+
+	if (cpu >= call->machine->vcpu_count) {
+		error_set(err, EINVAL, "Invalid parameter value for 'cpu-index', expected: a CPU number");
+		return NULL;
+	}
+	if (cpu >= 0)
+		call->monitor->cpu = (unsigned)cpu;
+	result = save(call, false, err);
+	call->monitor->cpu = previous;
+	return result;
+}
+
+static json_t *run_pmemsave(struct command_call *call, struct error *err)
+{
+	return save(call, true, err);
+}
+
+static void translate(struct vcpu *vcpu, void *opaque)
+{
+	struct reader *reader = opaque;
+
+	reader->failed = vcpu->engine->ops->translate_gva(vcpu, reader->address, &reader->failed_at) < 0;
+}
+
+static json_t *run_gva2gpa(struct command_call *call, struct error *err)
+{
+	struct reader reader = {.address = (uint64_t)argument_int(call, "addr", 0)};
+
+	machine_vcpu_call(call->machine, registers_vcpu(call), translate, &reader);
+	if (reader.failed)
+		text_printf(call->text, "Unmapped\n");
+	else
+		text_printf(call->text, "gpa: %#llx\n", (unsigned long long)reader.failed_at);
+	return json_object();
+}
+
+static int port_size(struct command_call *call, unsigned *size, struct error *err)
+{
+	struct format format;
+
+	if (parse_format(argument_string(call, "fmt"), &format, err) < 0)
+		return -EINVAL;
+	*size = argument_string(call, "fmt") ? format.size : 1;
+	if (*size > 4)
+		return error_set(err, EINVAL, "a port is 1, 2 or 4 bytes wide");
+	return 0;
+}
+
+static json_t *run_in(struct command_call *call, struct error *err)
+{
+	uint64_t port = (uint64_t)argument_int(call, "addr", 0) & 0xffff;
+	unsigned size;
+
+	if (port_size(call, &size, err) < 0)
+		return NULL;
+	text_printf(call->text, "port%c[0x%04x] = 0x%0*llx\n",
+		    size == 1   ? 'b'
+		    : size == 2 ? 'w'
+				: 'l',
+		    (unsigned)port, (int)size * 2, (unsigned long long)bus_read(call->machine->io, port, size));
+	return json_object();
+}
+
+static json_t *run_out(struct command_call *call, struct error *err)
+{
+	uint64_t port = (uint64_t)argument_int(call, "addr", 0) & 0xffff;
+	unsigned size;
+
+	if (port_size(call, &size, err) < 0)
+		return NULL;
+	bus_write(call->machine->io, port, (uint64_t)argument_int(call, "val", 0), size);
+	return json_object();
+}
+
+static void mtree_row(void *opaque, uint64_t first, uint64_t last, const struct region *region)
+{
+	text_printf(opaque, "  %016llx-%016llx (prio %d, i/o): %s\n", (unsigned long long)first,
+		    (unsigned long long)last, region->priority, region->name);
+}
+
+static json_t *run_mtree(struct command_call *call, struct error *err)
+{
+	const struct ram_slot *slots;
+	size_t count = ram_slots(call->machine->ram, &slots);
+
+	text_printf(call->text, "address-space: memory\n");
+	for (size_t i = 0; i < count; i++)
+		text_printf(call->text, "  %016llx-%016llx (prio 0, %s): pc.ram @%016llx\n",
+			    (unsigned long long)slots[i].gpa, (unsigned long long)(slots[i].gpa + slots[i].size - 1),
+			    slots[i].read_only ? "rom" : "ram", (unsigned long long)slots[i].fd_offset);
+	bus_walk(call->machine->memory, mtree_row, call->text);
+	text_printf(call->text, "\naddress-space: I/O\n");
+	bus_walk(call->machine->io, mtree_row, call->text);
+	return json_object();
+}
+
+#define DUMP_ARGUMENTS                                                                                                 \
+	(const struct command_argument[])                                                                              \
+	{                                                                                                              \
+		{"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT},                                                \
+		{                                                                                                      \
+			0                                                                                              \
+		}                                                                                                      \
+	}
+
+const struct command commands_memory[] = {
+	{NULL, "x", "/fmt addr", "virtual memory dump starting at 'addr'", DUMP_ARGUMENTS, run_x},
+	{NULL, "xp", "/fmt addr", "physical memory dump starting at 'addr'", DUMP_ARGUMENTS, run_xp},
+	{NULL, "print|p", "/fmt expr", "print expression value (use $reg for CPU register access)",
+	 (const struct command_argument[]){{"fmt", ARGUMENT_FORMAT, true}, {"val", ARGUMENT_INT}, {0}}, run_print},
+	{"memsave", "memsave", "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'",
+	 (const struct command_argument[]){{"val", ARGUMENT_INT},
+					   {"size", ARGUMENT_INT},
+					   {"filename", ARGUMENT_STRING},
+					   {"cpu-index", ARGUMENT_INT, true},
+					   {0}},
+	 run_memsave},
+	{"pmemsave", "pmemsave", "addr size file",
+	 "save to disk physical memory dump starting at 'addr' of size 'size'",
+	 (const struct command_argument[]){
+		 {"val", ARGUMENT_INT}, {"size", ARGUMENT_INT}, {"filename", ARGUMENT_STRING}, {0}},
+	 run_pmemsave},
+	{NULL, "gva2gpa", "addr", "print the guest physical address corresponding to a guest virtual address",
+	 (const struct command_argument[]){{"addr", ARGUMENT_INT}, {0}}, run_gva2gpa},
+	{NULL, "i", "/fmt addr", "I/O port read",
+	 (const struct command_argument[]){{"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT}, {0}}, run_in},
+	{NULL, "o", "/fmt addr value", "I/O port write",
+	 (const struct command_argument[]){
+		 {"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT}, {"val", ARGUMENT_INT}, {0}},
+	 run_out},
+	{NULL, "info mtree", "", "show memory tree", NULL, run_mtree},
+	{0},
+};

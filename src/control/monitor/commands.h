@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The groups of rows that make up the command table; each ended by run NULL. */
+#ifndef XUNI_CONTROL_MONITOR_COMMANDS_H
+#define XUNI_CONTROL_MONITOR_COMMANDS_H
+
+#include "control/monitor/command.h"
+
+extern const struct command commands_control[]; /* the machine as a whole; the monitor itself */
+extern const struct command commands_query[];   /* what the machine is and does */
+extern const struct command commands_disks[];
+extern const struct command commands_backends[]; /* networks and character devices */
+extern const struct command commands_memory[];
+
+#endif

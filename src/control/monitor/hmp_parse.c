@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What stands behind a command's name in HMP: words, quoted strings, flags, formats, integer expressions. */
+#include "control/monitor/monitor_impl.h"
+
+#include "base/options.h"
+#include "base/util.h"
+#include "control/monitor/registers.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+enum { EXPRESSION_DEPTH = 64 };
+
+struct expression {
+	struct command_call *call;
+	const char *at;
+	unsigned depth;
+	struct error *err;
+	bool failed;
+};
+
+static int64_t sum(struct expression *e);
+
+static int64_t fail(struct expression *e, const char *fmt, const char *what)
+{
+	if (!e->failed)
+		error_set(e->err, EINVAL, fmt, what);
+	e->failed = true;
+	return 0;
+}
+
+static void skip_blanks(struct expression *e)
+{
+	e->at += strspn(e->at, " \t");
+}
+
+static int64_t take_register(struct expression *e)
+{
+	char name[16];
+	size_t length = 0;
+	uint64_t value;
+
+	while (isalnum((unsigned char)e->at[length]) && length < sizeof(name) - 1) {
+		name[length] = (char)tolower((unsigned char)e->at[length]);
+		length++;
+	}
+	name[length] = 0;
+	e->at += length;
+	if (!register_value(e->call, name, &value))
+		return fail(e, "unknown register '$%s'", name);
+	return (int64_t)value;
+}
+
+static int64_t take_number(struct expression *e)
+{
+	char *end, text[2] = {*e->at, 0};
+	int64_t value;
+
+	if (!*e->at)
+		return fail(e, "%s", "unexpected end of expression");
+	if (!isdigit((unsigned char)*e->at))
+		return fail(e, "invalid char '%s' in expression", text);
+	errno = 0;
+	value = (int64_t)strtoull(e->at, &end, 0);
+	if (errno == ERANGE)
+		return fail(e, "%s", "number too large");
+	if (isalnum((unsigned char)*end)) {
+		text[0] = *end;
+		return fail(e, "invalid char '%s' in expression", text);
+	}
+	e->at = end;
+	return value;
+}
+
+static int64_t unary(struct expression *e)
+{
+	int64_t value;
+
+	skip_blanks(e);
+	if (e->failed || ++e->depth > EXPRESSION_DEPTH)
+		return fail(e, "%s", "expression nested too deeply");
+	switch (*e->at) {
+	case '+':
+		e->at++;
+		value = unary(e);
+		break;
+	case '-':
+		e->at++;
+		value = (int64_t)(0 - (uint64_t)unary(e));
+		break;
+	case '~':
+		e->at++;
+		value = ~unary(e);
+		break;
+	case '(':
+		e->at++;
+		value = sum(e);
+		skip_blanks(e);
+		if (*e->at != ')')
+			return fail(e, "%s", "')' expected");
+		e->at++;
+		break;
+	case '\'':
+		if (!e->at[1] || e->at[2] != '\'')
+			return fail(e, "%s", "missing terminating ' character");
+		value = (unsigned char)e->at[1];
+		e->at += 3;
+		break;
+	case '$':
+		e->at++;
+		value = take_register(e);
+		break;
+	default:
+		value = take_number(e);
+	}
+	e->depth--;
+	return value;
+}
+
+static int64_t product(struct expression *e)
+{
+	int64_t left = unary(e);
+
+	for (;;) {
+		char operation;
+		int64_t right;
+
+		skip_blanks(e);
+		operation = *e->at;
+		if (e->failed || !operation || !strchr("*/%", operation))
+			return left;
+		e->at++;
+		right = unary(e);
+		if (operation == '*')
+			left = (int64_t)((uint64_t)left * (uint64_t)right);
+		else if (right == 0)
+			return fail(e, "%s", "division by zero");
+		else if (right == -1)
+			left = operation == '/' ? (int64_t)(0 - (uint64_t)left) : 0; /* INT64_MIN / -1 would trap */
+		else
+			left = operation == '/' ? left / right : left % right;
+	}
+}
+
+static int64_t logic(struct expression *e)
+{
+	int64_t left = product(e);
+
+	for (;;) {
+		char operation;
+		int64_t right;
+
+		skip_blanks(e);
+		operation = *e->at;
+		if (e->failed || !operation || !strchr("&|^", operation))
+			return left;
+		e->at++;
+		right = product(e);
+		left = operation == '&' ? left & right : operation == '|' ? left | right : left ^ right;
+	}
+}
+
+static int64_t sum(struct expression *e)
+{
+	int64_t left = logic(e);
+
+	for (;;) {
+		char operation;
+		uint64_t right;
+
+		skip_blanks(e);
+		operation = *e->at;
+		if (e->failed || !operation || !strchr("+-", operation))
+			return left;
+		e->at++;
+		right = (uint64_t)logic(e);
+		left = (int64_t)(operation == '+' ? (uint64_t)left + right : (uint64_t)left - right);
+	}
+}
+
+int hmp_expression(struct command_call *call, const char **text, int64_t *value, struct error *err)
+{
+	struct expression e = {.call = call, .at = *text, .err = err};
+
+	*value = sum(&e);
+	*text = e.at;
+	return e.failed ? -EINVAL : 0;
+}
+
+/* A word, or "text with \" and \\"; heap, the caller's. */
+static char *take_string(const char **text, struct error *err)
+{
+	const char *at = *text + strspn(*text, " \t");
+	char *word = xcalloc(1, strlen(at) + 1);
+	size_t length = 0;
+	bool quoted = *at == '"';
+
+	at += quoted;
+	while (*at && (quoted ? *at != '"' : !isspace((unsigned char)*at))) {
+		if (quoted && *at == '\\') {
+			static const char codes[] = "n\nr\r\\\\'\'\"\"";
+			const char *code = at[1] ? strchr(codes, at[1]) : NULL;
+
+			if (!code) {
+				free(word);
+				error_set(err, EINVAL, "unsupported escape code: '\\%c'", at[1]);
+				return NULL;
+			}
+			word[length++] = code[1];
+			at += 2;
+		} else {
+			word[length++] = *at++;
+		}
+	}
+	if (quoted && *at++ != '"') {
+		free(word);
+		error_set(err, EINVAL, "unterminated string");
+		return NULL;
+	}
+	*text = at;
+	return word;
+}
+
+static int parse_string(struct command_call *call, const struct command_argument *argument, const char **text,
+			struct error *err)
+{
+	char *word;
+
+	if (argument->type == ARGUMENT_LINE) {
+		json_object_set_new(call->arguments, argument->name, json_string(*text));
+		*text += strlen(*text);
+		return 0;
+	}
+	word = take_string(text, err);
+	if (!word)
+		return -EINVAL;
+	/* json_string refuses what is no UTF-8. */
+	if (json_object_set_new(call->arguments, argument->name, json_string(word)) < 0)
+		error_set(err, EINVAL, "'%s' is not UTF-8", argument->name);
+	free(word);
+	return json_object_get(call->arguments, argument->name) ? 0 : -EINVAL;
+}
+
+static int parse_megabytes(struct command_call *call, const struct command_argument *argument, const char **text,
+			   struct error *err)
+{
+	const char *start = *text;
+	size_t length = strcspn(start, " \t");
+	char word[32];
+	uint64_t bytes;
+	int64_t value;
+
+	if (length < sizeof(word) && length > 1 && isalpha((unsigned char)start[length - 1]) &&
+	    isdigit((unsigned char)*start)) {
+		snprintf(word, sizeof(word), "%.*s", (int)length, start);
+		if (parse_size(word, MIB, &bytes, err) < 0)
+			return -EINVAL;
+		value = (int64_t)bytes;
+		*text += length;
+	} else {
+		if (hmp_expression(call, text, &value, err) < 0)
+			return -EINVAL;
+		if (__builtin_mul_overflow(value, (int64_t)MIB, &value))
+			return error_set(err, EINVAL, "number too large");
+	}
+	if (value < 0)
+		return error_set(err, EINVAL, "enter a positive value");
+	json_object_set_new(call->arguments, argument->name, json_integer(value));
+	return 0;
+}
+
+static int parse_bool_word(struct command_call *call, const struct command_argument *argument, const char **text,
+			   struct error *err)
+{
+	char *word = take_string(text, err);
+	bool on;
+
+	if (!word)
+		return -EINVAL;
+	if (parse_bool(word, &on, NULL) < 0) {
+		error_set(err, EINVAL, "Expected 'on' or 'off'");
+		free(word);
+		return -EINVAL;
+	}
+	json_object_set_new(call->arguments, argument->name, json_boolean(on));
+	free(word);
+	return 0;
+}
+
+static int parse_one(struct command_call *call, const struct command_argument *argument, const char **text,
+		     struct error *err)
+{
+	int64_t value;
+
+	switch (argument->type) {
+	case ARGUMENT_INT:
+		if (hmp_expression(call, text, &value, err) < 0)
+			return -EINVAL;
+		json_object_set_new(call->arguments, argument->name, json_integer(value));
+		return 0;
+	case ARGUMENT_MEGABYTES:
+		return parse_megabytes(call, argument, text, err);
+	case ARGUMENT_BOOL:
+		return parse_bool_word(call, argument, text, err);
+	case ARGUMENT_STRING:
+	case ARGUMENT_LINE:
+		return parse_string(call, argument, text, err);
+	case ARGUMENT_FLAG:
+	case ARGUMENT_FORMAT:
+	case ARGUMENT_LIST:
+		break;
+	}
+	return error_set(err, EINVAL, "%s: cannot be given here", argument->name);
+}
+
+int hmp_parse_arguments(struct command_call *call, const char *text, struct error *err)
+{
+	for (const struct command_argument *a = call->command->arguments; a && a->name; a++) {
+		text += strspn(text, " \t");
+		if (a->type == ARGUMENT_FLAG) {
+			if (text[0] == '-' && text[1] == a->name[0] && (!text[2] || isspace((unsigned char)text[2]))) {
+				json_object_set_new(call->arguments, a->name, json_true());
+				text += 2;
+			}
+			continue;
+		}
+		if (a->type == ARGUMENT_FORMAT) {
+			if (*text == '/') {
+				size_t length = strcspn(++text, " \t");
+
+				json_object_set_new(call->arguments, a->name, json_stringn(text, length));
+				text += length;
+			}
+			continue;
+		}
+		if (!*text && a->optional)
+			continue;
+		if (!*text && a->type == ARGUMENT_STRING)
+			return error_set(err, EINVAL, "%.*s: string expected", (int)strcspn(call->command->hmp, "|"),
+					 call->command->hmp);
+		if (parse_one(call, a, &text, err) < 0)
+			return -EINVAL;
+	}
+	text += strspn(text, " \t");
+	if (*text)
+		return error_set(err, EINVAL, "%s: extraneous characters at the end of line", call->command->hmp);
+	return 0;
+}

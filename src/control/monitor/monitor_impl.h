@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Private to src/control/monitor: one monitor, and what its two dialects do with it. */
+#ifndef XUNI_CONTROL_MONITOR_IMPL_H
+#define XUNI_CONTROL_MONITOR_IMPL_H
+
+#include "backend/char/chardev.h"
+#include "control/monitor/command.h"
+#include "control/monitor/jsonstream.h"
+#include "control/monitor/monitor.h"
+#include "control/monitor/readline.h"
+#include "machine/machine.h"
+
+struct monitor {
+	struct machine *machine;
+	struct chardev *chardev; /* handle of chardev_attach; NULL while attaching */
+	bool qmp, pretty, muxed;
+	bool open;    /* somebody is at the other end */
+	bool focused; /* muxed: has the keyboard */
+	bool greeted;
+	bool negotiated;       /* QMP: qmp_capabilities was done */
+	unsigned cpu;          /* HMP: the one that registers and memory commands mean */
+	uint64_t next_address; /* HMP: where x without an address goes on */
+	struct jsonstream stream;
+	struct readline readline;
+	struct machine_listener listener;
+};
+
+void monitor_write(struct monitor *monitor, const char *text, size_t length);
+
+void hmp_start(struct monitor *monitor);
+void hmp_stop(struct monitor *monitor);
+/* The other end came, or the mux gave the keyboard: banner (once) and prompt. */
+void hmp_attention(struct monitor *monitor);
+
+void qmp_start(struct monitor *monitor);
+void qmp_greet(struct monitor *monitor);
+void qmp_event(struct monitor *monitor, const char *name, const char *data_json);
+/* The reply to one request in JSON text; for tests and for the stream. New reference. */
+json_t *qmp_execute(struct monitor *monitor, const char *text);
+
+json_t *monitor_version(void);
+
+#endif
