@@ -170,10 +170,24 @@ static void engine_clock_changed(struct engine *engine, bool running)
 		x86_kvmclock_refresh(&machine->cpus[i]->cpu);
 }
 
+static int engine_offer(struct cpuid_table *offer, struct error *err)
+{
+	x86_engine_offer(offer);
+	return 0;
+}
+
+/* One tick a nanosecond: guest TSC and virtual clock are the same number. */
+static uint64_t engine_tsc_khz(void)
+{
+	return 1000000;
+}
+
 const struct engine_ops interp_engine = {
 	.name = "interp",
 	.help = "interpreter: every instruction in every mode, on any host",
 	.probe = engine_probe,
+	.offer = engine_offer,
+	.tsc_khz = engine_tsc_khz,
 	.create = engine_create,
 	.destroy = engine_destroy,
 	.vcpu_create = engine_vcpu_create,
