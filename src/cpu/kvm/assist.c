@@ -5,7 +5,7 @@
  * on real hardware for exotic instructions on MMIO. The interpreter is one for all vCPUs, made when first needed.
  */
 #include "base/util.h"
-#include "core/ram.h"
+#include "core/clock.h"
 #include "cpu/interp/interp.h"
 #include "cpu/kvm/internal.h"
 
@@ -94,10 +94,16 @@ enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err)
 	} else {
 		v->assists++;
 		log_assist(v, before);
+		/* The interpreter's TSC is the machine clock's plus TSC_ADJUST; make it what the guest sees. */
+		const struct clock *clock = kvm->engine.env.clock;
+		uint64_t skew = kvm_clock_tsc(kvm) - clock_tsc_at(clock, clock_now(clock));
+		before->tsc_adjust += skew;
 		x86_cpu_set_state(cpu, before);
+		before->tsc_adjust -= skew;
 		if (interp_step(cpu, 1, &why) == 0 && why == VCPU_KICKED)
 			why = give_up(v, err, before, "the interpreter cannot execute it either");
 		x86_cpu_get_state(cpu, after);
+		after->tsc_adjust -= skew;
 		/* The local APIC is the kernel's: what the helper knows of it is nothing. */
 		after->cr8 = before->cr8;
 		after->apic_base = before->apic_base;

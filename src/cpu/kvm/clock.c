@@ -22,12 +22,32 @@ static bool tsc_offset_ioctl(struct kvm_vcpu *v, unsigned long request, uint64_t
 
 uint64_t kvm_clock_tsc(struct kvm_engine_data *kvm)
 {
-	return kvm->clock_running ? __rdtsc() + kvm->tsc_common : kvm->tsc_stopped;
+	return kvm->clock_running || kvm->tsc_is_host ? __rdtsc() + kvm->tsc_common : kvm->tsc_stopped;
+}
+
+/* Asks for an offset and looks whether the TSC follows. */
+void kvm_clock_probe(struct kvm_vcpu *v)
+{
+	struct kvm_engine_data *kvm = v->kvm;
+	uint64_t offset = 0 - __rdtsc(), tsc = 0;
+	if (!tsc_offset_ioctl(v, KVM_SET_DEVICE_ATTR, &offset) || kvm_get_msr(v, MSR_TSC, &tsc) < 0)
+		return;
+	if (tsc < 10 * 1000 * clock_tsc_khz(kvm->engine.env.clock))
+		return;
+	kvm->tsc_is_host = true;
+	kvm->tsc_common = 0;
+	offset = 0;
+	tsc_offset_ioctl(v, KVM_SET_DEVICE_ATTR, &offset);
+	if (log_on(kvm->engine.env.log, LOG_VERBOSE))
+		log_write(kvm->engine.env.log,
+			  "KVM: guests see the host's TSC here; it does not stop with the machine");
 }
 
 void kvm_clock_set_tsc(struct kvm_vcpu *v, uint64_t tsc_adjust)
 {
 	struct kvm_engine_data *kvm = v->kvm;
+	if (kvm->tsc_is_host)
+		return;
 	uint64_t common = kvm->clock_running ? kvm->tsc_common : kvm->tsc_stopped - __rdtsc();
 	uint64_t offset = common + tsc_adjust;
 	if (!tsc_offset_ioctl(v, KVM_SET_DEVICE_ATTR, &offset))
@@ -40,7 +60,8 @@ static void start(struct kvm_engine_data *kvm)
 	int64_t now = clock_now(clock);
 	uint64_t tsc = max_u64(clock_tsc_at(clock, now), kvm->tsc_stopped);
 	struct kvm_clock_data data = {.clock = max_u64((uint64_t)now, kvm->kvmclock_stopped_ns)};
-	kvm->tsc_common = tsc - __rdtsc();
+	if (!kvm->tsc_is_host)
+		kvm->tsc_common = tsc - __rdtsc();
 	kvm->clock_running = true;
 	for (unsigned i = 0; i < kvm->vcpu_count; i++) {
 		uint64_t adjust = 0;

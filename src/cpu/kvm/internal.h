@@ -38,7 +38,7 @@ struct kvm_engine_data {
 	struct kvm_xsave_layout xsave;
 	size_t xsave_bytes;
 	struct kvm_msr_set msrs;
-	bool has_emulation_exit, has_exception_payload, has_tsc_offset;
+	bool has_emulation_exit, has_exception_payload;
 
 	pthread_mutex_t lock; /* vcpus[], routes */
 	struct kvm_vcpu **vcpus;
@@ -53,7 +53,7 @@ struct kvm_engine_data {
 	bool dirty_logging;
 
 	/* TSC and kvmclock: see clock.c. */
-	bool clock_running;
+	bool clock_running, tsc_is_host;
 	uint64_t tsc_common;  /* running: guest TSC - host TSC, IA32_TSC_ADJUST apart */
 	uint64_t tsc_stopped; /* stopped: the guest TSC */
 	uint64_t kvmclock_stopped_ns;
@@ -150,5 +150,6 @@ void kvm_clock_changed(struct engine *engine, bool running);
 /* After the vCPU's IA32_TSC_ADJUST was set. */
 void kvm_clock_set_tsc(struct kvm_vcpu *v, uint64_t tsc_adjust);
 uint64_t kvm_clock_tsc(struct kvm_engine_data *kvm);
+void kvm_clock_probe(struct kvm_vcpu *v);
 
 #endif

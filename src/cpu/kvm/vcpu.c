@@ -98,6 +98,8 @@ struct vcpu *kvm_vcpu_create(struct engine *engine, unsigned index, uint32_t api
 	}
 	if (set_cpuid(v, err) < 0)
 		goto fail;
+	if (index == 0)
+		kvm_clock_probe(v);
 	adopt(kvm, v);
 	x86_state_reset(state, index == 0);
 	kvm_set_state(&v->vcpu, state);
@@ -247,9 +249,7 @@ enum vcpu_exit kvm_run_vcpu(struct vcpu *vcpu, struct error *err)
 		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
-			if (errno != EFAULT || v->run->exit_reason != KVM_EXIT_MEMORY_FAULT)
-				return failed(v, err, "KVM_RUN: error", (uint64_t)errno);
-			return failed(v, err, "guest memory fault at", 0);
+			return failed(v, err, "KVM_RUN: error", (uint64_t)errno);
 		}
 		enum vcpu_exit why = handle_exit(v, err);
 		if (why != VCPU_KICKED)
