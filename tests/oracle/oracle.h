@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The host CPU as the oracle of the interpreter. A case is one instruction with all registers and memory around it; it
+ * runs once on the host, at user privilege and with signals caught, and once in the interpreter, in 64-bit mode at CPL 3
+ * with the same pages at the same addresses. Both end with an exception: the INT3 behind the instruction, or its fault.
+ */
+#ifndef XUNI_TESTS_ORACLE_H
+#define XUNI_TESTS_ORACLE_H
+
+#include <Zydis/Zydis.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where things lie, on the host and in the guest. Everything else near by is unmapped. */
+#define ORACLE_CODE   0x10000000ull /* one page, read and execute; INT3 around the instruction */
+#define ORACLE_DATA   0x10010000ull /* two pages */
+#define ORACLE_CONST  0x10020000ull /* one page, read-only */
+#define ORACLE_STACK  0x10030000ull /* one page */
+#define ORACLE_PAGE   4096u
+#define ORACLE_ENTRY  (ORACLE_CODE + 0x800)
+
+#define ORACLE_TIMEOUT 255 /* instead of a vector */
+
+struct oracle_regs {
+	uint64_t gpr[16], rip, rflags;
+	uint16_t fcw, fsw;
+	uint8_t ftw; /* abridged */
+	uint32_t mxcsr;
+	uint8_t st[8][16];
+	uint8_t ymm[16][32];
+};
+
+struct oracle_memory {
+	uint8_t code[ORACLE_PAGE], data[2 * ORACLE_PAGE], constant[ORACLE_PAGE], stack[ORACLE_PAGE];
+};
+
+struct oracle_state {
+	struct oracle_regs regs;
+	struct oracle_memory memory;
+	unsigned vector;  /* outcome only */
+	uint32_t error;
+	uint64_t cr2;
+};
+
+struct oracle_case {
+	uint64_t seed;
+	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
+	uint8_t length;
+	ZydisDecodedInstruction instruction;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	struct oracle_state in, host, guest;
+};
+
+/* One small generator for all that is random. */
+struct oracle_random {
+	uint64_t state;
+};
+
+static inline uint64_t random_next(struct oracle_random *r) /* splitmix64 */
+{
+	uint64_t z = r->state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static inline uint32_t random_below(struct oracle_random *r, uint32_t limit)
+{
+	return (uint32_t)((random_next(r) >> 32) * limit >> 32);
+}
+
+static inline bool random_chance(struct oracle_random *r, unsigned percent)
+{
+	return random_below(r, 100) < percent;
+}
+
+/* --- generate.c, operands.c --- */
+/* Makes the case of this seed. bytes non-NULL: of this instruction instead of a random one. False: no valid, safe and
+ * offered instruction came out. */
+bool generate_case(struct oracle_case *c, uint64_t seed, const uint8_t *bytes, unsigned length);
+/* Registers and memory for c->instruction; may change displacements and immediates in c->bytes. */
+void generate_operands(struct oracle_case *c, struct oracle_random *r);
+bool generate_decode(struct oracle_case *c);
+/* Effective address of a memory operand (not VSIB) with the registers of c->in. */
+uint64_t case_address(const struct oracle_case *c, const ZydisDecodedOperand *operand);
+
+/* --- filter.c --- */
+/* What must not run on the host (system calls, the host's segments...) or cannot agree (time, random numbers). */
+bool filter_refuses(const struct oracle_case *c);
+/* Flags that may differ, by documentation. */
+uint64_t filter_undefined_flags(const struct oracle_case *c);
+
+/* --- host.c --- */
+/* In the process that is to run cases: maps the pages, installs handlers. */
+void host_setup(void);
+void host_run(const struct oracle_state *in, struct oracle_state *out);
+
+/* --- guest.c --- */
+struct guest;
+struct guest *guest_new(void); /* prints and exits on failure */
+bool guest_offers(const struct guest *guest, ZydisISASet set);
+void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle_state *out);
+
+/* --- compare.c --- */
+/* True when the outcomes agree; else prints how not (when print). */
+bool compare_case(const struct oracle_case *c, bool print);
+
+#endif
