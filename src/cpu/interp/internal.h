@@ -86,7 +86,7 @@ struct jump_entry {
 #define JUMP_BITS 12
 
 /* Reasons to execute instruction by instruction (ip->attention). */
-enum { ATTEND_TRAP = 1, ATTEND_SHADOW = 2, ATTEND_BREAKPOINT = 4, ATTEND_LOG = 8, ATTEND_DEBUG = 16 };
+enum { ATTEND_TRAP = 1, ATTEND_SHADOW = 2, ATTEND_BREAKPOINT = 4, ATTEND_LOG = 8, ATTEND_DEBUG = 16, ATTEND_PENDING = 32 };
 
 /* What a native instruction needs of the FPU state; bits of ip->fpu_denied. */
 enum { FPU_X87 = 1, FPU_MMX = 2, FPU_SSE = 4, FPU_AVX = 8, FPU_AVX512 = 16, FPU_WAIT = 32 };

@@ -97,6 +97,7 @@ void interp_resync(struct interp *ip)
 		cpu->s.rflags &= ~(uint64_t)X86_RF;
 	ip->attention = (cpu->s.rflags & X86_TF ? ATTEND_TRAP : 0) |
 	                (cpu->s.shadow_sti || cpu->s.shadow_ss ? ATTEND_SHADOW : 0) |
+	                (cpu->s.exception_pending || cpu->s.nmi_pending ? ATTEND_PENDING : 0) |
 	                (cpu->breakpoints_armed ? ATTEND_BREAKPOINT : 0) | (cpu->debug_pending ? ATTEND_DEBUG : 0) |
 	                (log_on(ip->log, LOG_EXEC | LOG_CPU) ? ATTEND_LOG : 0);
 }
@@ -209,22 +210,24 @@ static void look_up(struct interp *ip)
 {
 	struct x86_cpu *cpu = &ip->cpu;
 	uint32_t events = atomic_load_explicit(&cpu->vcpu.events, memory_order_acquire);
+	bool asleep;
 
 	interp_account(ip);
 	if (events & VCPU_ENGINE)
 		cache_take_pending(ip);
 	if (events & VCPU_FLUSH)
 		flush_translations(ip);
+	asleep = cpu->s.mp_state != X86_MP_RUNNING && !halted_wait(ip);
+	events = atomic_load_explicit(&cpu->vcpu.events, memory_order_acquire);
 	if (events & VCPU_KICK) {
 		vcpu_clear(&cpu->vcpu, VCPU_KICK);
 		stop_with(ip, VCPU_KICKED);
 		return;
 	}
-	if (cpu->s.mp_state != X86_MP_RUNNING && !halted_wait(ip)) {
+	if (asleep) {
 		stop_with(ip, VCPU_HALTED);
 		return;
 	}
-	events = atomic_load_explicit(&cpu->vcpu.events, memory_order_acquire);
 	if (events & ARCHITECTURAL)
 		take_architectural(ip);
 	if (cpu->s.mp_state != X86_MP_RUNNING)
@@ -267,6 +270,12 @@ static void step_one(struct interp *ip)
 	struct x86_cpu *cpu = &ip->cpu;
 	bool trap = cpu->s.rflags & X86_TF;
 
+	if (ip->attention & ATTEND_PENDING) {
+		take_architectural(ip);
+		trap = cpu->s.rflags & X86_TF;
+	}
+	if (cpu->debug_pending && !cpu->s.shadow_ss)
+		debug_trap(ip, false);
 	if (ip->attention & ATTEND_LOG)
 		log_state(ip);
 	if (cpu->breakpoints_armed) {
