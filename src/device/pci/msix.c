@@ -86,7 +86,7 @@ static void send(struct pci_device *pci, unsigned vector)
 {
 	const struct msi_sink *sink = &pci->bus->env->msi;
 
-	if (sink->send && (pci_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER))
+	if (sink->send && (pci_command(pci) & PCI_COMMAND_MASTER))
 		sink->send(sink->opaque, message(pci, vector));
 }
 

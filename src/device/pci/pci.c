@@ -333,6 +333,12 @@ uint32_t pci_config_read(struct pci_device *pci, unsigned offset, unsigned size)
 	return value;
 }
 
+/* With the bus' lock held, or nobody else about. */
+static void copy_command(struct pci_device *pci)
+{
+	__atomic_store_n(&pci->command, pci_get16(pci, PCI_COMMAND), __ATOMIC_RELAXED);
+}
+
 static bool overlaps(unsigned offset, unsigned size, unsigned first, unsigned end)
 {
 	return offset < end && offset + size > first;
@@ -353,6 +359,7 @@ void pci_config_write(struct pci_device *pci, unsigned offset, uint32_t value, u
 		*byte = (uint8_t)((old & ~mask) | (in & mask)) & (uint8_t) ~(in & pci->clear_mask[offset + i]);
 		changed |= *byte != old;
 	}
+	copy_command(pci);
 	pthread_mutex_unlock(&pci->bus->lock);
 	if (changed && (overlaps(offset, size, PCI_COMMAND, PCI_COMMAND + 2) ||
 	                overlaps(offset, size, PCI_BAR0, PCI_BAR0 + 24) || overlaps(offset, size, PCI_ROM, PCI_ROM + 4)))
@@ -367,14 +374,14 @@ void pci_config_write(struct pci_device *pci, unsigned offset, uint32_t value, u
 
 int pci_dma_read(struct pci_device *pci, uint64_t gpa, void *to, size_t length)
 {
-	if (!(pci_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER))
+	if (!(pci_command(pci) & PCI_COMMAND_MASTER))
 		return -EFAULT;
 	return ram_read(pci->bus->env->ram, gpa, to, length);
 }
 
 int pci_dma_write(struct pci_device *pci, uint64_t gpa, const void *from, size_t length)
 {
-	if (!(pci_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER))
+	if (!(pci_command(pci) & PCI_COMMAND_MASTER))
 		return -EFAULT;
 	return ram_write(pci->bus->env->ram, gpa, from, length);
 }
@@ -388,7 +395,11 @@ void pci_device_reset(struct pci_device *pci)
 		memcpy(pci->initial, pci->config, sizeof(pci->initial));
 		pci->initial_valid = true;
 	}
-	memcpy(pci->config, pci->initial, sizeof(pci->config));
+	/* Constant bytes are left alone: other threads read them without the lock. */
+	for (unsigned i = 0; i < sizeof(pci->config); i++)
+		if (pci->config[i] != pci->initial[i])
+			pci->config[i] = pci->initial[i];
+	copy_command(pci);
 	pthread_mutex_unlock(&pci->bus->lock);
 	pci_intx(pci, false);
 	pci_msix_reset(pci);
@@ -488,6 +499,7 @@ static void after_load(void *object)
 {
 	struct pci_device *pci = object;
 
+	copy_command(pci);
 	pci_map_update(pci->bus);
 	pci_intx_config_changed(pci);
 	if (pci->msix)

@@ -61,6 +61,7 @@ struct pci_device {
 	struct pci_bar rom;
 	struct pci_msix *msix;
 	struct pci_msix_table msix_table;
+	uint16_t command;        /* atomic copy of the command register, for readers without the bus' lock */
 	bool intx_level;         /* as the device drives it */
 	bool intx_wire_level;    /* as the bus counts it: with the disable bit */
 	bool multifunction, rombar; /* properties */

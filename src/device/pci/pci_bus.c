@@ -250,7 +250,7 @@ void pci_device_detach(struct pci_device *pci)
 static void intx_update(struct pci_device *pci)
 {
 	struct pci_bus *bus = pci->bus;
-	bool off = pci_get16(pci, PCI_COMMAND) & PCI_COMMAND_INTX_OFF;
+	bool off = pci_command(pci) & PCI_COMMAND_INTX_OFF;
 	bool level = pci->intx_level && !off && pci->config[PCI_INTERRUPT_PIN];
 	unsigned wire;
 

@@ -72,6 +72,12 @@ uint32_t pci_get32(const struct pci_device *pci, unsigned offset);
 void pci_set16(struct pci_device *pci, unsigned offset, uint16_t value);
 void pci_set32(struct pci_device *pci, unsigned offset, uint32_t value);
 
+/* The command register, in any thread. */
+static inline uint16_t pci_command(const struct pci_device *pci)
+{
+	return __atomic_load_n(&pci->command, __ATOMIC_RELAXED);
+}
+
 /* Brings the bus' regions in line with BARs and command registers. No lock held. */
 void pci_map_update(struct pci_bus *bus);
 
