@@ -119,7 +119,8 @@ static uint64_t write_dsdt(struct acpi_block *block, const struct acpi_config *c
 /* 5.2.9; revision 3 is what every system since 2002 understands. */
 static uint64_t write_fadt(struct acpi_block *block, const struct acpi_config *config, uint64_t facs, uint64_t dsdt)
 {
-	enum { WBINVD = 1 << 0, C1 = 1 << 2, SLEEP_BUTTON_ABSENT = 1 << 5, RTC_NOT_FIXED = 1 << 6, RESET = 1 << 10 };
+	enum { WBINVD = 1 << 0, C1 = 1 << 2, SLEEP_BUTTON_ABSENT = 1 << 5, RTC_NOT_FIXED = 1 << 6, TIMER_32_BITS = 1 << 8,
+	       RESET = 1 << 10 };
 	enum { LEGACY_DEVICES = 1 << 0, HAS_8042 = 1 << 1, NO_VGA = 1 << 2 };
 	size_t start = table_begin(block, "FACP", 3);
 
@@ -160,7 +161,8 @@ static uint64_t write_fadt(struct acpi_block *block, const struct acpi_config *c
 	put8(block, 0x32); /* CENTURY in CMOS */
 	put16(block, LEGACY_DEVICES | HAS_8042 | (config->vga ? 0 : NO_VGA));
 	put8(block, 0);
-	put32(block, WBINVD | C1 | SLEEP_BUTTON_ABSENT | RTC_NOT_FIXED | (config->reset_port ? RESET : 0));
+	put32(block, WBINVD | C1 | SLEEP_BUTTON_ABSENT | RTC_NOT_FIXED | TIMER_32_BITS |
+	                     (config->reset_port ? RESET : 0));
 	put_port(block, config->reset_port, 8);
 	put8(block, config->reset_value);
 	put_zeroes(block, 3);
