@@ -442,50 +442,6 @@ static int create_configured_devices(struct machine *machine, struct error *err)
 	return 0;
 }
 
-/* The disk that -drive if=... asks for. There is no IDE controller yet: such drives become virtio disks, and it is said. */
-static int attach_drive(struct machine *machine, const struct drive_config *drive, struct error *err)
-{
-	struct options options = {0};
-	struct device *device;
-
-	switch (drive->interface) {
-	case DRIVE_NONE:
-		return 0;
-	case DRIVE_IDE:
-		if (!drive->file || drive->cdrom)
-			return error_set(err, ENOTSUP, "drive %s: CD-ROM drives are not supported yet", drive->id);
-		log_warn(machine->log, "drive %s: there is no IDE controller yet, it is attached as virtio-blk-pci", drive->id);
-		break;
-	case DRIVE_VIRTIO:
-		if (!drive->file)
-			return error_set(err, EINVAL, "drive %s: if=virtio needs file=", drive->id);
-		break;
-	case DRIVE_SCSI:
-	case DRIVE_FLOPPY:
-	case DRIVE_PFLASH:
-		return error_set(err, ENOTSUP, "drive %s: only if=virtio, if=ide and if=none are supported yet", drive->id);
-	}
-	options_add(&options, "drive", drive->id);
-	if (drive->serial)
-		options_add(&options, "serial", drive->serial);
-	if (drive->werror)
-		options_add(&options, "werror", drive->werror);
-	if (drive->rerror)
-		options_add(&options, "rerror", drive->rerror);
-	device = machine_create_device(machine, "virtio-blk-pci", &options, err);
-	options_free(&options);
-	return device ? 0 : error_prefix(err, "drive %s", drive->id);
-}
-
-static int attach_drives(struct machine *machine, struct error *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; !ret && i < machine->config->drive_count; i++)
-		ret = attach_drive(machine, &machine->config->drives[i], err);
-	return ret;
-}
-
 /* --- building --- */
 
 static int build_cpuid(struct machine *machine, const struct engine_ops *ops, uint64_t tsc_khz, struct error *err)
@@ -606,8 +562,6 @@ static int machine_build(struct machine *machine, struct error *err)
 		.request_opaque = machine, .eventfds = !machine->config->stepped,
 	};
 	ret = priv->board->build(machine, err);
-	if (!ret)
-		ret = attach_drives(machine, err);
 	if (!ret)
 		ret = create_configured_devices(machine, err);
 	if (!ret) {
