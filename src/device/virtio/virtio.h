@@ -245,6 +245,7 @@ struct virtio_pci {
 	uint16_t queue_select;
 	bool legacy, modern;  /* what is offered */
 	bool legacy_access;   /* the driver's last status access came through the legacy registers */
+	uint64_t bells[2][VIRTIO_QUEUES_MAX / 64]; /* atomic: queues with a doorbell; modern, legacy */
 	uint8_t pci_cfg;      /* offset of the configuration access capability */
 };
 #define VIRTIO_PCI_VECTORS_AUTO 0xffffffffu

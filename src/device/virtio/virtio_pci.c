@@ -175,6 +175,24 @@ static struct virtqueue_setup *selected(struct virtio_device *device)
 	return queue ? virtqueue_setup(queue) : NULL;
 }
 
+/* A doorbell that reached the registers: from the next one on the bus rings this queue's eventfd by itself. Done at the
+ * first use, because telling the engine of a doorbell takes its time and most queues of most devices are never used. */
+static void kick(struct virtio_device *device, unsigned index, unsigned bar, struct doorbell bell)
+{
+	struct virtqueue *queue = virtio_queue(device, index);
+	uint64_t *bells, bit = 1ull << index % 64;
+
+	if (!queue)
+		return;
+	bells = &device->proxy.bells[bar == LEGACY_BAR][index / 64];
+	if (device->proxy.ioeventfd && device->device.env->eventfds &&
+	    !(__atomic_fetch_or(bells, bit, __ATOMIC_RELAXED) & bit)) {
+		bell.event_fd = virtqueue_event_fd(queue);
+		pci_doorbell_add(&device->pci, bar, &bell);
+	}
+	virtqueue_kicked(queue);
+}
+
 /* --- modern: the common configuration --- */
 
 static uint32_t feature_half(uint64_t features, uint32_t select)
@@ -353,10 +371,10 @@ static void modern_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	struct virtio_device *device = opaque;
 
 	if (offset >= NOTIFY_AT) {
-		struct virtqueue *queue = virtio_queue(device, (unsigned)((offset - NOTIFY_AT) / notify_stride(device)));
+		unsigned index = (unsigned)((offset - NOTIFY_AT) / notify_stride(device));
 
-		if (queue)
-			virtqueue_kicked(queue);
+		kick(device, index, MODERN_BAR,
+		     (struct doorbell){.offset = NOTIFY_AT + (uint64_t)index * notify_stride(device), .size = 2});
 		return;
 	}
 	pthread_mutex_lock(&device->lock);
@@ -483,10 +501,10 @@ static void legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	struct virtio_device *device = opaque;
 
 	if (offset == LEGACY_QUEUE_NOTIFY) {
-		struct virtqueue *queue = virtio_queue(device, (uint16_t)value);
+		uint16_t index = (uint16_t)value;
 
-		if (queue)
-			virtqueue_kicked(queue);
+		kick(device, index, LEGACY_BAR,
+		     (struct doorbell){.offset = LEGACY_QUEUE_NOTIFY, .size = 2, .match = true, .value = index});
 		return;
 	}
 	pthread_mutex_lock(&device->lock);
@@ -612,40 +630,6 @@ static int add_legacy(struct virtio_device *device, struct error *err)
 	return pci_bar_add(&device->pci, LEGACY_BAR, PCI_BAR_IO, "virtio-legacy", &legacy_ops, device, size, err);
 }
 
-static void add_doorbells(struct virtio_device *device)
-{
-	if (!device->proxy.ioeventfd || !device->device.env->eventfds)
-		return;
-	for (unsigned i = 0; i < device->queue_count; i++) {
-		struct doorbell bell = {.size = 2, .event_fd = virtqueue_event_fd(device->queues[i])};
-
-		if (device->proxy.modern) {
-			bell.offset = NOTIFY_AT + (uint64_t)i * notify_stride(device);
-			pci_doorbell_add(&device->pci, MODERN_BAR, &bell);
-		}
-		if (device->proxy.legacy) {
-			bell.offset = LEGACY_QUEUE_NOTIFY;
-			bell.match = true;
-			bell.value = i;
-			pci_doorbell_add(&device->pci, LEGACY_BAR, &bell);
-		}
-	}
-}
-
-static void remove_doorbells(struct virtio_device *device)
-{
-	if (!device->proxy.ioeventfd || !device->device.env->eventfds)
-		return;
-	for (unsigned i = 0; i < device->queue_count; i++) {
-		struct doorbell bell = {.size = 2, .event_fd = virtqueue_event_fd(device->queues[i])};
-
-		bell.offset = NOTIFY_AT + (uint64_t)i * notify_stride(device);
-		pci_doorbell_remove(&device->pci, MODERN_BAR, &bell);
-		bell.offset = LEGACY_QUEUE_NOTIFY;
-		pci_doorbell_remove(&device->pci, LEGACY_BAR, &bell);
-	}
-}
-
 static int choose_interfaces(struct virtio_device *device, const struct virtio_pci_class *class, struct error *err)
 {
 	struct virtio_pci *proxy = &device->proxy;
@@ -720,7 +704,6 @@ int virtio_pci_init(struct device *base, struct error *err)
 		pthread_mutex_destroy(&device->proxy.isr_lock);
 		return error_prefix(err, "%s", base->class->name);
 	}
-	add_doorbells(device);
 	return 0;
 }
 
@@ -739,7 +722,6 @@ void virtio_pci_fini(struct device *base)
 {
 	struct virtio_device *device = container_of(base, struct virtio_device, device);
 
-	remove_doorbells(device);
 	pci_unmap(&device->pci);
 	virtio_device_fini(device);
 	pthread_mutex_destroy(&device->proxy.isr_lock);
