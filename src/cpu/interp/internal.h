@@ -123,6 +123,7 @@ struct interp {
 	bool exact;         /* s.rflags holds the status flags, not `flags` */
 	bool no_trap;       /* this instruction ends without a single-step trap (INT n) */
 	bool stepped;
+	bool spent;         /* stopped because `left` was used up */
 	bool stop_at_fault; /* interp_step returns after a delivery */
 	uint64_t flat_base; /* linear = flat_base + rip (CS base outside 64-bit mode) */
 	const struct op *cur;

@@ -233,7 +233,7 @@ static void look_up(struct interp *ip)
 	if (cpu->s.mp_state != X86_MP_RUNNING)
 		stop_with(ip, VCPU_HALTED);
 	else if (ip->left <= 0)
-		stop_with(ip, VCPU_KICKED);
+		ip->spent = ip->stop = true;
 }
 
 static void log_state(struct interp *ip)
@@ -371,12 +371,13 @@ enum vcpu_exit interp_run(struct interp *ip, int64_t count)
 	do {
 		int64_t slice = ip->stepped ? stepped_slice(ip, count) : count;
 
-		ip->stop = false;
+		ip->stop = ip->spent = false;
+		ip->exit = VCPU_KICKED;
 		ip->left = ip->granted = slice;
 		run_loop(ip);
 		interp_account(ip);
 		count -= slice - ip->left;
-	} while (ip->stepped && ip->exit == VCPU_KICKED && count > 0 && ip->left <= 0);
+	} while (ip->stepped && ip->spent && count > 0);
 	ip->left = count;
 	flags_sync(ip);
 	ip->exact = true;
