@@ -358,23 +358,28 @@ static void test_machine_bad(void **state)
 static void test_drives(void **state)
 {
 	static const struct line good[] = {
-		{"-nodefaults disk.img", "drive(ide:ide0-hd0:0:0,disk.img)"},
+		{"-nodefaults disk.img", "drive(virtio:virtio0:0:0,disk.img) device(virtio-blk-pci,drive=virtio0)"},
 		{"-nodefaults -hda a -hdb b -hdd d -cdrom c",
-		 "drive(ide:ide0-hd0:0:0,a) drive(ide:ide0-hd1:0:1,b) drive(ide:ide1-hd1:1:1,d) "
-		 "drive(ide:ide1-cd0:1:0,c,cd,ro)"},
+		 "drive(virtio:virtio0:0:0,a) drive(virtio:virtio1:0:1,b) drive(virtio:virtio3:0:3,d) "
+		 "drive(virtio:virtio2:0:2,c,cd,ro) device(virtio-blk-pci,drive=virtio0) "
+		 "device(virtio-blk-pci,drive=virtio1) device(virtio-blk-pci,drive=virtio3) "
+		 "device(virtio-blk-pci,drive=virtio2)"},
 		{"-nodefaults -drive file=a.img,if=virtio,format=raw -drive file=b,,c,if=virtio",
-		 "drive(virtio:virtio0:0:0,a.img,raw) drive(virtio:virtio1:0:1,b,c)"},
+		 "drive(virtio:virtio0:0:0,a.img,raw) drive(virtio:virtio1:0:1,b,c) "
+		 "device(virtio-blk-pci,drive=virtio0) "
+		 "device(virtio-blk-pci,drive=virtio1)"},
 		{"-nodefaults -drive file=a,if=none,id=d0,cache=none,aio=native,discard=unmap -device "
 		 "virtio-blk-pci,drive=d0",
 		 "drive(none:d0:0:0,a,direct,unmap,aio=io_uring) device(virtio-blk-pci,drive=d0)"},
 		{"-nodefaults -drive file=a,cache=unsafe -drive file=b,cache=directsync,readonly=on -drive "
 		 "file=c,cache=writethrough",
-		 "drive(ide:ide0-hd0:0:0,a,noflush) drive(ide:ide0-hd1:0:1,b,ro,direct,through) "
-		 "drive(ide:ide1-hd0:1:0,c,through)"},
-		{"-nodefaults -drive media=cdrom", "drive(ide:ide0-cd0:0:0,-,cd,ro)"},
-		{"-nodefaults -drive file.driver=file,file.filename=x,if=virtio",
-		 "drive(virtio:virtio0:0:0,-,file.driver=file,file.filename=x)"},
-		{"-nodefaults -drive if=scsi,file=a,index=8", "drive(scsi:scsi1-hd1:1:1,a)"},
+		 "drive(virtio:virtio0:0:0,a,noflush) drive(virtio:virtio1:0:1,b,ro,direct,through) "
+		 "drive(virtio:virtio2:0:2,c,through) device(virtio-blk-pci,drive=virtio0) "
+		 "device(virtio-blk-pci,drive=virtio1,write-cache=off) "
+		 "device(virtio-blk-pci,drive=virtio2,write-cache=off)"},
+		{"-nodefaults -drive media=cdrom,if=none", "drive(none:none0:0:0,-,cd,ro)"},
+		{"-nodefaults -drive file=a,if=none,id=d,serial=S1,werror=stop -device virtio-blk-pci,drive=d",
+		 "drive(none:d:0:0,a) device(virtio-blk-pci,drive=d,serial=S1,werror=stop)"},
 		{"-nodefaults -blockdev driver=file,node-name=f,filename=x,cache.direct=on -device "
 		 "virtio-blk-pci,drive=f",
 		 "block(file:f,filename=x,cache.direct=on) device(virtio-blk-pci,drive=f)"},
@@ -386,7 +391,7 @@ static void test_drives(void **state)
 	static const struct line bad[] = {
 		{"-drive if=virtioo,file=a",
 		 "-drive if=virtioo,file=a: unknown interface 'virtioo'; did you mean 'virtio'?"},
-		{"-drive if=virtio", "-drive if=virtio: a disk needs file="},
+		{"-drive if=virtio", "-drive if=virtio: file= is missing"},
 		{"-drive file=a,fomat=raw",
 		 "-drive file=a,fomat=raw: 'fomat' is not an option of -drive; did you mean 'format'?"},
 		{"-drive file=a,cache=wrietback",
@@ -394,16 +399,23 @@ static void test_drives(void **state)
 		{"-drive file=a,snapshot=on", "-drive file=a,snapshot=on: snapshot=on: not supported yet"},
 		{"-drive file=a,snapshot=maybe", "-drive file=a,snapshot=maybe: snapshot=maybe: expected on or off"},
 		{"-drive file=a,bps=100", "-drive file=a,bps=100: bps: not supported yet"},
-		{"-drive file=a,index=0 -hda b", "-hda b: there is already a drive with if=ide, bus=0, unit=0"},
+		{"-drive file=a,index=0 -hda b", "-hda b: there is already a drive with if=virtio, bus=0, unit=0"},
 		{"-drive file=a,id=x,if=none -drive file=b,id=x,if=none",
 		 "-drive file=b,id=x,if=none: there is already a drive with id 'x'"},
 		{"-drive file=a,if=none,id=-x",
 		 "-drive file=a,if=none,id=-x: id '-x' must begin with a letter, followed by letters, "
 		 "digits, '-', '.', '_'"},
-		{"-drive file=a,unit=2", "-drive file=a,unit=2: unit 2 is too big (the largest is 1)"},
+		{"-hda a -drive file=b,unit=0",
+		 "-drive file=b,unit=0: there is already a drive with if=virtio, bus=0, unit=0"},
+		{"-drive file=a,if=ide", "-drive file=a,if=ide: if=ide: not supported yet; if=virtio is"},
+		{"-drive media=cdrom", "-drive media=cdrom: file= is missing"},
+		{"-drive file=a,file.driver=file",
+		 "-drive file=a,file.driver=file: file.driver: not supported yet here; -blockdev takes it"},
+		{"-drive file=a,if=none,id=d -device virtio-blk-pci,drive=d -device virtio-blk-pci,drive=d",
+		 "drive 'd' is used by two devices (virtio-blk-pci and virtio-blk-pci)"},
 		{"-drive file=a,index=1,unit=1",
 		 "-drive file=a,index=1,unit=1: index= cannot stand beside bus= and unit="},
-		{"-drive file=a,if=floppy", "-drive file=a,if=floppy: if=floppy: not supported yet"},
+		{"-drive file=a,if=floppy", "-drive file=a,if=floppy: if=floppy: not supported yet; if=virtio is"},
 		{"-drive =a", "-drive =a: '=a': a parameter without a name"},
 		{"-device virtio-blk-pci,drive=d1 -drive if=none,id=d0,file=a",
 		 "-device virtio-blk-pci: there is no drive 'd1'"},

@@ -33,8 +33,10 @@ struct config_list {
 
 enum drive_interface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_IDE, DRIVE_SCSI, DRIVE_FLOPPY, DRIVE_PFLASH };
 
-/* -drive, -hda, -cdrom, ...: a block node plus how it is attached. DRIVE_NONE is attached by a -device with drive=ID;
- * for every other interface the machine makes the device (virtio-blk-pci,drive=ID, ...). */
+/* -drive, -hda, -cdrom, ...: a block node plus how it is attached. For DRIVE_VIRTIO `devices` holds a virtio-blk-pci
+ * with drive=ID already, DRIVE_NONE is attached by a -device with drive=ID: the machine only opens the node. Others are
+ * refused until there are such controllers. What concerns the device (serial, werror, rerror, write cache) is in its
+ * options. */
 struct drive_config {
 	char *id; /* never NULL: qemu's default names, "ide0-hd0", "virtio0" */
 	enum drive_interface interface;

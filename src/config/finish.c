@@ -151,6 +151,45 @@ static int check_single_use(const struct domain_config *config, const char *key,
 	return 0;
 }
 
+static void add_missing(struct options *options, const char *key, const char *value)
+{
+	if (value && !value_of(options, key))
+		options_add(options, key, value);
+}
+
+/* What -drive says about the device rather than about the image goes to the device. */
+static void pass_drive_policies(struct options *device, const struct drive_config *drive)
+{
+	add_missing(device, "serial", drive->serial);
+	add_missing(device, "werror", drive->werror);
+	add_missing(device, "rerror", drive->rerror);
+	if (!drive->cache_writeback)
+		add_missing(device, "write-cache", "off");
+}
+
+/* if=virtio is a virtio-blk-pci with drive=; if=none is what a -device names. */
+static void attach_drives(struct domain_config *config)
+{
+	size_t named = config->devices.count;
+
+	for (size_t i = 0; i < config->drive_count; i++) {
+		const struct drive_config *drive = &config->drives[i];
+		struct options options = {0};
+
+		for (size_t j = 0; drive->interface == DRIVE_NONE && j < named; j++) {
+			const char *id = value_of(&config->devices.items[j].options, "drive");
+
+			if (id && strcmp(id, drive->id) == 0)
+				pass_drive_policies(&config->devices.items[j].options, drive);
+		}
+		if (drive->interface != DRIVE_VIRTIO)
+			continue;
+		options_add(&options, "drive", drive->id);
+		pass_drive_policies(&options, drive);
+		config_list_add(&config->devices, "virtio-blk-pci", NULL, &options);
+	}
+}
+
 static int check_machine(struct config_parse *parse, struct error *err)
 {
 	struct domain_config *config = parse->config;
@@ -192,8 +231,10 @@ int config_finish(struct config_parse *parse, struct error *err)
 		if (!parse->has_net && add_default_nic(parse, err) < 0)
 			return -EINVAL;
 	}
+	attach_drives(config);
 	if (check_stdio(config, err) < 0 || check_references(config, err) < 0 ||
-	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0)
+	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0 ||
+	    check_single_use(config, "drive", err) < 0)
 		return -EINVAL;
 	return 0;
 }

@@ -228,7 +228,7 @@ void keys_print_help(FILE *to, const char *program)
 {
 	fprintf(to,
 		"usage: %s [options] [disk_image]\n\n"
-		"'disk_image' is a raw hard disk image for IDE hard disk 0\n",
+		"'disk_image' is a hard disk image for the first disk (virtio)\n",
 		program);
 	for (int section = 0; section < SECTIONS; section++) {
 		fprintf(to, "\n%s:\n", key_section_titles[section]);

@@ -167,7 +167,7 @@ static int open_drive(struct backends *backends, const struct drive_config *driv
 {
 	struct block_open how = {
 		.read_only = drive->read_only || drive->cdrom, .no_cache = drive->cache_direct, .no_flush = drive->cache_no_flush,
-		.discard = drive->discard_unmap, .log = backends->machine->log,
+		.discard = drive->discard_unmap, .aio = drive->aio, .log = backends->machine->log,
 	};
 	struct block *block = NULL;
 

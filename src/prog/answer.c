@@ -111,11 +111,13 @@ static void print_nic_models(const struct device_class *const *classes)
 static int print_log_items(void)
 {
 	struct error err = {0};
+	const char *known;
 	uint32_t items;
 
 	/* The log names its items in the message about an unknown one. */
 	log_parse_items("?", &items, &err);
-	printf("Log items (comma separated): %s\n", err.msg);
+	known = strstr(err.msg, "known: ");
+	printf("Log items (comma separated): %s\n", known ? known + strlen("known: ") : err.msg);
 	return 0;
 }
 

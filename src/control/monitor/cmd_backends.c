@@ -87,8 +87,9 @@ static json_t *run_network(struct command_call *call, struct error *err)
 					    mac[2], mac[3], mac[4], mac[5]);
 			text_printf(call->text, "\n \\ ");
 		}
-		text_printf(call->text, "%s: index=0,type=%s%s%s%s\n", netdev->id, netdev->driver->name,
-			    *text ? "," : "", text, netdev->link_up ? "" : ",link=down");
+		/* The text begins with the driver's name. */
+		text_printf(call->text, "%s: index=0,type=%s%s\n", netdev->id, *text ? text : netdev->driver->name,
+			    netdev->link_up ? "" : ",link=down");
 	}
 	return json_object();
 }
@@ -101,8 +102,7 @@ static json_t *run_usernet(struct command_call *call, struct error *err)
 		char *info = netdev->driver->info ? netdev->driver->info(netdev) : NULL;
 
 		if (info)
-			text_printf(call->text, "Hub -1 (%s):\n%s%s", netdev->id, info,
-				    *info && info[strlen(info) - 1] == '\n' ? "" : "\n");
+			text_printf(call->text, "%s%s", info, *info && info[strlen(info) - 1] == '\n' ? "" : "\n");
 		free(info);
 	}
 	return json_object();
