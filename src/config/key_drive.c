@@ -13,7 +13,7 @@
 static const char *const interface_names[] = {"none",   "virtio", "ide", "scsi", "floppy",
 					      "pflash", "sd",     "mtd", "xen",  NULL};
 
-enum { default_interface = DRIVE_VIRTIO };
+static const enum drive_interface default_interface = DRIVE_VIRTIO;
 
 static int units_per_bus(enum drive_interface interface)
 {

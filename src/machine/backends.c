@@ -245,6 +245,16 @@ void backends_close(struct backends *backends)
 	free(backends);
 }
 
+const char *machine_drive_id(const struct machine *machine, const struct block *block)
+{
+	const struct backends *backends = machine->private_data->backends;
+
+	for (size_t i = 0; i < backends->drive_count; i++)
+		if (backends->drives[i] == block)
+			return backends->drive_ids[i];
+	return NULL;
+}
+
 struct chardev *machine_chardev_at(struct machine *machine, size_t index)
 {
 	struct backends *backends = machine->private_data->backends;

@@ -11,6 +11,7 @@
 #include "core/device.h"
 #include "core/x86_state.h"
 
+struct block;
 struct block_graph;
 struct bus;
 struct chardev;
@@ -103,6 +104,8 @@ void machine_vcpu_call(struct machine *machine, struct vcpu *vcpu, void (*fn)(st
 int machine_vcpu_tid(const struct machine *machine, const struct vcpu *vcpu);
 bool machine_vcpu_halted(const struct machine *machine, const struct vcpu *vcpu);
 
+/* The id of the -drive that opened this node; NULL for nodes of -blockdev. */
+const char *machine_drive_id(const struct machine *machine, const struct block *block);
 struct chardev *machine_chardev(struct machine *machine, const char *id);
 struct net_backend *machine_netdev(struct machine *machine, const char *id);
 /* Iterators for `info`: index from 0 until NULL. */

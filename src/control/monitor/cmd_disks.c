@@ -28,13 +28,11 @@ static const struct device *next_disk(const struct device *device)
 /* QMP calls a disk by the id of its -drive; one made with -blockdev has none. */
 static const struct drive_config *drive_of(const struct machine *machine, const struct block *block)
 {
-	for (size_t i = 0; block->node_name && i < machine->config->drive_count; i++) {
-		const struct drive_config *drive = &machine->config->drives[i];
+	const char *id = machine_drive_id(machine, block);
 
-		if (strcmp(drive->id, block->node_name) == 0 ||
-		    (drive->node_name && strcmp(drive->node_name, block->node_name) == 0))
-			return drive;
-	}
+	for (size_t i = 0; id && i < machine->config->drive_count; i++)
+		if (strcmp(machine->config->drives[i].id, id) == 0)
+			return &machine->config->drives[i];
 	return NULL;
 }
 
