@@ -242,8 +242,15 @@ static int run_vzeroupper_32(struct x86_state *state, void *memory)
 	return 0;
 }
 
+/* st[] counts from the top of the stack, which becomes register 0. */
 static int run_fninit(struct x86_state *state, void *memory)
 {
+	const unsigned top = state->fpu.fsw >> 11 & 7;
+	uint8_t physical[8][16];
+
+	for (unsigned i = 0; i < 8; i++)
+		memcpy(physical[(top + i) & 7], state->fpu.st[i], sizeof(physical[0]));
+	memcpy(state->fpu.st, physical, sizeof(physical));
 	state->fpu.fcw = 0x37f;
 	state->fpu.fsw = 0;
 	state->fpu.ftw = 0;

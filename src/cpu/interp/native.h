@@ -27,6 +27,7 @@ struct native_code {
 	uint8_t alignment;      /* 16, 32 or 64 when aligned */
 	/* Which state it needs, for #NM and #UD checks by the caller: CR0.TS/EM, CR4.OSFXSR, XCR0. */
 	bool uses_x87, uses_mmx, uses_sse, uses_avx, uses_avx512;
+	bool x87_waits; /* a pending x87 exception (FSW.ES) is raised, as #MF and before any fault of the memory operand */
 	/* Flags are taken from and put into state->rflags. Whoever writes some of them also reads (flags that an instruction
 	 * leaves alone must come back as they were): sync lazy flags when reads_flags. */
 	bool writes_flags, reads_flags;
@@ -34,7 +35,7 @@ struct native_code {
 
 /* What the caller still does: the #UD, #NM and alignment checks above; for x87 instructions FOP, FIP, FDP, FCS and FDS
  * (a routine leaves them as they are); #UD instead of X86_XM without CR4.OSXMMEXCPT; FERR# instead of X86_MF without
- * CR0.NE. A pending x87 exception is noticed by the host (X86_MF), so a memory operand has been translated before.
+ * CR0.NE; #MF before the memory operand is translated when x87_waits (without one the host notices).
  * state->fpu.mxcsr must hold no reserved bits. Threads that run routines must not block SIGFPE; the handler is installed
  * by native_arena_new. LOCK is executed as such: atomic when `memory` is guest memory itself. `memory` must be aligned
  * when `aligned`, also when it is a copy. */

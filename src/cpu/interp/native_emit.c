@@ -236,6 +236,7 @@ static void epilogue(struct emitter *e)
 unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *fault_exit)
 {
 	struct emitter e = { .plan = plan, .to = to };
+	uint32_t skip, skip_bytes;
 
 	prologue(&e);
 	if (plan->x87)
@@ -268,6 +269,18 @@ unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *faul
 	if (plan->mxcsr) {
 		guest_mxcsr(&e, 3);
 		host_mxcsr(&e, 2);
+	}
+	if (plan->x87 && plan->mxcsr) {
+		/* With #XM the change to MMX state has already happened (CVTPI2PS mm); #MF came before everything. */
+		PUT(&e, 0x89, 0xc1);             /* mov ecx, eax */
+		PUT(&e, 0x83, 0xf8, X86_MF);     /* cmp eax, 16 */
+		PUT(&e, 0x0f, 0x84);             /* je over what follows */
+		skip = e.at;
+		put32(&e, 0);
+		store_x87(&e);
+		skip_bytes = e.at - skip - 4;
+		memcpy(to + skip, &skip_bytes, sizeof(skip_bytes));
+		PUT(&e, 0x89, 0xc8);             /* mov eax, ecx */
 	}
 	if (plan->x87)
 		PUT(&e, 0xdb, 0xe3); /* fninit */

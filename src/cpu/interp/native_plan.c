@@ -33,6 +33,12 @@ static const ZydisMnemonic unaligned_legacy[] = {
 	ZYDIS_MNEMONIC_PCMPESTRI, ZYDIS_MNEMONIC_PCMPESTRM, ZYDIS_MNEMONIC_PCMPISTRI, ZYDIS_MNEMONIC_PCMPISTRM,
 };
 
+/* x87 instructions that go on with an exception pending. */
+static const ZydisMnemonic not_waiting[] = {
+	ZYDIS_MNEMONIC_FNCLEX, ZYDIS_MNEMONIC_FNSTCW, ZYDIS_MNEMONIC_FNSTSW, ZYDIS_MNEMONIC_FNINIT,
+	ZYDIS_MNEMONIC_FENI8087_NOP, ZYDIS_MNEMONIC_FDISI8087_NOP, ZYDIS_MNEMONIC_FSETPM287_NOP,
+};
+
 /* VEX and EVEX forms that must have it aligned. */
 static const ZydisMnemonic aligned_vex[] = {
 	ZYDIS_MNEMONIC_VMOVAPS, ZYDIS_MNEMONIC_VMOVAPD, ZYDIS_MNEMONIC_VMOVDQA, ZYDIS_MNEMONIC_VMOVDQA32,
@@ -154,16 +160,23 @@ static int plan_operands(struct native_plan *plan, struct native_code *out, cons
 	return 0;
 }
 
-/* Rounding, denormals and exceptions of MXCSR matter to floating-point arithmetic and conversions; a wrong "yes" only
- * costs time. */
-static bool needs_mxcsr(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands)
+static bool is_x87(const ZydisDecodedInstruction *instruction)
 {
-	switch (instruction->meta.category) {
-	case ZYDIS_CATEGORY_DATAXFER:
-	case ZYDIS_CATEGORY_LOGICAL_FP:
-	case ZYDIS_CATEGORY_BROADCAST:
-	case ZYDIS_CATEGORY_BLEND:
+	return instruction->meta.isa_ext == ZYDIS_ISA_EXT_X87 || instruction->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
+	       instruction->meta.isa_set == ZYDIS_ISA_SET_FCMOV;
+}
+
+/* SSE or AVX instructions on floating-point values, be they all in memory and general registers (CVTSS2SI). */
+static bool uses_floats(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands)
+{
+	if (is_x87(instruction))
 		return false;
+	switch (instruction->meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_SSE2:
+	case ZYDIS_EXCEPTION_CLASS_SSE3:
+	case ZYDIS_EXCEPTION_CLASS_AVX2:
+	case ZYDIS_EXCEPTION_CLASS_AVX3:
+		return true;
 	default:
 		break;
 	}
@@ -180,6 +193,20 @@ static bool needs_mxcsr(const ZydisDecodedInstruction *instruction, const ZydisD
 		}
 	}
 	return false;
+}
+
+/* Rounding, denormals and exceptions of MXCSR matter to arithmetic and conversions; a wrong "yes" only costs time. */
+static bool needs_mxcsr(const ZydisDecodedInstruction *instruction)
+{
+	switch (instruction->meta.category) {
+	case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_LOGICAL_FP:
+	case ZYDIS_CATEGORY_BROADCAST:
+	case ZYDIS_CATEGORY_BLEND:
+		return false;
+	default:
+		return true;
+	}
 }
 
 static void plan_flags(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction)
@@ -200,19 +227,19 @@ static void plan_state(struct native_plan *plan, struct native_code *out, const 
 {
 	const bool evex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
 	const bool vex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-	const bool vector = plan->vector_used != 0;
+	const bool floats = uses_floats(instruction, operands);
+	const bool vector = plan->vector_used || floats;
 
 	out->uses_mmx |= instruction->meta.isa_ext == ZYDIS_ISA_EXT_MMX;
-	out->uses_x87 |= instruction->meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
-	                 instruction->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
-	                 instruction->meta.isa_set == ZYDIS_ISA_SET_FCMOV;
+	out->uses_x87 |= is_x87(instruction);
 	out->uses_avx512 = evex || plan->opmask_used;
 	out->uses_avx = vex && vector;
 	out->uses_sse = vector && !vex && !evex;
 	plan->vector_bytes = evex ? 64 : vex ? 32 : 16;
-	plan->dirties_uppers = vector && (vex || evex);
+	plan->dirties_uppers = plan->vector_used && (vex || evex);
 	plan->x87 = out->uses_x87 || out->uses_mmx;
-	plan->mxcsr = vector && needs_mxcsr(instruction, operands);
+	plan->mxcsr = floats && needs_mxcsr(instruction);
+	out->x87_waits = plan->x87 && !mnemonic_in(instruction->mnemonic, not_waiting, ARRAY_SIZE(not_waiting));
 	plan->may_fault = plan->x87 || plan->mxcsr || instruction->mnemonic == ZYDIS_MNEMONIC_DIV ||
 	                  instruction->mnemonic == ZYDIS_MNEMONIC_IDIV;
 	plan_flags(plan, out, instruction);
@@ -227,7 +254,7 @@ static void plan_alignment(struct native_plan *plan, struct native_code *out, co
 	if (instruction->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
 		out->aligned = true;
 	else if (legacy)
-		out->aligned = plan->vector_used && out->memory_bytes == 16 &&
+		out->aligned = out->uses_sse && out->memory_bytes == 16 &&
 		               !mnemonic_in(instruction->mnemonic, unaligned_legacy, ARRAY_SIZE(unaligned_legacy));
 	else
 		out->aligned = mnemonic_in(instruction->mnemonic, aligned_vex, ARRAY_SIZE(aligned_vex));
