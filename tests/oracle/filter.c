@@ -6,8 +6,6 @@
  */
 #include "oracle.h"
 
-#include <sys/types.h>
-
 static bool refused_mnemonic(ZydisMnemonic mnemonic)
 {
 	switch (mnemonic) {
@@ -52,6 +50,14 @@ static bool refused_mnemonic(ZydisMnemonic mnemonic)
 	}
 }
 
+static bool has_prefix(const ZydisDecodedInstruction *instruction, uint8_t value)
+{
+	for (unsigned i = 0; i < instruction->raw.prefix_count; i++)
+		if (instruction->raw.prefixes[i].value == value)
+			return true;
+	return false;
+}
+
 static bool refused_operand(const ZydisDecodedOperand *operand)
 {
 	if (operand->type == ZYDIS_OPERAND_TYPE_POINTER)
@@ -64,18 +70,45 @@ static bool refused_operand(const ZydisDecodedOperand *operand)
 	       operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 }
 
+/* Where vendors differ from each other, and interp keeps to one of them. */
+static bool vendor_specific(const struct oracle_case *c)
+{
+	const ZydisDecodedInstruction *instruction = &c->instruction;
+
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_LOOPE: /* AMD lets a repeat prefix choose the condition */
+	case ZYDIS_MNEMONIC_LOOPNE:
+		if (has_prefix(instruction, 0xf2) || has_prefix(instruction, 0xf3))
+			return true;
+		break;
+	case ZYDIS_MNEMONIC_NOP: /* 0F 0D with a register: #UD with AMD */
+		return instruction->opcode_map == ZYDIS_OPCODE_MAP_0F && instruction->opcode == 0x0d;
+	default:
+		break;
+	}
+	/* AMD honours the operand size prefix of near branches in 64-bit mode, Intel does not. */
+	return has_prefix(instruction, 0x66) &&
+	       (instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || instruction->meta.category == ZYDIS_CATEGORY_RET ||
+	        instruction->meta.category == ZYDIS_CATEGORY_CALL);
+}
+
+/* AMD's SHA instructions take unaligned operands, Intel's do not. */
+bool filter_refuses_operands(const struct oracle_case *c)
+{
+	if (c->instruction.meta.isa_ext == ZYDIS_ISA_EXT_SHA)
+		for (unsigned i = 0; i < c->instruction.operand_count; i++)
+			if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && case_address(c, &c->operands[i]) & 15)
+				return true;
+	return false;
+}
+
 bool filter_refuses(const struct oracle_case *c)
 {
 	const ZydisDecodedInstruction *instruction = &c->instruction;
 
-	if (refused_mnemonic(instruction->mnemonic) || instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+	if (refused_mnemonic(instruction->mnemonic) || vendor_specific(c) ||
+	    instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return true;
-	/* AMD honours the operand size prefix of near branches in 64-bit mode, Intel does not. */
-	if (instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || instruction->meta.category == ZYDIS_CATEGORY_RET ||
-	    instruction->meta.category == ZYDIS_CATEGORY_CALL)
-		for (unsigned i = 0; i < instruction->raw.prefix_count; i++)
-			if (instruction->raw.prefixes[i].value == 0x66)
-				return true;
 	for (unsigned i = 0; i < instruction->operand_count; i++)
 		if (refused_operand(&c->operands[i]))
 			return true;

@@ -73,6 +73,7 @@ static void build_descriptors(struct guest *guest)
 	put64(guest, GDT + (USER_DS & ~7), 0x00cff3000000ffffull);
 	put64(guest, GDT + (USER_CS & ~7), 0x00affb000000ffffull);
 	put64(guest, TSS + 4, HIGH + FAULT_STACK + ORACLE_PAGE); /* RSP0 */
+	guest->hva[TSS + 102] = 0x68; /* the I/O bitmap begins behind the limit: no port is allowed */
 	for (unsigned vector = 0; vector < 32; vector++) {
 		uint64_t handler = HIGH + HANDLERS + 16 * vector;
 		uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;

@@ -452,8 +452,10 @@ static void tame_flags(struct oracle_case *c)
 {
 	uint8_t *bytes = operand_bytes(c, 8);
 
-	if (!bytes)
-		return;
+	if (!bytes) {
+		c->in.regs.gpr[4] = ORACLE_STACK + 1024;
+		bytes = c->in.memory.stack + 1024;
+	}
 	bytes[1] &= 0xbe;
 	bytes[2] &= 0xdb;
 }
