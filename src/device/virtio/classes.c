@@ -7,7 +7,6 @@
 const struct device_class *const device_classes_virtio[] = {
         &virtio_blk_pci,     &virtio_blk_pci_transitional,     &virtio_blk_pci_non_transitional,
         &virtio_net_pci,     &virtio_net_pci_transitional,     &virtio_net_pci_non_transitional,
-        &virtio_net_pci,     &virtio_net_pci_transitional,     &virtio_net_pci_non_transitional,
         &virtio_rng_pci,     &virtio_rng_pci_transitional,     &virtio_rng_pci_non_transitional,
         &virtio_balloon_pci, &virtio_balloon_pci_transitional, &virtio_balloon_pci_non_transitional,
         NULL,
