@@ -36,6 +36,7 @@ struct native_arena {
 	uint32_t *table;          /* hash table: 1 + unit where a routine begins, 0: free */
 	uint16_t *lengths;        /* by unit: bytes of the routine that begins there */
 	size_t table_mask;
+	bool host_has[ZYDIS_ISA_SET_MAX_VALUE + 1];
 };
 
 static struct native_arena *find_arena(uintptr_t host_pc)
@@ -142,6 +143,7 @@ struct native_arena *native_arena_new(size_t bytes, struct error *err)
 	arena->table = xcalloc(arena->table_mask--, sizeof(*arena->table));
 	arena->fault_exits = xcalloc(units, sizeof(*arena->fault_exits));
 	arena->lengths = xcalloc(units, sizeof(*arena->lengths));
+	native_host_sets(arena->host_has);
 	install_handler();
 	if (!announce(arena)) {
 		error_set(err, EBUSY, "more than %d arenas of native routines", MAX_ARENAS);
@@ -291,7 +293,7 @@ int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *in
 
 	if (compile_simple(instruction, out))
 		return 0;
-	result = native_plan(&plan, out, instruction, operands);
+	result = native_plan(&plan, out, instruction, operands, arena->host_has);
 	if (result)
 		return result;
 	length = native_emit(&plan, code, &fault_exit);

@@ -9,7 +9,7 @@
 
 #include <cpuid.h>
 
-enum leaf { L1_ECX, L1_EDX, L7_EBX, L7_ECX, L7_1_EAX, LX1_ECX, ALWAYS };
+enum leaf { L1_ECX, L1_EDX, L7_EBX, L7_ECX, L7_1_EAX, LX1_ECX, ALWAYS, LEAVES };
 
 /* What the operating system must have enabled in XCR0 besides. */
 enum { NEEDS_AVX = 0x6, NEEDS_AVX512 = 0xe6 };
@@ -81,58 +81,53 @@ static const struct isa_row isa_rows[] = {
 	RANGE(AVX512_VPOPCNTDQ_128, AVX512_VPOPCNTDQ_512, L7_ECX, 14, NEEDS_AVX512),
 };
 
-static uint32_t leaf_word(enum leaf leaf)
-{
-	uint32_t a = 0, b = 0, c = 0, d = 0;
+/* CPUID leaves the guest when the host is itself a virtual machine: each leaf is asked for once. */
+struct host {
+	uint32_t words[LEAVES];
+	uint32_t xcr0;
+};
 
-	switch (leaf) {
-	case L1_ECX:
-	case L1_EDX:
-		__get_cpuid(1, &a, &b, &c, &d);
-		return leaf == L1_ECX ? c : d;
-	case L7_EBX:
-	case L7_ECX:
-		__get_cpuid_count(7, 0, &a, &b, &c, &d);
-		return leaf == L7_EBX ? b : c;
-	case L7_1_EAX:
-		__get_cpuid_count(7, 0, &a, &b, &c, &d);
-		if (a < 1)
-			return 0;
-		__get_cpuid_count(7, 1, &a, &b, &c, &d);
-		return a;
-	case LX1_ECX:
-		__get_cpuid(0x80000001, &a, &b, &c, &d);
-		return c;
-	case ALWAYS:
-		break;
+static void ask(struct host *host)
+{
+	uint32_t a = 0, b = 0, c = 0, d = 0, low, high;
+
+	memset(host, 0, sizeof(*host));
+	host->words[ALWAYS] = 1;
+	if (__get_cpuid(1, &a, &b, &c, &d)) {
+		host->words[L1_ECX] = c;
+		host->words[L1_EDX] = d;
 	}
-	return ~0u;
+	if (c & 1u << 27) { /* OSXSAVE */
+		__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+		host->xcr0 = low;
+	}
+	if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+		host->words[L7_EBX] = b;
+		host->words[L7_ECX] = c;
+		if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
+			host->words[L7_1_EAX] = a;
+	}
+	if (__get_cpuid(0x80000001, &a, &b, &c, &d))
+		host->words[LX1_ECX] = c;
 }
 
-static uint32_t host_xcr0(void)
+static bool row_holds(const struct host *host, const struct isa_row *row)
 {
-	uint32_t low, high;
-
-	if (!(leaf_word(L1_ECX) & (1u << 27))) /* OSXSAVE */
-		return 0;
-	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return low;
-}
-
-static bool row_holds(const struct isa_row *row)
-{
-	if (row->xcr0 && (host_xcr0() & row->xcr0) != row->xcr0)
+	if (row->xcr0 && (host->xcr0 & row->xcr0) != row->xcr0)
 		return false;
 	/* Every AVX-512 form is run only where its VL and BW parts exist: routines move 128..512 bits and 64-bit masks. */
-	if (row->xcr0 == NEEDS_AVX512 && (leaf_word(L7_EBX) & 3u << 30) != 3u << 30)
+	if (row->xcr0 == NEEDS_AVX512 && (host->words[L7_EBX] & 3u << 30) != 3u << 30)
 		return false;
-	return row->leaf == ALWAYS || leaf_word(row->leaf) >> row->bit & 1;
+	return host->words[row->leaf] >> row->bit & 1;
 }
 
-bool native_host_has(ZydisISASet set)
+void native_host_sets(bool has[ZYDIS_ISA_SET_MAX_VALUE + 1])
 {
+	struct host host;
+
+	ask(&host);
+	memset(has, 0, ZYDIS_ISA_SET_MAX_VALUE + 1);
 	for (size_t i = 0; i < ARRAY_SIZE(isa_rows); i++)
-		if (set >= isa_rows[i].first && set <= isa_rows[i].last)
-			return row_holds(&isa_rows[i]);
-	return false;
+		for (unsigned set = isa_rows[i].first; set <= isa_rows[i].last; set++)
+			has[set] = row_holds(&host, &isa_rows[i]);
 }

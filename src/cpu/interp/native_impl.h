@@ -29,17 +29,17 @@ struct native_plan {
 	bool may_fault;
 };
 
-/* Fills plan and the descriptive fields of out (not run). 0 or -ENOTSUP. */
+/* Fills plan and the descriptive fields of out (not run). has: native_host_sets'. 0 or -ENOTSUP. */
 int native_plan(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction,
-                const ZydisDecodedOperand *operands);
+                const ZydisDecodedOperand *operands, const bool *has);
 /* Writes plan->bytes: the instruction with substituted registers and memory operand. 0 or -ENOTSUP. */
 int native_encode(struct native_plan *plan, const ZydisDecodedInstruction *instruction,
                   const ZydisDecodedOperand *operands);
 /* Writes the routine (at most NATIVE_ROUTINE_BYTES); returns its length. *fault_exit is the offset of the code that
  * leaves after a host exception with the vector in EAX, 0 when the instruction has none. */
 unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *fault_exit);
-/* True when the host executes instructions of this set. */
-bool native_host_has(ZydisISASet set);
+/* Which instruction sets the host executes, by ZydisISASet. */
+void native_host_sets(bool has[ZYDIS_ISA_SET_MAX_VALUE + 1]);
 
 /* The guest number of a general register operand (AH counts as RAX), -1 for other registers. */
 int native_gpr(ZydisRegister reg);

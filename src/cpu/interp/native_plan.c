@@ -321,14 +321,14 @@ static int plan_registers(struct native_plan *plan, const ZydisDecodedInstructio
 }
 
 int native_plan(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction,
-                const ZydisDecodedOperand *operands)
+                const ZydisDecodedOperand *operands, const bool *has)
 {
 	int result;
 
 	memset(plan, 0, sizeof(*plan));
 	memset(out, 0, sizeof(*out));
 	if (!category_allowed(instruction) || mnemonic_in(instruction->mnemonic, refused, ARRAY_SIZE(refused)) ||
-	    !native_host_has(instruction->meta.isa_set))
+	    !has[instruction->meta.isa_set])
 		return -ENOTSUP;
 	result = plan_operands(plan, out, instruction, operands);
 	if (result)
