@@ -85,6 +85,8 @@ static void check_memory(struct comparison *k, const char *name, const uint8_t *
 	char text[3][65];
 	unsigned shown = 0;
 
+	if (!memcmp(host, guest, length))
+		return;
 	for (unsigned i = 0; i < length; i++) {
 		unsigned part = length - i < 16 ? length - i : 16;
 

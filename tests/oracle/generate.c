@@ -18,7 +18,7 @@ enum map { ONE_BYTE, MAP_0F, MAP_0F38, MAP_0F3A, X87, VEX };
 static enum map pick_map(struct oracle_random *r)
 {
 	static const uint8_t weights[] = {
-		[ONE_BYTE] = 22, [MAP_0F] = 28, [MAP_0F38] = 10, [MAP_0F3A] = 8, [X87] = 10, [VEX] = 22,
+		[ONE_BYTE] = 14, [MAP_0F] = 20, [MAP_0F38] = 14, [MAP_0F3A] = 12, [X87] = 6, [VEX] = 34,
 	};
 	unsigned value = random_below(r, 100), map = 0;
 
