@@ -118,7 +118,9 @@ int x86_cpu_init(struct x86_cpu *cpu, struct engine *engine, unsigned index, uin
 	cpu->delivery = xcalloc(1, sizeof(*cpu->delivery));
 	cpu->translation = xcalloc(1, sizeof(*cpu->translation));
 	cpu->features = xcalloc(1, sizeof(*cpu->features));
+	cpu->xsave_components = xcalloc(1, sizeof(*cpu->xsave_components));
 	x86_features_from(cpu->features, cpu->cpuid);
+	x86_xsave_components_init(cpu);
 	if (cpu->features->phys_bits < 32 || cpu->features->phys_bits > 52)
 		cpu->features->phys_bits = 40;
 	/* fills are empty but the tags are zero: make the first flush a full one */
@@ -133,10 +135,12 @@ void x86_cpu_fini(struct x86_cpu *cpu)
 	free(cpu->delivery);
 	free(cpu->translation);
 	free(cpu->features);
+	free(cpu->xsave_components);
 	cpu->fault_log = NULL;
 	cpu->delivery = NULL;
 	cpu->translation = NULL;
 	cpu->features = NULL;
+	cpu->xsave_components = NULL;
 }
 
 void x86_cpu_get_state(struct x86_cpu *cpu, struct x86_state *state)

@@ -125,6 +125,7 @@ struct x86_cpu {
 	struct x86_fault_log *fault_log; /* recent deliveries, for the report of a triple fault */
 	struct x86_delivery *delivery;   /* exception.c's own state */
 	struct x86_translation *translation; /* paging.c's own state */
+	struct x86_xsave_components *xsave_components; /* xsave.c's: CPUID leaf 0xD at hand */
 	bool bus_locked;                 /* holds the engine's bus lock; a fault releases it */
 	void *engine_data;
 };

@@ -28,30 +28,42 @@ struct x86_tlb_fills {
 	uint16_t slot[X86_TLB_ENTRIES]; /* view * X86_TLB_ENTRIES + index */
 };
 
-struct x86_translation {
-	const struct ram_slot *slot; /* that answered last */
-	uint64_t pdpte[4];           /* PAE paging's registers, loaded with CR3 */
-	struct x86_tlb_fills fills[2]; /* [global] */
-	uint64_t large_pages[4];     /* 2 MiB ranges (hashed) with a fill from a larger page */
-	bool huge_pages;             /* a fill came from a 1 GiB page */
-};
-
 /* How a page may be used and where it lies. */
 struct x86_leaf {
 	uint64_t gpa; /* of the 4 KiB page */
 	uint8_t page_shift;
 	bool user, writable, no_execute, dirty, global;
 	uint8_t key;
+	uint8_t may; /* enum x86_permission in the view of the access that asked; set by x86_page_walk */
 };
 
-/* Permissions in a view: bits 1 << X86_READ etc. are not distinct, so plain names. */
+/* A paging-structure cache (SDM 3A 4.10.3) for long mode: what lies above the PTEs of a 2 MiB range, or the large page
+ * that holds it. Every flush ends it by the generation. */
+struct x86_walk_cache {
+	uint64_t range;      /* gva >> 21 */
+	uint64_t generation; /* of cpu->tlb_generation + 1; 0: empty */
+	uint64_t *table;     /* the page table; NULL: leaf is the page */
+	uint64_t table_gpa;
+	const struct ram_slot *slot; /* of the table */
+	struct x86_leaf leaf;        /* rights of the upper levels; of a large page: all of it, gpa for offset 0 */
+};
+#define X86_WALK_CACHE_ENTRIES 64
+
+struct x86_translation {
+	const struct ram_slot *slot; /* that answered last */
+	uint64_t pdpte[4];           /* PAE paging's registers, loaded with CR3 */
+	struct x86_tlb_fills fills[2]; /* [global] */
+	uint64_t large_pages[4];     /* 2 MiB ranges (hashed) with a fill from a larger page */
+	bool huge_pages;             /* a fill came from a 1 GiB page */
+	struct x86_walk_cache walk_cache[X86_WALK_CACHE_ENTRIES];
+};
+
 enum x86_permission { X86_MAY_READ = 1, X86_MAY_WRITE = 2, X86_MAY_FETCH = 4 };
 
 /* 0 and *leaf, or the #PF error code with X86_PF_* (| 1 << 31 so that "not present, read, supervisor" is not 0). */
 uint32_t x86_page_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf);
 /* The walk as text, for reports; always ends with NUL. */
 void x86_page_walk_text(const struct x86_cpu *cpu, uint64_t gva, char *text, size_t size);
-unsigned x86_leaf_permissions(const struct x86_cpu *cpu, const struct x86_leaf *leaf, enum x86_view view);
 static inline enum x86_view x86_view_of(const struct x86_cpu *cpu, unsigned access)
 {
 	if (access & X86_IMPLICIT)
@@ -291,6 +303,17 @@ struct x86_fault_log {
 
 /* Delivers the exception or interrupt that a set_state brought along (s.exception_*). */
 void x86_deliver_pending(struct x86_cpu *cpu);
+
+/* --- XSAVE (xsave.c) --- */
+struct x86_xsave_component {
+	uint16_t size, offset; /* bytes; offset in a standard image */
+	bool aligned;          /* to 64 in a compacted image */
+};
+struct x86_xsave_components {
+	struct x86_xsave_component component[64];
+};
+/* Fills cpu->xsave_components from the CPUID table. */
+void x86_xsave_components_init(struct x86_cpu *cpu);
 
 /* RFLAGS bits that POPF, IRET and the like never change to 1 or 0: bit 1 is always set, 3, 5, 15 and 22+ clear. */
 #define X86_RFLAGS_DEFINED                                                                                             \

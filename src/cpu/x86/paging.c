@@ -4,8 +4,8 @@
  * (4.4), 4- and 5-level (4.5) with 2 MiB and 1 GiB pages; access rights (4.6) with WP, SMEP, SMAP, NX and protection
  * keys; page-fault error codes (4.7); accessed and dirty flags (4.8), set atomically and only when the access is allowed.
  *
- * Left out: memory types (all RAM is write-back to us), supervisor protection keys, paging-structure caches (every walk
- * reads all levels; guests cannot rely on stale ones).
+ * Left out: memory types (all RAM is write-back to us), supervisor protection keys. In long mode what lies above the
+ * last level is cached until the next flush of any kind (4.10.3).
  */
 #include "cpu/x86/internal.h"
 
@@ -29,6 +29,7 @@ struct walk {
 	struct walk_entry entry[5];
 	unsigned entries;
 	bool wide; /* 64-bit entries */
+	struct x86_leaf upper; /* rights above the last level of a 4 KiB page */
 };
 
 static uint64_t entry_load(const struct x86_cpu *cpu, struct walk *walk, uint64_t gpa)
@@ -133,6 +134,8 @@ static uint32_t walk_wide(const struct x86_cpu *cpu, uint64_t gva, struct walk *
 			return WALK_FAULT;
 		if (entry & reserved)
 			return WALK_FAULT | X86_PF_PRESENT | X86_PF_RESERVED;
+		if (level == 1)
+			walk->upper = *leaf;
 		leaf->user &= !!(entry & PTE_U);
 		leaf->writable &= !!(entry & PTE_W);
 		leaf->no_execute |= !!(entry & PTE_NX);
@@ -204,11 +207,6 @@ static unsigned leaf_rights(const struct x86_cpu *cpu, const struct x86_leaf *le
 	return may;
 }
 
-unsigned x86_leaf_permissions(const struct x86_cpu *cpu, const struct x86_leaf *leaf, enum x86_view view)
-{
-	return leaf_rights(cpu, leaf, view) & ~key_denies(cpu, leaf, view);
-}
-
 static unsigned access_needs(unsigned access)
 {
 	return access & X86_FETCH ? X86_MAY_FETCH : access & X86_WRITE ? X86_MAY_READ | X86_MAY_WRITE : X86_MAY_READ;
@@ -228,25 +226,107 @@ static uint32_t access_error(const struct x86_cpu *cpu, unsigned access)
 	return error;
 }
 
-uint32_t x86_page_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf)
+/* Decides whether a translated access is allowed; 0 or the error. */
+static uint32_t check_rights(const struct x86_cpu *cpu, struct x86_leaf *leaf, unsigned access)
 {
 	enum x86_view view = x86_view_of(cpu, access);
 	unsigned needs = access_needs(access);
+	unsigned rights = leaf_rights(cpu, leaf, view);
+	unsigned denied = key_denies(cpu, leaf, view);
+
+	leaf->may = rights & ~denied;
+	if (needs & ~rights)
+		return WALK_FAULT | X86_PF_PRESENT | access_error(cpu, access);
+	if (needs & denied)
+		return WALK_FAULT | X86_PF_PRESENT | X86_PF_KEY | access_error(cpu, access);
+	return 0;
+}
+
+/* --- the paging-structure cache --- */
+
+static struct x86_walk_cache *cache_slot(const struct x86_cpu *cpu, uint64_t gva)
+{
+	return &cpu->translation->walk_cache[(gva >> 21) % X86_WALK_CACHE_ENTRIES];
+}
+
+static void cache_fill(struct x86_cpu *cpu, uint64_t gva, const struct walk *walk, const struct x86_leaf *leaf)
+{
+	const struct walk_entry *last = &walk->entry[walk->entries - 1];
+	struct x86_walk_cache *cache = cache_slot(cpu, gva);
+
+	if (!cpu->long_mode || !last->hva)
+		return;
+	cache->range = gva >> 21;
+	cache->generation = cpu->tlb_generation + 1;
+	if (leaf->page_shift == PAGE_SHIFT) {
+		unsigned offset = (gva >> PAGE_SHIFT & 511) * 8;
+
+		cache->leaf = walk->upper;
+		cache->table = (uint64_t *)((uint8_t *)last->hva - offset);
+		cache->table_gpa = last->gpa - offset;
+		cache->slot = last->slot;
+	} else {
+		cache->leaf = *leaf;
+		cache->leaf.gpa = leaf->gpa & ~0x1fffffull;
+		cache->table = NULL;
+	}
+}
+
+/* The walk by way of the cache. False: do all of it. */
+static bool cached_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf)
+{
+	const struct x86_walk_cache *cache = cache_slot(cpu, gva);
+	struct walk walk;
+	uint64_t entry, *hva;
+
+	if (cache->range != gva >> 21 || cache->generation != cpu->tlb_generation + 1 || !cpu->long_mode)
+		return false;
+	*leaf = cache->leaf;
+	if (!cache->table) {
+		if (access & X86_WRITE && !leaf->dirty)
+			return false;
+		leaf->gpa |= gva & 0x1ff000;
+		return !check_rights(cpu, leaf, access);
+	}
+	hva = &cache->table[gva >> PAGE_SHIFT & 511];
+	entry = __atomic_load_n(hva, __ATOMIC_ACQUIRE);
+	if (!(entry & PTE_P) || entry & (PTE_ADDRESS & ~((1ull << cpu->features->phys_bits) - 1)) ||
+	    (entry & PTE_NX && !(cpu->s.efer & X86_EFER_NXE)))
+		return false;
+	leaf->user &= !!(entry & PTE_U);
+	leaf->writable &= !!(entry & PTE_W);
+	leaf->no_execute |= !!(entry & PTE_NX);
+	leaf->gpa = entry & PTE_ADDRESS & cpu->a20_mask;
+	leaf->page_shift = PAGE_SHIFT;
+	leaf->global = entry & PTE_G && cpu->s.cr4 & X86_CR4_PGE;
+	leaf->key = entry >> 59 & 15;
+	if (check_rights(cpu, leaf, access))
+		return false;
+	walk.wide = true;
+	walk.entry[0] = (struct walk_entry){.gpa = cache->table_gpa + (gva >> PAGE_SHIFT & 511) * 8, .hva = hva, .slot = cache->slot,
+		                            .value = entry};
+	leaf->dirty = access & X86_WRITE || entry & PTE_D;
+	return entry_set_bits(cpu, &walk, &walk.entry[0], access & X86_WRITE ? PTE_A | PTE_D : PTE_A);
+}
+
+/* --- walks --- */
+
+uint32_t x86_page_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf)
+{
 	uint32_t error;
 
+	if (cached_walk(cpu, gva, access, leaf))
+		return 0;
 	for (;;) {
 		struct walk walk;
 		bool unchanged = true;
-		unsigned rights;
 
 		error = walk_tables(cpu, gva, &walk, leaf);
 		if (error)
 			return error | access_error(cpu, access);
-		rights = leaf_rights(cpu, leaf, view);
-		if (needs & ~rights)
-			return WALK_FAULT | X86_PF_PRESENT | access_error(cpu, access);
-		if (needs & key_denies(cpu, leaf, view))
-			return WALK_FAULT | X86_PF_PRESENT | X86_PF_KEY | access_error(cpu, access);
+		error = check_rights(cpu, leaf, access);
+		if (error)
+			return error;
 		for (unsigned i = 0; i < walk.entries && unchanged; i++) {
 			bool last = i + 1 == walk.entries;
 
@@ -258,6 +338,7 @@ uint32_t x86_page_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struc
 		leaf->dirty = access & X86_WRITE || walk.entry[walk.entries - 1].value & PTE_D;
 		leaf->global = leaf->global && cpu->s.cr4 & X86_CR4_PGE;
 		leaf->gpa &= cpu->a20_mask;
+		cache_fill(cpu, gva, &walk, leaf);
 		return 0;
 	}
 }

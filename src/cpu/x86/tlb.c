@@ -165,7 +165,7 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	enum x86_view view = x86_view_of(cpu, access);
 	unsigned index = (gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1);
 	struct x86_tlb_entry *entry = &cpu->tlb[view][index];
-	unsigned may = x86_leaf_permissions(cpu, leaf, view);
+	unsigned may = leaf->may;
 	struct x86_tlb_fills *fills = &translation->fills[leaf->global];
 	uint64_t page = page_of(gva);
 	bool watched = page_watched(cpu, page);
@@ -205,8 +205,8 @@ static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct pl
 		if (error)
 			x86_raise_page_fault(cpu, gva, error & 0xffff);
 	} else {
-		leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask, .page_shift = PAGE_SHIFT, .user = true,
-			                 .writable = true, .dirty = true};
+		leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask, .page_shift = PAGE_SHIFT, .dirty = true,
+			                 .may = X86_MAY_READ | X86_MAY_WRITE | X86_MAY_FETCH};
 	}
 	place->gpa = leaf.gpa + (gva & (PAGE_SIZE - 1));
 	place->slot = x86_ram_slot(cpu, leaf.gpa);
@@ -239,6 +239,12 @@ static inline void copy_once(void *to, const void *from, unsigned size)
 		break;
 	case 16:
 		memcpy(to, from, 16);
+		break;
+	case 32:
+		memcpy(to, from, 32);
+		break;
+	case 64:
+		memcpy(to, from, 64);
 		break;
 	default:
 		memcpy(to, from, size);

@@ -164,6 +164,17 @@ static const struct part *part_of(unsigned component)
 	return NULL;
 }
 
+/* Constant sizes, so that no call is made for a register. */
+static inline void copy_register(uint8_t *to, const uint8_t *from, unsigned width)
+{
+	if (width == 16)
+		memcpy(to, from, 16);
+	else if (width == 32)
+		memcpy(to, from, 32);
+	else
+		memcpy(to, from, 64);
+}
+
 /* How many of the part's registers exist in this mode. */
 static unsigned part_count(const struct x86_cpu *cpu, const struct part *part)
 {
@@ -181,7 +192,7 @@ static unsigned component_store(const struct x86_cpu *cpu, unsigned component, u
 		unsigned count = part_count(cpu, part);
 
 		for (unsigned i = 0; i < count; i++)
-			memcpy(data + i * part->width, cpu->s.fpu.vector[part->first + i] + part->offset, part->width);
+			copy_register(data + i * part->width, cpu->s.fpu.vector[part->first + i] + part->offset, part->width);
 		return count * part->width;
 	}
 	if (component == OPMASK) {
@@ -205,7 +216,8 @@ static void component_load(struct x86_cpu *cpu, unsigned component, const uint8_
 		unsigned count = part_count(cpu, part);
 
 		for (unsigned i = 0; i < count; i++)
-			memcpy(cpu->s.fpu.vector[part->first + i] + part->offset, data ? data + i * part->width : zeroes, part->width);
+			copy_register(cpu->s.fpu.vector[part->first + i] + part->offset, data ? data + i * part->width : zeroes,
+			              part->width);
 	} else if (component == OPMASK) {
 		memcpy(cpu->s.fpu.opmask, data ? data : zeroes, sizeof(cpu->s.fpu.opmask));
 	} else if (component == PKRU) {
@@ -224,20 +236,16 @@ static bool x87_in_use(const struct x86_fpu *fpu)
 	       !all_zero(fpu->st[0], sizeof(fpu->st));
 }
 
-/* XINUSE for the components of mask. */
-static uint64_t in_use(const struct x86_cpu *cpu, uint64_t mask)
+void x86_xsave_components_init(struct x86_cpu *cpu)
 {
-	uint8_t data[MAX_COMPONENT];
-	uint64_t result = 0;
+	for (unsigned i = 2; i < 63; i++) {
+		const struct cpuid_entry *entry = x86_cpuid_entry(cpu, 0xd, i);
 
-	for (uint64_t rest = mask; rest; rest &= rest - 1) {
-		unsigned component = (unsigned)__builtin_ctzll(rest);
-		bool used = component == X87 ? x87_in_use(&cpu->s.fpu) : !all_zero(data, component_store(cpu, component, data));
-
-		if (used)
-			result |= BIT(component);
+		if (!entry || entry->eax > MAX_COMPONENT || entry->ebx > UINT16_MAX)
+			continue;
+		cpu->xsave_components->component[i] = (struct x86_xsave_component){
+			.size = (uint16_t)entry->eax, .offset = (uint16_t)entry->ebx, .aligned = entry->ecx & 2};
 	}
-	return result;
 }
 
 /* Where the components of an image are. */
@@ -245,26 +253,25 @@ struct layout {
 	uint16_t offset[64], size[64];
 };
 
+/* Fills in the extended components of the mask only. */
 static void layout_of(const struct x86_cpu *cpu, uint64_t components, bool compacted, struct layout *layout)
 {
 	unsigned next = EXTENDED;
 
 	for (uint64_t rest = components & ~3ull; rest; rest &= rest - 1) {
-		unsigned component = (unsigned)__builtin_ctzll(rest);
-		const struct cpuid_entry *entry = x86_cpuid_entry(cpu, 0xd, component);
-		unsigned size = entry && entry->eax <= MAX_COMPONENT ? entry->eax : 0;
+		unsigned i = (unsigned)__builtin_ctzll(rest);
+		const struct x86_xsave_component *component = &cpu->xsave_components->component[i];
 
 		if (compacted) {
-			if (entry && entry->ecx & 2)
+			if (component->aligned)
 				next = (unsigned)align_up(next, 64);
-			layout->offset[component] = (uint16_t)next;
-			next += size;
+			layout->offset[i] = (uint16_t)next;
+			next += component->size;
+			layout->size[i] = component->size;
 		} else {
-			layout->offset[component] = entry ? (uint16_t)entry->ebx : 0;
-			if (layout->offset[component] < EXTENDED)
-				size = 0;
+			layout->offset[i] = component->offset;
+			layout->size[i] = component->offset < EXTENDED ? 0 : component->size;
 		}
-		layout->size[component] = (uint16_t)size;
 	}
 }
 
@@ -282,56 +289,66 @@ static void xsave_checks(struct x86_cpu *cpu, uint64_t gva, bool supervisor)
 		gp(cpu);
 }
 
-static void save_legacy(struct x86_cpu *cpu, uint64_t gva, uint64_t components, bool mxcsr, bool rex_w)
+/* What XSAVE does with one component: saves it when the form wants it; returns whether it is in use. */
+static bool save_component(struct x86_cpu *cpu, uint64_t gva, unsigned component, enum x86_xsave_form form, bool rex_w,
+                           const struct layout *layout)
 {
-	uint8_t image[160], data[MAX_COMPONENT];
+	uint8_t data[MAX_COMPONENT];
+	unsigned size;
+	bool used;
 
-	if (components & BIT(X87)) {
-		x87_store(&cpu->s.fpu, image, rex_w);
-		put(cpu, gva, 0, image, 24);
-		put(cpu, gva, 32, image + 32, 128);
+	if (component == X87) {
+		used = x87_in_use(&cpu->s.fpu);
+		if (used || form == X86_XSAVE) {
+			x87_store(&cpu->s.fpu, data, rex_w);
+			put(cpu, gva, 0, data, 24);
+			put(cpu, gva, 32, data + 32, 128);
+		}
+		return used;
 	}
-	if (mxcsr) {
-		store_le32(data, cpu->s.fpu.mxcsr);
-		store_le32(data + 4, MXCSR_MASK);
-		put(cpu, gva, 24, data, 8);
+	size = component_store(cpu, component, data);
+	used = !all_zero(data, size);
+	if (component == SSE) {
+		if ((form == X86_XSAVEC || form == X86_XSAVES) && cpu->s.fpu.mxcsr != MXCSR_INIT)
+			used = true; /* MXCSR belongs to SSE in these */
+		if (used || form == X86_XSAVE)
+			put(cpu, gva, 160, data, size);
+		return used;
 	}
-	if (components & BIT(SSE))
-		put(cpu, gva, 160, data, component_store(cpu, SSE, data));
+	if (used || form == X86_XSAVE)
+		put(cpu, gva, layout->offset[component], data, size < layout->size[component] ? size : layout->size[component]);
+	return used;
 }
 
 void x86_xsave(struct x86_cpu *cpu, uint64_t gva, uint64_t mask, enum x86_xsave_form form, bool rex_w)
 {
 	bool compacted = form == X86_XSAVEC || form == X86_XSAVES;
-	uint64_t requested, used, saved;
-	uint8_t data[MAX_COMPONENT];
+	uint64_t requested, used = 0, header[2];
 	struct layout layout;
 
 	xsave_checks(cpu, gva, form == X86_XSAVES);
 	requested = mask & (cpu->s.xcr0 | (form == X86_XSAVES ? cpu->s.xss : 0));
-	used = in_use(cpu, requested);
-	if (compacted && requested & BIT(SSE) && cpu->s.fpu.mxcsr != MXCSR_INIT)
-		used |= BIT(SSE);
-	saved = form == X86_XSAVE ? requested : used;
 	layout_of(cpu, requested, compacted, &layout);
 	x86_probe_write(cpu, operand_at(cpu, gva, LEGACY_BYTES), 16);
-	save_legacy(cpu, gva, saved, compacted ? saved & BIT(SSE) : requested & (BIT(SSE) | BIT(AVX)), rex_w);
-	for (uint64_t rest = saved & ~3ull; rest; rest &= rest - 1) {
+	for (uint64_t rest = requested; rest; rest &= rest - 1) {
 		unsigned component = (unsigned)__builtin_ctzll(rest);
-		unsigned size = component_store(cpu, component, data);
 
-		put(cpu, gva, layout.offset[component], data, size < layout.size[component] ? size : layout.size[component]);
+		if (save_component(cpu, gva, component, form, rex_w, &layout))
+			used |= BIT(component);
+	}
+	if (compacted ? used & BIT(SSE) : requested & (BIT(SSE) | BIT(AVX))) {
+		uint32_t mxcsr[2] = {cpu->s.fpu.mxcsr, MXCSR_MASK};
+
+		put(cpu, gva, 24, mxcsr, sizeof(mxcsr));
 	}
 	if (compacted) {
-		uint64_t header[2] = {used, requested | COMPACTED};
-
+		header[0] = used;
+		header[1] = requested | COMPACTED;
 		put(cpu, gva, LEGACY_BYTES, header, sizeof(header));
 	} else {
-		uint64_t header;
-
-		get(cpu, gva, LEGACY_BYTES, &header, sizeof(header));
-		header = (header & ~requested) | used;
-		put(cpu, gva, LEGACY_BYTES, &header, sizeof(header));
+		get(cpu, gva, LEGACY_BYTES, header, sizeof(header[0]));
+		header[0] = (header[0] & ~requested) | used;
+		put(cpu, gva, LEGACY_BYTES, header, sizeof(header[0]));
 	}
 }
 
