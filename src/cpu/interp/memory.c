@@ -93,6 +93,18 @@ void NOINLINE mem_update_flush(struct interp *ip, const struct op *op, uint64_t 
 	x86_write_slow(&ip->cpu, gva, ip->bounce, size, privilege(ip));
 }
 
+void mem_probe(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
+{
+	check_canonical(ip, op, gva, size);
+	x86_probe_write(&ip->cpu, gva, size);
+}
+
+void mem_check_stack(struct interp *ip, const struct op *op, uint64_t gva)
+{
+	if (unlikely(!canonical(ip, gva) || !canonical(ip, gva + 7)))
+		fault_at_error(ip, op, X86_SSF, 0);
+}
+
 void mem_read(struct interp *ip, const struct op *op, uint64_t gva, void *to, unsigned size)
 {
 	const struct x86_tlb_entry *slot = mem_slot(ip, gva);

@@ -71,7 +71,7 @@ static void jmp_rm_legacy(struct interp *ip, const struct op *op)
 	go_legacy(ip, op, operand_read(ip, op, op_size(op)));
 }
 
-/* Call of `target` in 64-bit mode. A fault of the push shows the segment of the call's own operand at worst. */
+/* Call of `target` in 64-bit mode. */
 ALWAYS_INLINE void call_to(struct interp *ip, const struct op *op, uint64_t target)
 {
 	uint64_t gva = reg_get64(ip, RSP) - 8;
@@ -99,6 +99,7 @@ static void call_m64(struct interp *ip, const struct op *op)
 	uint64_t target = mem_load64(ip, op, op_address(ip, op, 8, X86_READ));
 
 	check_canonical(ip, op, target);
+	mem_check_stack(ip, op, reg_get64(ip, RSP) - 8);
 	call_to(ip, op, target);
 }
 
@@ -201,16 +202,19 @@ static bool select_jump(struct decode *d, bool mode64, bool call)
 	if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		op->imm = d->offset + d->insn.length + operand->imm.value.s;
 		op->fn = mode64 ? (call ? call_64 : jmp_64) : call ? call_legacy : jmp_legacy;
+		op->ea = EA_NONE | X86_SS << 4;
 	} else {
 		bool reg = decode_is_reg(operand);
 
 		decode_rm(d, operand);
 		if (!mode64)
 			op->fn = call ? call_rm_legacy : jmp_rm_legacy;
-		else if (reg)
-			op->fn = call ? call_r64 : jmp_r64;
-		else
+		else if (!reg)
 			op->fn = call ? call_m64 : jmp_m64;
+		else
+			op->fn = call ? call_r64 : jmp_r64;
+		if (reg && mode64)
+			op->ea = EA_NONE | X86_SS << 4;
 	}
 	return true;
 }

@@ -167,8 +167,24 @@ static const struct {
 	{ ZYDIS_MNEMONIC_CMPXCHG, { BY_SIZE(cmpxchg_r), BY_SIZE(cmpxchg_m) } },
 };
 
+/* 90 with REX.B is XCHG with R8, also behind F3, which Zydis calls PAUSE. */
+static bool select_long_nop(struct decode *d)
+{
+	struct op *op = d->op;
+
+	if (!(d->insn.attributes & ZYDIS_ATTRIB_HAS_REX) || !d->insn.raw.rex.B)
+		return false;
+	op->dst = X86_RAX * 8;
+	op->src = X86_R8 * 8;
+	op->ea = EA_NONE;
+	op->fn = d->insn.raw.rex.W ? xchg_r64 : d->insn.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE ? xchg_r16 : xchg_r32;
+	return true;
+}
+
 bool select_exchange(struct decode *d)
 {
+	if (d->insn.mnemonic == ZYDIS_MNEMONIC_PAUSE)
+		return select_long_nop(d);
 	if (d->insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B || d->insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B) {
 		decode_memory(d, &d->operands[0]);
 		d->op->fn = d->insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B ? cmpxchg8b : cmpxchg16b;

@@ -13,8 +13,15 @@ struct native_op {
 	uint8_t need;      /* enum FPU_* */
 	bool x87_operation; /* updates FOP, FIP, FDP */
 	bool x87_init;
+	bool waits;        /* a pending x87 exception comes before anything else */
 	uint16_t fop;
 };
+
+static void check_pending(struct interp *ip, const struct op *op)
+{
+	if (ip->cpu.s.fpu.fsw & 0x80)
+		fault_at(ip, op, X86_MF);
+}
 
 static void note_x87(struct interp *ip, const struct op *op, const struct native_op *native, bool memory, uint64_t offset)
 {
@@ -64,10 +71,8 @@ static void NOINLINE native_bounced(struct interp *ip, const struct op *op, cons
 {
 	unsigned size = native->code.memory_bytes;
 
-	if (native->code.memory_written) {
-		ip->cur = op;
-		x86_probe_write(&ip->cpu, gva, size);
-	}
+	if (native->code.memory_written)
+		mem_probe(ip, op, gva, size);
 	mem_read(ip, op, gva, ip->bounce, size);
 	native_run(ip, op, native, ip->bounce);
 	if (native->code.memory_written)
@@ -84,6 +89,8 @@ static void native_memory(struct interp *ip, const struct op *op)
 
 	if (unlikely(native->need & ip->fpu_denied))
 		fpu_refuse(ip, op, native->need);
+	if (native->waits)
+		check_pending(ip, op);
 	gva = op_address(ip, op, size, write ? X86_WRITE : X86_READ);
 	if (native->code.aligned && unlikely(gva & (native->code.alignment - 1)))
 		fault_at_error(ip, op, X86_GP, 0);
@@ -145,6 +152,7 @@ bool select_native(struct decode *d)
 	*native = (struct native_op){ .code = code, .need = needs_of(&code, d->insn.mnemonic) };
 	native->x87_init = d->insn.mnemonic == ZYDIS_MNEMONIC_FNINIT;
 	native->x87_operation = code.uses_x87 && !is_x87_control(d->insn.mnemonic);
+	native->waits = (native->x87_operation || code.uses_mmx || d->insn.mnemonic == ZYDIS_MNEMONIC_FLDCW) && code.memory_bytes;
 	native->fop = (d->insn.opcode & 7) << 8 | d->insn.raw.modrm.mod << 6 | d->insn.raw.modrm.reg << 3 | d->insn.raw.modrm.rm;
 	op->data = native;
 	op->fn = native_registers;
@@ -316,14 +324,19 @@ static void load_environment(struct interp *ip, const uint8_t *image, unsigned s
 	}
 }
 
-static void check_pending(struct interp *ip, const struct op *op)
+/* ST(i) is physical register (TOP + i) mod 8, which stays where it is when TOP changes. */
+static void turn_stack(struct x86_fpu *fpu, unsigned old_top, unsigned new_top)
 {
-	if (ip->cpu.s.fpu.fsw & 0x80)
-		fault_at(ip, op, X86_MF);
+	uint8_t turned[8][16];
+
+	for (unsigned i = 0; i < 8; i++)
+		memcpy(turned[i], fpu->st[(new_top + i - old_top) & 7], sizeof(turned[i]));
+	memcpy(fpu->st, turned, sizeof(turned));
 }
 
 static void reset_x87(struct x86_fpu *fpu)
 {
+	turn_stack(fpu, fpu->fsw >> 11 & 7, 0);
 	fpu->fcw = 0x37f;
 	fpu->fsw = 0;
 	fpu->ftw = 0;
@@ -335,8 +348,7 @@ static void reset_x87(struct x86_fpu *fpu)
 /* Writes an image wider than mem_write takes; nothing is written when any part would fault. */
 static void write_image(struct interp *ip, const struct op *op, uint64_t gva, const uint8_t *image, unsigned size)
 {
-	ip->cur = op;
-	x86_probe_write(&ip->cpu, gva, size);
+	mem_probe(ip, op, gva, size);
 	for (unsigned done = 0; done < size; done += 32)
 		mem_write(ip, op, gva + done, image + done, size - done < 32 ? size - done : 32);
 }
@@ -376,8 +388,11 @@ static void x87_environment(struct interp *ip, const struct op *op)
 		if (!(fpu->fsw & ~fpu->fcw & 0x3f))
 			fpu->fsw &= 0x7f7f;
 	} else {
+		unsigned old_top = fpu->fsw >> 11 & 7;
+
 		read_image(ip, op, gva, image, total);
 		load_environment(ip, image, size);
+		turn_stack(fpu, old_top, fpu->fsw >> 11 & 7);
 		for (unsigned i = 0; whole && i < 8; i++)
 			memcpy(fpu->st[i], image + head + 10 * i, 10);
 	}

@@ -80,6 +80,23 @@ static void masked_load(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
+/* Faults when a byte that will be written cannot be; the address shown is the operand's, or that of its second page. */
+static void probe_masked(struct interp *ip, const struct op *op, uint64_t gva, const struct scattered *s, const uint8_t *mask)
+{
+	uint64_t room = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
+	bool first = false, second = false;
+
+	for (unsigned i = 0; i < s->count; i++)
+		if (mask_bit(mask, s->element, i)) {
+			first |= i * s->element < room;
+			second |= (i + 1) * s->element > room;
+		}
+	if (first)
+		mem_probe(ip, op, gva, 1);
+	if (second)
+		mem_probe(ip, op, gva + room, 1);
+}
+
 /* dst: the register that is stored. */
 static void masked_store(struct interp *ip, const struct op *op)
 {
@@ -92,9 +109,7 @@ static void masked_store(struct interp *ip, const struct op *op)
 		fpu_refuse(ip, op, s->need);
 	gva = op_address(ip, op, s->bytes, X86_WRITE);
 	ip->cur = op;
-	for (unsigned i = 0; i < s->count; i++)
-		if (mask_bit(mask, s->element, i))
-			x86_probe_write(&ip->cpu, gva + i * s->element, s->element);
+	probe_masked(ip, op, gva, s, mask);
 	for (unsigned i = 0; i < s->count; i++)
 		if (mask_bit(mask, s->element, i)) {
 			uint64_t value = 0;
@@ -122,12 +137,6 @@ static void masked_store_mmx(struct interp *ip, const struct op *op)
 	memcpy(data, fpu->st[(s->dst - (fpu->fsw >> 11)) & 7], 8);
 	gva = op_address(ip, op, 8, X86_WRITE);
 	ip->cur = op;
-	for (unsigned i = 0; i < 8; i++)
-		if (mask[i] >> 7)
-			x86_probe_write(&ip->cpu, gva + i, 1);
-	for (unsigned i = 0; i < 8; i++)
-		if (mask[i] >> 7)
-			mem_store8(ip, op, gva + i, data[i]);
 	/* Any MMX instruction sets TOP to 0 and all tags to valid; ST order turns with TOP. */
 	if (fpu->fsw >> 11 & 7) {
 		unsigned top = fpu->fsw >> 11 & 7;
@@ -139,6 +148,10 @@ static void masked_store_mmx(struct interp *ip, const struct op *op)
 		fpu->fsw &= ~(7 << 11);
 	}
 	fpu->ftw = 0xff;
+	probe_masked(ip, op, gva, s, mask);
+	for (unsigned i = 0; i < 8; i++)
+		if (mask[i] >> 7)
+			mem_store8(ip, op, gva + i, data[i]);
 	next(ip, op);
 }
 

@@ -27,6 +27,7 @@ static void push64_m(struct interp *ip, const struct op *op)
 {
 	uint64_t value = mem_load64(ip, op, op_address(ip, op, 8, X86_READ)), gva = reg_get64(ip, RSP) - 8;
 
+	mem_check_stack(ip, op, gva);
 	mem_store64(ip, op, gva, value);
 	reg_set64(ip, RSP, gva);
 	next(ip, op);
@@ -205,7 +206,7 @@ static void enter_any(struct interp *ip, const struct op *op)
 		mem_store(ip, op, x86_linear(cpu, X86_SS, rsp & mask, size, X86_WRITE), frame, size);
 	}
 	rsp -= op->imm & 0xffff;
-	x86_probe_write(cpu, x86_linear(cpu, X86_SS, rsp & mask, 1, X86_WRITE), 1);
+	mem_probe(ip, op, x86_linear(cpu, X86_SS, rsp & mask, 1, X86_WRITE), 1);
 	reg_set64(ip, RSP, (old_rsp & ~mask) | (rsp & mask));
 	reg_set(ip, X86_RBP * 8, size == 8 ? frame : (old_rsp & ~mask) | (frame & mask), size);
 	next(ip, op);

@@ -127,8 +127,7 @@ static void element_ins(struct interp *ip, const struct op *op, unsigned size)
 	ip->cur = op;
 	x86_check_io(&ip->cpu, port, size);
 	gva = dest_gva(ip, op, size, X86_WRITE);
-	ip->cur = op;
-	x86_probe_write(&ip->cpu, gva, size); /* the port is read only once */
+	mem_probe(ip, op, gva, size); /* the port is read only once */
 	mem_store(ip, op, gva, bus_read(ip->io, port, size), size);
 	advance(ip, op, RDI, step_of(ip, size));
 }
@@ -297,13 +296,22 @@ static void string_scas(struct interp *ip, const struct op *op)
 	string_run(ip, op, element_scas, NULL, true);
 }
 
+/* The port is checked even when the count is zero. */
+static void check_port(struct interp *ip, const struct op *op)
+{
+	ip->cur = op;
+	x86_check_io(&ip->cpu, reg_get16(ip, X86_RDX * 8), op_size(op));
+}
+
 static void string_ins(struct interp *ip, const struct op *op)
 {
+	check_port(ip, op);
 	string_run(ip, op, element_ins, NULL, false);
 }
 
 static void string_outs(struct interp *ip, const struct op *op)
 {
+	check_port(ip, op);
 	string_run(ip, op, element_outs, NULL, false);
 }
 
