@@ -387,6 +387,8 @@ extern const struct device_class virtio_net_pci, virtio_net_pci_transitional, vi
 extern const struct device_class virtio_serial_pci, virtio_serial_pci_transitional, virtio_serial_pci_non_transitional;
 /* Ports of virtio-serial (DEVICE_VIRTIO_SERIAL). */
 extern const struct device_class virtio_console_class, virtio_serialport_class;
+/* For device_env.bus_ops[DEVICE_VIRTIO_SERIAL]: lets bus=ID.0 name the controller of a port. */
+extern const struct device_bus_ops virtio_serial_bus_ops;
 extern const struct device_class virtio_rng_pci, virtio_rng_pci_transitional, virtio_rng_pci_non_transitional;
 extern const struct device_class virtio_balloon_pci, virtio_balloon_pci_transitional, virtio_balloon_pci_non_transitional;
 
