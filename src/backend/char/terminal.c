@@ -25,9 +25,12 @@ static struct terminal {
 	struct sigaction old_stop, old_continue, old_resize;
 } terminal = {.fd = -1, .resize_fd = -1};
 
+/* A terminal that is not our controlling one (setsid, a test's pty) stops nobody: ENOTTY. */
 static bool in_foreground(void)
 {
-	return tcgetpgrp(terminal.fd) == getpgrp();
+	pid_t group = tcgetpgrp(terminal.fd);
+
+	return group < 0 || group == getpgrp();
 }
 
 static void make_raw(void)
