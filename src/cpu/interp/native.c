@@ -262,8 +262,66 @@ static int run_fninit(struct x86_state *state, void *memory)
 	return 0;
 }
 
-/* Instructions without operands that work on whole register files: plain C. */
-static bool compile_simple(const ZydisDecodedInstruction *instruction, struct native_code *out)
+static bool x87_pending(const struct x86_state *state)
+{
+	return state->fpu.fsw & 0x80;
+}
+
+/* ES and B follow from the exception flags and their masks. */
+static void update_pending(struct x86_state *state)
+{
+	state->fpu.fsw &= 0x7f7f;
+	if (state->fpu.fsw & ~state->fpu.fcw & 0x3f)
+		state->fpu.fsw |= 0x8080;
+}
+
+static int run_fldcw(struct x86_state *state, void *memory)
+{
+	if (x87_pending(state))
+		return X86_MF;
+	state->fpu.fcw = (load_le16(memory) & 0x1f3f) | 0x40;
+	update_pending(state);
+	return 0;
+}
+
+static int run_fnstcw(struct x86_state *state, void *memory)
+{
+	store_le16(memory, state->fpu.fcw);
+	return 0;
+}
+
+static int run_fnstsw(struct x86_state *state, void *memory)
+{
+	store_le16(memory, state->fpu.fsw);
+	return 0;
+}
+
+static int run_fnstsw_ax(struct x86_state *state, void *memory)
+{
+	state->gpr[X86_RAX] = (state->gpr[X86_RAX] & ~0xffffull) | state->fpu.fsw;
+	return 0;
+}
+
+static int run_fnclex(struct x86_state *state, void *memory)
+{
+	state->fpu.fsw &= 0x7f00;
+	return 0;
+}
+
+static int run_fwait(struct x86_state *state, void *memory)
+{
+	return x87_pending(state) ? X86_MF : 0;
+}
+
+static struct native_code x87_simple(int (*run)(struct x86_state *, void *), bool waits, bool read, bool written)
+{
+	return (struct native_code){ .run = run, .uses_x87 = true, .x87_waits = waits, .memory_read = read,
+		                     .memory_written = written, .memory_bytes = read || written ? 2 : 0 };
+}
+
+/* Instructions that work on whole register files or on x87 control state: plain C is quicker than FXRSTOR and FXSAVE. */
+static bool compile_simple(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
+                           struct native_code *out)
 {
 	const bool long_mode = instruction->machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
 
@@ -275,7 +333,25 @@ static bool compile_simple(const ZydisDecodedInstruction *instruction, struct na
 		*out = (struct native_code){ .run = long_mode ? run_vzeroupper : run_vzeroupper_32, .uses_avx = true };
 		return true;
 	case ZYDIS_MNEMONIC_FNINIT:
-		*out = (struct native_code){ .run = run_fninit, .uses_x87 = true };
+		*out = x87_simple(run_fninit, false, false, false);
+		return true;
+	case ZYDIS_MNEMONIC_FNCLEX:
+		*out = x87_simple(run_fnclex, false, false, false);
+		return true;
+	case ZYDIS_MNEMONIC_FWAIT:
+		*out = x87_simple(run_fwait, true, false, false);
+		return true;
+	case ZYDIS_MNEMONIC_FLDCW:
+		*out = x87_simple(run_fldcw, true, true, false);
+		return true;
+	case ZYDIS_MNEMONIC_FNSTCW:
+		*out = x87_simple(run_fnstcw, false, false, true);
+		return true;
+	case ZYDIS_MNEMONIC_FNSTSW:
+		if (operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			*out = x87_simple(run_fnstsw, false, false, true);
+		else
+			*out = x87_simple(run_fnstsw_ax, false, false, false);
 		return true;
 	default:
 		return false;
@@ -291,7 +367,7 @@ int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *in
 	void *routine;
 	int result;
 
-	if (compile_simple(instruction, out))
+	if (compile_simple(instruction, operands, out))
 		return 0;
 	result = native_plan(&plan, out, instruction, operands, arena->host_has);
 	if (result)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Writes the routine around a re-encoded instruction: `int routine(struct x86_state *state, void *memory)` of the System
- * V calling convention. Frame: [rsp] the host's MXCSR, [rsp+16] an FXSAVE image when x87 or MMX state is needed.
+ * V calling convention. The frame is an FXSAVE image when x87 or MMX state is needed, else empty.
  *
  * Invariants:
  * 1. The state register is neither RAX nor a register of the instruction, and holds its value to the end.
  * 2. RSP does not change between prologue and epilogue (PUSHF/POP apart), so the fault exit may be entered from the
  *    instruction itself.
  * 3. Nothing is stored to the state before the instruction has completed.
- * 4. Host MXCSR and x87 control word are the caller's at the end; the x87 stack is empty, as the ABI has it.
+ * 4. MXCSR and x87 control word have the ABI's initial values at the end (which C code must not have changed: asking for
+ *    them first costs more than the instruction), and the x87 stack is empty.
  */
 #include "cpu/interp/native_impl.h"
 
@@ -16,7 +17,9 @@
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
-#define IMAGE 16 /* offset of the FXSAVE image from rsp */
+#define IMAGE 0 /* offset of the FXSAVE image from rsp */
+#define HOST_MXCSR 0x1f80u
+#define HOST_FCW 0x37fu
 #define STATE_FLAGS    offsetof(struct x86_state, rflags)
 #define STATE_FPU(m)   offsetof(struct x86_state, fpu.m)
 #define STATE_GPR(n)   (offsetof(struct x86_state, gpr) + 8 * (n))
@@ -29,6 +32,8 @@ struct emitter {
 	uint8_t *to;
 	unsigned at;
 	unsigned frame;
+	unsigned constants[4]; /* where a displacement to the constants at the end is to be filled in */
+	unsigned constant_count;
 };
 
 static void put(struct emitter *e, const void *bytes, unsigned length)
@@ -99,9 +104,32 @@ static void guest_mxcsr(struct emitter *e, unsigned reg)
 	put_state(e, reg, STATE_FPU(mxcsr));
 }
 
-static void host_mxcsr(struct emitter *e, unsigned reg)
+/* Opcode and ModRM (rip-relative) before it; offset from the first constant goes where the displacement will be. */
+static void put_constant(struct emitter *e, uint32_t offset)
 {
-	PUT(e, 0x0f, 0xae, (uint8_t)(0x04 | reg << 3), 0x24);
+	e->constants[e->constant_count++] = e->at;
+	put32(e, offset);
+}
+
+/* MXCSR, then FCW. */
+static void put_constants(struct emitter *e)
+{
+	const uint32_t values[2] = { HOST_MXCSR, HOST_FCW };
+	uint32_t displacement;
+
+	for (unsigned i = 0; i < e->constant_count; i++) {
+		memcpy(&displacement, e->to + e->constants[i], 4);
+		displacement += e->at - (e->constants[i] + 4);
+		memcpy(e->to + e->constants[i], &displacement, 4);
+	}
+	if (e->constant_count)
+		put(e, values, sizeof(values));
+}
+
+static void host_mxcsr(struct emitter *e)
+{
+	PUT(e, 0x0f, 0xae, 0x15); /* ldmxcsr [rip] */
+	put_constant(e, 0);
 }
 
 /* movups xmm, [rsp + offset] and back. */
@@ -114,7 +142,7 @@ static void move_stack_vector(struct emitter *e, unsigned n, uint32_t offset, bo
 static void load_x87(struct emitter *e)
 {
 	move_gpr(e, RAX, STATE_FPU(fcw), false);     /* FCW, FSW, FTW, FOP */
-	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE);       /* mov [rsp+16], rax */
+	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE);       /* mov [image], rax */
 	PUT(e, 0x31, 0xc0);                          /* xor eax, eax */
 	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE + 8);   /* FIP */
 	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE + 16);  /* FDP */
@@ -123,17 +151,25 @@ static void load_x87(struct emitter *e)
 		move_vector(e, i, STATE_ST(i), 16, false);
 		move_stack_vector(e, i, IMAGE + 32 + 16 * i, true);
 	}
-	PUT(e, 0x48, 0x0f, 0xae, 0x4c, 0x24, IMAGE); /* fxrstor64 [rsp+16] */
+	PUT(e, 0x48, 0x0f, 0xae, 0x4c, 0x24, IMAGE); /* fxrstor64 [image] */
 }
 
 static void store_x87(struct emitter *e)
 {
-	PUT(e, 0x48, 0x0f, 0xae, 0x44, 0x24, IMAGE); /* fxsave64 [rsp+16] */
-	PUT(e, 0xdb, 0xe3);                          /* fninit */
-	PUT(e, 0x8b, 0x44, 0x24, IMAGE);             /* mov eax, [rsp+16]: FCW, FSW */
+	PUT(e, 0x48, 0x0f, 0xae, 0x44, 0x24, IMAGE); /* fxsave64 [image] */
+	PUT(e, 0x8b, 0x44, 0x24, IMAGE);             /* mov eax, [image]: FCW, FSW */
 	PUT(e, rex(e, false, RAX), 0x89);
 	put_state(e, RAX, STATE_FPU(fcw));
-	PUT(e, 0x8a, 0x44, 0x24, IMAGE + 4);         /* mov al, [rsp+20]: FTW */
+	/* FNINIT is slow; without a pending exception EMMS and FLDCW do. */
+	PUT(e, 0xa9);                                /* test eax, FSW.ES << 16 */
+	put32(e, 0x80u << 16);
+	PUT(e, 0x75, 10);                            /* jnz to FNINIT */
+	PUT(e, 0x0f, 0x77);                          /* emms */
+	PUT(e, 0xd9, 0x2d);                          /* fldcw [rip] */
+	put_constant(e, 4);
+	PUT(e, 0xeb, 2);                             /* jmp over FNINIT */
+	PUT(e, 0xdb, 0xe3);                          /* fninit */
+	PUT(e, 0x8a, 0x44, 0x24, IMAGE + 4);         /* mov al, [image + 4]: FTW */
 	PUT(e, rex(e, false, RAX), 0x88);
 	put_state(e, RAX, STATE_FPU(ftw));
 	for (unsigned i = 0; i < 8; i++) {
@@ -207,8 +243,6 @@ static void prologue(struct emitter *e)
 		PUT(e, 0x53);
 	if (plan->x87)
 		e->frame = IMAGE + 512;
-	else if (plan->mxcsr)
-		e->frame = 16;
 	if (e->frame && !plan->saves_rbx)
 		e->frame += 8; /* rsp is 8 modulo 16 at entry */
 	if (e->frame) {
@@ -233,19 +267,42 @@ static void epilogue(struct emitter *e)
 	PUT(e, 0xc3);
 }
 
+/* Entered from the signal handler with the vector in EAX and everything else as it was at the instruction. */
+static void fault_path(struct emitter *e)
+{
+	uint32_t skip, skip_bytes;
+
+	if (e->plan->mxcsr) {
+		guest_mxcsr(e, 3);
+		host_mxcsr(e);
+	}
+	if (e->plan->x87 && e->plan->mxcsr) {
+		/* With #XM the change to MMX state has already happened (CVTPI2PS mm); #MF came before everything. */
+		PUT(e, 0x89, 0xc1);             /* mov ecx, eax */
+		PUT(e, 0x83, 0xf8, X86_MF);     /* cmp eax, 16 */
+		PUT(e, 0x0f, 0x84);             /* je over what follows */
+		skip = e->at;
+		put32(e, 0);
+		store_x87(e);
+		skip_bytes = e->at - skip - 4;
+		memcpy(e->to + skip, &skip_bytes, sizeof(skip_bytes));
+		PUT(e, 0x89, 0xc8);             /* mov eax, ecx */
+	}
+	if (e->plan->x87)
+		PUT(e, 0xdb, 0xe3); /* fninit */
+	epilogue(e);
+}
+
 unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *fault_exit)
 {
 	struct emitter e = { .plan = plan, .to = to };
-	uint32_t skip, skip_bytes;
 
 	prologue(&e);
 	if (plan->x87)
 		load_x87(&e);
 	load_vectors(&e);
-	if (plan->mxcsr) {
-		host_mxcsr(&e, 3);
+	if (plan->mxcsr)
 		guest_mxcsr(&e, 2);
-	}
 	if (plan->flags_in)
 		load_flags(&e);
 	move_gprs(&e, plan->gpr_used, false);
@@ -255,7 +312,7 @@ unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *faul
 		store_flags(&e);
 	if (plan->mxcsr) {
 		guest_mxcsr(&e, 3);
-		host_mxcsr(&e, 2);
+		host_mxcsr(&e);
 	}
 	store_vectors(&e);
 	if (plan->x87)
@@ -263,27 +320,10 @@ unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *faul
 	PUT(&e, 0x31, 0xc0); /* xor eax, eax */
 	epilogue(&e);
 	*fault_exit = 0;
-	if (!plan->may_fault)
-		return e.at;
-	*fault_exit = e.at;
-	if (plan->mxcsr) {
-		guest_mxcsr(&e, 3);
-		host_mxcsr(&e, 2);
+	if (plan->may_fault) {
+		*fault_exit = e.at;
+		fault_path(&e);
 	}
-	if (plan->x87 && plan->mxcsr) {
-		/* With #XM the change to MMX state has already happened (CVTPI2PS mm); #MF came before everything. */
-		PUT(&e, 0x89, 0xc1);             /* mov ecx, eax */
-		PUT(&e, 0x83, 0xf8, X86_MF);     /* cmp eax, 16 */
-		PUT(&e, 0x0f, 0x84);             /* je over what follows */
-		skip = e.at;
-		put32(&e, 0);
-		store_x87(&e);
-		skip_bytes = e.at - skip - 4;
-		memcpy(to + skip, &skip_bytes, sizeof(skip_bytes));
-		PUT(&e, 0x89, 0xc8);             /* mov eax, ecx */
-	}
-	if (plan->x87)
-		PUT(&e, 0xdb, 0xe3); /* fninit */
-	epilogue(&e);
+	put_constants(&e);
 	return e.at;
 }
