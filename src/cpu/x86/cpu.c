@@ -169,7 +169,7 @@ void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state)
 	cpu->delivery->kind = X86_DELIVER_NONE;
 	cpu->delivery->chain_length = 0;
 	/* LMA follows from the others; a state from elsewhere may leave it out. */
-	if (cpu->s.efer & X86_EFER_LME && cpu->s.cr0 & X86_CR0_PG)
+	if (cpu->s.efer & X86_EFER_LME && cpu->s.cr0 & X86_CR0_PG && cpu->s.cr4 & X86_CR4_PAE)
 		cpu->s.efer |= X86_EFER_LMA;
 	else
 		cpu->s.efer &= ~X86_EFER_LMA;

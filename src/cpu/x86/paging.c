@@ -254,7 +254,7 @@ static void cache_fill(struct x86_cpu *cpu, uint64_t gva, const struct walk *wal
 	const struct walk_entry *last = &walk->entry[walk->entries - 1];
 	struct x86_walk_cache *cache = cache_slot(cpu, gva);
 
-	if (!cpu->long_mode || !last->hva)
+	if (!cpu->long_mode || !walk->wide || !last->hva)
 		return;
 	cache->range = gva >> 21;
 	cache->generation = cpu->tlb_generation + 1;
