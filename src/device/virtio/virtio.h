@@ -235,7 +235,7 @@ struct virtqueue_setup {
 struct virtio_pci {
 	int disable_legacy;   /* on/off/auto */
 	bool disable_modern, ioeventfd, iommu_platform, page_per_vq;
-	uint32_t vectors;     /* VIRTIO_PCI_VECTORS_AUTO: as many as queues + 1 */
+	char *vectors;        /* a number, or "auto": as many as queues + 1 */
 	uint64_t bootindex;
 	pthread_mutex_t isr_lock; /* isr and the INTx level; before PCI's interrupt lock */
 	uint8_t isr;
@@ -248,7 +248,6 @@ struct virtio_pci {
 	uint64_t bells[2][VIRTIO_QUEUES_MAX / 64]; /* atomic: queues with a doorbell; modern, legacy */
 	uint8_t pci_cfg;      /* offset of the configuration access capability */
 };
-#define VIRTIO_PCI_VECTORS_AUTO 0xffffffffu
 
 struct virtio_device {
 	union {
@@ -339,8 +338,8 @@ void virtio_pci_config_written(struct pci_device *pci, unsigned offset, unsigned
 	                "do not offer the pre-1.0 interface"),                                                      \
 	VIRTIO_PROPERTY(TYPE, "disable-modern", PROPERTY_BOOL, proxy.disable_modern, "off",                          \
 	                "do not offer the 1.0 interface"),                                                          \
-	VIRTIO_PROPERTY(TYPE, "vectors", PROPERTY_U32, proxy.vectors, "4294967295",                                  \
-	                "MSI-X vectors; 0: INTx only; default: queues + 1"),                                        \
+	VIRTIO_PROPERTY(TYPE, "vectors", PROPERTY_STRING, proxy.vectors, "auto",                                     \
+	                "MSI-X vectors; 0: INTx only; auto: queues + 1"),                                           \
 	VIRTIO_PROPERTY(TYPE, "ioeventfd", PROPERTY_BOOL, proxy.ioeventfd, "on", "doorbells through eventfd"),       \
 	VIRTIO_PROPERTY(TYPE, "iommu_platform", PROPERTY_BOOL, proxy.iommu_platform, "off",                          \
 	                "only off: there is no IOMMU"),                                                             \

@@ -664,14 +664,28 @@ static void set_ids(struct virtio_device *device)
 	config[0x08] = device->proxy.legacy ? 0 : 1;
 }
 
+static int parse_vectors(struct virtio_device *device, unsigned *vectors, struct error *err)
+{
+	const char *text = device->proxy.vectors;
+	uint64_t number = 0;
+	int rc;
+
+	*vectors = device->queue_count + 1 < PCI_MSIX_MAX ? device->queue_count + 1 : PCI_MSIX_MAX;
+	if (!text || !strcmp(text, "auto"))
+		return 0;
+	rc = parse_u64(text, PCI_MSIX_MAX, &number, err);
+	*vectors = (unsigned)number;
+	return rc < 0 ? error_prefix(err, "vectors") : 0;
+}
+
 static int add_registers(struct virtio_device *device, struct error *err)
 {
 	struct virtio_pci *proxy = &device->proxy;
-	unsigned vectors = proxy->vectors == VIRTIO_PCI_VECTORS_AUTO ? device->queue_count + 1 : proxy->vectors;
-	int rc = 0;
+	unsigned vectors;
+	int rc = parse_vectors(device, &vectors, err);
 
-	if (proxy->vectors == VIRTIO_PCI_VECTORS_AUTO && vectors > PCI_MSIX_MAX)
-		vectors = PCI_MSIX_MAX;
+	if (rc < 0)
+		return rc;
 	set_ids(device);
 	if (vectors)
 		rc = pci_msix_init(&device->pci, vectors, MSIX_BAR, err);
