@@ -346,7 +346,8 @@ static int dma_read(struct fw_cfg *fw_cfg, const struct item *item, uint64_t gpa
 
 static int dma_write(struct fw_cfg *fw_cfg, struct item *item, uint64_t gpa, uint32_t length)
 {
-	if (!item || !item->has_callback || !item->callback.written || available(item, fw_cfg->offset, length) != length)
+	if (!item || !item->has_callback || !item->callback.written ||
+	    !range_inside(fw_cfg->offset, length, item->length))
 		return -EACCES;
 	if (length && ram_read(fw_cfg->device.env->ram, gpa, item->bytes + fw_cfg->offset, length) < 0)
 		return -EFAULT;
