@@ -54,11 +54,19 @@ void decode_memory(struct decode *d, const ZydisDecodedOperand *operand)
 	                           mem->segment - ZYDIS_REGISTER_ES : X86_DS;
 	struct op *op = d->op;
 	bool based = segment == X86_FS || segment == X86_GS;
+	ZydisRegister base = mem->base;
+	int64_t disp = mem->disp.value;
 
-	op->base = register_unit(mem->base);
+	/* SIB with mod 0 and base 101b has no base but a displacement; Zydis 4.0 says R13 when REX.B is set. */
+	if (d->insn.address_width != 16 && d->insn.attributes & ZYDIS_ATTRIB_HAS_SIB && d->insn.raw.modrm.mod == 0 &&
+	    (d->insn.raw.sib.base & 7) == 5 && operand->encoding != ZYDIS_OPERAND_ENCODING_NONE) {
+		base = ZYDIS_REGISTER_NONE;
+		disp = d->insn.raw.disp.value;
+	}
+	op->base = register_unit(base);
 	op->index = register_unit(mem->index);
 	op->scale = mem->index == ZYDIS_REGISTER_NONE || mem->scale == 0 ? 0 : __builtin_ctz(mem->scale);
-	op->disp = (int32_t)mem->disp.value;
+	op->disp = (int32_t)disp;
 	/* With 64-bit base zero for the others, where a base register is irrelevant. */
 	op->segbase = mode64 && based ? (offsetof(struct interp, cpu.s.seg[0].base) + segment * sizeof(struct x86_segment)) / 8 :
 	                                offsetof(struct interp, zero) / 8;

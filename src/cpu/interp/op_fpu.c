@@ -17,6 +17,15 @@ struct native_op {
 	uint16_t fop;
 };
 
+/* ES and B say whether an unmasked exception is pending; loads of a state compute them. */
+static void summarize_exceptions(struct x86_fpu *fpu)
+{
+	if (fpu->fsw & ~fpu->fcw & 0x3f)
+		fpu->fsw |= 0x8080;
+	else
+		fpu->fsw &= 0x7f7f;
+}
+
 static void check_pending(struct interp *ip, const struct op *op)
 {
 	if (ip->cpu.s.fpu.fsw & 0x80)
@@ -220,10 +229,12 @@ static void extended_state(struct interp *ip, const struct op *op)
 		break;
 	case FORM_FXRSTOR:
 		x86_fxrstor(cpu, gva, op->dst);
+		summarize_exceptions(&cpu->s.fpu);
 		break;
 	case FORM_XRSTOR:
 	case FORM_XRSTORS:
 		x86_xrstor(cpu, gva, mask, form == FORM_XRSTORS, op->dst);
+		summarize_exceptions(&cpu->s.fpu);
 		break;
 	default:
 		x86_xsave(cpu, gva, mask, (enum x86_xsave_form)(form - FORM_XSAVE), op->dst);
@@ -302,10 +313,7 @@ static void load_environment(struct interp *ip, const uint8_t *image, unsigned s
 		word[i] = stride == 2 ? load_le16(image + 6 + 2 * i) : load_le32(image + 12 + 4 * i);
 	fpu->fcw = (load_le16(image) & 0x1f3f) | 0x40;
 	fpu->fsw = load_le16(image + stride);
-	if (fpu->fsw & ~fpu->fcw & 0x3f)
-		fpu->fsw |= 0x8080;
-	else
-		fpu->fsw &= 0x7f7f;
+	summarize_exceptions(fpu);
 	fpu->ftw = 0;
 	for (unsigned i = 0; i < 8; i++)
 		if ((tags >> 2 * i & 3) != 3)
@@ -385,8 +393,7 @@ static void x87_environment(struct interp *ip, const struct op *op)
 			reset_x87(fpu);
 		else
 			fpu->fcw |= 0x3f;
-		if (!(fpu->fsw & ~fpu->fcw & 0x3f))
-			fpu->fsw &= 0x7f7f;
+		summarize_exceptions(fpu);
 	} else {
 		unsigned old_top = fpu->fsw >> 11 & 7;
 

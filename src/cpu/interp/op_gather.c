@@ -44,8 +44,6 @@ static void gather(struct interp *ip, const struct op *op)
 
 	if (ip->fpu_denied & FPU_AVX)
 		fpu_refuse(ip, op, FPU_AVX);
-	for (unsigned i = 0; i < s->count; i++) /* the mask becomes all ones or zero an element, also where it stays */
-		memset(mask + i * s->element, mask_bit(mask, s->element, i) ? 0xff : 0, s->element);
 	for (unsigned i = 0; i < s->count; i++) {
 		if (mask_bit(mask, s->element, i)) {
 			uint64_t gva = gather_address(ip, op, s, gather_index(index, s->index_bytes, i));
@@ -80,17 +78,23 @@ static void masked_load(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
-/* Faults when a byte that will be written cannot be; the address shown is the operand's, or that of its second page. */
+/* Faults when something that will be written cannot be. What CR2 shows is AMD's choice: for byte masks the operand's
+ * address or that of its second page, else the element's. */
 static void probe_masked(struct interp *ip, const struct op *op, uint64_t gva, const struct scattered *s, const uint8_t *mask)
 {
 	uint64_t room = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
 	bool first = false, second = false;
 
+	for (unsigned i = 0; s->element > 1 && i < s->count; i++)
+		if (mask_bit(mask, s->element, i))
+			mem_probe(ip, op, gva + i * s->element, s->element);
 	for (unsigned i = 0; i < s->count; i++)
 		if (mask_bit(mask, s->element, i)) {
 			first |= i * s->element < room;
 			second |= (i + 1) * s->element > room;
 		}
+	if (s->element > 1)
+		return;
 	if (first)
 		mem_probe(ip, op, gva, 1);
 	if (second)

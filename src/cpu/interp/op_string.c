@@ -103,8 +103,9 @@ static void compare(struct interp *ip, uint64_t left, uint64_t right, unsigned s
 
 static void element_cmps(struct interp *ip, const struct op *op, unsigned size)
 {
-	uint64_t left = mem_load(ip, op, source_gva(ip, op, size), size);
+	/* AMD's order, which shows when both fault. */
 	uint64_t right = mem_load(ip, op, dest_gva(ip, op, size, X86_READ), size);
+	uint64_t left = mem_load(ip, op, source_gva(ip, op, size), size);
 
 	compare(ip, left, right, size);
 	advance(ip, op, RSI, step_of(ip, size));
