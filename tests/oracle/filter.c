@@ -92,14 +92,44 @@ static bool vendor_specific(const struct oracle_case *c)
 	        instruction->meta.category == ZYDIS_CATEGORY_CALL);
 }
 
-/* AMD's SHA instructions take unaligned operands, Intel's do not. */
+static bool is_masked_move(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_MASKMOVQ || mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
+	       mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU;
+}
+
 bool filter_refuses_operands(const struct oracle_case *c)
 {
+	/* Whether bytes that the mask leaves out can fault is implementation-specific (SDM, MASKMOVDQU). */
+	if (is_masked_move(c->instruction.mnemonic) && c->host.vector != 3)
+		return true;
+	/* A gather that faults leaves mask elements as they were (AMD) or widened to all ones (Intel). */
+	if (c->instruction.meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER && c->host.vector == 14 && c->guest.vector == 14)
+		return true;
+	/* AMD's SHA instructions take unaligned operands, Intel's do not. */
 	if (c->instruction.meta.isa_ext == ZYDIS_ISA_EXT_SHA)
 		for (unsigned i = 0; i < c->instruction.operand_count; i++)
 			if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && case_address(c, &c->operands[i]) & 15)
 				return true;
 	return false;
+}
+
+/* Which byte of an operand in several parts faults first is the processor's choice. */
+bool filter_inexact_cr2(const struct oracle_case *c)
+{
+	switch (c->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_FLDENV:
+	case ZYDIS_MNEMONIC_FNSTENV:
+	case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FRSTOR:
+	case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+	case ZYDIS_MNEMONIC_FXRSTOR:
+	case ZYDIS_MNEMONIC_FXRSTOR64:
+		return true;
+	default:
+		return false;
+	}
 }
 
 bool filter_refuses(const struct oracle_case *c)

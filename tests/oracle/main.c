@@ -49,7 +49,7 @@ static double now(void)
 static bool wanted(struct run *run, const struct oracle_case *c, struct oracle_random *r)
 {
 	const uint32_t seen = run->seen[c->instruction.mnemonic];
-	const uint64_t share = run->ran / 300 + 20;
+	const uint64_t share = run->ran / 1000 + 20;
 
 	if (run->mnemonic)
 		return !strcmp(ZydisMnemonicGetString(c->instruction.mnemonic), run->mnemonic);

@@ -89,8 +89,10 @@ uint64_t case_address(const struct oracle_case *c, const ZydisDecodedOperand *op
 /* --- filter.c --- */
 /* What must not run on the host (system calls, the host's segments...) or cannot agree (time, random numbers). */
 bool filter_refuses(const struct oracle_case *c);
-/* The same when registers are known: such a case passes unseen. */
+/* The same when the outcome is known: such a case passes unseen. */
 bool filter_refuses_operands(const struct oracle_case *c);
+/* Only the page of CR2 counts. */
+bool filter_inexact_cr2(const struct oracle_case *c);
 /* Flags that may differ, by documentation. */
 uint64_t filter_undefined_flags(const struct oracle_case *c);
 
