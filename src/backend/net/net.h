@@ -42,7 +42,7 @@ struct net_header {
 enum net_header_flags { NET_HEADER_NEEDS_CSUM = 1, NET_HEADER_DATA_VALID = 2 };
 enum net_header_gso { NET_GSO_NONE = 0, NET_GSO_TCP4 = 1, NET_GSO_UDP = 3, NET_GSO_TCP6 = 4, NET_GSO_UDP_L4 = 5, NET_GSO_ECN = 0x80 };
 
-/* The NIC's side; called in the back end's loop thread. */
+/* The NIC's side; called in the back end's loop thread. None of them sends, from inside the call, on the same back end. */
 struct net_port {
 	/* A frame for the guest (with header when enabled). Returns false when the NIC has no room: the back end keeps the
 	 * frame and stops reading until net_resume. */
