@@ -264,7 +264,7 @@ void x86_invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t gva
 
 /* --- I/O permission, SDM 1 18.5 --- */
 
-void x86_check_io(struct x86_cpu *cpu, uint16_t port, unsigned size)
+static void check_io_permission(struct x86_cpu *cpu, uint16_t port, unsigned size)
 {
 	const struct x86_segment *tr = &cpu->s.tr;
 	uint32_t map, bits;
@@ -279,4 +279,11 @@ void x86_check_io(struct x86_cpu *cpu, uint16_t port, unsigned size)
 	bits = x86_system_read16(cpu, tr->base + map) >> (port & 7);
 	if (bits & ((1u << size) - 1))
 		gp(cpu);
+}
+
+void x86_check_io(struct x86_cpu *cpu, uint16_t port, unsigned size)
+{
+	check_io_permission(cpu, port, size);
+	if (__builtin_expect(cpu->breakpoints_armed && cpu->s.cr4 & X86_CR4_DE, 0))
+		x86_check_io_breakpoints(cpu, port, size);
 }

@@ -83,7 +83,7 @@ void x86_mode_update(struct x86_cpu *cpu)
 		}
 	}
 	cpu->flat_data = flat;
-	cpu->tlb_active = cpu->tlb[x86_view_of(cpu, x86_user_access(cpu))];
+	x86_choose_view(cpu);
 }
 
 void x86_cpu_reset(struct x86_cpu *cpu, bool init)
@@ -123,8 +123,7 @@ int x86_cpu_init(struct x86_cpu *cpu, struct engine *engine, unsigned index, uin
 	x86_xsave_components_init(cpu);
 	if (cpu->features->phys_bits < 32 || cpu->features->phys_bits > 52)
 		cpu->features->phys_bits = 40;
-	/* fills are empty but the tags are zero: make the first flush a full one */
-	cpu->translation->fills[0].count = X86_TLB_ENTRIES;
+	x86_tlb_init(cpu);
 	x86_cpu_reset(cpu, false);
 	return 0;
 }

@@ -81,8 +81,9 @@ struct x86_tlb_entry {
 	uintptr_t addend;
 	uint64_t gpa;       /* of the page */
 };
-/* The supervisor sees user pages only with RFLAGS.AC while CR4.SMAP is set, so it has two views. */
-enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_VIEWS };
+/* The supervisor sees user pages only with RFLAGS.AC while CR4.SMAP is set, so it has two views. The empty one is never
+ * filled: it is active while alignment is checked (CPL 3, CR0.AM, RFLAGS.AC), so that every access goes the slow way. */
+enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_VIEW_EMPTY, X86_VIEWS };
 #define X86_TLB_NONE (~0ull) /* a tag that no page has */
 #define X86_TLB_BITS 10
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
@@ -105,6 +106,7 @@ struct x86_cpu {
 	bool flat_data;        /* DS, ES, SS base 0 and limit 4 GiB, or 64-bit mode: no segment arithmetic needed */
 	uint64_t stack_mask;   /* 0xffff, 0xffffffff or ~0 */
 	bool breakpoints_armed;/* DR7 enables something */
+	bool alignment_checked;/* #AC is possible */
 	uint64_t a20_mask;
 
 	struct x86_tlb_entry *tlb_active; /* the view of data accesses and fetches now: by CPL, CR4.SMAP and RFLAGS.AC */
@@ -236,7 +238,7 @@ void x86_kvmclock_refresh(struct x86_cpu *cpu);
 void x86_invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t gva);
 /* POPF/IRET-style flag load: mask of changeable bits by mode, CPL and IOPL; VIF and VIP rules. */
 void x86_set_rflags(struct x86_cpu *cpu, uint64_t value, unsigned operand_size);
-/* Raises #GP unless CPL, IOPL and the TSS bitmap allow the ports [port, +size). */
+/* Raises #GP unless CPL, IOPL and the TSS bitmap allow the ports [port, +size). Notes I/O breakpoints (CR4.DE). */
 void x86_check_io(struct x86_cpu *cpu, uint16_t port, unsigned size);
 /* Data breakpoints for an access just done, and instruction breakpoints at s.rip (raises #DB). */
 void x86_check_watchpoints(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write);

@@ -125,25 +125,36 @@ static uint64_t watch_length(const struct x86_cpu *cpu, unsigned i)
 	return lengths[cpu->s.dr7 >> (18 + 4 * i) & 3];
 }
 
-void x86_check_watchpoints(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write)
+/* Notes the enabled registers of the types in the mask (1 << R/W field) that overlap; others that match are reported
+ * along with an enabled one, as the SDM has it (3B 17.2.3). */
+static void note_hits(struct x86_cpu *cpu, uint64_t address, unsigned size, unsigned types)
 {
 	uint64_t hits = 0;
 	bool enabled = false;
 
-	if (!cpu->breakpoints_armed)
-		return;
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned type = cpu->s.dr7 >> (16 + 4 * i) & 3;
 		uint64_t length = watch_length(cpu, i);
 		uint64_t first = cpu->s.dr[i] & ~(length - 1);
 
-		if (!(type & 1) || (type == 1 && !write) || gva >= first + length || first >= gva + size)
+		if (!(types >> type & 1) || address >= first + length || first >= address + size)
 			continue;
 		hits |= 1ull << i;
 		enabled |= cpu->s.dr7 >> (2 * i) & 3;
 	}
 	if (enabled)
 		cpu->debug_pending |= hits;
+}
+
+void x86_check_watchpoints(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write)
+{
+	if (cpu->breakpoints_armed)
+		note_hits(cpu, gva, size, write ? 1 << 1 | 1 << 3 : 1 << 3);
+}
+
+void x86_check_io_breakpoints(struct x86_cpu *cpu, uint16_t port, unsigned size)
+{
+	note_hits(cpu, port, size, 1 << 2);
 }
 
 void x86_check_breakpoint(struct x86_cpu *cpu)

@@ -603,6 +603,18 @@ static void test_debug_exceptions(void **state)
 	assert_true(x86_deliver_fault(m->cpu));
 	assert_true(s->dr6 & 1 << 13);
 	assert_false(s->dr7 & 1 << 13);
+	/* I/O breakpoints need CR4.DE */
+	x86_set_dr(m->cpu, 1, 0x3f9);
+	x86_set_dr(m->cpu, 7, 1 << 2 | 2 << 20 | 1 << 22); /* L1, I/O, 2 bytes: 0x3f8 and 0x3f9 */
+	x86_check_io(m->cpu, 0x3f8, 1);
+	assert_int_equal(m->cpu->debug_pending, 0);
+	s->cr4 |= X86_CR4_DE;
+	x86_check_io(m->cpu, 0x3fa, 1);
+	assert_int_equal(m->cpu->debug_pending, 0);
+	x86_check_io(m->cpu, 0x3f8, 1);
+	assert_int_equal(m->cpu->debug_pending, 2);
+	m->cpu->debug_pending = 0;
+	s->cr4 &= ~X86_CR4_DE;
 	/* DR4 is DR6 unless CR4.DE */
 	assert_int_equal(x86_get_dr(m->cpu, 4), s->dr6);
 	s->cr4 |= X86_CR4_DE;

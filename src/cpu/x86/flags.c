@@ -2,23 +2,18 @@
 /* RFLAGS: which bits an instruction may change, by mode, CPL and IOPL. SDM 2B POPF, 3A 2.3, 20.3 (VIF and VIP). */
 #include "cpu/x86/internal.h"
 
-static void choose_view(struct x86_cpu *cpu)
-{
-	cpu->tlb_active = cpu->tlb[x86_view_of(cpu, x86_user_access(cpu))];
-}
-
 void x86_rflags_replace(struct x86_cpu *cpu, uint64_t value, uint64_t mask)
 {
 	x86_flags_sync(cpu);
 	cpu->s.rflags = (((cpu->s.rflags & ~mask) | (value & mask)) & X86_RFLAGS_DEFINED) | 2;
 	if (mask & X86_AC)
-		choose_view(cpu);
+		x86_choose_view(cpu);
 }
 
 void x86_set_ac(struct x86_cpu *cpu, bool ac)
 {
 	cpu->s.rflags = (cpu->s.rflags & ~(uint64_t)X86_AC) | (ac ? X86_AC : 0);
-	choose_view(cpu);
+	x86_choose_view(cpu);
 }
 
 void x86_set_rflags(struct x86_cpu *cpu, uint64_t value, unsigned operand_size)

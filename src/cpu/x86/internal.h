@@ -21,11 +21,13 @@
 
 /* --- translation (paging.c, tlb.c) --- */
 
-/* Slots filled since the last flush, so that a flush need not walk the whole TLB. One list for translations of global
- * pages, which a CR3 write leaves alone, one for the others. */
+/* Slots filled since the last flush, each once, so that a flush need not walk the whole TLB. One list for translations
+ * of global pages, which a CR3 write leaves alone, one for the others. A slot is view * X86_TLB_ENTRIES + index. */
+#define X86_TLB_SLOTS (X86_VIEW_EMPTY * X86_TLB_ENTRIES)
 struct x86_tlb_fills {
 	unsigned count;
-	uint16_t slot[X86_TLB_ENTRIES]; /* view * X86_TLB_ENTRIES + index */
+	uint16_t slot[X86_TLB_SLOTS];
+	uint64_t listed[X86_TLB_SLOTS / 64];
 };
 
 /* How a page may be used and where it lies. */
@@ -74,6 +76,8 @@ static inline enum x86_view x86_view_of(const struct x86_cpu *cpu, unsigned acce
 }
 /* Loads the PDPTE registers from memory when PAE paging is on with these values; false: a reserved bit is set. */
 bool x86_load_pdptes(struct x86_cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4);
+/* Empties the TLB whatever is in it; once, before anything else. */
+void x86_tlb_init(struct x86_cpu *cpu);
 /* Drops what a CR3 write drops: everything but global pages. */
 void x86_tlb_flush_local(struct x86_cpu *cpu);
 
@@ -95,6 +99,16 @@ static inline bool x86_canonical(const struct x86_cpu *cpu, uint64_t gva)
 	unsigned spare = cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
 
 	return (uint64_t)((int64_t)(gva << spare) >> spare) == gva;
+}
+
+/* Chooses tlb_active by CPL, CR0.AM, CR4.SMAP and RFLAGS.AC. */
+static inline void x86_choose_view(struct x86_cpu *cpu)
+{
+	cpu->alignment_checked = cpu->cpl == 3 && cpu->s.rflags & X86_AC && cpu->s.cr0 & X86_CR0_AM;
+	if (__builtin_expect(cpu->alignment_checked, 0))
+		cpu->tlb_active = cpu->tlb[X86_VIEW_EMPTY];
+	else
+		cpu->tlb_active = cpu->tlb[x86_view_of(cpu, cpu->cpl == 3 ? X86_USER : 0)];
 }
 
 static inline void x86_flags_sync(struct x86_cpu *cpu)
@@ -314,6 +328,9 @@ struct x86_xsave_components {
 };
 /* Fills cpu->xsave_components from the CPUID table. */
 void x86_xsave_components_init(struct x86_cpu *cpu);
+
+/* DR7 type 10: notes ports [port, +size) in cpu->debug_pending. */
+void x86_check_io_breakpoints(struct x86_cpu *cpu, uint16_t port, unsigned size);
 
 /* RFLAGS bits that POPF, IRET and the like never change to 1 or 0: bit 1 is always set, 3, 5, 15 and 22+ clear. */
 #define X86_RFLAGS_DEFINED                                                                                             \

@@ -33,7 +33,7 @@ static const struct inert_msr {
 	{0x34, 0x34, 0, false},                     /* SMI_COUNT */
 	{MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, 1, true}, /* locked, without VMX */
 	{MSR_UCODE_WRITE, MSR_UCODE_WRITE, 0, true},
-	{MSR_UCODE_REV, MSR_UCODE_REV, 1ull << 32, true},
+	{MSR_UCODE_REV, MSR_UCODE_REV, 0x101000065, true}, /* Intel: high half; AMD: low half */
 	{0xcd, 0xcd, 3, false},                     /* FSB_FREQ */
 	{0xce, 0xce, 0, false},                     /* PLATFORM_INFO */
 	{0xe2, 0xe2, 0, true},                      /* PKG_CST_CONFIG_CONTROL */

@@ -537,6 +537,27 @@ static void test_watchpoints(void **state)
 	assert_int_equal(cpu->debug_pending, 0);
 }
 
+static void test_alignment_check(void **state)
+{
+	struct test_machine *m = *state;
+	struct x86_cpu *cpu = m->cpu;
+
+	test_long_mode(m);
+	test_set_cpl(m, 3);
+	(void)x86_read32(cpu, PAGE_GVA); /* a TLB entry must not hide it */
+	cpu->s.cr0 |= X86_CR0_AM;
+	x86_mode_update(cpu);
+	assert_no_fault(m, (void)x86_read32(cpu, PAGE_GVA + 1));
+	x86_set_rflags(cpu, X86_AC, 8);
+	assert_fault(m, (void)x86_read32(cpu, PAGE_GVA + 1), X86_ACV, 0);
+	assert_fault(m, x86_write64(cpu, PAGE_GVA + 4, 0), X86_ACV, 0);
+	assert_fault(m, (void)x86_rmw_pointer(cpu, PAGE_GVA + 1, 2), X86_ACV, 0);
+	assert_no_fault(m, x86_write32(cpu, PAGE_GVA + 4, 0));
+	assert_no_fault(m, (void)x86_read8(cpu, PAGE_GVA + 3));
+	test_set_cpl(m, 0);
+	assert_no_fault(m, (void)x86_read32(cpu, PAGE_GVA + 1));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, test_machine_setup, test_machine_teardown)
@@ -545,7 +566,7 @@ int main(void)
 		T(test_accessed_bit_reaches_code_client), T(test_code_page_writes_are_seen), T(test_page_crossing),
 		T(test_device_memory), T(test_read_only_memory), T(test_protection_keys), T(test_32bit_paging), T(test_pae_paging),
 		T(test_no_paging_and_wrap), T(test_invlpg_and_global), T(test_invlpg_large_page), T(test_flush_after_many_fills),
-		T(test_pcid), T(test_smap_view_follows_ac), T(test_watchpoints),
+		T(test_pcid), T(test_smap_view_follows_ac), T(test_watchpoints), T(test_alignment_check),
 	};
 
 	return cmocka_run_group_tests_name("x86 paging", tests, NULL, NULL);

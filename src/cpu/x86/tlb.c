@@ -8,7 +8,7 @@
  * 2. tag_write is set only if the PTE's dirty bit is set, all of the page's ram flags are set, and the slot is writable.
  *    Whoever clears a flag makes every vCPU flush (VCPU_FLUSH) before it relies on being told.
  * 3. Data tags are not set for a page with an armed data watchpoint; DR writes flush.
- * 4. Every slot that was filled since the last flush is in fills[] (or the list overflowed).
+ * 4. Every slot that is not empty is in fills[]; non-global ones in fills[0].
  * PCIDs are not tagged: a CR3 write flushes, also with bit 63 set, which the SDM allows (3A 4.10.4.1).
  */
 #include "cpu/x86/internal.h"
@@ -25,33 +25,40 @@ static void entry_clear(struct x86_tlb_entry *entry)
 	entry->tag_read = entry->tag_write = entry->tag_fetch = X86_TLB_NONE;
 }
 
-static void fills_clear(struct x86_cpu *cpu, struct x86_tlb_fills *fills)
-{
-	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
-
-	for (unsigned i = 0; i < fills->count; i++)
-		entry_clear(&entries[fills->slot[i]]);
-	fills->count = 0;
-}
-
-static void tlb_clear_all(struct x86_cpu *cpu)
+void x86_tlb_init(struct x86_cpu *cpu)
 {
 	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
 
 	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
 		entry_clear(&entries[i]);
-	cpu->translation->fills[0].count = cpu->translation->fills[1].count = 0;
+}
+
+static void fills_add(struct x86_tlb_fills *fills, unsigned slot)
+{
+	uint64_t bit = 1ull << (slot % 64);
+
+	if (fills->listed[slot / 64] & bit)
+		return;
+	fills->listed[slot / 64] |= bit;
+	fills->slot[fills->count++] = (uint16_t)slot;
+}
+
+static void fills_clear(struct x86_cpu *cpu, struct x86_tlb_fills *fills)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+	if (!fills->count)
+		return;
+	for (unsigned i = 0; i < fills->count; i++)
+		entry_clear(&entries[fills->slot[i]]);
+	fills->count = 0;
+	memset(fills->listed, 0, sizeof(fills->listed));
 }
 
 void x86_tlb_flush_local(struct x86_cpu *cpu)
 {
-	struct x86_tlb_fills *fills = &cpu->translation->fills[0];
-
 	cpu->tlb_generation++;
-	if (fills->count == X86_TLB_ENTRIES)
-		tlb_clear_all(cpu);
-	else
-		fills_clear(cpu, fills);
+	fills_clear(cpu, &cpu->translation->fills[0]);
 }
 
 void x86_tlb_flush(struct x86_cpu *cpu)
@@ -59,12 +66,8 @@ void x86_tlb_flush(struct x86_cpu *cpu)
 	struct x86_translation *translation = cpu->translation;
 
 	cpu->tlb_generation++;
-	if (translation->fills[0].count == X86_TLB_ENTRIES || translation->fills[1].count == X86_TLB_ENTRIES) {
-		tlb_clear_all(cpu);
-	} else {
-		fills_clear(cpu, &translation->fills[0]);
-		fills_clear(cpu, &translation->fills[1]);
-	}
+	fills_clear(cpu, &translation->fills[0]);
+	fills_clear(cpu, &translation->fills[1]);
 	memset(translation->large_pages, 0, sizeof(translation->large_pages));
 	translation->huge_pages = false;
 	translation->slot = NULL;
@@ -99,12 +102,12 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 	if (large_page_test(cpu->translation, gva)) {
 		struct x86_tlb_entry *entries = &cpu->tlb[0][0];
 
-		for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+		for (unsigned i = 0; i < X86_TLB_SLOTS; i++)
 			if (!((entries[i].tag_read ^ gva) >> 22) || !((entries[i].tag_fetch ^ gva) >> 22))
 				entry_clear(&entries[i]);
 		return;
 	}
-	for (unsigned view = 0; view < X86_VIEWS; view++) {
+	for (unsigned view = 0; view < X86_VIEW_EMPTY; view++) {
 		struct x86_tlb_entry *entry = &cpu->tlb[view][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 
 		if (entry->tag_read == page || entry->tag_fetch == page || entry->tag_write == page)
@@ -117,7 +120,7 @@ void x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa)
 	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
 
 	gpa = page_of(gpa);
-	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
+	for (unsigned i = 0; i < X86_TLB_SLOTS; i++)
 		if (entries[i].gpa == gpa)
 			entries[i].tag_write = X86_TLB_NONE;
 }
@@ -178,8 +181,7 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	entry->tag_write = writable && flags_all_set(place->slot, leaf->gpa) ? page : X86_TLB_NONE;
 	if (leaf->page_shift > PAGE_SHIFT)
 		large_page_note(translation, gva, leaf->page_shift);
-	if (fills->count < X86_TLB_ENTRIES)
-		fills->slot[fills->count++] = (uint16_t)(view * X86_TLB_ENTRIES + index);
+	fills_add(fills, view * X86_TLB_ENTRIES + index);
 	place->entry = writable ? entry : NULL;
 	place->page = page;
 }
@@ -328,11 +330,22 @@ static uint64_t next_page(const struct x86_cpu *cpu, uint64_t gva)
 	return cpu->long_mode ? next : (uint32_t)next;
 }
 
+/* SDM 3A 6.15, vector 17: user data whose address is not a multiple of its size. Wider operands than 8 bytes are #GP's
+ * business or need no alignment. */
+static void check_alignment(struct x86_cpu *cpu, uint64_t gva, unsigned size, unsigned access)
+{
+	if (__builtin_expect(!cpu->alignment_checked, 1) || (access & (X86_USER | X86_FETCH | X86_IMPLICIT)) != X86_USER)
+		return;
+	if (size <= 8 && !(size & (size - 1)) && gva & (size - 1))
+		x86_raise_error(cpu, X86_ACV, 0);
+}
+
 void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, unsigned access)
 {
 	unsigned room = (unsigned)(PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
 	struct place first, second;
 
+	check_alignment(cpu, gva, size, access);
 	locate(cpu, gva, access, &first);
 	if (size <= room) {
 		place_read(cpu, &first, to, size);
@@ -351,6 +364,7 @@ void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigne
 	struct place first, second;
 
 	access |= X86_WRITE;
+	check_alignment(cpu, gva, size, access);
 	locate(cpu, gva, access, &first);
 	if (size <= room) {
 		place_write(cpu, &first, from, size);
@@ -368,6 +382,7 @@ void x86_probe_write(struct x86_cpu *cpu, uint64_t gva, unsigned size)
 	unsigned access = x86_user_access(cpu) | X86_WRITE;
 	struct place place;
 
+	check_alignment(cpu, gva, size, access);
 	locate(cpu, gva, access, &place);
 	if (size > PAGE_SIZE - (gva & (PAGE_SIZE - 1)))
 		locate(cpu, next_page(cpu, gva), access, &place);
@@ -383,6 +398,7 @@ void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size)
 		return NULL;
 	if (page_of(gva) == entry->tag_write)
 		return (void *)(gva + entry->addend);
+	check_alignment(cpu, gva, size, x86_user_access(cpu));
 	locate(cpu, gva, x86_user_access(cpu) | X86_WRITE, &place);
 	if (!place.hva || (place.slot && place.slot->read_only))
 		return NULL;
