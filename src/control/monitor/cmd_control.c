@@ -141,8 +141,8 @@ static json_t *run_cpu(struct command_call *call, struct error *err)
 	int64_t index = argument_int(call, "index", 0);
 
 	if (index < 0 || index >= call->machine->vcpu_count) {
-		error_set(err, EINVAL, "invalid CPU index");
-		return NULL;
+		text_printf(call->text, "invalid CPU index\n");
+		return json_object();
 	}
 	call->monitor->cpu = (unsigned)index;
 	return json_object();

@@ -25,12 +25,13 @@ struct format {
 	unsigned size;
 };
 
-/* "4xw": count, kind, size (b h w g), as gdb and qemu have it. */
-static int parse_format(const char *text, struct format *format, struct error *err)
+/* "4xw": count, kind, size (b h w g), as gdb and qemu have it; what is not said is as the last time. */
+static int parse_format(struct command_call *call, struct format *format, struct error *err)
 {
+	const char *text = argument_string(call, "fmt");
 	char *end = (char *)text;
 
-	*format = (struct format){.count = 1, .kind = 'x', .size = 4};
+	*format = (struct format){.count = 1, .kind = call->monitor->format_kind, .size = call->monitor->format_size};
 	if (!text)
 		return 0;
 	if (isdigit((unsigned char)*text)) {
@@ -41,35 +42,20 @@ static int parse_format(const char *text, struct format *format, struct error *e
 		format->count = (unsigned)count;
 	}
 	for (; *end; end++) {
-		switch (*end) {
-		case 'x':
-		case 'o':
-		case 'd':
-		case 'u':
-		case 'c':
+		static const char sizes[] = "b\1h\2w\4g\10L\10";
+		const char *size = strchr(sizes, *end);
+
+		if (strchr("xoduc", *end))
 			format->kind = *end;
-			if (*end == 'c' && !strpbrk(text, "bhwg"))
-				format->size = 1;
-			break;
-		case 'b':
-			format->size = 1;
-			break;
-		case 'h':
-			format->size = 2;
-			break;
-		case 'w':
-			format->size = 4;
-			break;
-		case 'g':
-		case 'L':
-			format->size = 8;
-			break;
-		case 'i':
+		else if (*end == 'i')
 			return error_set(err, ENOTSUP, "/i: disassembly is not supported yet");
-		default:
+		else if (isalpha((unsigned char)*end) && size)
+			format->size = (unsigned)size[1];
+		else
 			return error_set(err, EINVAL, "invalid char in format: '%c'", *end);
-		}
 	}
+	call->monitor->format_kind = format->kind;
+	call->monitor->format_size = format->size;
 	return 0;
 }
 
@@ -117,58 +103,81 @@ static int read_guest(struct command_call *call, bool physical, uint64_t address
 	return 0;
 }
 
-static void print_unit(struct text *text, const struct format *format, uint64_t value)
+static void print_character(struct text *text, uint8_t c)
 {
-	unsigned bits = format->size * 8;
-	int64_t with_sign = (int64_t)(value << (64 - bits)) >> (64 - bits);
-
-	switch (format->kind) {
-	case 'o':
-		text_printf(text, " %#*llo", (int)(bits + 2) / 3 + 1, (unsigned long long)value);
+	switch (c) {
+	case '\'':
+		text_printf(text, "'\\''");
 		break;
-	case 'd':
-		text_printf(text, " %lld", (long long)with_sign);
+	case '\\':
+		text_printf(text, "'\\\\'");
 		break;
-	case 'u':
-		text_printf(text, " %llu", (unsigned long long)value);
+	case '\n':
+		text_printf(text, "'\\n'");
 		break;
-	case 'c':
-		text_printf(text, isprint((int)(value & 0xff)) ? " '%c'" : " '\\x%02x'", (int)(value & 0xff));
+	case '\r':
+		text_printf(text, "'\\r'");
 		break;
 	default:
-		text_printf(text, " 0x%0*llx", (int)bits / 4, (unsigned long long)value);
+		text_printf(text, c >= 32 && c < 127 ? "'%c'" : "'\\x%02x'", c);
+	}
+}
+
+/* Columns are as wide as the largest number of that size, as in qemu. */
+static void print_unit(struct text *text, char kind, unsigned size, uint64_t value)
+{
+	unsigned bits = size * 8;
+
+	text_printf(text, " ");
+	switch (kind) {
+	case 'o':
+		text_printf(text, "%#*llo", (int)(bits + 2) / 3, (unsigned long long)value);
+		break;
+	case 'd':
+		text_printf(text, "%*lld", (int)(bits * 10 + 32) / 33, (long long)value);
+		break;
+	case 'u':
+		text_printf(text, "%*llu", (int)(bits * 10 + 32) / 33, (unsigned long long)value);
+		break;
+	case 'c':
+		print_character(text, (uint8_t)value);
+		break;
+	default:
+		text_printf(text, "0x%0*llx", (int)bits / 4, (unsigned long long)value);
 	}
 }
 
 static json_t *dump(struct command_call *call, bool physical, struct error *err)
 {
 	uint64_t address = (uint64_t)argument_int(call, "addr", 0);
-	unsigned per_line;
+	size_t left, line_bytes;
 	struct format format;
-	uint8_t line[16];
+	unsigned unit;
 
-	if (parse_format(argument_string(call, "fmt"), &format, err) < 0)
+	if (parse_format(call, &format, err) < 0)
 		return NULL;
-	per_line = 16 / format.size;
-	if (format.kind == 'c')
-		per_line = 8 / format.size ? 8 / format.size : 1;
-	for (unsigned done = 0; done < format.count; done += per_line) {
-		unsigned units = (unsigned)min_u64(per_line, format.count - done);
+	left = (size_t)format.count * format.size;
+	line_bytes = format.size == 1 ? 8 : 16;
+	/* Characters are bytes; as many as the units of that size would fill. */
+	unit = format.kind == 'c' ? 1 : format.size;
+	while (left) {
+		size_t run = min_u64(left, line_bytes);
+		uint8_t line[16];
 
-		if (read_guest(call, physical, address, line, (size_t)units * format.size, err) < 0) {
-			/* What was printed stays; the reason comes behind it, as qemu has it. */
-			text_printf(call->text, "%s\n", err->msg);
-			return json_object();
-		}
 		text_printf(call->text, "%016llx:", (unsigned long long)address);
-		for (unsigned i = 0; i < units; i++) {
+		if (read_guest(call, physical, address, line, run, err) < 0) {
+			text_printf(call->text, " Cannot access memory\n");
+			break;
+		}
+		for (size_t i = 0; i < run; i += unit) {
 			uint64_t value = 0;
 
-			memcpy(&value, line + (size_t)i * format.size, format.size);
-			print_unit(call->text, &format, value);
+			memcpy(&value, line + i, unit);
+			print_unit(call->text, format.kind, unit, value);
 		}
 		text_printf(call->text, "\n");
-		address += (uint64_t)units * format.size;
+		address += run;
+		left -= run;
 	}
 	return json_object();
 }
@@ -185,28 +194,28 @@ static json_t *run_xp(struct command_call *call, struct error *err)
 
 static json_t *run_print(struct command_call *call, struct error *err)
 {
-	uint64_t value = (uint64_t)argument_int(call, "val", 0);
-	const char *text = argument_string(call, "fmt");
+	unsigned long long value = (unsigned long long)argument_int(call, "val", 0);
 	struct format format;
 
-	if (parse_format(text, &format, err) < 0)
+	if (parse_format(call, &format, err) < 0)
 		return NULL;
-	switch (text ? format.kind : 'd') {
+	switch (format.kind) {
 	case 'o':
-		text_printf(call->text, "%#llo\n", (unsigned long long)value);
+		text_printf(call->text, "%#llo", value);
 		break;
 	case 'x':
-		text_printf(call->text, "%#llx\n", (unsigned long long)value);
+		text_printf(call->text, "%#llx", value);
 		break;
 	case 'u':
-		text_printf(call->text, "%llu\n", (unsigned long long)value);
+		text_printf(call->text, "%llu", value);
 		break;
 	case 'c':
-		text_printf(call->text, "'%c'\n", isprint((int)(value & 0xff)) ? (int)(value & 0xff) : '?');
+		print_character(call->text, (uint8_t)value);
 		break;
 	default:
-		text_printf(call->text, "%lld\n", (long long)value);
+		text_printf(call->text, "%lld", (long long)value);
 	}
+	text_printf(call->text, "\n");
 	return json_object();
 }
 
@@ -281,9 +290,9 @@ static int port_size(struct command_call *call, unsigned *size, struct error *er
 {
 	struct format format;
 
-	if (parse_format(argument_string(call, "fmt"), &format, err) < 0)
+	if (parse_format(call, &format, err) < 0)
 		return -EINVAL;
-	*size = argument_string(call, "fmt") ? format.size : 1;
+	*size = format.size;
 	if (*size > 4)
 		return error_set(err, EINVAL, "a port is 1, 2 or 4 bytes wide");
 	return 0;

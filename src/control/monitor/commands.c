@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "control/monitor/commands.h"
 
-const struct command *const command_groups[] = {commands_control,  commands_query,  commands_disks,
-						commands_backends, commands_memory, NULL};
+const struct command *const command_groups[] = {
+	commands_control, commands_query, commands_disks, commands_backends, commands_devices, commands_memory, NULL};

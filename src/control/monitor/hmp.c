@@ -95,7 +95,8 @@ static void say_unknown(struct text *text, const char *word, bool info)
 	text_printf(text, "\n");
 }
 
-static void run_found(struct monitor *monitor, const struct command *command, const char *rest, struct text *text)
+static void run_found(struct monitor *monitor, const struct command *command, const char *word, const char *rest,
+		      struct text *text)
 {
 	struct command_call call = {.machine = monitor->machine,
 				    .monitor = monitor,
@@ -106,8 +107,9 @@ static void run_found(struct monitor *monitor, const struct command *command, co
 	json_t *result;
 
 	if (hmp_parse_arguments(&call, rest, &err) < 0) {
-		text_printf(text, "%s\nTry \"help %.*s\" for more information\n", err.msg,
-			    (int)strcspn(command->hmp, "|"), command->hmp);
+		const char *info = strncmp(command->hmp, "info ", 5) == 0 ? "info " : "";
+
+		text_printf(text, "%s\nTry \"help %s%s\" for more information\n", err.msg, info, word);
 	} else {
 		result = command->run(&call, &err);
 		if (!result)
@@ -139,7 +141,7 @@ void hmp_run(struct monitor *monitor, const char *line, struct text *text)
 	}
 	command = command_find_hmp(word, info);
 	if (command)
-		run_found(monitor, command, rest, text);
+		run_found(monitor, command, word, rest, text);
 	else
 		say_unknown(text, word, info);
 }

@@ -313,6 +313,20 @@ static int parse_one(struct command_call *call, const struct command_argument *a
 	return error_set(err, EINVAL, "%s: cannot be given here", argument->name);
 }
 
+/* "/4xw"; what the letters mean is the command's business. */
+static int parse_format_word(struct command_call *call, const struct command_argument *argument, const char **text,
+			     struct error *err)
+{
+	const char *start = *text + 1, *letters = start + strspn(start, "0123456789");
+	size_t known = strspn(letters, "xoducibhwgL");
+
+	if (letters[known] && !isspace((unsigned char)letters[known]))
+		return error_set(err, EINVAL, "invalid char in format: '%c'", letters[known]);
+	*text = letters + known;
+	json_object_set_new(call->arguments, argument->name, json_stringn(start, (size_t)(*text - start)));
+	return 0;
+}
+
 int hmp_parse_arguments(struct command_call *call, const char *text, struct error *err)
 {
 	for (const struct command_argument *a = call->command->arguments; a && a->name; a++) {
@@ -325,12 +339,8 @@ int hmp_parse_arguments(struct command_call *call, const char *text, struct erro
 			continue;
 		}
 		if (a->type == ARGUMENT_FORMAT) {
-			if (*text == '/') {
-				size_t length = strcspn(++text, " \t");
-
-				json_object_set_new(call->arguments, a->name, json_stringn(text, length));
-				text += length;
-			}
+			if (*text == '/' && parse_format_word(call, a, &text, err) < 0)
+				return -EINVAL;
 			continue;
 		}
 		if (!*text && a->optional)

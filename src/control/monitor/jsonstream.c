@@ -87,8 +87,7 @@ static void feed_structure(struct jsonstream *stream, char c)
 /* Between values. */
 static void feed_outside(struct jsonstream *stream, char c)
 {
-	if (c == '{' || c == '[') {
-		stream->skipping = false;
+	if ((c == '{' || c == '[') && !stream->skipping) {
 		feed_structure(stream, c);
 	} else if (c == '\n') {
 		stream->skipping = false;
@@ -99,6 +98,9 @@ static void feed_outside(struct jsonstream *stream, char c)
 
 void jsonstream_feed(struct jsonstream *stream, const uint8_t *data, size_t length)
 {
+	/* A client that ends no line still begins its next request with a packet. */
+	if (length && data[0] == '{' && !stream->depth)
+		stream->skipping = false;
 	for (size_t i = 0; i < length; i++) {
 		char c = (char)data[i];
 

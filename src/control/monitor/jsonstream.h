@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Cuts a byte stream into JSON values (RFC 8259, and qemu's 'single quoted' strings, which become double quoted ones).
- * The stream comes from a client: size and depth of a value are bounded, and after nonsense the next '{' starts anew.
+ * The stream comes from a client: size and depth of a value are bounded, and after nonsense the next line starts anew.
  */
 #ifndef XUNI_CONTROL_MONITOR_JSONSTREAM_H
 #define XUNI_CONTROL_MONITOR_JSONSTREAM_H
@@ -21,7 +21,7 @@ struct jsonstream {
 	unsigned depth;
 	char quote; /* inside a string: its quote */
 	bool escaped;
-	bool skipping; /* an error was reported; until the next line or object */
+	bool skipping; /* an error was reported; until the next line, or packet that begins an object */
 };
 
 void jsonstream_feed(struct jsonstream *stream, const uint8_t *data, size_t length);

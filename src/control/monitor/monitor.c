@@ -53,6 +53,9 @@ static void event(void *opaque, enum chardev_event what)
 	case CHARDEV_OPENED:
 		monitor->open = true;
 		monitor->greeted = monitor->negotiated = false;
+		monitor->cpu = 0;
+		monitor->format_kind = 'x';
+		monitor->format_size = 4;
 		jsonstream_reset(&monitor->stream);
 		readline_clear(&monitor->readline);
 		attention(monitor);
@@ -93,6 +96,8 @@ struct monitor *monitor_new(struct machine *machine, struct chardev *chardev, bo
 	monitor->machine = machine;
 	monitor->qmp = qmp;
 	monitor->pretty = pretty;
+	monitor->format_kind = 'x';
+	monitor->format_size = 4;
 	if (qmp)
 		qmp_start(monitor);
 	else

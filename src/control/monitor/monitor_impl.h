@@ -17,9 +17,10 @@ struct monitor {
 	bool open;    /* somebody is at the other end */
 	bool focused; /* muxed: has the keyboard */
 	bool greeted;
-	bool negotiated;       /* QMP: qmp_capabilities was done */
-	unsigned cpu;          /* HMP: the one that registers and memory commands mean */
-	uint64_t next_address; /* HMP: where x without an address goes on */
+	bool negotiated;  /* QMP: qmp_capabilities was done */
+	unsigned cpu;     /* HMP: the one that registers and memory commands mean */
+	char format_kind; /* HMP: what x and print do without /fmt: as the last time */
+	unsigned format_size;
 	struct jsonstream stream;
 	struct readline readline;
 	struct machine_listener listener;

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Devices that have commands of their own: the PCI bus, the balloon. */
+#include "base/util.h"
+#include "control/monitor/commands.h"
+#include "control/monitor/monitor_impl.h"
+#include "machine/inspect.h"
+
+/* PCI Code and ID Assignment 1.11, as far as such devices are met. */
+static const struct {
+	uint16_t code;
+	const char *name;
+} class_names[] = {
+	{0x0100, "SCSI controller"},  {0x0101, "IDE controller"},      {0x0102, "Floppy controller"},
+	{0x0106, "SATA controller"},  {0x0200, "Ethernet controller"}, {0x0300, "VGA controller"},
+	{0x0401, "Audio controller"}, {0x0500, "RAM controller"},      {0x0600, "Host bridge"},
+	{0x0601, "ISA bridge"},       {0x0604, "PCI bridge"},          {0x0680, "Bridge"},
+	{0x0700, "Serial port"},      {0x0c03, "USB controller"},      {0x0c05, "SMBus"},
+};
+
+static const char *class_name(uint16_t code)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(class_names); i++)
+		if (class_names[i].code == code)
+			return class_names[i].name;
+	return NULL;
+}
+
+static json_t *regions_of(const struct inspect_pci *pci)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < 7; i++) {
+		const struct inspect_bar *bar = &pci->bars[i];
+		json_int_t base = bar->base == UINT64_MAX ? -1 : (json_int_t)bar->base;
+
+		if (!bar->present)
+			continue;
+		if (bar->io)
+			json_array_append_new(list, json_pack("{s:i,s:I,s:I,s:s}", "bar", i, "size",
+							      (json_int_t)bar->size, "address", base, "type", "io"));
+		else
+			json_array_append_new(list,
+					      json_pack("{s:b,s:b,s:i,s:I,s:I,s:s}", "prefetch", bar->prefetch,
+							"mem_type_64", bar->wide, "bar", i, "size",
+							(json_int_t)bar->size, "address", base, "type", "memory"));
+	}
+	return list;
+}
+
+static json_t *run_pci(struct command_call *call, struct error *err)
+{
+	json_t *devices = json_array();
+
+	for (unsigned devfn = 0; devfn < 256; devfn++) {
+		struct inspect_pci pci;
+		json_t *row, *class;
+
+		if (!inspect_pci(call->machine, (uint8_t)devfn, &pci))
+			continue;
+		class = json_pack("{s:i}", "class", pci.class_code);
+		if (class_name(pci.class_code))
+			json_object_set_new(class, "desc", json_string(class_name(pci.class_code)));
+		row = json_pack("{s:i,s:i,s:s,s:i,s:o,s:{s:i,s:i,s:i,s:i},s:i,s:o}", "irq_pin", pci.interrupt_pin,
+				"bus", 0, "qdev_id", pci.id ? pci.id : "", "slot", pci.slot, "class_info", class, "id",
+				"device", pci.device, "vendor", pci.vendor, "subsystem-vendor", pci.subsystem_vendor,
+				"subsystem", pci.subsystem, "function", pci.function, "regions", regions_of(&pci));
+		if (pci.interrupt_pin)
+			json_object_set_new(row, "irq", json_integer(pci.interrupt_line));
+		json_array_append_new(devices, row);
+	}
+	return json_pack("[{s:i,s:o}]", "bus", 0, "devices", devices);
+}
+
+static void show_bar(struct text *text, const struct inspect_bar *bar, int index)
+{
+	unsigned long long first = bar->base, last = bar->base + bar->size - 1;
+
+	if (!bar->present)
+		return;
+	if (bar->io)
+		text_printf(text, "      BAR%d: I/O at 0x%04llx [0x%04llx].\n", index, first, last);
+	else
+		text_printf(text, "      BAR%d: %d bit%s memory at 0x%08llx [0x%08llx].\n", index, bar->wide ? 64 : 32,
+			    bar->prefetch ? " prefetchable" : "", first, last);
+}
+
+static void show_pci(struct command_call *call, const json_t *result)
+{
+	for (unsigned devfn = 0; devfn < 256; devfn++) {
+		struct inspect_pci pci;
+
+		if (!inspect_pci(call->machine, (uint8_t)devfn, &pci))
+			continue;
+		text_printf(call->text, "  Bus  0, device %3u, function %u:\n", pci.slot, pci.function);
+		if (class_name(pci.class_code))
+			text_printf(call->text, "    %s", class_name(pci.class_code));
+		else
+			text_printf(call->text, "    Class %04d", pci.class_code);
+		text_printf(call->text, ": PCI device %04x:%04x\n", pci.vendor, pci.device);
+		if (pci.subsystem_vendor || pci.subsystem)
+			text_printf(call->text, "      PCI subsystem %04x:%04x\n", pci.subsystem_vendor, pci.subsystem);
+		if (pci.interrupt_pin)
+			text_printf(call->text, "      IRQ %u, pin %c\n", pci.interrupt_line,
+				    'A' + pci.interrupt_pin - 1);
+		for (int i = 0; i < 7; i++)
+			show_bar(call->text, &pci.bars[i], i);
+		text_printf(call->text, "      id \"%s\"\n", pci.id ? pci.id : "");
+	}
+}
+
+static json_t *run_query_balloon(struct command_call *call, struct error *err)
+{
+	uint64_t actual;
+
+	if (inspect_balloon(call->machine, &actual, err) < 0)
+		return NULL;
+	return json_pack("{s:I}", "actual", (json_int_t)actual);
+}
+
+static void show_balloon(struct command_call *call, const json_t *result)
+{
+	text_printf(call->text, "balloon: actual=%lld\n",
+		    (long long)(json_integer_value(json_object_get(result, "actual")) >> 20));
+}
+
+static json_t *run_balloon(struct command_call *call, struct error *err)
+{
+	int64_t bytes = argument_int(call, "value", 0);
+	uint64_t actual;
+
+	/* Whether there is one is said before what is wrong with the size, as in qemu. */
+	if (inspect_balloon(call->machine, &actual, err) < 0)
+		return NULL;
+	if (bytes <= 0) {
+		error_set(err, EINVAL, "Parameter 'target' expects a size");
+		return NULL;
+	}
+	return inspect_balloon_set(call->machine, (uint64_t)bytes, err) < 0 ? NULL : json_object();
+}
+
+const struct command commands_devices[] = {
+	{"query-pci", "info pci", "", "show PCI info", NULL, run_pci, show_pci},
+	{"query-balloon", "info balloon", "", "show balloon information", NULL, run_query_balloon, show_balloon},
+	{"balloon", "balloon", "target", "request VM to change its memory allocation (in MB)",
+	 (const struct command_argument[]){{"value", ARGUMENT_MEGABYTES}, {0}}, run_balloon},
+	{0},
+};

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "machine/inspect.h"
+
+#include "base/util.h"
+#include "device/pci/pci.h"
+#include "device/virtio/virtio_balloon.h"
+#include "machine/machine.h"
+
+/* Offsets in a type 0 header (PCI Local Bus 3.0, 6.1). */
+enum {
+	PCI_VENDOR = 0,
+	PCI_DEVICE = 2,
+	PCI_SUBCLASS = 10,
+	PCI_SUBSYSTEM_VENDOR = 44,
+	PCI_SUBSYSTEM = 46,
+	PCI_LINE = 60,
+	PCI_PIN = 61
+};
+
+static struct inspect_bar bar_of(const struct pci_bar *bar)
+{
+	return (struct inspect_bar){
+		.present = bar->present && bar->region.size,
+		.io = bar->kind & PCI_BAR_IO,
+		.wide = bar->kind & PCI_BAR_MEM64,
+		.prefetch = bar->kind & PCI_BAR_PREFETCH,
+		.base = bar->mapped ? bar->region.base : UINT64_MAX,
+		.size = bar->region.size,
+	};
+}
+
+bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out)
+{
+	struct pci_device *pci = machine->env.pci_bus ? pci_bus_device(machine->env.pci_bus, devfn) : NULL;
+
+	if (!pci)
+		return false;
+	*out = (struct inspect_pci){
+		.slot = devfn >> 3,
+		.function = devfn & 7,
+		.id = pci->device.id,
+		.vendor = load_le16(pci->config + PCI_VENDOR),
+		.device = load_le16(pci->config + PCI_DEVICE),
+		.subsystem_vendor = load_le16(pci->config + PCI_SUBSYSTEM_VENDOR),
+		.subsystem = load_le16(pci->config + PCI_SUBSYSTEM),
+		.class_code = load_le16(pci->config + PCI_SUBCLASS),
+		.interrupt_pin = pci->config[PCI_PIN],
+		.interrupt_line = pci->config[PCI_LINE],
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(pci->bars); i++)
+		out->bars[i] = bar_of(&pci->bars[i]);
+	out->bars[6] = bar_of(&pci->rom);
+	return true;
+}
+
+static struct virtio_balloon *find_balloon(struct machine *machine, struct error *err)
+{
+	for (struct device *device = machine->devices; device; device = device->next) {
+		struct virtio_balloon *balloon = virtio_balloon_of(device);
+
+		if (balloon)
+			return balloon;
+	}
+	error_set(err, ENXIO, "No balloon device has been activated");
+	return NULL;
+}
+
+int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err)
+{
+	struct virtio_balloon *balloon = find_balloon(machine, err);
+
+	if (!balloon)
+		return -ENXIO;
+	*actual_bytes = virtio_balloon_actual(balloon);
+	return 0;
+}
+
+int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *err)
+{
+	struct virtio_balloon *balloon = find_balloon(machine, err);
+
+	if (!balloon)
+		return -ENXIO;
+	virtio_balloon_set_target(balloon, bytes);
+	return 0;
+}

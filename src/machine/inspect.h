@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What monitors ask of devices, which they do not see themselves: the PCI bus, the balloon. Main loop thread. */
+#ifndef XUNI_MACHINE_INSPECT_H
+#define XUNI_MACHINE_INSPECT_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct machine;
+
+struct inspect_bar {
+	bool present, io, wide, prefetch;
+	uint64_t base; /* UINT64_MAX: not mapped */
+	uint64_t size;
+};
+
+struct inspect_pci {
+	unsigned slot, function;
+	const char *id; /* or NULL */
+	uint16_t vendor, device, subsystem_vendor, subsystem;
+	uint16_t class_code; /* class and subclass */
+	uint8_t interrupt_pin, interrupt_line;
+	struct inspect_bar bars[7]; /* the last is the option ROM */
+};
+
+/* False when there is no function at slot * 8 + function. */
+bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out);
+
+/* -ENXIO when the machine has no balloon. */
+int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err);
+int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *err);
+
+#endif

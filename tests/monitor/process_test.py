@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xuni-vmm as a process: names it is called by, background, pid file, signals, exit status."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import vmm
+
+
+def run(command, **kwargs):
+    return subprocess.run(command, capture_output=True, text=True, timeout=vmm.PATIENCE, stdin=subprocess.DEVNULL, **kwargs)
+
+
+def names(checks, folder):
+    front = pathlib.Path(vmm.VMM).parent / "xuni"
+    wanted = run([vmm.VMM, "-version"]).stdout
+    checks.holds(wanted.startswith("xuni-vmm version "), "-version")
+    checks.same(run([front, "run", "-version"]).stdout, wanted, "xuni run")
+    for name in ("xuni-qemu", "qemu-system-x86_64"):
+        for target in (front, vmm.VMM):
+            link = folder.path / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(pathlib.Path(target).resolve())
+            checks.same(run([link, "-version"]).stdout, wanted, f"a link {name} to {pathlib.Path(target).name}")
+    link.unlink()
+    shutil.copy(vmm.VMM, link)
+    checks.same(run([link, "-version"]).stdout, wanted, "a copy named qemu-system-x86_64")
+    result = run([front, "rnu"])
+    checks.same((result.returncode, result.stderr), (1, "xuni: 'rnu' is not a verb; did you mean 'run'?\n"), "an unknown verb")
+    checks.same(run([front, "help"]).returncode, 0, "xuni help")
+    checks.holds("-netdev type,id=str" in run([front, "help", "run"]).stdout, "xuni help run")
+    for what in ("-help", "-machine help", "-cpu help", "-accel help", "-device help", "-device virtio-blk-pci,help", "-netdev help",
+                 "-chardev help", "-object help", "-d help", "-trace help", "-display help", "-vga help", "-nic model=help"):
+        result = run([vmm.VMM, *what.split()])
+        checks.holds(result.returncode == 0 and len(result.stdout) > 4 and not result.stderr, what)
+    result = run([vmm.VMM, "-device", "virtio-blk-pic,help"])
+    checks.holds(result.returncode == 1 and "did you mean 'virtio-blk-pci'" in result.stderr, "-device of an unknown name, help")
+
+
+def signals(checks, folder):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with vmm.QmpMachine(folder.command("-display", "none", "-qmp", "stdio", "-pidfile", str(folder.path / "pid"))) as machine:
+            machine.qmp.call("qmp_capabilities")
+            checks.same(int((folder.path / "pid").read_text()), machine.process.pid, "-pidfile")
+            machine.process.send_signal(number)
+            checks.same(machine.qmp.event("SHUTDOWN")["data"], {"guest": False, "reason": "host-signal"}, f"SHUTDOWN on {number.name}")
+            checks.same(machine.process.wait(vmm.PATIENCE), 0, "exit status")
+            checks.holds(not (folder.path / "pid").exists(), "the pid file is gone")
+
+
+def background(checks, folder):
+    pidfile, monitor = folder.path / "pid", folder.path / "q"
+    command = folder.command("-display", "none", "-daemonize", "-pidfile", str(pidfile), "-qmp", f"unix:{monitor},server=on,wait=off")
+    result = run(command)
+    checks.same((result.returncode, result.stdout, result.stderr), (0, "", ""), "-daemonize")
+    pid = int(pidfile.read_text())
+    client = vmm.connect(monitor)
+    qmp = vmm.Qmp(client.fileno(), client.fileno())
+    qmp.call("qmp_capabilities")
+    checks.same(qmp.call("query-status")["return"]["status"], "running", "it runs when the command has ended")
+    result = run(command)
+    checks.holds(result.returncode == 1 and "is locked" in result.stderr, "a second one with the same pid file: " + result.stderr.strip())
+    checks.holds(pidfile.exists(), "whose failure leaves the pid file alone")
+    os.kill(pid, signal.SIGTERM)
+    qmp.event("SHUTDOWN")
+    deadline = time.monotonic() + vmm.PATIENCE
+    while pidfile.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    checks.holds(not pidfile.exists(), "SIGTERM ends it")
+    result = run(folder.command("-display", "none", "-daemonize", "-drive", "file=/nonexistent/x,if=virtio"))
+    checks.holds(result.returncode == 1 and "/nonexistent/x" in result.stderr, "what goes wrong is said before: " + result.stderr.strip())
+
+
+def messages(checks):
+    result = run([vmm.VMM, "-name", "vm1", "-msg", "timestamp=on,guest-name=on", "-kernel", "/nonexistent/k", "-display", "none"])
+    checks.holds(result.returncode == 1 and " vm1 xuni-vmm: " in result.stderr and result.stderr[:2] == "20", "-msg: " + result.stderr.strip())
+
+
+def main():
+    checks = vmm.Checks()
+    with vmm.Folder() as folder:
+        names(checks, folder)
+        signals(checks, folder)
+        background(checks, folder)
+    messages(checks)
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()

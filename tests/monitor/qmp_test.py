@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QMP on a living machine: greeting, negotiation, errors, events, several monitors, clients that misbehave."""
+import json
+import os
+
+import vmm
+
+
+def errors(checks, qmp):
+    cases = [
+        ('{"execute":"foo","id":{"a":1}}', "CommandNotFound", "The command foo has not been found"),
+        ('{"execute":"stop","arguments":{"x":1}}', "GenericError", "Parameter 'x' is unexpected"),
+        ('{"exec":1}', "GenericError", "QMP input member 'exec' is unexpected"),
+        ('{}', "GenericError", "QMP input lacks member 'execute'"),
+        ('{"execute":1}', "GenericError", "QMP input member 'execute' must be a string"),
+        ('{"execute":"stop","arguments":3}', "GenericError", "QMP input member 'arguments' must be an object"),
+        ('[1]', "GenericError", "QMP input must be a JSON object"),
+        ('{"execute":"human-monitor-command"}', "GenericError", "Parameter 'command-line' is missing"),
+        ('{"execute":"human-monitor-command","arguments":{"command-line":3}}', "GenericError",
+         "Invalid parameter type for 'command-line', expected: string"),
+        ('{"execute":"qmp_capabilities"}', "CommandNotFound",
+         "Capabilities negotiation is already complete, command ignored"),
+    ]
+    for text, kind, description in cases:
+        reply = qmp.raw(text + "\n")
+        checks.same(reply["error"], {"class": kind, "desc": description}, text)
+        checks.same(reply.get("id"), {"a": 1} if "id" in text else None, "id of " + text)
+
+
+def hostile(checks, qmp):
+    """Whatever comes, there is one error for it and the next good request works."""
+    cases = [
+        b"nonsense\n", b"}\n", b"{]\n", b'{"execute": nope}\n', b'{"a":"\xff\xfe"}\n', b"\x00\x01\x02\n", b"]]]]\n",
+        b"[" * 1000 + b"\n", b'{"execute":' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}\n", b'{"execute":"x","execute":"y"}\n',
+        b'"' + b"A" * 100 + b'"\n', b'{"execute":"' + b"A" * 100000 + b'"}\n', b"123 456\n",
+    ]
+    for case in cases:
+        reply = qmp.raw(case)
+        checks.holds("error" in reply, f"{case[:30]!r}... is refused")
+        while True:
+            reply = qmp.raw('{"execute":"query-status","id":"after"}\n')
+            if reply.get("id") == "after":
+                break
+        checks.holds("return" in reply, "and the monitor goes on")
+    qmp.send(b'{"execute":"' + b"A" * (5 << 20))
+    checks.holds("error" in qmp.reply(), "a request of 5 MiB is refused")
+    qmp.send('"}\n')
+    while "return" not in qmp.raw('{"execute":"query-status"}\n'):
+        pass
+
+
+def events(checks, qmp):
+    qmp.call("cont")
+    event = qmp.event("RESUME")
+    checks.holds(event["timestamp"]["seconds"] > 1e9 and 0 <= event["timestamp"]["microseconds"] < 1e6, "RESUME has a time stamp")
+    checks.same(qmp.call("query-status")["return"], {"status": "running", "singlestep": False, "running": True}, "running")
+    qmp.call("stop")
+    qmp.event("STOP")
+    checks.same(qmp.call("query-status")["return"]["status"], "paused", "paused")
+    checks.same(qmp.human("info status"), "VM status: paused\r\n", "info status")
+    qmp.call("cont")
+    checks.same(qmp.human("info status"), "VM status: running\r\n", "info status")
+    qmp.call("system_reset")
+    checks.same(qmp.event("RESET")["data"], {"guest": False, "reason": "host-qmp-system-reset"}, "RESET")
+    qmp.call("system_powerdown")
+    qmp.event("POWERDOWN")
+
+
+def several_in_a_packet(checks, qmp):
+    qmp.send('{"execute":"query-name","id":1}{"execute":"query-uuid","id":2} {"execute":"query-name",\n"id":3}\n')
+    checks.same([qmp.reply().get("id") for _ in range(3)], [1, 2, 3], "three requests in one packet")
+    for byte in b'{"execute":"query-name","id":"slow"}':
+        qmp.send(bytes([byte]))
+    checks.same(qmp.reply(), {"return": {"name": "vm1"}, "id": "slow"}, "a request byte by byte")
+    checks.same(qmp.raw("{'execute':'query-name','id':'it\\'s \"q\"'}\n").get("id"), "it's \"q\"", "single quotes")
+
+
+def tables(checks, qmp):
+    names = {row["name"] for row in qmp.call("query-commands")["return"]}
+    schema = qmp.call("query-qmp-schema")["return"]
+    checks.holds({"query-status", "stop", "cont", "quit", "human-monitor-command"} <= names, "query-commands")
+    checks.same({row["name"] for row in schema if row["meta-type"] == "command"}, names, "query-qmp-schema has the same commands")
+    known = {row["name"] for row in schema}
+    checks.holds(all(row[key] in known for row in schema if row["meta-type"] == "command" for key in ("arg-type", "ret-type")),
+                 "every type of the schema is in it")
+    shown = qmp.human("help")
+    checks.holds("system_powerdown" in shown and "\r\n" in shown, "help")
+    checks.holds("info registers [-a]" in qmp.human("help info"), "help info")
+    checks.holds("did you mean 'info status'" in qmp.human("info staus"), "a mistyped command")
+
+
+def memory(checks, qmp, folder):
+    qmp.call("stop")
+    checks.same(qmp.human("xp /4xb 0x100020"), "0000000000100020: 0x66 0xba 0xf8 0x03\r\n", "xp")
+    checks.same(qmp.human("xp /1xw 0x100000"), "0000000000100000: 0x1badb002\r\n", "xp /xw")
+    checks.same(qmp.human("p /d 2*(3+4)-0x10/2"), "6\r\n", "expressions")
+    checks.holds("Cannot access memory" in qmp.human("xp 0xfee00000"), "what is no RAM is not read")
+    checks.holds("division by zero" in qmp.human("p 1/0"), "division by zero")
+    checks.holds("nested too deeply" in qmp.human("p " + "(" * 500), "deep expressions")
+    rip = int(qmp.human("p /x $rip").strip(), 16)
+    checks.holds(0x100020 <= rip < 0x100060, f"$rip is in the guest's loop ({rip:#x})")
+    checks.holds(f"EIP={rip:08x}" in qmp.human("info registers"), "info registers")
+    path = folder.path / "memory"
+    reply = qmp.call("pmemsave", val=0x100000, size=32, filename=str(path))
+    checks.same((reply, path.read_bytes()), ({"return": {}}, vmm.echo_kernel()[:32]), "pmemsave")
+    checks.holds("error" in qmp.call("pmemsave", val=0, size=1, filename="/nonexistent/x"), "pmemsave into nowhere")
+    checks.holds("pci-config" in qmp.human("info mtree"), "info mtree")
+
+
+def second_monitor(checks, folder, path):
+    client = vmm.connect(path)
+    qmp = vmm.Qmp(client.fileno(), client.fileno())
+    checks.same(qmp.raw('{"execute":"query-status"}')["error"]["class"], "CommandNotFound", "nothing before negotiation")
+    qmp.call("qmp_capabilities")
+    checks.holds("running" in qmp.call("query-status")["return"], "the second monitor works")
+    client.close()
+    client = vmm.connect(path)
+    qmp = vmm.Qmp(client.fileno(), client.fileno())
+    checks.holds("QMP" in qmp.greeting, "a new client is greeted again")
+    checks.same(qmp.raw('{"execute":"query-status"}')["error"]["class"], "CommandNotFound", "and negotiates again")
+    qmp.send("{" * 100)
+    client.close()
+
+
+def main():
+    checks = vmm.Checks()
+    with vmm.Folder() as folder:
+        other = folder.path / "q"
+        command = folder.command("-S", "-display", "none", "-qmp", "stdio", "-name", "vm1", "-qmp", f"unix:{other},server=on,wait=off",
+                                 "-chardev", "ringbuf,id=ring,size=4096", "-serial", "chardev:ring")
+        with vmm.QmpMachine(command) as machine:
+            qmp = machine.qmp
+            checks.same(set(qmp.greeting["QMP"]), {"version", "capabilities"}, "greeting")
+            checks.same(qmp.call("query-name")["error"]["desc"], "Expecting capabilities negotiation with 'qmp_capabilities'",
+                        "negotiation comes first")
+            checks.same(qmp.call("qmp_capabilities"), {"return": {}}, "negotiation")
+            checks.same(qmp.call("query-status")["return"]["status"], "prelaunch", "-S")
+            errors(checks, qmp)
+            hostile(checks, qmp)
+            several_in_a_packet(checks, qmp)
+            tables(checks, qmp)
+            events(checks, qmp)
+            second_monitor(checks, folder, other)
+            checks.same(qmp.human("ringbuf_read ring 100").replace("\r", ""), "hi\n\n", "ringbuf_read")
+            memory(checks, qmp, folder)
+            qmp.send('{"execute":"quit","id":9}\n')
+            checks.same(qmp.reply(), {"return": {}, "id": 9}, "quit is answered")
+            checks.same(qmp.event("SHUTDOWN")["data"], {"guest": False, "reason": "host-qmp-quit"}, "SHUTDOWN")
+            checks.same(machine.process.wait(vmm.PATIENCE), 0, "exit status")
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()
