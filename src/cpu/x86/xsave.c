@@ -77,6 +77,8 @@ static void x87_load(struct x86_fpu *fpu, const uint8_t *image, bool rex_w)
 	fpu->fsw = load_le16(image + 2);
 	fpu->ftw = image[4];
 	fpu->fop = load_le16(image + 6) & 0x7ff;
+	/* ES and B follow from the flags and masks just loaded */
+	fpu->fsw = (fpu->fsw & 0x7f7f) | (fpu->fsw & ~fpu->fcw & 0x3f ? 0x8080 : 0);
 	if (rex_w) {
 		fpu->fip = load_le64(image + 8);
 		fpu->fdp = load_le64(image + 16);

@@ -71,6 +71,15 @@ static void test_fxsave_round_trip(void **state)
 	assert_int_equal(m->cpu->s.fpu.ftw, before.ftw);
 	assert_int_equal(m->cpu->s.fpu.fip, before.fip);
 	assert_int_equal(m->cpu->s.fpu.mxcsr, before.mxcsr);
+	/* the error summary is computed, not loaded: an unmasked exception (#PE), then none */
+	store_le16(area(m, AREA), 0x35f);
+	store_le16(area(m, AREA) + 2, 0x0020);
+	assert_no_fault(m, x86_fxrstor(m->cpu, AREA, true));
+	assert_int_equal(m->cpu->s.fpu.fsw, 0x80a0);
+	store_le16(area(m, AREA), before.fcw);
+	store_le16(area(m, AREA) + 2, 0xb880);
+	assert_no_fault(m, x86_fxrstor(m->cpu, AREA, true));
+	assert_int_equal(m->cpu->s.fpu.fsw, 0x3800);
 	/* reserved MXCSR bits: #GP, and nothing is loaded */
 	area(m, AREA)[26] = 1;
 	area(m, AREA)[0] = 0;
