@@ -22,7 +22,7 @@ static void print_head(const struct oracle_case *c)
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	ZydisFormatterFormatInstruction(&formatter, &c->instruction, c->operands, c->instruction.operand_count_visible, text,
 	                                sizeof(text), c->in.regs.rip, ZYAN_NULL);
-	printf("MISMATCH seed 0x%016llx bytes ", (unsigned long long)c->seed);
+	printf("MISMATCH seed 0x%016llx %u-bit bytes ", (unsigned long long)c->seed, c->in.mode);
 	for (unsigned i = 0; i < c->length; i++)
 		printf("%02x", c->bytes[i]);
 	printf("  %s\n", text);
@@ -170,12 +170,13 @@ static void check_fault(struct comparison *k)
 static void check_registers(struct comparison *k)
 {
 	const struct oracle_regs *in = &k->c->in.regs, *host = &k->c->host.regs, *guest = &k->c->guest.regs;
+	const uint64_t bits = k->c->in.mode == 64 ? ~0ull : 0xffffffff; /* upper halves are undefined outside 64-bit mode */
 	uint64_t flags = ~(1ull << 16);
 
 	if (k->c->host.vector == 3)
 		flags &= ~filter_undefined_flags(k->c);
 	for (unsigned i = 0; i < 16; i++)
-		check64(k, gpr_names[i], in->gpr[i], host->gpr[i], guest->gpr[i]);
+		check64(k, gpr_names[i], in->gpr[i], host->gpr[i] & bits, guest->gpr[i] & bits);
 	check64(k, "rip", in->rip, host->rip, guest->rip);
 	check64(k, "rflags", in->rflags, host->rflags & flags, guest->rflags & flags);
 	check64(k, "mxcsr", in->mxcsr, host->mxcsr, guest->mxcsr);

@@ -26,6 +26,8 @@ static bool refused_mnemonic(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_VERR:
 	case ZYDIS_MNEMONIC_VERW:
 	case ZYDIS_MNEMONIC_LSS:
+	case ZYDIS_MNEMONIC_LDS:
+	case ZYDIS_MNEMONIC_LES:
 	case ZYDIS_MNEMONIC_LFS:
 	case ZYDIS_MNEMONIC_LGS:
 	/* UMIP. */
@@ -87,7 +89,7 @@ static bool vendor_specific(const struct oracle_case *c)
 		break;
 	}
 	/* AMD honours the operand size prefix of near branches in 64-bit mode, Intel does not. */
-	return has_prefix(instruction, 0x66) &&
+	return c->in.mode == 64 && has_prefix(instruction, 0x66) &&
 	       (instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || instruction->meta.category == ZYDIS_CATEGORY_RET ||
 	        instruction->meta.category == ZYDIS_CATEGORY_CALL);
 }

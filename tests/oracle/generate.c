@@ -9,7 +9,12 @@ bool generate_decode(struct oracle_case *c)
 {
 	ZydisDecoder decoder;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (c->in.mode == 64)
+		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	else if (c->in.mode == 32)
+		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+	else
+		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
 	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c->bytes, c->length, &c->instruction, c->operands));
 }
 
@@ -27,7 +32,7 @@ static enum map pick_map(struct oracle_random *r)
 	return (enum map)map;
 }
 
-static unsigned put_prefixes(uint8_t *to, struct oracle_random *r, bool vex)
+static unsigned put_prefixes(uint8_t *to, struct oracle_random *r, bool vex, unsigned mode)
 {
 	static const uint8_t segments[] = { 0x26, 0x2e, 0x36, 0x3e, 0x65 };
 	unsigned n = 0;
@@ -36,7 +41,7 @@ static unsigned put_prefixes(uint8_t *to, struct oracle_random *r, bool vex)
 		to[n++] = 0xf0;
 	if (random_chance(r, 4))
 		to[n++] = segments[random_below(r, sizeof(segments))];
-	if (random_chance(r, 6))
+	if (random_chance(r, mode == 32 ? 4 : mode == 16 ? 25 : 6))
 		to[n++] = 0x67;
 	if (vex)
 		return n;
@@ -44,12 +49,12 @@ static unsigned put_prefixes(uint8_t *to, struct oracle_random *r, bool vex)
 		to[n++] = 0x66;
 	if (random_chance(r, 25))
 		to[n++] = random_chance(r, 50) ? 0xf2 : 0xf3;
-	if (random_chance(r, 45))
+	if (mode == 64 && random_chance(r, 45))
 		to[n++] = (uint8_t)(0x40 | random_below(r, 16));
 	return n;
 }
 
-static unsigned put_opcode(uint8_t *to, struct oracle_random *r, enum map map)
+static unsigned put_opcode(uint8_t *to, struct oracle_random *r, enum map map, unsigned mode)
 {
 	uint64_t bits = random_next(r);
 	unsigned n = 0;
@@ -77,6 +82,8 @@ static unsigned put_opcode(uint8_t *to, struct oracle_random *r, enum map map)
 			to[n++] = (uint8_t)((bits >> 8 & 0xe0) | (1 + (bits >> 20) % 3));
 			to[n++] = (uint8_t)(bits >> 24);
 		}
+		if (mode != 64)
+			to[1] |= 0xc0; /* else LES and LDS */
 		if (bits & 2)
 			to[n - 1] |= 0x78; /* no second source */
 		break;
@@ -90,20 +97,22 @@ static void random_bytes(struct oracle_case *c, struct oracle_random *r)
 	const enum map map = pick_map(r);
 	uint8_t bytes[32];
 	uint64_t tail[2] = { random_next(r), random_next(r) };
-	unsigned n = put_prefixes(bytes, r, map == VEX);
+	unsigned n = put_prefixes(bytes, r, map == VEX, c->in.mode);
 
-	n += put_opcode(bytes + n, r, map);
+	n += put_opcode(bytes + n, r, map, c->in.mode);
 	bytes[n++] = (uint8_t)(random_next(r) | (random_chance(r, 40) ? 0xc0 : 0));
 	memcpy(bytes + n, tail, sizeof(tail));
 	memcpy(c->bytes, bytes, sizeof(c->bytes));
 	c->length = sizeof(c->bytes);
 }
 
-bool generate_case(struct oracle_case *c, uint64_t seed, const uint8_t *bytes, unsigned length)
+bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, const uint8_t *bytes, unsigned length)
 {
 	struct oracle_random r = { seed };
+	const unsigned kind = random_below(&r, 100);
 
 	c->seed = seed;
+	c->in.mode = mode ? mode : kind < 60 ? 64 : kind < 85 ? 32 : 16;
 	random_bytes(c, &r);
 	if (bytes) {
 		memcpy(c->bytes, bytes, length);

@@ -27,7 +27,7 @@ enum {
 
 #define HIGH 0xffff800000000000ull /* physical page p of the system is at HIGH + p */
 
-enum { KERNEL_CS = 0x08, USER_DS = 0x2b, USER_CS = 0x33, TSS_SELECTOR = 0x40 };
+enum { KERNEL_CS = 0x08, TSS_SELECTOR = 0x40 };
 
 struct guest {
 	struct log log;
@@ -70,8 +70,6 @@ static void build_tables(struct guest *guest)
 static void build_descriptors(struct guest *guest)
 {
 	put64(guest, GDT + KERNEL_CS, 0x00af9b000000ffffull);
-	put64(guest, GDT + (USER_DS & ~7), 0x00cff3000000ffffull);
-	put64(guest, GDT + (USER_CS & ~7), 0x00affb000000ffffull);
 	put64(guest, TSS + 4, HIGH + FAULT_STACK + ORACLE_PAGE); /* RSP0 */
 	guest->hva[TSS + 102] = 0x68; /* the I/O bitmap begins behind the limit: no port is allowed */
 	for (unsigned vector = 0; vector < 32; vector++) {
@@ -99,11 +97,6 @@ static void build_state(struct guest *guest)
 	s->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
 	s->xcr0 = 7;
 	s->efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
-	s->seg[X86_CS] = segment(USER_CS, 0xb | X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P | X86_SEG_L | X86_SEG_G);
-	s->seg[X86_SS] = segment(USER_DS, 3 | X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P | X86_SEG_DB | X86_SEG_G);
-	for (unsigned i = 0; i < X86_SEGMENTS; i++)
-		if (i != X86_CS && i != X86_SS)
-			s->seg[i] = segment(0, X86_SEG_UNUSABLE);
 	s->ldtr = segment(0, X86_SEG_UNUSABLE);
 	s->tr = (struct x86_segment){ .selector = TSS_SELECTOR, .base = HIGH + TSS, .limit = 0x67, .attr = 0xb | X86_SEG_P };
 	s->gdtr = (struct x86_table){ HIGH + GDT, 0x7f };
@@ -246,6 +239,28 @@ bool guest_offers(const struct guest *guest, ZydisISASet set)
 	}
 }
 
+static struct x86_segment segment16(uint16_t selector, uint64_t base, uint32_t type)
+{
+	return (struct x86_segment){ .selector = selector, .base = base, .limit = 0xffff,
+		                     .attr = type | X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P };
+}
+
+static void load_segments(struct x86_state *s, unsigned mode)
+{
+	const uint32_t user = X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P | X86_SEG_G;
+
+	s->seg[X86_FS] = s->seg[X86_GS] = segment(0, X86_SEG_UNUSABLE);
+	if (mode == 16) {
+		s->seg[X86_CS] = segment16(ORACLE_CS16, ORACLE_CODE, 0xb);
+		s->seg[X86_SS] = segment16(ORACLE_SS16, ORACLE_STACK, 3);
+		s->seg[X86_DS] = s->seg[X86_ES] = segment16(ORACLE_DS16, ORACLE_DATA, 3);
+		return;
+	}
+	s->seg[X86_CS] = mode == 64 ? segment(ORACLE_CS64, 0xb | user | X86_SEG_L) :
+	                              segment(ORACLE_CS32, 0xb | user | X86_SEG_DB);
+	s->seg[X86_SS] = s->seg[X86_DS] = s->seg[X86_ES] = segment(ORACLE_DS, 3 | user | X86_SEG_DB);
+}
+
 static void load_registers(struct x86_state *s, const struct oracle_regs *regs)
 {
 	memcpy(s->gpr, regs->gpr, sizeof(s->gpr));
@@ -310,6 +325,7 @@ void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle
 	memcpy(guest->hva + CONSTANT, in->memory.constant, ORACLE_PAGE);
 	memcpy(guest->hva + STACK, in->memory.stack, ORACLE_PAGE);
 	state = guest->initial;
+	load_segments(&state, in->mode);
 	load_registers(&state, &in->regs);
 	x86_cpu_set_state(guest->cpu, &state);
 	do

@@ -6,11 +6,13 @@
  */
 #include "oracle.h"
 
+#include <asm/ldt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -81,6 +83,34 @@ static void store_fpu(const uint8_t *image, struct oracle_regs *regs)
 	}
 }
 
+/* CS in the low word, SS in the high word, as the context has them. */
+static uint64_t selectors(unsigned mode, uint64_t old)
+{
+	const uint64_t cs = mode == 64 ? ORACLE_CS64 : mode == 32 ? ORACLE_CS32 : ORACLE_CS16;
+	const uint64_t ss = mode == 16 ? ORACLE_SS16 : ORACLE_DS;
+
+	return (old & 0x0000ffffffff0000) | cs | ss << 48;
+}
+
+/* DS and ES stay as they are when a signal returns. */
+static void set_segments(unsigned mode)
+{
+	const uint16_t selector = mode == 16 ? ORACLE_DS16 : ORACLE_DS;
+
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(selector));
+}
+
+static void make_descriptor(unsigned selector, uint64_t base, bool code)
+{
+	struct user_desc descriptor = { .entry_number = selector >> 3, .base_addr = (unsigned)base, .limit = 0xffff,
+		                        .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA };
+
+	if (syscall(SYS_modify_ldt, 1, &descriptor, sizeof(descriptor)) < 0) {
+		perror("oracle: modify_ldt");
+		exit(2);
+	}
+}
+
 static void enter(ucontext_t *context)
 {
 	greg_t *gregs = context->uc_mcontext.gregs;
@@ -89,6 +119,8 @@ static void enter(ucontext_t *context)
 	for (unsigned i = 0; i < 16; i++)
 		gregs[greg_of[i]] = (greg_t)host.in->regs.gpr[i];
 	gregs[REG_RIP] = (greg_t)host.in->regs.rip;
+	set_segments(host.in->mode);
+	gregs[REG_CSGSFS] = (greg_t)selectors(host.in->mode, (uint64_t)gregs[REG_CSGSFS]);
 	gregs[REG_EFL] = (greg_t)((host.in->regs.rflags & FLAGS_IN) | 0x202);
 	load_fpu((uint8_t *)context->uc_mcontext.fpregs, &host.in->regs);
 	host.ticks = 0;
@@ -161,6 +193,9 @@ void host_setup(void)
 	                                          MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != (void *)ORACLE_CODE)
 		exit(2);
 	close(fd);
+	make_descriptor(ORACLE_CS16, ORACLE_CODE, true);
+	make_descriptor(ORACLE_DS16, ORACLE_DATA, false);
+	make_descriptor(ORACLE_SS16, ORACLE_STACK, false);
 	sigaltstack(&stack, NULL);
 	sigfillset(&action.sa_mask);
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)

@@ -2,7 +2,8 @@
 /*
  * oracle: compares the interpreter with the host CPU on random instructions.
  *
- *   oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mnemonic NAME] [--coverage] [--limit N]
+ *   oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME] [--coverage]
+ *          [--show N]
  *
  * Rarely met mnemonics are preferred, so that all of them get their share. A child process runs batches of cases on
  * the host; should a case kill it, that is reported and the rest of the batch goes to another child.
@@ -29,7 +30,7 @@ struct run {
 	struct guest *guest;
 	struct batch *batch;
 	uint64_t seed, next, limit, ran, mismatches, killed;
-	unsigned show;
+	unsigned show, mode;
 	const char *mnemonic;
 	const uint8_t *bytes;
 	unsigned length;
@@ -62,7 +63,7 @@ static bool next_case(struct run *run, struct oracle_case *c)
 		struct oracle_random r = { run->seed + run->next++ };
 		const uint64_t case_seed = random_next(&r);
 
-		if (!generate_case(c, case_seed, run->bytes, run->length) ||
+		if (!generate_case(c, case_seed, run->mode, run->bytes, run->length) ||
 		    !guest_offers(run->guest, c->instruction.meta.isa_set) || !wanted(run, c, &r))
 			continue;
 		run->seen[c->instruction.mnemonic]++;
@@ -180,7 +181,7 @@ static unsigned parse_hex(const char *text, uint8_t *to, unsigned max)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mnemonic NAME] "
+	fprintf(stderr, "usage: oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME] "
 	                "[--coverage] [--show N]\n");
 	return 2;
 }
@@ -190,7 +191,7 @@ static int run_one(struct run *run, uint64_t seed)
 {
 	struct oracle_case *c = &run->batch->cases[0];
 
-	if (!generate_case(c, seed, run->bytes, run->length)) {
+	if (!generate_case(c, seed, run->mode, run->bytes, run->length)) {
 		fprintf(stderr, "oracle: this seed makes no valid case\n");
 		return 2;
 	}
@@ -230,6 +231,8 @@ int main(int argc, char **argv)
 			run.seed = strtoull(value, NULL, 0);
 		else if (!strcmp(argv[i], "--show"))
 			run.show = (unsigned)strtoul(value, NULL, 0);
+		else if (!strcmp(argv[i], "--mode"))
+			run.mode = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(argv[i], "--mnemonic"))
 			run.mnemonic = value;
 		else if (!strcmp(argv[i], "--bytes"))

@@ -157,11 +157,16 @@ static void random_x87(struct oracle_regs *regs, struct oracle_random *r)
 		random_st(regs->st[i], r);
 }
 
+/* Of what the stack pointer counts from. */
+static uint64_t stack_base(const struct oracle_case *c)
+{
+	return c->in.mode == 16 ? 0 : ORACLE_STACK;
+}
+
 static void random_registers(struct oracle_regs *regs, struct oracle_random *r)
 {
 	for (unsigned i = 0; i < 16; i++)
 		regs->gpr[i] = random_integer(r);
-	regs->rip = ORACLE_ENTRY;
 	regs->rflags = 0x202 | (random_next(r) & 0x8d5) | (random_chance(r, 10) ? 0x400 : 0);
 	regs->mxcsr = 0x1f80;
 	if (random_chance(r, 50))
@@ -207,10 +212,44 @@ static uint64_t *gpr_of(struct oracle_case *c, ZydisRegister reg)
 	}
 }
 
-static bool is_stack_operand(const ZydisDecodedOperand *operand)
+static bool is_stack_operand(struct oracle_case *c, const ZydisDecodedOperand *operand)
 {
+	const uint64_t *base = gpr_of(c, operand->mem.base);
+
 	return operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
-	       (operand->mem.base == ZYDIS_REGISTER_RSP || operand->mem.base == ZYDIS_REGISTER_RBP);
+	       (base == &c->in.regs.gpr[4] || base == &c->in.regs.gpr[5]);
+}
+
+uint64_t case_segment_base(const struct oracle_case *c, ZydisRegister segment)
+{
+	if (c->in.mode != 16)
+		return 0;
+	switch (segment) {
+	case ZYDIS_REGISTER_CS:
+		return ORACLE_CODE;
+	case ZYDIS_REGISTER_SS:
+		return ORACLE_STACK;
+	case ZYDIS_REGISTER_FS:
+	case ZYDIS_REGISTER_GS:
+		return 0;
+	default:
+		return ORACLE_DATA;
+	}
+}
+
+/* In a 16-bit segment: its page or pages, sometimes their edges and the segment's. */
+static uint64_t pick_target16(struct oracle_case *c, uint64_t base, unsigned size, struct oracle_random *r)
+{
+	const unsigned pages = base == ORACLE_DATA ? 2 * ORACLE_PAGE : ORACLE_PAGE, kind = random_below(r, 100);
+	uint64_t target;
+
+	if (kind < 90) {
+		target = random_below(r, pages - 600);
+		return base + (random_chance(r, 60) ? target & ~(uint64_t)((size & (size - 1) ? 16 : size) - 1) : target);
+	}
+	if (kind < 95)
+		return base + pages - random_below(r, size + 1);
+	return base + (kind < 98 ? 0x10000 - random_below(r, size + 1) : random_below(r, 0x10000));
 }
 
 static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *operand, struct oracle_random *r)
@@ -218,7 +257,9 @@ static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *op
 	const unsigned size = operand->size / 8 ? operand->size / 8 : 1, kind = random_below(r, 100);
 	uint64_t target;
 
-	if (is_stack_operand(operand) && kind < 95)
+	if (c->in.mode == 16)
+		return pick_target16(c, case_segment_base(c, operand->mem.segment), size, r);
+	if (is_stack_operand(c, operand) && kind < 95)
 		return ORACLE_STACK + 512 + random_below(r, 3000) / 8 * 8 + (random_chance(r, 20) ? random_below(r, 8) : 0);
 	if (kind < 84) {
 		target = ORACLE_DATA + random_below(r, 2 * ORACLE_PAGE - 600);
@@ -261,6 +302,19 @@ static uint64_t register_part(uint64_t value, ZydisRegister reg)
 	}
 }
 
+/* Of an offset, what the address size leaves. */
+static uint64_t address_part(const struct oracle_case *c, uint64_t offset)
+{
+	switch (c->instruction.address_width) {
+	case 16:
+		return (uint16_t)offset;
+	case 32:
+		return (uint32_t)offset;
+	default:
+		return offset;
+	}
+}
+
 uint64_t case_address(const struct oracle_case *c, const ZydisDecodedOperand *operand)
 {
 	struct oracle_case *mutable = (struct oracle_case *)(uintptr_t)c;
@@ -273,7 +327,7 @@ uint64_t case_address(const struct oracle_case *c, const ZydisDecodedOperand *op
 		address += register_part(*gpr_of(mutable, mem->base), mem->base);
 	if (gpr_of(mutable, mem->index))
 		address += register_part(*gpr_of(mutable, mem->index), mem->index) * mem->scale;
-	return c->instruction.address_width == 32 ? (uint32_t)address : address;
+	return case_segment_base(c, mem->segment) + address_part(c, address);
 }
 
 static void small_indices(struct oracle_case *c, const ZydisDecodedOperand *operand, struct oracle_random *r)
@@ -300,6 +354,7 @@ static void aim(struct oracle_case *c, const ZydisDecodedOperand *operand, struc
 		small_indices(c, operand, r);
 		target = ORACLE_DATA + 1024 + random_below(r, 4096);
 	}
+	target -= case_segment_base(c, mem->segment);
 	if (!base && !index) {
 		if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
 			target -= c->in.regs.rip + c->length;
@@ -318,12 +373,12 @@ static void aim(struct oracle_case *c, const ZydisDecodedOperand *operand, struc
 	if (index && index != base)
 		rest += register_part(*index, mem->index) * mem->scale;
 	if (index == base) {
-		*base = (target - rest) / (mem->scale + 1u);
+		*base = address_part(c, target - rest) / (mem->scale + 1u);
 		return;
 	}
-	*base = target - rest;
-	if (c->instruction.address_width == 32)
-		*base = (uint32_t)*base | random_next(r) << 32;
+	*base = address_part(c, target - rest);
+	if (c->in.mode == 64 && c->instruction.address_width == 32)
+		*base |= random_next(r) << 32;
 }
 
 static void aim_all(struct oracle_case *c, struct oracle_random *r)
@@ -362,16 +417,26 @@ static uint8_t *operand_bytes(struct oracle_case *c, unsigned size)
 
 /* --- branches --- */
 
+static uint64_t entry(const struct oracle_case *c)
+{
+	return (c->in.mode == 16 ? 0 : ORACLE_CODE) + ORACLE_OFFSET;
+}
+
+static bool is_inside(const struct oracle_case *c, uint64_t target)
+{
+	return target - (entry(c) - 16) < 32;
+}
+
 /* On an INT3, never into the instruction itself (its inner bytes could be anything, a system call too). */
 static uint64_t landing(struct oracle_case *c, struct oracle_random *r)
 {
 	uint64_t target;
 
-	if (random_chance(r, 4))
-		return random_next(r) & ~0xfffull; /* nothing is there, or not canonical */
-	do
-		target = ORACLE_CODE + random_below(r, ORACLE_PAGE);
-	while (target >= ORACLE_ENTRY - 16 && target < ORACLE_ENTRY + 16);
+	do {
+		target = entry(c) - ORACLE_OFFSET + random_below(r, ORACLE_PAGE);
+		if (random_chance(r, 4)) /* nothing is there, or not canonical */
+			target = (random_next(r) & ~0xfffull) >> (64 - c->in.mode);
+	} while (is_inside(c, target));
 	return target;
 }
 
@@ -385,9 +450,7 @@ static void aim_relative(struct oracle_case *c, struct oracle_random *r)
 			value = random_next(r) & 0xff;
 		while ((int8_t)value < 0 && (int8_t)value >= -16);
 	} else {
-		value = random_chance(r, 90) ? landing(c, r) - (ORACLE_ENTRY + c->length) : random_next(r) & 0x7fffff00;
-		if (value + ORACLE_ENTRY + c->length - (ORACLE_ENTRY - 16) < 32)
-			value = 64;
+		value = landing(c, r) - (entry(c) + c->length);
 	}
 	memcpy(c->bytes + offset, &value, bytes);
 	generate_decode(c);
@@ -453,7 +516,7 @@ static void tame_flags(struct oracle_case *c)
 	uint8_t *bytes = operand_bytes(c, 8);
 
 	if (!bytes) {
-		c->in.regs.gpr[4] = ORACLE_STACK + 1024;
+		c->in.regs.gpr[4] = stack_base(c) + 1024;
 		bytes = c->in.memory.stack + 1024;
 	}
 	bytes[1] &= 0xbe;
@@ -528,7 +591,8 @@ static void small_counts(struct oracle_case *c, struct oracle_random *r)
 	                      (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 
 	if (repeated && random_chance(r, 95))
-		c->in.regs.gpr[1] = random_below(r, 48) | (c->instruction.address_width == 32 ? random_next(r) << 32 : 0);
+		c->in.regs.gpr[1] = random_below(r, 48) |
+		                    (c->in.mode == 64 && c->instruction.address_width == 32 ? random_next(r) << 32 : 0);
 	if ((category == ZYDIS_CATEGORY_SHIFT || category == ZYDIS_CATEGORY_ROTATE) && random_chance(r, 70))
 		c->in.regs.gpr[1] = random_below(r, 70);
 	if (category == ZYDIS_CATEGORY_BITBYTE && c->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
@@ -540,12 +604,17 @@ void generate_operands(struct oracle_case *c, struct oracle_random *r)
 {
 	random_registers(&c->in.regs, r);
 	random_memory(&c->in.memory, r);
+	c->in.regs.rip = entry(c);
+	for (unsigned i = 0; i < 8 && c->in.mode != 64; i++)
+		c->in.regs.gpr[i] = (uint32_t)c->in.regs.gpr[i];
 	if (random_chance(r, 60))
-		c->in.regs.gpr[4] = ORACLE_STACK + 1024 + random_below(r, 256) * 8;
+		c->in.regs.gpr[4] = stack_base(c) + 1024 + random_below(r, 256) * 8;
 	if (random_chance(r, 30))
-		c->in.regs.gpr[5] = ORACLE_STACK + 2048 + random_below(r, 128) * 8;
+		c->in.regs.gpr[5] = stack_base(c) + 2048 + random_below(r, 128) * 8;
 	small_counts(c, r);
 	aim_all(c, r);
 	tame(c, r);
-	memcpy(c->in.memory.code + (ORACLE_ENTRY - ORACLE_CODE), c->bytes, c->length);
+	for (unsigned i = 0; i < 8 && c->in.mode != 64; i++)
+		c->in.regs.gpr[i] = (uint32_t)c->in.regs.gpr[i];
+	memcpy(c->in.memory.code + (ORACLE_OFFSET), c->bytes, c->length);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The host CPU as the oracle of the interpreter. A case is one instruction with all registers and memory around it; it
- * runs once on the host, at user privilege and with signals caught, and once in the interpreter, in 64-bit mode at CPL 3
- * with the same pages at the same addresses. Both end with an exception: the INT3 behind the instruction, or its fault.
+ * runs once on the host, at user privilege and with signals caught, and once in the interpreter at CPL 3 with the same
+ * pages at the same addresses. Both end with an exception: the INT3 behind the instruction, or its fault. Code is 64-bit,
+ * 32-bit with flat segments (as Linux runs 32-bit programs), or 16-bit with segments that begin at the pages below.
  */
 #ifndef XUNI_TESTS_ORACLE_H
 #define XUNI_TESTS_ORACLE_H
@@ -18,7 +19,7 @@
 #define ORACLE_CONST  0x10020000ull /* one page, read-only */
 #define ORACLE_STACK  0x10030000ull /* one page */
 #define ORACLE_PAGE   4096u
-#define ORACLE_ENTRY  (ORACLE_CODE + 0x800)
+#define ORACLE_OFFSET 0x800u /* of the instruction in the code page */
 
 #define ORACLE_TIMEOUT 255 /* instead of a vector */
 
@@ -38,6 +39,7 @@ struct oracle_memory {
 struct oracle_state {
 	struct oracle_regs regs;
 	struct oracle_memory memory;
+	unsigned mode;    /* of the code: 64, 32 or 16 bits */
 	unsigned vector;  /* outcome only */
 	uint32_t error;
 	uint64_t cr2;
@@ -77,14 +79,17 @@ static inline bool random_chance(struct oracle_random *r, unsigned percent)
 }
 
 /* --- generate.c, operands.c --- */
-/* Makes the case of this seed. bytes non-NULL: of this instruction instead of a random one. False: no valid, safe and
+/* Makes the case of this seed. mode 0: any. bytes non-NULL: of this instruction instead of a random one. False: no valid, safe and
  * offered instruction came out. */
-bool generate_case(struct oracle_case *c, uint64_t seed, const uint8_t *bytes, unsigned length);
+bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, const uint8_t *bytes, unsigned length);
 /* Registers and memory for c->instruction; may change displacements and immediates in c->bytes. */
 void generate_operands(struct oracle_case *c, struct oracle_random *r);
 bool generate_decode(struct oracle_case *c);
-/* Effective address of a memory operand (not VSIB) with the registers of c->in. */
+/* Linear address of a memory operand (not VSIB) with the registers of c->in. */
 uint64_t case_address(const struct oracle_case *c, const ZydisDecodedOperand *operand);
+
+/* Base of a segment register's segment in the case's mode. */
+uint64_t case_segment_base(const struct oracle_case *c, ZydisRegister segment);
 
 /* --- filter.c --- */
 /* What must not run on the host (system calls, the host's segments...) or cannot agree (time, random numbers). */
@@ -97,6 +102,11 @@ bool filter_inexact_cr2(const struct oracle_case *c);
 uint64_t filter_undefined_flags(const struct oracle_case *c);
 
 /* --- host.c --- */
+/* Selectors, on the host and in the guest. The 16-bit ones are of the LDT. */
+enum {
+	ORACLE_CS64 = 0x33, ORACLE_CS32 = 0x23, ORACLE_DS = 0x2b, /* Linux's */
+	ORACLE_CS16 = 0x07, ORACLE_DS16 = 0x0f, ORACLE_SS16 = 0x17, /* at ORACLE_CODE, ORACLE_DATA, ORACLE_STACK */
+};
 /* In the process that is to run cases: maps the pages, installs handlers. */
 void host_setup(void);
 void host_run(const struct oracle_state *in, struct oracle_state *out);
