@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest that drives fw_cfg with any selector, port access and DMA descriptor. What must hold: no access outside RAM or
- * an item, reads beyond an item are zero, and read-only files do not change.
+ * A guest that drives fw_cfg with any selector, port access and DMA descriptor. What must hold: no access outside RAM
+ * or an item, reads beyond an item are zero, and read-only files do not change.
  *
  * Input: operations of one byte and their operands.
  */
@@ -53,7 +53,7 @@ static void lazy_written(void *opaque, size_t offset, size_t length)
 static void build(struct test_pc *t)
 {
 	static unsigned calls;
-	struct fw_cfg_callback callback = { .select = lazy_select, .written = lazy_written, .opaque = &calls };
+	struct fw_cfg_callback callback = {.select = lazy_select, .written = lazy_written, .opaque = &calls};
 
 	test_pc_init(t);
 	fw_cfg = fw_cfg_new(&t->env, NULL);
@@ -111,7 +111,7 @@ static void operation(struct test_pc *t, struct input *input)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct test_pc t;
-	struct input input = { data, size };
+	struct input input = {data, size};
 	size_t length;
 
 	if (!fw_cfg)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest on four processors that reads and writes anything of the PC's own devices, while time passes, lines move, keys
- * are pressed and state is saved, damaged and loaded. What must hold: no crash, no hang, a vector is a vector, and each
- * processor's interrupt event agrees with its APIC.
+ * A guest on four processors that reads and writes anything of the PC's own devices, while time passes, lines move,
+ * keys are pressed and state is saved, damaged and loaded. What must hold: no crash, no hang, a vector is a vector, and
+ * each processor's interrupt event agrees with its APIC.
  *
  * Input: operations of one byte and their operands.
  */
@@ -78,7 +78,7 @@ static void *keep(struct pc *pc, void *device)
 static void build_apics(struct pc *pc)
 {
 	struct device_env *env = &pc->t.env;
-	struct lapic_config config = { .phys_bits = 40, .x2apic = true, .tsc_deadline = true };
+	struct lapic_config config = {.phys_bits = 40, .x2apic = true, .tsc_deadline = true};
 
 	pc->lapics = lapic_set_new(env);
 	env->msi = lapic_set_msi(pc->lapics);
@@ -92,7 +92,7 @@ static void build_apics(struct pc *pc)
 		pc->ioapic_in[i] = ioapic_pin(pc->ioapic, i);
 	for (unsigned i = 0; i < 16; i++) {
 		pc->pic_in[i] = i8259_input(pc->pic, i);
-		env->isa_irq[i] = (struct irq){ isa_line, pc, i };
+		env->isa_irq[i] = (struct irq){isa_line, pc, i};
 	}
 }
 
@@ -100,16 +100,16 @@ static struct pc *build(void)
 {
 	struct pc *pc = calloc(1, sizeof(*pc));
 	struct device_env *env = &pc->t.env;
-	struct options chardev_options = { 0 }, serial_options = { 0 };
-	struct mc146818_config rtc = { .calendar_ns = 1700000000 * NS_PER_S };
+	struct options chardev_options = {0}, serial_options = {0};
+	struct mc146818_config rtc = {.calendar_ns = 1700000000 * NS_PER_S};
 	struct hpet *hpet;
 	struct fw_cfg *fw_cfg;
 
 	test_pc_init(&pc->t);
-	env->backends = (struct backend_lookup){ .find = find, .opaque = pc };
+	env->backends = (struct backend_lookup){.find = find, .opaque = pc};
 	pc->chardev = chardev_open("ringbuf", "c", &chardev_options, NULL, env->log, NULL, NULL);
 	build_apics(pc);
-	hpet = keep(pc, hpet_new(env, pc->ioapic_in, (struct irq[2]){ env->isa_irq[0], env->isa_irq[8] }, NULL));
+	hpet = keep(pc, hpet_new(env, pc->ioapic_in, (struct irq[2]){env->isa_irq[0], env->isa_irq[8]}, NULL));
 	keep(pc, i8254_new(env, hpet_legacy_input(hpet, 0), NULL));
 	keep(pc, mc146818_new(env, hpet_legacy_input(hpet, 1), &rtc, NULL));
 	pc->pm = keep(pc, acpi_pm_new(env, NULL));
@@ -126,9 +126,9 @@ static struct pc *build(void)
 
 /* Ports with something behind them, so that the fuzzer need not find them. */
 static const uint16_t ports[] = {
-	0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x60, 0x64, 0x92,
-	0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x600, 0x602, 0x604, 0x608, 0x60c, 0x60e, 0xb2, 0xb3,
-	0x510, 0x511, 0x514, 0x518, 0x501, 0x505,
+	0x20,  0x21,  0xa0,  0xa1,  0x4d0, 0x4d1, 0x40,  0x41,  0x42,  0x43,  0x61,  0x70,  0x71,
+	0x60,  0x64,  0x92,  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x600, 0x602,
+	0x604, 0x608, 0x60c, 0x60e, 0xb2,  0xb3,  0x510, 0x511, 0x514, 0x518, 0x501, 0x505,
 };
 
 static void check_event(struct vcpu *vcpu)
@@ -187,7 +187,7 @@ static void processor(struct vcpu *vcpu, unsigned what, struct input *input)
 static void damage_state(struct pc *pc, struct input *input)
 {
 	struct device *device = pc->devices[take(input, 1) % pc->count];
-	struct state_buffer saved = { 0 };
+	struct state_buffer saved = {0};
 
 	if (!device->class->state)
 		return;
@@ -245,9 +245,11 @@ static void operation(struct pc *pc, struct input *input)
 	case 13:
 		what = (unsigned)take(input, 1);
 		if (what & 0x80)
-			env->msi.send(env->msi.opaque, (struct msi_message){ 0xfee00000 | take(input, 3), (uint32_t)take(input, 2) });
+			env->msi.send(env->msi.opaque,
+				      (struct msi_message){0xfee00000 | take(input, 3), (uint32_t)take(input, 2)});
 		else
-			irq_set(what & 0x40 ? &pc->ioapic_in[what % IOAPIC_PINS] : &env->isa_irq[what & 15], what & 0x20);
+			irq_set(what & 0x40 ? &pc->ioapic_in[what % IOAPIC_PINS] : &env->isa_irq[what & 15],
+				what & 0x20);
 		break;
 	case 14:
 		value = take(input, 2);
@@ -270,7 +272,7 @@ static void operation(struct pc *pc, struct input *input)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct pc *pc;
-	struct input input = { data, size };
+	struct input input = {data, size};
 
 	if (!pc)
 		pc = build();

@@ -30,7 +30,7 @@ static const struct property *find_property(const struct device *device, const c
 }
 
 static int parse_number(const struct property *property, const char *text, uint64_t type_max, uint64_t *value,
-                        struct error *err)
+			struct error *err)
 {
 	return parse_u64(text, property->max ? property->max : type_max, value, err);
 }
@@ -60,7 +60,7 @@ static int parse_mac(const char *text, uint8_t mac[6], struct error *err)
 		p += i > 0;
 		if (!isxdigit((unsigned char)p[0]) || !isxdigit((unsigned char)p[1]))
 			goto bad;
-		parsed[i] = (uint8_t)strtoul((char[]){ p[0], p[1], 0 }, NULL, 16);
+		parsed[i] = (uint8_t)strtoul((char[]){p[0], p[1], 0}, NULL, 16);
 		p += 2;
 	}
 	if (*p)
@@ -72,7 +72,7 @@ bad:
 }
 
 static int find_backend(struct device *device, const struct property *property, const char *id, void **result,
-                        struct error *err)
+			struct error *err)
 {
 	const struct backend_lookup *lookup = &device->env->backends;
 	void *backend;
@@ -116,7 +116,7 @@ static int assign(struct device *device, const struct property *property, const 
 		rc = parse_size(text, 1, &number, err);
 		if (!rc && property->max && number > property->max)
 			return error_set(err, ERANGE, "'%s' is more than %llu bytes", text,
-			                 (unsigned long long)property->max);
+					 (unsigned long long)property->max);
 		if (!rc)
 			*(uint64_t *)at = number;
 		return rc;
@@ -140,7 +140,7 @@ static int assign(struct device *device, const struct property *property, const 
 int device_set_property(struct device *device, const char *name, const char *value, struct error *err)
 {
 	const struct property *property = find_property(device, name);
-	struct error local = { 0 };
+	struct error local = {0};
 	int rc;
 
 	if (!property)
@@ -205,7 +205,7 @@ static void release(struct device *device)
 /* Where nobody looks after the bus there is one of each kind, with qemu's name. */
 static int check_bus_name(const struct device *device, struct error *err)
 {
-	static const char *const only_bus[DEVICE_BUS_KINDS] = { [DEVICE_ISA] = "isa.0" };
+	static const char *const only_bus[DEVICE_BUS_KINDS] = {[DEVICE_ISA] = "isa.0"};
 	const char *only = only_bus[device->class->bus];
 
 	if (!device->bus_name || bus_ops(device->env, device->class))
@@ -214,7 +214,7 @@ static int check_bus_name(const struct device *device, struct error *err)
 		return 0;
 	if (only)
 		return error_set(err, ENODEV, "%s: there is no bus '%s' for it; its bus is '%s'", device->class->name,
-		                 device->bus_name, only);
+				 device->bus_name, only);
 	return error_set(err, ENODEV, "%s: there is no bus '%s' for it", device->class->name, device->bus_name);
 }
 
@@ -237,7 +237,7 @@ int device_realize(struct device *device, struct error *err)
 
 static bool global_is_for(const struct device_class *class, const char *key, const char **property)
 {
-	const char *names[] = { class->name, class->alias };
+	const char *names[] = {class->name, class->alias};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		size_t length = names[i] ? strlen(names[i]) : 0;
@@ -279,7 +279,7 @@ static size_t count_properties(const struct property *list)
 static int check_all_used(const struct device *device, const struct options *options, struct error *err)
 {
 	const struct device_bus_ops *ops = bus_ops(device->env, device->class);
-	const struct property *lists[] = { device->class->properties, ops ? ops->properties : NULL };
+	const struct property *lists[] = {device->class->properties, ops ? ops->properties : NULL};
 	const char **known = xcalloc(count_properties(lists[0]) + count_properties(lists[1]) + 3, sizeof(*known));
 	size_t count = 0;
 	int rc;
@@ -318,7 +318,7 @@ static int apply_options(struct device *device, struct options *options, struct 
 }
 
 struct device *device_create(const struct device_class *class, const struct device_env *env, struct options *options,
-                             struct options *globals, struct error *err)
+			     struct options *globals, struct error *err)
 {
 	struct device *device = device_alloc(class, env);
 

@@ -23,7 +23,10 @@ struct widget {
 	char *slot; /* the bus' */
 };
 
-#define PROP(n, t, f, m) { .name = #n, .type = t, .offset = offsetof(struct widget, n), .fallback = f, .max = m }
+#define PROP(n, t, f, m)                                                                                               \
+	{                                                                                                              \
+		.name = #n, .type = t, .offset = offsetof(struct widget, n), .fallback = f, .max = m                   \
+	}
 
 static const struct property widget_properties[] = {
 	PROP(flag, PROPERTY_BOOL, "on", 0),
@@ -34,12 +37,12 @@ static const struct property widget_properties[] = {
 	PROP(tri, PROPERTY_ONOFFAUTO, "auto", 0),
 	PROP(mac, PROPERTY_MAC, NULL, 0),
 	PROP(chardev, PROPERTY_CHAR, NULL, 0),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct property bus_properties[] = {
 	PROP(slot, PROPERTY_STRING, NULL, 0),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static char events[64];
@@ -95,9 +98,9 @@ static const struct device_class widget_class = {
 	.fini = widget_fini,
 };
 
-static const struct device_class isa_class = { .name = "isa-thing", .bus = DEVICE_ISA, .size = sizeof(struct device) };
+static const struct device_class isa_class = {.name = "isa-thing", .bus = DEVICE_ISA, .size = sizeof(struct device)};
 
-static const struct device_bus_ops widget_bus = { bus_properties, bus_attach, bus_detach, bus_reset };
+static const struct device_bus_ops widget_bus = {bus_properties, bus_attach, bus_detach, bus_reset};
 
 static void *find(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err)
 {
@@ -118,7 +121,7 @@ static struct device_env env;
 static int setup(void **state)
 {
 	memset(&env, 0, sizeof(env));
-	env.backends = (struct backend_lookup){ .find = find, .release = released, .opaque = &env };
+	env.backends = (struct backend_lookup){.find = find, .release = released, .opaque = &env};
 	env.bus_ops[DEVICE_PCI] = &widget_bus;
 	events[0] = 0;
 	init_fails = attach_fails = false;
@@ -128,7 +131,7 @@ static int setup(void **state)
 
 static struct widget *create(const char *text, const char *globals_text, struct error *err)
 {
-	struct options options = { 0 }, globals = { 0 };
+	struct options options = {0}, globals = {0};
 	struct device *device;
 
 	assert_int_equal(options_parse(&options, text, NULL, err), 0);
@@ -142,9 +145,9 @@ static struct widget *create(const char *text, const char *globals_text, struct 
 
 static void defaults_globals_options(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct widget *w = create("id=w0,word=0x1234,size=3M,slot=5,bus=pci.0,chardev=there,mac=52:54:00:0a:0B:ff",
-	                          "widget.text=global,gadget.small=7,widget.word=9,other.small=99", &err);
+				  "widget.text=global,gadget.small=7,widget.word=9,other.small=99", &err);
 
 	assert_non_null(w);
 	assert_string_equal(w->device.id, "w0");
@@ -168,21 +171,21 @@ static void bad_values_name_the_property(void **unused)
 	static const struct {
 		const char *text, *expect;
 	} rows[] = {
-		{ "small=10", "widget.small" },
-		{ "word=65536", "widget.word" },
-		{ "flag=perhaps", "widget.flag" },
-		{ "tri=x", "none of on, off, auto" },
-		{ "size=2G", "widget.size" },
-		{ "mac=52:54:00:0a:0b", "not a MAC address" },
-		{ "mac=52:54:00:0a:0b:0c:", "not a MAC address" },
-		{ "mac=52:54:00:0a:0b:0", "not a MAC address" },
-		{ "chardev=gone", "no chardev 'gone'" },
-		{ "smal=1", "small" },
-		{ "slit=1", "slot" },
+		{"small=10", "widget.small"},
+		{"word=65536", "widget.word"},
+		{"flag=perhaps", "widget.flag"},
+		{"tri=x", "none of on, off, auto"},
+		{"size=2G", "widget.size"},
+		{"mac=52:54:00:0a:0b", "not a MAC address"},
+		{"mac=52:54:00:0a:0b:0c:", "not a MAC address"},
+		{"mac=52:54:00:0a:0b:0", "not a MAC address"},
+		{"chardev=gone", "no chardev 'gone'"},
+		{"smal=1", "small"},
+		{"slit=1", "slot"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct error err = { 0 };
+		struct error err = {0};
 
 		events[0] = 0;
 		assert_null(create(rows[i].text, NULL, &err));
@@ -195,7 +198,7 @@ static void bad_values_name_the_property(void **unused)
 
 static void failures_undo_what_was_done(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	init_fails = true;
 	assert_null(create("text=a", NULL, &err));
@@ -209,8 +212,8 @@ static void failures_undo_what_was_done(void **unused)
 
 static void globals_are_marked(void **unused)
 {
-	struct options globals = { 0 };
-	struct error err = { 0 };
+	struct options globals = {0};
+	struct error err = {0};
 	struct device *device;
 
 	options_add(&globals, "widget.small", "1");
@@ -228,8 +231,8 @@ static void globals_are_marked(void **unused)
 
 static void bus_names_without_hooks(void **unused)
 {
-	struct options options = { 0 };
-	struct error err = { 0 };
+	struct options options = {0};
+	struct error err = {0};
 	struct device *device;
 
 	options_add(&options, "bus", "isa.0");
@@ -244,7 +247,7 @@ static void bus_names_without_hooks(void **unused)
 
 static void find_by_name_and_alias(void **unused)
 {
-	const struct device_class *const list[] = { &isa_class, &widget_class, NULL };
+	const struct device_class *const list[] = {&isa_class, &widget_class, NULL};
 
 	assert_ptr_equal(device_class_find(list, "gadget"), &widget_class);
 	assert_ptr_equal(device_class_find(list, "isa-thing"), &isa_class);

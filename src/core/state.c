@@ -158,7 +158,7 @@ static bool name_is(const char *name, size_t length, const char *expected)
 static int load_table(const struct state_table *table, char *staged, struct reader *in, struct error *err);
 
 static int load_elements(const struct state_table *table, const struct state_field *field, char *staged,
-                         struct reader *in, struct error *err)
+			 struct reader *in, struct error *err)
 {
 	unsigned bytes = scalar_bytes(field->type);
 
@@ -186,10 +186,10 @@ static int load_elements(const struct state_table *table, const struct state_fie
 			return truncated(table, err);
 		if (field->type == STATE_BOOL && *data > 1)
 			return error_set(err, EINVAL, "state of %s: %s holds %u, not a truth value", table->name,
-			                 field->name, *data);
+					 field->name, *data);
 		if (field->type == STATE_TIMER && (int64_t)load_le64(data) < 0)
 			return error_set(err, EINVAL, "state of %s: %s has a negative deadline", table->name,
-			                 field->name);
+					 field->name);
 		memcpy(field->type == STATE_TIMER ? (char *)&((struct clock_timer *)element)->deadline_ns : element,
 		       data, bytes);
 	}
@@ -197,7 +197,7 @@ static int load_elements(const struct state_table *table, const struct state_fie
 }
 
 static int load_field(const struct state_table *table, char *staged, uint64_t *seen, struct reader *in,
-                      struct error *err)
+		      struct error *err)
 {
 	const struct state_field *field = table->fields;
 	size_t length = 0;
@@ -217,7 +217,8 @@ static int load_field(const struct state_table *table, char *staged, uint64_t *s
 		return error_set(err, EINVAL, "state of %s: %s comes twice", table->name, field->name);
 	*seen |= 1ull << index;
 	if (head[0] != (uint8_t)field->type || load_le32(head + 1) != wire_count(field))
-		return error_set(err, EINVAL, "state of %s: %s has another type or length here", table->name, field->name);
+		return error_set(err, EINVAL, "state of %s: %s has another type or length here", table->name,
+				 field->name);
 	return load_elements(table, field, staged, in, err);
 }
 
@@ -231,7 +232,7 @@ static int check_complete(const struct state_table *table, uint64_t seen, uint16
 
 static int load_table(const struct state_table *table, char *staged, struct reader *in, struct error *err)
 {
-	struct reader body = { 0 };
+	struct reader body = {0};
 	uint64_t seen = 0;
 	size_t length = 0;
 	const char *name = take_name(in, &length);
@@ -242,10 +243,10 @@ static int load_table(const struct state_table *table, char *staged, struct read
 		return truncated(table, err);
 	if (!name_is(name, length, table->name))
 		return error_set(err, EINVAL, "state of '%.*s' where that of %s is expected", (int)length, name,
-		                 table->name);
+				 table->name);
 	if (load_le16(head) > table->version)
 		return error_set(err, ENOTSUP, "state of %s: version %u is newer than this program's %u", table->name,
-		                 load_le16(head), table->version);
+				 load_le16(head), table->version);
 	body.length = load_le32(head + 2);
 	body.data = take(in, body.length);
 	if (!body.data)
@@ -289,7 +290,7 @@ static void apply(const struct state_table *table, char *object, char *staged)
 
 int64_t state_load(const struct state_table *table, void *object, const uint8_t *data, size_t length, struct error *err)
 {
-	struct reader in = { .data = data, .length = length };
+	struct reader in = {.data = data, .length = length};
 	char *staged = NULL;
 	int rc;
 

@@ -60,26 +60,24 @@ static const struct state_table part_table = {
 	.size = sizeof(struct part),
 	.check = part_check,
 	.after_load = part_loaded,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U16, struct part, a),
-		STATE_FIELD_N(STATE_BYTES, struct part, bytes, 3),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U16, struct part, a),
+			STATE_FIELD_N(STATE_BYTES, struct part, bytes, 3),
+			STATE_END,
+		},
 };
 
-#define THING_FIELDS                                             \
-	STATE_FIELD(STATE_U32, struct thing, number),            \
-	STATE_FIELD(STATE_BOOL, struct thing, flag),             \
-	STATE_FIELD(STATE_I64, struct thing, big),               \
-	STATE_FIELD_N(STATE_U8, struct thing, list, 4),          \
-	STATE_SUB(part_table, struct thing, parts, 2),           \
-	STATE_FIELD(STATE_TIMER, struct thing, timer)
+#define THING_FIELDS                                                                                                   \
+	STATE_FIELD(STATE_U32, struct thing, number), STATE_FIELD(STATE_BOOL, struct thing, flag),                     \
+		STATE_FIELD(STATE_I64, struct thing, big), STATE_FIELD_N(STATE_U8, struct thing, list, 4),             \
+		STATE_SUB(part_table, struct thing, parts, 2), STATE_FIELD(STATE_TIMER, struct thing, timer)
 
 static const struct state_table old_table = {
 	.name = "thing",
 	.version = 1,
 	.size = sizeof(struct thing),
-	.fields = (const struct state_field[]){ THING_FIELDS, STATE_END },
+	.fields = (const struct state_field[]){THING_FIELDS, STATE_END},
 };
 
 static const struct state_table table = {
@@ -88,12 +86,17 @@ static const struct state_table table = {
 	.size = sizeof(struct thing),
 	.before_save = thing_saving,
 	.after_load = thing_loaded,
-	.fields = (const struct state_field[]){
-		THING_FIELDS,
-		{ .name = "late", .type = STATE_U64, .offset = offsetof(struct thing, late), .count = 1, .stride = 8,
-		  .since = 2 },
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			THING_FIELDS,
+			{.name = "late",
+			 .type = STATE_U64,
+			 .offset = offsetof(struct thing, late),
+			 .count = 1,
+			 .stride = 8,
+			 .since = 2},
+			STATE_END,
+		},
 };
 
 static void never(void *opaque)
@@ -105,8 +108,11 @@ static void never(void *opaque)
 static struct thing sample(struct clock *clock)
 {
 	struct thing thing = {
-		.number = 0x12345678, .flag = true, .big = -5, .list = { 1, 2, 3, 4 },
-		.parts = { { .a = 7, .bytes = { 9, 8, 7 } }, { .a = 1000, .bytes = { 1, 1, 1 } } },
+		.number = 0x12345678,
+		.flag = true,
+		.big = -5,
+		.list = {1, 2, 3, 4},
+		.parts = {{.a = 7, .bytes = {9, 8, 7}}, {.a = 1000, .bytes = {1, 1, 1}}},
 		.late = 77,
 	};
 
@@ -117,9 +123,9 @@ static struct thing sample(struct clock *clock)
 static void round_trip(void **unused)
 {
 	struct clock *clock = clock_new(true, 1000000);
-	struct thing from = sample(clock), to = { 0 };
-	struct state_buffer out = { 0 };
-	struct error err = { 0 };
+	struct thing from = sample(clock), to = {0};
+	struct state_buffer out = {0};
+	struct error err = {0};
 
 	clock_timer_init(&to.timer, clock, never, NULL);
 	clock_timer_set(&from.timer, 5000);
@@ -153,8 +159,8 @@ static void older_and_newer_streams(void **unused)
 {
 	struct clock *clock = clock_new(true, 1000000);
 	struct thing from = sample(clock), to = sample(clock);
-	struct state_buffer out = { 0 };
-	struct error err = { 0 };
+	struct state_buffer out = {0};
+	struct error err = {0};
 
 	/* An old stream lacks `late`: the value from reset stays. */
 	to.late = 4711;
@@ -180,8 +186,8 @@ static void failed_check_changes_nothing(void **unused)
 {
 	struct clock *clock = clock_new(true, 1000000);
 	struct thing from = sample(clock), to = sample(clock);
-	struct state_buffer out = { 0 };
-	struct error err = { 0 };
+	struct state_buffer out = {0};
+	struct error err = {0};
 
 	from.number = 99;
 	from.parts[1].a = 1001;
@@ -200,13 +206,13 @@ static void hostile_streams(void **unused)
 {
 	struct clock *clock = clock_new(true, 1000000);
 	struct thing from = sample(clock);
-	struct state_buffer out = { 0 };
+	struct state_buffer out = {0};
 
 	state_save(&table, &from, &out);
 	for (size_t length = 0; length < out.length; length++) {
 		struct thing to = sample(clock);
 		uint8_t *exact = malloc(length + !length); /* so that ASan sees a read too far */
-		struct error err = { 0 };
+		struct error err = {0};
 
 		memcpy(exact, out.data, length);
 		assert_true(state_load(&table, &to, exact, length, &err) < 0);
@@ -233,12 +239,12 @@ static void hostile_streams(void **unused)
 
 static void duplicates_and_bad_booleans(void **unused)
 {
-	static const uint8_t twice[] = { 4, 'p', 'a', 'r', 't', 1, 0, 18, 0, 0, 0,
-		1, 'a', STATE_U16, 1, 0, 0, 0, 5, 0, 1, 'a', STATE_U16, 1, 0, 0, 0, 6, 0 };
+	static const uint8_t twice[] = {4, 'p', 'a', 'r', 't', 1, 0,   18,        0, 0, 0, 1, 'a', STATE_U16, 1,
+					0, 0,   0,   5,   0,   1, 'a', STATE_U16, 1, 0, 0, 0, 6,   0};
 	struct clock *clock = clock_new(true, 1000000);
 	struct thing to = sample(clock);
-	struct state_buffer out = { 0 };
-	struct error err = { 0 };
+	struct state_buffer out = {0};
+	struct error err = {0};
 	uint8_t *flag;
 
 	assert_int_equal(state_load(&part_table, &to.parts[0], twice, sizeof(twice), &err), -EINVAL);

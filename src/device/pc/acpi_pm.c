@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ACPI fixed hardware of a PIIX4 (82371AB data sheet 7.2; ACPI 6.4 4.8): PM1a event and control blocks, 32-bit PM timer,
- * one GPE block, power button, sleep, and the APM ports by which software turns ACPI mode on (port 0xb2).
- * Left out: SMI, processor throttling, SMBus. The reset register 0xcf9 belongs to the PIIX3 (device/pci).
+ * ACPI fixed hardware of a PIIX4 (82371AB data sheet 7.2; ACPI 6.4 4.8): PM1a event and control blocks, 32-bit PM
+ * timer, one GPE block, power button, sleep, and the APM ports by which software turns ACPI mode on (port 0xb2). Left
+ * out: SMI, processor throttling, SMBus. The reset register 0xcf9 belongs to the PIIX3 (device/pci).
  */
 #include "device/pc/acpi_pm.h"
 
@@ -13,7 +13,14 @@
 #include <pthread.h>
 
 enum { BASE = 0x600, PM_TIMER_HZ = 3579545 };
-enum { STS_TIMER = 1 << 0, STS_BUS_MASTER = 1 << 4, STS_GLOBAL = 1 << 5, STS_BUTTON = 1 << 8, STS_RTC = 1 << 10, STS_WAKE = 1 << 15 };
+enum {
+	STS_TIMER = 1 << 0,
+	STS_BUS_MASTER = 1 << 4,
+	STS_GLOBAL = 1 << 5,
+	STS_BUTTON = 1 << 8,
+	STS_RTC = 1 << 10,
+	STS_WAKE = 1 << 15
+};
 enum { ENABLES = STS_TIMER | STS_GLOBAL | STS_BUTTON | STS_RTC };
 enum { CNT_SCI_EN = 1, CNT_STORED = 0x1c03, CNT_SLP_EN = 1 << 13 };
 enum { SLEEP_S5 = 0, SLEEP_S3 = 1 };
@@ -22,9 +29,19 @@ enum { ACPI_ENABLE = 0xf1, ACPI_DISABLE = 0xf0 };
 #define TIMER_HALF 0x80000000ull
 
 const struct acpi_pm_info acpi_pm_info = {
-	.pm1a_event = BASE, .pm1a_control = BASE + 4, .pm_timer = BASE + 8, .gpe0 = BASE + 12, .gpe0_bytes = 4,
-	.smi_command = 0xb2, .acpi_enable = ACPI_ENABLE, .acpi_disable = ACPI_DISABLE, .sci = 9,
-	.s3_type = SLEEP_S3, .s5_type = SLEEP_S5, .reset_port = 0xcf9, .reset_value = 0x06,
+	.pm1a_event = BASE,
+	.pm1a_control = BASE + 4,
+	.pm_timer = BASE + 8,
+	.gpe0 = BASE + 12,
+	.gpe0_bytes = 4,
+	.smi_command = 0xb2,
+	.acpi_enable = ACPI_ENABLE,
+	.acpi_disable = ACPI_DISABLE,
+	.sci = 9,
+	.s3_type = SLEEP_S3,
+	.s5_type = SLEEP_S5,
+	.reset_port = 0xcf9,
+	.reset_value = 0x06,
 };
 
 struct acpi_pm {
@@ -65,7 +82,8 @@ static void update(struct acpi_pm *pm)
 		irq_set(&pm->device.env->isa_irq[acpi_pm_info.sci], sci);
 	}
 	if (pm->enable & STS_TIMER && !(pm->status & STS_TIMER))
-		clock_timer_set(&pm->timer, clock_ticks_to_ns((pm->timer_seen / TIMER_HALF + 1) * TIMER_HALF, PM_TIMER_HZ));
+		clock_timer_set(&pm->timer,
+				clock_ticks_to_ns((pm->timer_seen / TIMER_HALF + 1) * TIMER_HALF, PM_TIMER_HZ));
 	else
 		clock_timer_cancel(&pm->timer);
 }
@@ -206,8 +224,8 @@ static void apm_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	pthread_mutex_unlock(&pm->lock);
 }
 
-static const struct region_ops pm_ops = { .read = pm_read, .write = pm_write, .min_width = 1, .max_width = 4 };
-static const struct region_ops apm_ops = { .read = apm_read, .write = apm_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops pm_ops = {.read = pm_read, .write = pm_write, .min_width = 1, .max_width = 4};
+static const struct region_ops apm_ops = {.read = apm_read, .write = apm_write, .min_width = 1, .max_width = 1};
 
 bool acpi_pm_power_button(struct acpi_pm *pm)
 {
@@ -256,8 +274,8 @@ static int init(struct device *device, struct error *err)
 	pthread_mutex_init(&pm->lock, NULL);
 	clock_timer_init(&pm->timer, device->env->clock, expired, pm);
 	reset(device);
-	pm->regions[0] = (struct region){ "acpi-pm", &pm_ops, pm, BASE, 16, 0 };
-	pm->regions[1] = (struct region){ "apm", &apm_ops, pm, 0xb2, 2, 0 };
+	pm->regions[0] = (struct region){"acpi-pm", &pm_ops, pm, BASE, 16, 0};
+	pm->regions[1] = (struct region){"apm", &apm_ops, pm, 0xb2, 2, 0};
 	return isa_regions_add(device->env->io, pm->regions, 2, err);
 }
 
@@ -293,17 +311,18 @@ static const struct state_table state = {
 	.size = sizeof(struct acpi_pm),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U16, struct acpi_pm, status),
-		STATE_FIELD(STATE_U16, struct acpi_pm, enable),
-		STATE_FIELD(STATE_U16, struct acpi_pm, control),
-		STATE_FIELD(STATE_U16, struct acpi_pm, gpe_status),
-		STATE_FIELD(STATE_U16, struct acpi_pm, gpe_enable),
-		STATE_FIELD(STATE_U8, struct acpi_pm, apm_command),
-		STATE_FIELD(STATE_U8, struct acpi_pm, apm_data),
-		STATE_FIELD(STATE_U64, struct acpi_pm, timer_seen),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U16, struct acpi_pm, status),
+			STATE_FIELD(STATE_U16, struct acpi_pm, enable),
+			STATE_FIELD(STATE_U16, struct acpi_pm, control),
+			STATE_FIELD(STATE_U16, struct acpi_pm, gpe_status),
+			STATE_FIELD(STATE_U16, struct acpi_pm, gpe_enable),
+			STATE_FIELD(STATE_U8, struct acpi_pm, apm_command),
+			STATE_FIELD(STATE_U8, struct acpi_pm, apm_data),
+			STATE_FIELD(STATE_U64, struct acpi_pm, timer_seen),
+			STATE_END,
+		},
 };
 
 const struct device_class acpi_pm_class = {

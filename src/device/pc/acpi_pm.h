@@ -17,9 +17,9 @@ struct acpi_pm_info {
 	uint8_t gpe0_bytes;
 	uint16_t smi_command;
 	uint8_t acpi_enable, acpi_disable;
-	uint8_t sci;           /* ISA line, level triggered, active high */
+	uint8_t sci;              /* ISA line, level triggered, active high */
 	uint8_t s3_type, s5_type; /* SLP_TYPa */
-	uint16_t reset_port;   /* FADT RESET_REG (the PIIX3's) and RESET_VALUE */
+	uint16_t reset_port;      /* FADT RESET_REG (the PIIX3's) and RESET_VALUE */
 	uint8_t reset_value;
 };
 extern const struct acpi_pm_info acpi_pm_info;

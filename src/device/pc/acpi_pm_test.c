@@ -18,7 +18,7 @@ static struct acpi_pm *pm;
 
 static int setup(void **state)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	test_pc_init(&t);
 	pm = acpi_pm_new(&t.env, &err);
@@ -153,7 +153,7 @@ static void sleep_types(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	acpi_mode();
 	wr(ENABLE, 0x100, 2);
@@ -168,8 +168,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(info_matches_the_ports), T(timer_counts), T(timer_carry), T(power_button), T(general_purpose_events),
-		T(sleep_types), T(state_survives),
+		T(info_matches_the_ports), T(timer_counts), T(timer_carry),    T(power_button),
+		T(general_purpose_events), T(sleep_types),  T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,7 @@ static bool write_out(struct char_out *out)
 
 	while ((length = peek(out, piece)) > 0) {
 		taken = chardev_write(out->chardev, piece, length);
-		/* Without a loop this is the thread that put the byte, with its locks; it asks char_out_ready itself. */
+		/* Without a loop this is the thread that put the byte, with its locks: it asks char_out_ready. */
 		if (drop(out, taken) && out->drained && out->loop)
 			out->drained(out->opaque);
 		if (taken < length)
@@ -86,7 +86,7 @@ static void woken(void *opaque, uint32_t events)
 }
 
 int char_out_init(struct char_out *out, struct chardev *chardev, struct loop *loop, void (*drained)(void *opaque),
-                  void *opaque, struct error *err)
+		  void *opaque, struct error *err)
 {
 	out->chardev = chardev;
 	out->loop = chardev ? loop : NULL;

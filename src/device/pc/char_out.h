@@ -37,7 +37,7 @@ struct char_out {
 
 /* chardev: NULL drops everything. loop: NULL (tests) writes through. In the loop's thread. */
 int char_out_init(struct char_out *out, struct chardev *chardev, struct loop *loop, void (*drained)(void *opaque),
-                  void *opaque, struct error *err);
+		  void *opaque, struct error *err);
 /* Writes what is left as far as the chardev takes it. */
 void char_out_fini(struct char_out *out);
 /* Any thread. False when the byte did not fit; drained will follow. */

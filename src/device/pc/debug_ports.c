@@ -35,13 +35,13 @@ static void exit_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	request(d->device.env, MACHINE_DEBUG_EXIT, (int)((uint32_t)value << 1 | 1));
 }
 
-static const struct region_ops exit_ops = { .read = exit_read, .write = exit_write, .min_width = 1, .max_width = 4 };
+static const struct region_ops exit_ops = {.read = exit_read, .write = exit_write, .min_width = 1, .max_width = 4};
 
 static int exit_init(struct device *device, struct error *err)
 {
 	struct debug_exit *d = (struct debug_exit *)device;
 
-	d->region = (struct region){ "debug-exit", &exit_ops, d, d->iobase, d->iosize, 0 };
+	d->region = (struct region){"debug-exit", &exit_ops, d, d->iobase, d->iosize, 0};
 	return isa_regions_add(device->env->io, &d->region, 1, err);
 }
 
@@ -53,11 +53,19 @@ static void exit_fini(struct device *device)
 }
 
 static const struct property exit_properties[] = {
-	{ .name = "iobase", .type = PROPERTY_U32, .offset = offsetof(struct debug_exit, iobase), .fallback = "0x501",
-	  .max = 0xffff, .help = "first port" },
-	{ .name = "iosize", .type = PROPERTY_U32, .offset = offsetof(struct debug_exit, iosize), .fallback = "2",
-	  .max = 0x100, .help = "number of ports" },
-	{ .name = NULL },
+	{.name = "iobase",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct debug_exit, iobase),
+	 .fallback = "0x501",
+	 .max = 0xffff,
+	 .help = "first port"},
+	{.name = "iosize",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct debug_exit, iosize),
+	 .fallback = "2",
+	 .max = 0x100,
+	 .help = "number of ports"},
+	{.name = NULL},
 };
 
 const struct device_class debug_exit_class = {
@@ -95,7 +103,7 @@ static void con_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	char_out_put(&d->out, (uint8_t)value);
 }
 
-static const struct region_ops con_ops = { .read = con_read, .write = con_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops con_ops = {.read = con_read, .write = con_write, .min_width = 1, .max_width = 1};
 
 static void con_writable(void *opaque)
 {
@@ -112,7 +120,7 @@ static size_t con_can_receive(void *opaque)
 static int con_init(struct device *device, struct error *err)
 {
 	struct debugcon *d = (struct debugcon *)device;
-	struct chardev_front front = { .can_receive = con_can_receive, .writable = con_writable, .opaque = d };
+	struct chardev_front front = {.can_receive = con_can_receive, .writable = con_writable, .opaque = d};
 	int rc;
 
 	if (!d->chardev)
@@ -123,7 +131,7 @@ static int con_init(struct device *device, struct error *err)
 	rc = char_out_init(&d->out, d->chardev, device->env->loop, NULL, NULL, err);
 	if (rc < 0)
 		goto fail_out;
-	d->region = (struct region){ "debugcon", &con_ops, d, d->iobase, 1, 0 };
+	d->region = (struct region){"debugcon", &con_ops, d, d->iobase, 1, 0};
 	rc = isa_regions_add(device->env->io, &d->region, 1, err);
 	if (rc == 0)
 		return 0;
@@ -143,12 +151,22 @@ static void con_fini(struct device *device)
 }
 
 static const struct property con_properties[] = {
-	{ .name = "chardev", .type = PROPERTY_CHAR, .offset = offsetof(struct debugcon, chardev), .help = "where it leads" },
-	{ .name = "iobase", .type = PROPERTY_U32, .offset = offsetof(struct debugcon, iobase), .fallback = "0xe9",
-	  .max = 0xffff, .help = "the port" },
-	{ .name = "readback", .type = PROPERTY_U32, .offset = offsetof(struct debugcon, readback), .fallback = "0xe9",
-	  .help = "what a read returns, so that guests can find it" },
-	{ .name = NULL },
+	{.name = "chardev",
+	 .type = PROPERTY_CHAR,
+	 .offset = offsetof(struct debugcon, chardev),
+	 .help = "where it leads"},
+	{.name = "iobase",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct debugcon, iobase),
+	 .fallback = "0xe9",
+	 .max = 0xffff,
+	 .help = "the port"},
+	{.name = "readback",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct debugcon, readback),
+	 .fallback = "0xe9",
+	 .help = "what a read returns, so that guests can find it"},
+	{.name = NULL},
 };
 
 const struct device_class debugcon_class = {
@@ -188,13 +206,13 @@ static void panic_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 		request(p->device.env, MACHINE_PANIC, 0);
 }
 
-static const struct region_ops panic_ops = { .read = panic_read, .write = panic_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops panic_ops = {.read = panic_read, .write = panic_write, .min_width = 1, .max_width = 1};
 
 static int panic_init(struct device *device, struct error *err)
 {
 	struct pvpanic *p = (struct pvpanic *)device;
 
-	p->region = (struct region){ "pvpanic", &panic_ops, p, p->port, 1, 0 };
+	p->region = (struct region){"pvpanic", &panic_ops, p, p->port, 1, 0};
 	return isa_regions_add(device->env->io, &p->region, 1, err);
 }
 
@@ -206,11 +224,18 @@ static void panic_fini(struct device *device)
 }
 
 static const struct property panic_properties[] = {
-	{ .name = "ioport", .type = PROPERTY_U16, .offset = offsetof(struct pvpanic, port), .fallback = "0x505",
-	  .help = "the port" },
-	{ .name = "events", .type = PROPERTY_U8, .offset = offsetof(struct pvpanic, events), .fallback = "3", .max = 3,
-	  .help = "1: panics, 2: a crash kernel was loaded" },
-	{ .name = NULL },
+	{.name = "ioport",
+	 .type = PROPERTY_U16,
+	 .offset = offsetof(struct pvpanic, port),
+	 .fallback = "0x505",
+	 .help = "the port"},
+	{.name = "events",
+	 .type = PROPERTY_U8,
+	 .offset = offsetof(struct pvpanic, events),
+	 .fallback = "3",
+	 .max = 3,
+	 .help = "1: panics, 2: a crash kernel was loaded"},
+	{.name = NULL},
 };
 
 const struct device_class pvpanic_class = {

@@ -25,7 +25,7 @@ enum { FILE_MAX_BYTES = 1 << 30 };
 
 struct item {
 	uint16_t key;
-	char *name;      /* a file's, or NULL */
+	char *name; /* a file's, or NULL */
 	uint8_t *bytes;
 	size_t length;
 	bool borrowed;
@@ -93,7 +93,7 @@ static struct item *new_item(struct fw_cfg *fw_cfg, uint16_t key)
 
 	fw_cfg->items = xrealloc(fw_cfg->items, (fw_cfg->count + 1) * sizeof(*fw_cfg->items));
 	item = &fw_cfg->items[fw_cfg->count++];
-	*item = (struct item){ .key = key };
+	*item = (struct item){.key = key};
 	return item;
 }
 
@@ -166,7 +166,7 @@ static void rebuild_directory(struct fw_cfg *fw_cfg)
 	length = 4 + count * sizeof(*entries);
 	bytes = xcalloc(1, length);
 	for (uint32_t i = 0; i < count; i++) {
-		struct directory_entry entry = { .length = htobe32((uint32_t)files[i]->length) };
+		struct directory_entry entry = {.length = htobe32((uint32_t)files[i]->length)};
 
 		files[i]->key = (uint16_t)(KEY_FILES + i);
 		entry.key = htobe16(files[i]->key);
@@ -174,7 +174,7 @@ static void rebuild_directory(struct fw_cfg *fw_cfg)
 		memcpy(bytes + 4 + i * sizeof(entry), &entry, sizeof(entry));
 	}
 	free(files);
-	memcpy(bytes, &(uint32_t){ htobe32(count) }, 4);
+	memcpy(bytes, &(uint32_t){htobe32(count)}, 4);
 	add(fw_cfg, FW_CFG_FILE_DIR, bytes, length, false);
 	free(bytes);
 }
@@ -189,14 +189,14 @@ static size_t count_files(const struct fw_cfg *fw_cfg)
 }
 
 int fw_cfg_add_callback(struct fw_cfg *fw_cfg, const char *name, const void *bytes, size_t length,
-                        const struct fw_cfg_callback *callback, struct error *err)
+			const struct fw_cfg_callback *callback, struct error *err)
 {
 	struct item *item;
 	int rc = 0;
 
 	if (!*name || strlen(name) > FW_CFG_NAME_MAX)
 		return error_set(err, EINVAL, "fw_cfg file name '%s' has not between 1 and %d characters", name,
-		                 FW_CFG_NAME_MAX);
+				 FW_CFG_NAME_MAX);
 	if (length > FILE_MAX_BYTES)
 		return error_set(err, EFBIG, "fw_cfg file %s is larger than 1 GiB", name);
 	pthread_mutex_lock(&fw_cfg->lock);
@@ -274,7 +274,7 @@ static int read_host_file(const char *path, uint8_t **bytes, size_t *length, str
 
 int fw_cfg_add_option(struct fw_cfg *fw_cfg, struct options *options, struct error *err)
 {
-	static const char *const known[] = { "name", "file", "string", NULL };
+	static const char *const known[] = {"name", "file", "string", NULL};
 	const char *name = options_get(options, "name");
 	const char *file = options_get(options, "file");
 	const char *string = options_get(options, "string");
@@ -287,8 +287,8 @@ int fw_cfg_add_option(struct fw_cfg *fw_cfg, struct options *options, struct err
 	if (!name || !file == !string)
 		return error_set(err, EINVAL, "-fw_cfg needs name= and one of file= and string=");
 	if (strncmp(name, "opt/", 4))
-		log_warn(fw_cfg->device.env->log, "-fw_cfg name '%s' is not below opt/ and may collide with the machine's own",
-		         name);
+		log_warn(fw_cfg->device.env->log,
+			 "-fw_cfg name '%s' is not below opt/ and may collide with the machine's own", name);
 	if (string)
 		return fw_cfg_add_file(fw_cfg, name, string, strlen(string), err);
 	rc = read_host_file(file, &bytes, &length, err);
@@ -386,11 +386,13 @@ static void dma_run(struct fw_cfg *fw_cfg, uint64_t gpa)
 
 	if (ram_read(ram, gpa, &descriptor, sizeof(descriptor)) < 0) {
 		log_guest(fw_cfg->device.env->log, &fw_cfg->limit, "fw_cfg: DMA descriptor at 0x%llx is not in RAM",
-		          (unsigned long long)gpa);
+			  (unsigned long long)gpa);
 		return;
 	}
 	answer = dma_transfer(fw_cfg, be32toh(descriptor.control), be64toh(descriptor.address),
-	                      be32toh(descriptor.length)) < 0 ? htobe32(DMA_ERROR) : 0;
+			      be32toh(descriptor.length)) < 0
+			 ? htobe32(DMA_ERROR)
+			 : 0;
 	ram_write(ram, gpa, &answer, sizeof(answer));
 }
 
@@ -439,8 +441,9 @@ static void dma_port_write(void *opaque, uint64_t offset, uint64_t value, unsign
 	pthread_mutex_unlock(&fw_cfg->lock);
 }
 
-static const struct region_ops port_ops = { .read = port_read, .write = port_write, .min_width = 1, .max_width = 2 };
-static const struct region_ops dma_ops = { .read = dma_port_read, .write = dma_port_write, .min_width = 1, .max_width = 8 };
+static const struct region_ops port_ops = {.read = port_read, .write = port_write, .min_width = 1, .max_width = 2};
+static const struct region_ops dma_ops = {
+	.read = dma_port_read, .write = dma_port_write, .min_width = 1, .max_width = 8};
 
 /* --- life --- */
 
@@ -464,8 +467,8 @@ static int init(struct device *device, struct error *err)
 	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&fw_cfg->lock, &attributes);
 	pthread_mutexattr_destroy(&attributes);
-	fw_cfg->regions[0] = (struct region){ "fw_cfg", &port_ops, fw_cfg, 0x510, 2, 0 };
-	fw_cfg->regions[1] = (struct region){ "fw_cfg-dma", &dma_ops, fw_cfg, 0x514, 8, 0 };
+	fw_cfg->regions[0] = (struct region){"fw_cfg", &port_ops, fw_cfg, 0x510, 2, 0};
+	fw_cfg->regions[1] = (struct region){"fw_cfg-dma", &dma_ops, fw_cfg, 0x514, 8, 0};
 	if (isa_regions_add(device->env->io, fw_cfg->regions, 2, err) < 0)
 		return -EBUSY;
 	fw_cfg_add_bytes(fw_cfg, FW_CFG_SIGNATURE, "QEMU", 4);
@@ -492,12 +495,13 @@ static const struct state_table state = {
 	.name = "fw_cfg",
 	.version = 1,
 	.size = sizeof(struct fw_cfg),
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U16, struct fw_cfg, selected),
-		STATE_FIELD(STATE_U32, struct fw_cfg, offset),
-		STATE_FIELD(STATE_U64, struct fw_cfg, dma_address),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U16, struct fw_cfg, selected),
+			STATE_FIELD(STATE_U32, struct fw_cfg, offset),
+			STATE_FIELD(STATE_U64, struct fw_cfg, dma_address),
+			STATE_END,
+		},
 };
 
 const struct device_class fw_cfg_class = {

@@ -31,8 +31,9 @@ enum fw_cfg_key {
 	FW_CFG_SETUP_ADDR = 0x16,
 	FW_CFG_SETUP_SIZE = 0x17,
 	FW_CFG_SETUP_DATA = 0x18,
-	FW_CFG_FILE_DIR = 0x19,  /* made here */
-	FW_CFG_ARCH_LOCAL = 0x8000, /* or-ed to keys of their own on each architecture: ACPI 0, SMBIOS 1, IRQ0 2, E820 3, HPET 4 */
+	FW_CFG_FILE_DIR = 0x19, /* made here */
+	FW_CFG_ARCH_LOCAL =
+		0x8000, /* or-ed to keys of their own on each architecture: ACPI 0, SMBIOS 1, IRQ0 2, E820 3, HPET 4 */
 };
 
 enum { FW_CFG_NAME_MAX = 55, FW_CFG_FILES_MAX = 256 };
@@ -50,7 +51,7 @@ void fw_cfg_add_u64(struct fw_cfg *fw_cfg, uint16_t key, uint64_t value);
 /* Not copied: the bytes stay the caller's and must outlive the device (kernel, initrd). */
 void fw_cfg_add_borrowed(struct fw_cfg *fw_cfg, uint16_t key, const void *bytes, size_t length);
 
-/* A named file; -EINVAL for a name too long or empty, -ENOSPC when there are too many. A name given again is replaced. */
+/* A named file; -EINVAL for a name too long or empty, -ENOSPC when there are too many. A known name is replaced. */
 int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *bytes, size_t length, struct error *err);
 /* As fw_cfg_add_file for a file that comes to be, or changes, when a guest looks: select (may be NULL) is called in the
  * vCPU's thread when it is selected and may call fw_cfg_update_file; written (NULL: read-only) after a guest wrote. */
@@ -60,7 +61,7 @@ struct fw_cfg_callback {
 	void *opaque;
 };
 int fw_cfg_add_callback(struct fw_cfg *fw_cfg, const char *name, const void *bytes, size_t length,
-                        const struct fw_cfg_callback *callback, struct error *err);
+			const struct fw_cfg_callback *callback, struct error *err);
 /* New contents, of any length; only from inside select, or with the vCPUs stopped. -ENOENT. */
 int fw_cfg_update_file(struct fw_cfg *fw_cfg, const char *name, const void *bytes, size_t length);
 /* What a file holds now, or NULL. */

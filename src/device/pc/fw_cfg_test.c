@@ -22,7 +22,7 @@ static struct fw_cfg *fw_cfg;
 
 static int setup(void **state)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	test_pc_init(&t);
 	fw_cfg = fw_cfg_new(&t.env, &err);
@@ -55,7 +55,7 @@ static uint32_t dma(uint32_t control, uint64_t gpa, uint32_t length)
 	struct {
 		uint32_t control, length;
 		uint64_t address;
-	} descriptor = { htobe32(control), htobe32(length), htobe64(gpa) };
+	} descriptor = {htobe32(control), htobe32(length), htobe64(gpa)};
 	uint32_t answer;
 
 	assert_int_equal(ram_write(t.env.ram, DESCRIPTOR, &descriptor, sizeof(descriptor)), 0);
@@ -121,7 +121,7 @@ static unsigned file_key(const char *name, uint32_t *length)
 static void directory_is_sorted(void **unused)
 {
 	uint32_t length = 0;
-	struct error err = { 0 };
+	struct error err = {0};
 	char name[FW_CFG_NAME_MAX + 2];
 	uint8_t bytes[8];
 
@@ -155,7 +155,7 @@ static void directory_is_sorted(void **unused)
 
 static void dma_reads(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	uint32_t length;
 	unsigned key;
 	uint8_t bytes[16];
@@ -181,7 +181,7 @@ static void dma_reads(void **unused)
 
 static void hostile_dma(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	uint32_t length;
 	unsigned key;
 
@@ -229,9 +229,9 @@ static void lazy_written(void *opaque, size_t offset, size_t length)
 
 static void callbacks(void **unused)
 {
-	struct lazy lazy = { 0 };
-	struct fw_cfg_callback callback = { .select = lazy_select, .written = lazy_written, .opaque = &lazy };
-	struct error err = { 0 };
+	struct lazy lazy = {0};
+	struct fw_cfg_callback callback = {.select = lazy_select, .written = lazy_written, .opaque = &lazy};
+	struct error err = {0};
 	uint32_t length;
 	unsigned key;
 	uint8_t bytes[16];
@@ -247,14 +247,14 @@ static void callbacks(void **unused)
 	assert_int_equal(lazy.writes, 1);
 	assert_int_equal(lazy.offset, 5);
 	assert_int_equal(lazy.length, 2);
-	assert_memory_equal((const uint8_t *)fw_cfg_file(fw_cfg, "etc/lazy", &(size_t){ 0 }) + 5, "XY", 2);
+	assert_memory_equal((const uint8_t *)fw_cfg_file(fw_cfg, "etc/lazy", &(size_t){0}) + 5, "XY", 2);
 	assert_int_equal(dma(WRITE, BUFFER, 100), ERROR); /* beyond its end */
 	assert_int_equal(lazy.writes, 1);
 }
 
 static int option(const char *text, struct error *err)
 {
-	struct options options = { 0 };
+	struct options options = {0};
 	int rc;
 
 	assert_int_equal(options_parse(&options, text, "name", err), 0);
@@ -266,7 +266,7 @@ static int option(const char *text, struct error *err)
 static void command_line(void **unused)
 {
 	char path[] = "/tmp/fw_cfg_test.XXXXXX", text[128];
-	struct error err = { 0 };
+	struct error err = {0};
 	size_t length;
 	int fd = mkstemp(path);
 
@@ -291,7 +291,7 @@ static void command_line(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	choose(FW_CFG_SIGNATURE);
 	in8(&t, DATA);
@@ -304,8 +304,14 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(signature_and_features), T(numbers_and_strings), T(directory_is_sorted), T(dma_reads), T(hostile_dma),
-		T(callbacks), T(command_line), T(state_survives),
+		T(signature_and_features),
+		T(numbers_and_strings),
+		T(directory_is_sorted),
+		T(dma_reads),
+		T(hostile_dma),
+		T(callbacks),
+		T(command_line),
+		T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,8 +18,15 @@ enum { TIMERS = 3, NS_PER_TICK = 10 };
 enum { REG_CAPABILITIES = 0x00, REG_CONFIG = 0x10, REG_STATUS = 0x20, REG_COUNTER = 0xf0, REG_TIMER = 0x100 };
 enum { CONFIG_ENABLE = 1, CONFIG_LEGACY = 2 };
 enum {
-	TN_LEVEL = 1 << 1, TN_ENABLE = 1 << 2, TN_PERIODIC = 1 << 3, TN_PERIODIC_CAPABLE = 1 << 4, TN_64BIT = 1 << 5,
-	TN_SET_VALUE = 1 << 6, TN_32BIT_MODE = 1 << 8, TN_ROUTE_SHIFT = 9, TN_ROUTE = 0x1f << 9,
+	TN_LEVEL = 1 << 1,
+	TN_ENABLE = 1 << 2,
+	TN_PERIODIC = 1 << 3,
+	TN_PERIODIC_CAPABLE = 1 << 4,
+	TN_64BIT = 1 << 5,
+	TN_SET_VALUE = 1 << 6,
+	TN_32BIT_MODE = 1 << 8,
+	TN_ROUTE_SHIFT = 9,
+	TN_ROUTE = 0x1f << 9,
 };
 enum { TN_WRITABLE = TN_LEVEL | TN_ENABLE | TN_PERIODIC | TN_SET_VALUE | TN_32BIT_MODE | TN_ROUTE };
 #define CAPABILITIES ((uint64_t)NS_PER_TICK * 1000000 << 32 | HPET_BLOCK_ID)
@@ -39,7 +46,7 @@ struct hpet {
 	struct irq wires[24], legacy[2];
 	bool legacy_level[2]; /* what the 8254 and the RTC drive */
 	uint32_t config, status;
-	uint64_t counter;     /* value while halted; while enabled: what to add to clock ticks */
+	uint64_t counter; /* value while halted; while enabled: what to add to clock ticks */
 	struct hpet_timer timers[TIMERS];
 	struct region region;
 };
@@ -98,7 +105,7 @@ static void legacy_input(void *opaque, unsigned n, bool level)
 
 struct irq hpet_legacy_input(struct hpet *hpet, unsigned n)
 {
-	return (struct irq){ .set = legacy_input, .opaque = hpet, .line = n };
+	return (struct irq){.set = legacy_input, .opaque = hpet, .line = n};
 }
 
 /* --- comparators --- */
@@ -304,7 +311,7 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 	return offset & 4 ? value >> 32 : value;
 }
 
-/* Half a register is written by taking the other half from what it holds; for the periodic accumulator from the period. */
+/* Half a register is written by taking the other half from what it holds; for a periodic comparator from the period. */
 static uint64_t other_half(const struct hpet *hpet, uint64_t reg)
 {
 	const struct hpet_timer *t = &hpet->timers[(reg - REG_TIMER) / 0x20 % TIMERS];
@@ -333,7 +340,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	pthread_mutex_unlock(&hpet->lock);
 }
 
-static const struct region_ops ops = { .read = mmio_read, .write = mmio_write, .min_width = 4, .max_width = 8 };
+static const struct region_ops ops = {.read = mmio_read, .write = mmio_write, .min_width = 4, .max_width = 8};
 
 /* --- life --- */
 
@@ -366,7 +373,7 @@ static int init(struct device *device, struct error *err)
 		clock_timer_init(&hpet->timers[i].timer, device->env->clock, expired, &hpet->timers[i]);
 	}
 	reset(device);
-	hpet->region = (struct region){ "hpet", &ops, hpet, HPET_BASE, 0x400, 0 };
+	hpet->region = (struct region){"hpet", &ops, hpet, HPET_BASE, 0x400, 0};
 	return bus_add(device->env->memory, &hpet->region, err);
 }
 
@@ -408,12 +415,13 @@ static const struct state_table timer_state = {
 	.name = "timer",
 	.version = 1,
 	.size = sizeof(struct hpet_timer),
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U32, struct hpet_timer, config),
-		STATE_FIELD(STATE_U64, struct hpet_timer, comparator),
-		STATE_FIELD(STATE_U64, struct hpet_timer, period),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U32, struct hpet_timer, config),
+			STATE_FIELD(STATE_U64, struct hpet_timer, comparator),
+			STATE_FIELD(STATE_U64, struct hpet_timer, period),
+			STATE_END,
+		},
 };
 
 static const struct state_table state = {
@@ -422,14 +430,15 @@ static const struct state_table state = {
 	.size = sizeof(struct hpet),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_FIELD_N(STATE_BOOL, struct hpet, legacy_level, 2),
-		STATE_FIELD(STATE_U32, struct hpet, config),
-		STATE_FIELD(STATE_U32, struct hpet, status),
-		STATE_FIELD(STATE_U64, struct hpet, counter),
-		STATE_SUB(timer_state, struct hpet, timers, TIMERS),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD_N(STATE_BOOL, struct hpet, legacy_level, 2),
+			STATE_FIELD(STATE_U32, struct hpet, config),
+			STATE_FIELD(STATE_U32, struct hpet, status),
+			STATE_FIELD(STATE_U64, struct hpet, counter),
+			STATE_SUB(timer_state, struct hpet, timers, TIMERS),
+			STATE_END,
+		},
 };
 
 const struct device_class hpet_class = {
@@ -445,7 +454,7 @@ const struct device_class hpet_class = {
 };
 
 struct hpet *hpet_new(const struct device_env *env, const struct irq wires[24], const struct irq legacy[2],
-                      struct error *err)
+		      struct error *err)
 {
 	struct hpet *hpet = (struct hpet *)device_alloc(&hpet_class, env);
 

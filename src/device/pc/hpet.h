@@ -15,7 +15,7 @@ extern const struct device_class hpet_class;
 /* At HPET_BASE, 100 MHz, three timers. wires: the IOAPIC pins timers can be routed to (pins without a `set` cannot be
  * chosen); legacy: where IRQ0 and IRQ8 go, env->isa_irq[0] and [8]. */
 struct hpet *hpet_new(const struct device_env *env, const struct irq wires[24], const struct irq legacy[2],
-                      struct error *err);
+		      struct error *err);
 
 /* The inputs for the 8254's output (0) and the RTC's (1): passed on to legacy[n] unless the guest has turned legacy
  * replacement on, when timers 0 and 1 drive those lines. */

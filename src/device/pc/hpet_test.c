@@ -10,7 +10,16 @@
 
 #include <cmocka.h>
 
-enum { CAPABILITIES = 0x00, CONFIG = 0x10, STATUS = 0x20, COUNTER = 0xf0, T0 = 0x100, T1 = 0x120, T2 = 0x140, COMPARATOR = 8 };
+enum {
+	CAPABILITIES = 0x00,
+	CONFIG = 0x10,
+	STATUS = 0x20,
+	COUNTER = 0xf0,
+	T0 = 0x100,
+	T1 = 0x120,
+	T2 = 0x140,
+	COMPARATOR = 8
+};
 enum { LEGACY0 = 24, LEGACY1 = 25 };
 enum { TICK = 10 }; /* ns */
 
@@ -19,8 +28,8 @@ static struct hpet *hpet;
 
 static int setup(void **state)
 {
-	struct irq wires[24] = { 0 }, legacy[2];
-	struct error err = { 0 };
+	struct irq wires[24] = {0}, legacy[2];
+	struct error err = {0};
 
 	test_pc_init(&t);
 	wires[2] = test_wire(&t, 2);
@@ -192,7 +201,7 @@ static void narrow_and_odd_accesses(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	wr(CONFIG, 1);
 	wr(T0, 0x4c | 2 << 9);
@@ -210,8 +219,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(capabilities), T(counter_runs_only_when_enabled), T(one_shot), T(periodic), T(level_until_acknowledged),
-		T(routes_that_do_not_exist), T(legacy_replacement), T(narrow_and_odd_accesses), T(state_survives),
+		T(capabilities),       T(counter_runs_only_when_enabled), T(one_shot),
+		T(periodic),           T(level_until_acknowledged),       T(routes_that_do_not_exist),
+		T(legacy_replacement), T(narrow_and_odd_accesses),        T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,8 +15,13 @@
 
 enum { STATUS_OUTPUT = 0x01, STATUS_SYSTEM = 0x04, STATUS_COMMAND = 0x08, STATUS_UNLOCKED = 0x10, STATUS_AUX = 0x20 };
 enum {
-	MODE_KBD_IRQ = 0x01, MODE_AUX_IRQ = 0x02, MODE_SYSTEM = 0x04, MODE_KBD_OFF = 0x10, MODE_AUX_OFF = 0x20,
-	MODE_TRANSLATE = 0x40, MODE_STORED = 0x77,
+	MODE_KBD_IRQ = 0x01,
+	MODE_AUX_IRQ = 0x02,
+	MODE_SYSTEM = 0x04,
+	MODE_KBD_OFF = 0x10,
+	MODE_AUX_OFF = 0x20,
+	MODE_TRANSLATE = 0x40,
+	MODE_STORED = 0x77,
 };
 enum { OUT_NOT_RESET = 0x01, OUT_A20 = 0x02 };
 enum { PORT92_RESET = 0x01, PORT92_A20 = 0x02 };
@@ -25,11 +30,11 @@ enum { KBD_LINE = 1, AUX_LINE = 12 };
 struct i8042 {
 	struct device device;
 	pthread_mutex_t lock;
-	uint8_t mode;     /* the command byte */
-	uint8_t status;   /* OUTPUT, AUX, SYSTEM, COMMAND */
-	uint8_t output;   /* the byte at port 0x60 */
-	uint8_t command;  /* waits for its parameter at port 0x60; 0: none */
-	uint8_t outport;  /* as last written by command 0xd1; A20 is in a20 */
+	uint8_t mode;      /* the command byte */
+	uint8_t status;    /* OUTPUT, AUX, SYSTEM, COMMAND */
+	uint8_t output;    /* the byte at port 0x60 */
+	uint8_t command;   /* waits for its parameter at port 0x60; 0: none */
+	uint8_t outport;   /* as last written by command 0xd1; A20 is in a20 */
 	bool a20, release; /* release: set 2's break prefix was swallowed by the translation */
 	uint8_t port92;
 	struct ps2_keyboard keyboard;
@@ -62,15 +67,14 @@ static void set_a20(struct i8042 *kbc, bool on, struct demand *demand)
 
 /* Scan code set 2 to set 1, as the controller does it for software of the PC/AT; indexed by the set 2 code. */
 static const uint8_t set2_to_set1[0x85] = {
-	0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59,
-	0x65, 0x38, 0x2a, 0x70, 0x1d, 0x10, 0x02, 0x5a, 0x66, 0x71, 0x2c, 0x1f, 0x1e, 0x11, 0x03, 0x5b,
-	0x67, 0x2e, 0x2d, 0x20, 0x12, 0x05, 0x04, 0x5c, 0x68, 0x39, 0x2f, 0x21, 0x14, 0x13, 0x06, 0x5d,
-	0x69, 0x31, 0x30, 0x23, 0x22, 0x15, 0x07, 0x5e, 0x6a, 0x72, 0x32, 0x24, 0x16, 0x08, 0x09, 0x5f,
-	0x6b, 0x33, 0x25, 0x17, 0x18, 0x0b, 0x0a, 0x60, 0x6c, 0x34, 0x35, 0x26, 0x27, 0x19, 0x0c, 0x61,
-	0x6d, 0x73, 0x28, 0x74, 0x1a, 0x0d, 0x62, 0x6e, 0x3a, 0x36, 0x1c, 0x1b, 0x75, 0x2b, 0x63, 0x76,
-	0x55, 0x56, 0x77, 0x78, 0x79, 0x7a, 0x0e, 0x7b, 0x7c, 0x4f, 0x7d, 0x4b, 0x47, 0x7e, 0x7f, 0x6f,
-	0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
-	0x80, 0x81, 0x82, 0x41, 0x54,
+	0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59, 0x65,
+	0x38, 0x2a, 0x70, 0x1d, 0x10, 0x02, 0x5a, 0x66, 0x71, 0x2c, 0x1f, 0x1e, 0x11, 0x03, 0x5b, 0x67, 0x2e,
+	0x2d, 0x20, 0x12, 0x05, 0x04, 0x5c, 0x68, 0x39, 0x2f, 0x21, 0x14, 0x13, 0x06, 0x5d, 0x69, 0x31, 0x30,
+	0x23, 0x22, 0x15, 0x07, 0x5e, 0x6a, 0x72, 0x32, 0x24, 0x16, 0x08, 0x09, 0x5f, 0x6b, 0x33, 0x25, 0x17,
+	0x18, 0x0b, 0x0a, 0x60, 0x6c, 0x34, 0x35, 0x26, 0x27, 0x19, 0x0c, 0x61, 0x6d, 0x73, 0x28, 0x74, 0x1a,
+	0x0d, 0x62, 0x6e, 0x3a, 0x36, 0x1c, 0x1b, 0x75, 0x2b, 0x63, 0x76, 0x55, 0x56, 0x77, 0x78, 0x79, 0x7a,
+	0x0e, 0x7b, 0x7c, 0x4f, 0x7d, 0x4b, 0x47, 0x7e, 0x7f, 0x6f, 0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01,
+	0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54, 0x80, 0x81, 0x82, 0x41, 0x54,
 };
 
 /* Returns false when the byte only announces a release and is swallowed. */
@@ -237,7 +241,7 @@ static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct i8042 *kbc = opaque;
-	struct demand demand = { 0 };
+	struct demand demand = {0};
 
 	pthread_mutex_lock(&kbc->lock);
 	kbc->status &= ~STATUS_COMMAND;
@@ -263,7 +267,7 @@ static uint64_t status_read(void *opaque, uint64_t offset, unsigned size)
 static void command_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct i8042 *kbc = opaque;
-	struct demand demand = { 0 };
+	struct demand demand = {0};
 
 	pthread_mutex_lock(&kbc->lock);
 	kbc->status |= STATUS_COMMAND;
@@ -289,7 +293,7 @@ static uint64_t port92_read(void *opaque, uint64_t offset, unsigned size)
 static void port92_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct i8042 *kbc = opaque;
-	struct demand demand = { 0 };
+	struct demand demand = {0};
 
 	pthread_mutex_lock(&kbc->lock);
 	demand.reset = value & PORT92_RESET && !(kbc->port92 & PORT92_RESET);
@@ -299,9 +303,11 @@ static void port92_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	satisfy(kbc, demand);
 }
 
-static const struct region_ops data_ops = { .read = data_read, .write = data_write, .min_width = 1, .max_width = 1 };
-static const struct region_ops command_ops = { .read = status_read, .write = command_write, .min_width = 1, .max_width = 1 };
-static const struct region_ops port92_ops = { .read = port92_read, .write = port92_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops data_ops = {.read = data_read, .write = data_write, .min_width = 1, .max_width = 1};
+static const struct region_ops command_ops = {
+	.read = status_read, .write = command_write, .min_width = 1, .max_width = 1};
+static const struct region_ops port92_ops = {
+	.read = port92_read, .write = port92_write, .min_width = 1, .max_width = 1};
 
 /* --- the host's side --- */
 
@@ -330,7 +336,7 @@ void i8042_mouse(struct i8042 *kbc, int dx, int dy, int wheel, unsigned buttons)
 static void reset(struct device *device)
 {
 	struct i8042 *kbc = (struct i8042 *)device;
-	struct demand demand = { 0 };
+	struct demand demand = {0};
 
 	pthread_mutex_lock(&kbc->lock);
 	kbc->mode = MODE_KBD_IRQ | MODE_AUX_IRQ | MODE_SYSTEM | MODE_TRANSLATE;
@@ -353,9 +359,9 @@ static int init(struct device *device, struct error *err)
 	pthread_mutex_init(&kbc->lock, NULL);
 	kbc->a20 = true; /* as the machine starts: nothing to ask of it */
 	reset(device);
-	kbc->regions[0] = (struct region){ "i8042-data", &data_ops, kbc, 0x60, 1, 0 };
-	kbc->regions[1] = (struct region){ "i8042-command", &command_ops, kbc, 0x64, 1, 0 };
-	kbc->regions[2] = (struct region){ "port92", &port92_ops, kbc, 0x92, 1, 0 };
+	kbc->regions[0] = (struct region){"i8042-data", &data_ops, kbc, 0x60, 1, 0};
+	kbc->regions[1] = (struct region){"i8042-command", &command_ops, kbc, 0x64, 1, 0};
+	kbc->regions[2] = (struct region){"port92", &port92_ops, kbc, 0x92, 1, 0};
 	return isa_regions_add(device->env->io, kbc->regions, 3, err);
 }
 
@@ -379,7 +385,7 @@ static void after_load(void *object)
 {
 	struct i8042 *kbc = object;
 
-	satisfy(kbc, (struct demand){ .a20 = true });
+	satisfy(kbc, (struct demand){.a20 = true});
 }
 
 static const struct state_table state = {
@@ -388,19 +394,20 @@ static const struct state_table state = {
 	.size = sizeof(struct i8042),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U8, struct i8042, mode),
-		STATE_FIELD(STATE_U8, struct i8042, status),
-		STATE_FIELD(STATE_U8, struct i8042, output),
-		STATE_FIELD(STATE_U8, struct i8042, command),
-		STATE_FIELD(STATE_U8, struct i8042, outport),
-		STATE_FIELD(STATE_BOOL, struct i8042, a20),
-		STATE_FIELD(STATE_BOOL, struct i8042, release),
-		STATE_FIELD(STATE_U8, struct i8042, port92),
-		STATE_SUB(ps2_keyboard_state, struct i8042, keyboard, 1),
-		STATE_SUB(ps2_mouse_state, struct i8042, mouse, 1),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U8, struct i8042, mode),
+			STATE_FIELD(STATE_U8, struct i8042, status),
+			STATE_FIELD(STATE_U8, struct i8042, output),
+			STATE_FIELD(STATE_U8, struct i8042, command),
+			STATE_FIELD(STATE_U8, struct i8042, outport),
+			STATE_FIELD(STATE_BOOL, struct i8042, a20),
+			STATE_FIELD(STATE_BOOL, struct i8042, release),
+			STATE_FIELD(STATE_U8, struct i8042, port92),
+			STATE_SUB(ps2_keyboard_state, struct i8042, keyboard, 1),
+			STATE_SUB(ps2_mouse_state, struct i8042, mouse, 1),
+			STATE_END,
+		},
 };
 
 const struct device_class i8042_class = {

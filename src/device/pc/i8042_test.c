@@ -17,7 +17,7 @@ static struct i8042 *kbc;
 
 static int setup(void **state)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	test_pc_init(&t);
 	kbc = i8042_new(&t.env, &err);
@@ -192,7 +192,7 @@ static void to_mouse(uint8_t value)
 
 static void mouse_with_wheel(void **unused)
 {
-	static const uint8_t knock[] = { 0xf3, 200, 0xf3, 100, 0xf3, 80 };
+	static const uint8_t knock[] = {0xf3, 200, 0xf3, 100, 0xf3, 80};
 
 	to_mouse(0xff);
 	assert_byte(0xfa, true);
@@ -260,7 +260,7 @@ static void a20_and_reset(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	i8042_key(kbc, 0x10, false, true);
 	i8042_key(kbc, 0x11, false, true);
@@ -275,8 +275,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(self_tests), T(command_byte_and_ports), T(aux_loop), T(keyboard_identifies), T(keys_are_translated),
-		T(untranslated_and_off), T(full_queue), T(mouse_with_wheel), T(a20_and_reset), T(state_survives),
+		T(self_tests),          T(command_byte_and_ports), T(aux_loop),   T(keyboard_identifies),
+		T(keys_are_translated), T(untranslated_and_off),   T(full_queue), T(mouse_with_wheel),
+		T(a20_and_reset),       T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,19 +18,19 @@ enum { CHANNELS = 3 };
 enum access { ACCESS_LATCH, ACCESS_LOW, ACCESS_HIGH, ACCESS_BOTH };
 
 struct channel {
-	uint8_t mode;    /* 0-5 */
+	uint8_t mode; /* 0-5 */
 	bool bcd;
-	uint8_t access;  /* enum access, never LATCH */
-	uint32_t count;  /* reload value 1..0x10000 (BCD: ..10000); 0: never written */
+	uint8_t access;      /* enum access, never LATCH */
+	uint32_t count;      /* reload value 1..0x10000 (BCD: ..10000); 0: never written */
 	uint32_t next_count; /* modes 2, 3: takes over at the end of the period; 0: none */
 	bool gate;
-	bool counting;   /* loaded and (modes 1, 5) triggered */
+	bool counting;     /* loaded and (modes 1, 5) triggered */
 	int64_t start_ns;  /* when the present count was loaded or triggered, moved on by pauses */
 	int64_t paused_ns; /* gate low in modes 0 and 4: the moment it fell; else -1 */
 	bool write_high;   /* ACCESS_BOTH: the next write is the high byte */
 	uint8_t write_low;
 	bool read_high;
-	uint8_t latched;   /* bytes of `latch` left to read */
+	uint8_t latched; /* bytes of `latch` left to read */
 	uint16_t latch;
 	bool status_latched;
 	uint8_t status;
@@ -40,9 +40,9 @@ struct i8254 {
 	struct device device;
 	pthread_mutex_t lock;
 	struct channel channel[CHANNELS];
-	uint8_t port61;  /* bits 0-3 as written */
+	uint8_t port61; /* bits 0-3 as written */
 	struct irq output;
-	int64_t due_ns;  /* next rising edge of channel 0 */
+	int64_t due_ns; /* next rising edge of channel 0 */
 	struct clock_timer timer;
 	struct region regions[2];
 };
@@ -269,7 +269,8 @@ static void latch_status(struct channel *c, int64_t now)
 
 	if (c->status_latched)
 		return;
-	c->status = (uint8_t)((output(c, now) ? 0x80 : 0) | (null_count ? 0x40 : 0) | c->access << 4 | c->mode << 1 | c->bcd);
+	c->status = (uint8_t)((output(c, now) ? 0x80 : 0) | (null_count ? 0x40 : 0) | c->access << 4 | c->mode << 1 |
+			      c->bcd);
 	c->status_latched = true;
 }
 
@@ -423,8 +424,9 @@ static void port61_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	pthread_mutex_unlock(&pit->lock);
 }
 
-static const struct region_ops pit_ops = { .read = pit_read, .write = pit_write, .min_width = 1, .max_width = 1 };
-static const struct region_ops port61_ops = { .read = port61_read, .write = port61_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops pit_ops = {.read = pit_read, .write = pit_write, .min_width = 1, .max_width = 1};
+static const struct region_ops port61_ops = {
+	.read = port61_read, .write = port61_write, .min_width = 1, .max_width = 1};
 
 /* --- life --- */
 
@@ -434,7 +436,7 @@ static void reset(struct device *device)
 
 	pthread_mutex_lock(&pit->lock);
 	for (unsigned i = 0; i < CHANNELS; i++)
-		pit->channel[i] = (struct channel){ .mode = 3, .access = ACCESS_BOTH, .gate = i != 2, .paused_ns = -1 };
+		pit->channel[i] = (struct channel){.mode = 3, .access = ACCESS_BOTH, .gate = i != 2, .paused_ns = -1};
 	pit->port61 = 0;
 	irq_set(&pit->output, false);
 	arm(pit, now_ns(pit));
@@ -448,8 +450,8 @@ static int init(struct device *device, struct error *err)
 	pthread_mutex_init(&pit->lock, NULL);
 	clock_timer_init(&pit->timer, device->env->clock, expired, pit);
 	reset(device);
-	pit->regions[0] = (struct region){ "i8254", &pit_ops, pit, 0x40, 4, 0 };
-	pit->regions[1] = (struct region){ "port61", &port61_ops, pit, 0x61, 1, 0 };
+	pit->regions[0] = (struct region){"i8254", &pit_ops, pit, 0x40, 4, 0};
+	pit->regions[1] = (struct region){"port61", &port61_ops, pit, 0x61, 1, 0};
 	return isa_regions_add(device->env->io, pit->regions, 2, err);
 }
 
@@ -467,7 +469,8 @@ static int channel_check(const void *staged, struct error *err)
 	uint32_t max = c->bcd ? 10000 : 0x10000;
 
 	if (c->mode > 5 || c->access < ACCESS_LOW || c->access > ACCESS_BOTH || c->latched > 2)
-		return error_set(err, EINVAL, "mode %u, access %u or latch %u out of range", c->mode, c->access, c->latched);
+		return error_set(err, EINVAL, "mode %u, access %u or latch %u out of range", c->mode, c->access,
+				 c->latched);
 	if (c->count > max || c->next_count > max || (c->counting && !c->count) || (c->next_count && !c->count))
 		return error_set(err, EINVAL, "count %u or %u out of range", c->count, c->next_count);
 	if (c->start_ns < 0 || c->start_ns > 1ll << 62 || c->paused_ns < -1 || c->paused_ns > 1ll << 62)
@@ -480,25 +483,26 @@ static const struct state_table channel_state = {
 	.version = 1,
 	.size = sizeof(struct channel),
 	.check = channel_check,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U8, struct channel, mode),
-		STATE_FIELD(STATE_BOOL, struct channel, bcd),
-		STATE_FIELD(STATE_U8, struct channel, access),
-		STATE_FIELD(STATE_U32, struct channel, count),
-		STATE_FIELD(STATE_U32, struct channel, next_count),
-		STATE_FIELD(STATE_BOOL, struct channel, gate),
-		STATE_FIELD(STATE_BOOL, struct channel, counting),
-		STATE_FIELD(STATE_I64, struct channel, start_ns),
-		STATE_FIELD(STATE_I64, struct channel, paused_ns),
-		STATE_FIELD(STATE_BOOL, struct channel, write_high),
-		STATE_FIELD(STATE_U8, struct channel, write_low),
-		STATE_FIELD(STATE_BOOL, struct channel, read_high),
-		STATE_FIELD(STATE_U8, struct channel, latched),
-		STATE_FIELD(STATE_U16, struct channel, latch),
-		STATE_FIELD(STATE_BOOL, struct channel, status_latched),
-		STATE_FIELD(STATE_U8, struct channel, status),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U8, struct channel, mode),
+			STATE_FIELD(STATE_BOOL, struct channel, bcd),
+			STATE_FIELD(STATE_U8, struct channel, access),
+			STATE_FIELD(STATE_U32, struct channel, count),
+			STATE_FIELD(STATE_U32, struct channel, next_count),
+			STATE_FIELD(STATE_BOOL, struct channel, gate),
+			STATE_FIELD(STATE_BOOL, struct channel, counting),
+			STATE_FIELD(STATE_I64, struct channel, start_ns),
+			STATE_FIELD(STATE_I64, struct channel, paused_ns),
+			STATE_FIELD(STATE_BOOL, struct channel, write_high),
+			STATE_FIELD(STATE_U8, struct channel, write_low),
+			STATE_FIELD(STATE_BOOL, struct channel, read_high),
+			STATE_FIELD(STATE_U8, struct channel, latched),
+			STATE_FIELD(STATE_U16, struct channel, latch),
+			STATE_FIELD(STATE_BOOL, struct channel, status_latched),
+			STATE_FIELD(STATE_U8, struct channel, status),
+			STATE_END,
+		},
 };
 
 static int check(const void *staged, struct error *err)
@@ -523,11 +527,12 @@ static const struct state_table state = {
 	.size = sizeof(struct i8254),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_SUB(channel_state, struct i8254, channel, CHANNELS),
-		STATE_FIELD(STATE_U8, struct i8254, port61),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_SUB(channel_state, struct i8254, channel, CHANNELS),
+			STATE_FIELD(STATE_U8, struct i8254, port61),
+			STATE_END,
+		},
 };
 
 const struct device_class i8254_class = {

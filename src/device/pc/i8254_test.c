@@ -17,7 +17,7 @@ static struct i8254 *pit;
 
 static int setup(void **state)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	test_pc_init(&t);
 	pit = i8254_new(&t.env, test_wire(&t, OUT0), &err);
@@ -307,7 +307,7 @@ static void absurd_rates_are_bounded(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	unsigned before;
 
 	program(0, 2, 1000);
@@ -326,10 +326,22 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(mode2_divides), T(mode2_keeps_time), T(new_count_waits_for_the_period), T(mode3_is_square), T(mode0_fires_once),
-		T(mode4_strobes), T(channel2_calibration), T(gate_pauses_mode0), T(gate_triggers_mode1),
-		T(gate_stops_and_restarts_mode3), T(bcd), T(zero_is_the_largest_count), T(latches), T(refresh_toggles),
-		T(absurd_rates_are_bounded), T(state_survives),
+		T(mode2_divides),
+		T(mode2_keeps_time),
+		T(new_count_waits_for_the_period),
+		T(mode3_is_square),
+		T(mode0_fires_once),
+		T(mode4_strobes),
+		T(channel2_calibration),
+		T(gate_pauses_mode0),
+		T(gate_triggers_mode1),
+		T(gate_stops_and_restarts_mode3),
+		T(bcd),
+		T(zero_is_the_largest_count),
+		T(latches),
+		T(refresh_toggles),
+		T(absurd_rates_are_bounded),
+		T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ enum { MASTER, SLAVE };
 enum { CASCADE = 2 };
 
 struct chip {
-	uint8_t lines;  /* level at the pins */
+	uint8_t lines; /* level at the pins */
 	uint8_t irr, imr, isr;
 	uint8_t elcr;   /* 1: level */
 	uint8_t base;   /* ICW2 */
@@ -36,7 +36,7 @@ struct i8259 {
 	struct log_limit limit;
 };
 
-static const uint8_t elcr_writable[2] = { 0xf8, 0xde };
+static const uint8_t elcr_writable[2] = {0xf8, 0xde};
 
 /* The bit of highest priority: its distance from chip->lowest, 8 when there is none. */
 static unsigned rank(const struct chip *chip, uint8_t bits)
@@ -98,7 +98,7 @@ static void set_line(void *opaque, unsigned line, bool level)
 
 struct irq i8259_input(struct i8259 *pic, unsigned line)
 {
-	return (struct irq){ .set = set_line, .opaque = pic, .line = line };
+	return (struct irq){.set = set_line, .opaque = pic, .line = line};
 }
 
 static void take_into_service(struct chip *chip, unsigned input)
@@ -312,9 +312,10 @@ static void elcr_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	pthread_mutex_unlock(&pic->lock);
 }
 
-static const struct region_ops master_ops = { .read = master_read, .write = master_write, .min_width = 1, .max_width = 1 };
-static const struct region_ops slave_ops = { .read = slave_read, .write = slave_write, .min_width = 1, .max_width = 1 };
-static const struct region_ops elcr_ops = { .read = elcr_read, .write = elcr_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops master_ops = {
+	.read = master_read, .write = master_write, .min_width = 1, .max_width = 1};
+static const struct region_ops slave_ops = {.read = slave_read, .write = slave_write, .min_width = 1, .max_width = 1};
+static const struct region_ops elcr_ops = {.read = elcr_read, .write = elcr_write, .min_width = 1, .max_width = 1};
 
 static void reset(struct device *device)
 {
@@ -322,7 +323,7 @@ static void reset(struct device *device)
 
 	pthread_mutex_lock(&pic->lock);
 	for (unsigned i = 0; i < 2; i++)
-		pic->chip[i] = (struct chip){ .lines = pic->chip[i].lines };
+		pic->chip[i] = (struct chip){.lines = pic->chip[i].lines};
 	update(pic);
 	pthread_mutex_unlock(&pic->lock);
 }
@@ -332,9 +333,9 @@ static int init(struct device *device, struct error *err)
 	struct i8259 *pic = (struct i8259 *)device;
 
 	pthread_mutex_init(&pic->lock, NULL);
-	pic->regions[0] = (struct region){ "i8259-master", &master_ops, pic, 0x20, 2, 0 };
-	pic->regions[1] = (struct region){ "i8259-slave", &slave_ops, pic, 0xa0, 2, 0 };
-	pic->regions[2] = (struct region){ "i8259-elcr", &elcr_ops, pic, 0x4d0, 2, 0 };
+	pic->regions[0] = (struct region){"i8259-master", &master_ops, pic, 0x20, 2, 0};
+	pic->regions[1] = (struct region){"i8259-slave", &slave_ops, pic, 0xa0, 2, 0};
+	pic->regions[2] = (struct region){"i8259-elcr", &elcr_ops, pic, 0x4d0, 2, 0};
 	return isa_regions_add(device->env->io, pic->regions, 3, err);
 }
 
@@ -350,8 +351,8 @@ static int chip_check(const void *staged, struct error *err)
 	const struct chip *chip = staged;
 
 	if (chip->lowest > 7 || chip->base & 7 || (chip->expect != 0 && (chip->expect < 2 || chip->expect > 4)))
-		return error_set(err, EINVAL, "priority %u, base %u or step %u is out of range", chip->lowest, chip->base,
-		                 chip->expect);
+		return error_set(err, EINVAL, "priority %u, base %u or step %u is out of range", chip->lowest,
+				 chip->base, chip->expect);
 	return 0;
 }
 
@@ -370,25 +371,26 @@ static const struct state_table chip_state = {
 	.version = 1,
 	.size = sizeof(struct chip),
 	.check = chip_check,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U8, struct chip, lines),
-		STATE_FIELD(STATE_U8, struct chip, irr),
-		STATE_FIELD(STATE_U8, struct chip, imr),
-		STATE_FIELD(STATE_U8, struct chip, isr),
-		STATE_FIELD(STATE_U8, struct chip, elcr),
-		STATE_FIELD(STATE_U8, struct chip, base),
-		STATE_FIELD(STATE_U8, struct chip, lowest),
-		STATE_FIELD(STATE_U8, struct chip, expect),
-		STATE_FIELD(STATE_BOOL, struct chip, need_icw4),
-		STATE_FIELD(STATE_BOOL, struct chip, single),
-		STATE_FIELD(STATE_BOOL, struct chip, auto_eoi),
-		STATE_FIELD(STATE_BOOL, struct chip, rotate_on_auto_eoi),
-		STATE_FIELD(STATE_BOOL, struct chip, special_mask),
-		STATE_FIELD(STATE_BOOL, struct chip, nested),
-		STATE_FIELD(STATE_BOOL, struct chip, read_isr),
-		STATE_FIELD(STATE_BOOL, struct chip, poll),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U8, struct chip, lines),
+			STATE_FIELD(STATE_U8, struct chip, irr),
+			STATE_FIELD(STATE_U8, struct chip, imr),
+			STATE_FIELD(STATE_U8, struct chip, isr),
+			STATE_FIELD(STATE_U8, struct chip, elcr),
+			STATE_FIELD(STATE_U8, struct chip, base),
+			STATE_FIELD(STATE_U8, struct chip, lowest),
+			STATE_FIELD(STATE_U8, struct chip, expect),
+			STATE_FIELD(STATE_BOOL, struct chip, need_icw4),
+			STATE_FIELD(STATE_BOOL, struct chip, single),
+			STATE_FIELD(STATE_BOOL, struct chip, auto_eoi),
+			STATE_FIELD(STATE_BOOL, struct chip, rotate_on_auto_eoi),
+			STATE_FIELD(STATE_BOOL, struct chip, special_mask),
+			STATE_FIELD(STATE_BOOL, struct chip, nested),
+			STATE_FIELD(STATE_BOOL, struct chip, read_isr),
+			STATE_FIELD(STATE_BOOL, struct chip, poll),
+			STATE_END,
+		},
 };
 
 static void after_load(void *object)
@@ -407,10 +409,11 @@ static const struct state_table state = {
 	.size = sizeof(struct i8259),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_SUB(chip_state, struct i8259, chip, 2),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_SUB(chip_state, struct i8259, chip, 2),
+			STATE_END,
+		},
 };
 
 const struct device_class i8259_class = {

@@ -8,8 +8,8 @@ struct i8259;
 
 extern const struct device_class i8259_class;
 
-/* The pair at 0x20 and 0xa0 with the edge/level registers at 0x4d0. output is the master's INT pin: a level, driven with
- * the pair's lock held (wire it to lapic_set_extint). */
+/* The pair at 0x20 and 0xa0 with the edge/level registers at 0x4d0. output is the master's INT pin: a level, driven
+ * with the pair's lock held (wire it to lapic_set_extint). */
 struct i8259 *i8259_new(const struct device_env *env, struct irq output, struct error *err);
 
 /* Input 0..15 (2 is the cascade and not to be driven). Any thread. */

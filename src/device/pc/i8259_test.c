@@ -30,7 +30,7 @@ static void initialise(uint8_t icw4)
 
 static int setup(void **state)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	test_pc_init(&t);
 	pic = i8259_new(&t.env, test_wire(&t, INT), &err);
@@ -204,7 +204,7 @@ static void initialisation_clears(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	line(1, true);
 	assert_int_equal(i8259_ack(pic), 0x21);
@@ -221,9 +221,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(edge_is_taken_once), T(pulse_stays_latched), T(priority_and_nesting), T(cascade), T(masked_waits),
-		T(level_requests_while_high), T(spurious), T(automatic_eoi), T(special_mask), T(rotation), T(polling),
-		T(initialisation_clears), T(state_survives),
+		T(edge_is_taken_once),
+		T(pulse_stays_latched),
+		T(priority_and_nesting),
+		T(cascade),
+		T(masked_waits),
+		T(level_requests_while_high),
+		T(spurious),
+		T(automatic_eoi),
+		T(special_mask),
+		T(rotation),
+		T(polling),
+		T(initialisation_clears),
+		T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

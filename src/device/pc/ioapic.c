@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The I/O APIC (Intel 82093AA data sheet, order 290566): 24 pins, edge and level, remote IRR, delivery by message.
- * Left out: the serial APIC bus and its arbitration id (reads as the id). An edge on a masked pin is lost, as on the chip.
+ * Left out: the serial APIC bus and its arbitration id (reads as the id). An edge on a masked pin is lost, as on the
+ * chip.
  */
 #include "device/pc/ioapic.h"
 
@@ -14,12 +15,12 @@ enum { VERSION = 0x11 | (IOAPIC_PINS - 1) << 16 };
 enum { SELECT = 0x00, WINDOW = 0x10 };
 enum { INDEX_ID, INDEX_VERSION, INDEX_ARBITRATION, INDEX_TABLE = 0x10 };
 
-#define ENTRY_MODE(entry)  ((unsigned)((entry) >> 8 & 7))
-#define ENTRY_LOGICAL      (1ull << 11)
-#define ENTRY_REMOTE_IRR   (1ull << 14)
-#define ENTRY_LEVEL        (1ull << 15)
-#define ENTRY_MASKED       (1ull << 16)
-#define ENTRY_WRITABLE     0xff0000000001afffull
+#define ENTRY_MODE(entry) ((unsigned)((entry) >> 8 & 7))
+#define ENTRY_LOGICAL     (1ull << 11)
+#define ENTRY_REMOTE_IRR  (1ull << 14)
+#define ENTRY_LEVEL       (1ull << 15)
+#define ENTRY_MASKED      (1ull << 16)
+#define ENTRY_WRITABLE    0xff0000000001afffull
 
 struct ioapic {
 	struct device device;
@@ -80,7 +81,7 @@ static void set_pin(void *opaque, unsigned pin, bool level)
 
 struct irq ioapic_pin(struct ioapic *ioapic, unsigned pin)
 {
-	return (struct irq){ .set = set_pin, .opaque = ioapic, .line = pin };
+	return (struct irq){.set = set_pin, .opaque = ioapic, .line = pin};
 }
 
 void ioapic_eoi(void *opaque, uint8_t vector)
@@ -165,7 +166,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	pthread_mutex_unlock(&ioapic->lock);
 }
 
-static const struct region_ops ops = { .read = mmio_read, .write = mmio_write, .min_width = 4, .max_width = 4 };
+static const struct region_ops ops = {.read = mmio_read, .write = mmio_write, .min_width = 4, .max_width = 4};
 
 static void reset(struct device *device)
 {
@@ -184,7 +185,7 @@ static int init(struct device *device, struct error *err)
 
 	pthread_mutex_init(&ioapic->lock, NULL);
 	reset(device);
-	ioapic->region = (struct region){ "ioapic", &ops, ioapic, IOAPIC_BASE, 0x1000, 0 };
+	ioapic->region = (struct region){"ioapic", &ops, ioapic, IOAPIC_BASE, 0x1000, 0};
 	return bus_add(device->env->memory, &ioapic->region, err);
 }
 
@@ -215,13 +216,14 @@ static const struct state_table state = {
 	.version = 1,
 	.size = sizeof(struct ioapic),
 	.check = check,
-	.fields = (const struct state_field[]){
-		STATE_FIELD_N(STATE_U64, struct ioapic, table, IOAPIC_PINS),
-		STATE_FIELD(STATE_U32, struct ioapic, lines),
-		STATE_FIELD(STATE_U8, struct ioapic, select),
-		STATE_FIELD(STATE_U8, struct ioapic, id),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD_N(STATE_U64, struct ioapic, table, IOAPIC_PINS),
+			STATE_FIELD(STATE_U32, struct ioapic, lines),
+			STATE_FIELD(STATE_U8, struct ioapic, select),
+			STATE_FIELD(STATE_U8, struct ioapic, id),
+			STATE_END,
+		},
 };
 
 const struct device_class ioapic_class = {

@@ -11,8 +11,8 @@ static int region_add(struct bus *bus, struct region *region, struct error *err)
 		const struct region *owner = bus_find(bus, at);
 
 		if (owner && owner->priority >= region->priority)
-			return error_set(err, EBUSY, "address 0x%llx belongs to %s already",
-			                 (unsigned long long)at, owner->name);
+			return error_set(err, EBUSY, "address 0x%llx belongs to %s already", (unsigned long long)at,
+					 owner->name);
 	}
 	return bus_add(bus, region, err);
 }
@@ -37,9 +37,5 @@ void isa_regions_remove(struct bus *bus, struct region *regions, unsigned count)
 }
 
 const struct device_class *const device_classes_pc[] = {
-	&serial_class,
-	&debug_exit_class,
-	&debugcon_class,
-	&pvpanic_class,
-	NULL,
+	&serial_class, &debug_exit_class, &debugcon_class, &pvpanic_class, NULL,
 };

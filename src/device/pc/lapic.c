@@ -14,9 +14,26 @@ enum { VERSION = 0x14 | (LVT_COUNT - 1) << 16 };
 
 /* Register numbers: MMIO offset / 16, MSR - 0x800. */
 enum {
-	REG_ID = 0x02, REG_VERSION = 0x03, REG_TPR = 0x08, REG_APR = 0x09, REG_PPR = 0x0a, REG_EOI = 0x0b, REG_RRD = 0x0c,
-	REG_LDR = 0x0d, REG_DFR = 0x0e, REG_SVR = 0x0f, REG_ISR = 0x10, REG_TMR = 0x18, REG_IRR = 0x20, REG_ESR = 0x28,
-	REG_ICR = 0x30, REG_ICR_HIGH = 0x31, REG_LVT = 0x32, REG_INITIAL = 0x38, REG_CURRENT = 0x39, REG_DIVIDE = 0x3e,
+	REG_ID = 0x02,
+	REG_VERSION = 0x03,
+	REG_TPR = 0x08,
+	REG_APR = 0x09,
+	REG_PPR = 0x0a,
+	REG_EOI = 0x0b,
+	REG_RRD = 0x0c,
+	REG_LDR = 0x0d,
+	REG_DFR = 0x0e,
+	REG_SVR = 0x0f,
+	REG_ISR = 0x10,
+	REG_TMR = 0x18,
+	REG_IRR = 0x20,
+	REG_ESR = 0x28,
+	REG_ICR = 0x30,
+	REG_ICR_HIGH = 0x31,
+	REG_LVT = 0x32,
+	REG_INITIAL = 0x38,
+	REG_CURRENT = 0x39,
+	REG_DIVIDE = 0x3e,
 	REG_SELF_IPI = 0x3f,
 };
 
@@ -28,7 +45,7 @@ enum { LVT_READ_ONLY = 1 << 12 | 1 << 14 };
 /* What can be written in each local vector table entry. */
 static const uint32_t lvt_writable[LVT_COUNT] = {
 	[LVT_TIMER] = 0x000700ff, [LVT_THERMAL] = 0x000107ff, [LVT_PERFORMANCE] = 0x000107ff,
-	[LVT_LINT0] = 0x0001a7ff, [LVT_LINT1] = 0x0001a7ff, [LVT_ERROR] = 0x000100ff,
+	[LVT_LINT0] = 0x0001a7ff, [LVT_LINT1] = 0x0001a7ff,   [LVT_ERROR] = 0x000100ff,
 };
 
 /* --- priorities --- */
@@ -169,7 +186,7 @@ void lapic_accept(struct lapic *apic, const struct lapic_message *message)
 	case DELIVER_SMI:
 	case DELIVER_RESERVED:
 		log_guest(apic->device.env->log, &apic->limit, "local APIC %u: delivery mode %u is not modelled",
-		          apic->vcpu->apic_id, message->mode);
+			  apic->vcpu->apic_id, message->mode);
 		return;
 	case DELIVER_FIXED:
 	case DELIVER_LOWEST:
@@ -471,7 +488,7 @@ static void mmio_write(void *opaque, uint32_t offset, uint32_t value, unsigned s
 		return;
 	if (offset & 0xf || size != 4) {
 		log_guest(apic->device.env->log, &apic->limit, "local APIC %u: %u-byte write at offset 0x%x ignored",
-		          apic->vcpu->apic_id, size, offset);
+			  apic->vcpu->apic_id, size, offset);
 		return;
 	}
 	write_any(apic, offset >> 4 & 0xff, value, apic->icr_high);
@@ -575,7 +592,13 @@ static uint64_t x2apic_reserved(unsigned reg)
 static bool x2apic_writable(unsigned reg)
 {
 	switch (reg) {
-	case REG_TPR: case REG_EOI: case REG_SVR: case REG_ESR: case REG_ICR: case REG_INITIAL: case REG_DIVIDE:
+	case REG_TPR:
+	case REG_EOI:
+	case REG_SVR:
+	case REG_ESR:
+	case REG_ICR:
+	case REG_INITIAL:
+	case REG_DIVIDE:
 	case REG_SELF_IPI:
 		return true;
 	}
@@ -760,29 +783,30 @@ static const struct state_table state = {
 	.size = sizeof(struct lapic),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U64, struct lapic, base),
-		STATE_FIELD(STATE_U32, struct lapic, tpr),
-		STATE_FIELD(STATE_U32, struct lapic, ldr),
-		STATE_FIELD(STATE_U32, struct lapic, dfr),
-		STATE_FIELD(STATE_U32, struct lapic, svr),
-		STATE_FIELD(STATE_U32, struct lapic, esr),
-		STATE_FIELD(STATE_U32, struct lapic, esr_pending),
-		STATE_FIELD(STATE_U32, struct lapic, icr),
-		STATE_FIELD(STATE_U32, struct lapic, icr_high),
-		STATE_FIELD_N(STATE_U32, struct lapic, lvt, LVT_COUNT),
-		STATE_FIELD_N(STATE_U32, struct lapic, irr, 8),
-		STATE_FIELD_N(STATE_U32, struct lapic, isr, 8),
-		STATE_FIELD_N(STATE_U32, struct lapic, tmr, 8),
-		STATE_FIELD(STATE_BOOL, struct lapic, extint_latched),
-		STATE_FIELD(STATE_U32, struct lapic, timer_initial),
-		STATE_FIELD(STATE_U32, struct lapic, timer_divide),
-		STATE_FIELD(STATE_I64, struct lapic, timer_start_ns),
-		STATE_FIELD(STATE_I64, struct lapic, timer_due_ns),
-		STATE_FIELD(STATE_U64, struct lapic, tsc_deadline),
-		STATE_FIELD(STATE_I64, struct lapic, tsc_offset),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U64, struct lapic, base),
+			STATE_FIELD(STATE_U32, struct lapic, tpr),
+			STATE_FIELD(STATE_U32, struct lapic, ldr),
+			STATE_FIELD(STATE_U32, struct lapic, dfr),
+			STATE_FIELD(STATE_U32, struct lapic, svr),
+			STATE_FIELD(STATE_U32, struct lapic, esr),
+			STATE_FIELD(STATE_U32, struct lapic, esr_pending),
+			STATE_FIELD(STATE_U32, struct lapic, icr),
+			STATE_FIELD(STATE_U32, struct lapic, icr_high),
+			STATE_FIELD_N(STATE_U32, struct lapic, lvt, LVT_COUNT),
+			STATE_FIELD_N(STATE_U32, struct lapic, irr, 8),
+			STATE_FIELD_N(STATE_U32, struct lapic, isr, 8),
+			STATE_FIELD_N(STATE_U32, struct lapic, tmr, 8),
+			STATE_FIELD(STATE_BOOL, struct lapic, extint_latched),
+			STATE_FIELD(STATE_U32, struct lapic, timer_initial),
+			STATE_FIELD(STATE_U32, struct lapic, timer_divide),
+			STATE_FIELD(STATE_I64, struct lapic, timer_start_ns),
+			STATE_FIELD(STATE_I64, struct lapic, timer_due_ns),
+			STATE_FIELD(STATE_U64, struct lapic, tsc_deadline),
+			STATE_FIELD(STATE_I64, struct lapic, tsc_offset),
+			STATE_END,
+		},
 };
 
 const struct device_class lapic_class = {
@@ -798,7 +822,7 @@ const struct device_class lapic_class = {
 };
 
 struct lapic *lapic_new(const struct device_env *env, struct lapic_set *set, struct vcpu *vcpu,
-                        const struct lapic_config *config, struct error *err)
+			const struct lapic_config *config, struct error *err)
 {
 	struct lapic *apic = (struct lapic *)device_alloc(&lapic_class, env);
 

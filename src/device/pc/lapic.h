@@ -43,7 +43,7 @@ struct lapic_config {
 /* The vCPU exists and does not run yet. vCPU 0 is the bootstrap processor. Up to LAPIC_MAX. */
 enum { LAPIC_MAX = 256 };
 struct lapic *lapic_new(const struct device_env *env, struct lapic_set *set, struct vcpu *vcpu,
-                        const struct lapic_config *config, struct error *err);
+			const struct lapic_config *config, struct error *err);
 
 /* What firmware leaves behind on every processor (MP specification 3.6.2.2, virtual wire): enabled, LINT0 ExtINT on the
  * bootstrap processor, LINT1 NMI. For direct kernel boot, after reset. */

@@ -27,7 +27,14 @@ enum { ESR_SEND_ILLEGAL = 1 << 5, ESR_RECEIVE_ILLEGAL = 1 << 6, ESR_ILLEGAL_REGI
 enum { BASE_BSP = 1 << 8, BASE_EXTD = 1 << 10, BASE_ENABLE = 1 << 11 };
 
 enum delivery_mode {
-	DELIVER_FIXED, DELIVER_LOWEST, DELIVER_SMI, DELIVER_RESERVED, DELIVER_NMI, DELIVER_INIT, DELIVER_SIPI, DELIVER_EXTINT,
+	DELIVER_FIXED,
+	DELIVER_LOWEST,
+	DELIVER_SMI,
+	DELIVER_RESERVED,
+	DELIVER_NMI,
+	DELIVER_INIT,
+	DELIVER_SIPI,
+	DELIVER_EXTINT,
 };
 
 /* Bits of lapic.deliverable beside the vector. */
@@ -59,8 +66,8 @@ struct lapic {
 	bool extint_latched; /* an ExtINT message waits */
 	/* Timer (lapic_timer.c). */
 	uint32_t timer_initial, timer_divide;
-	int64_t timer_start_ns;  /* when the initial count was written */
-	int64_t timer_due_ns;    /* next expiry; INT64_MAX: none */
+	int64_t timer_start_ns; /* when the initial count was written */
+	int64_t timer_due_ns;   /* next expiry; INT64_MAX: none */
 	uint64_t tsc_deadline;
 	int64_t tsc_offset;
 	struct clock_timer timer;
@@ -101,7 +108,8 @@ void lapic_fire_local(struct lapic *apic, unsigned lvt);
 void lapic_update(struct lapic *apic);
 
 /* lapic_set.c; without any APIC's lock held. */
-void lapic_send(struct lapic_set *set, struct lapic *sender, enum shorthand shorthand, const struct lapic_message *message);
+void lapic_send(struct lapic_set *set, struct lapic *sender, enum shorthand shorthand,
+		const struct lapic_message *message);
 
 /* lapic_timer.c; with the lock held. */
 void lapic_timer_init(struct lapic *apic);

@@ -75,7 +75,7 @@ static struct lapic *arbitrate(struct lapic_set *set, const struct lapic_message
 		    !matches(apic, message))
 			continue;
 		if (!best || atomic_load_explicit(&apic->priority, memory_order_relaxed) <
-		                     atomic_load_explicit(&best->priority, memory_order_relaxed))
+				     atomic_load_explicit(&best->priority, memory_order_relaxed))
 			best = apic;
 	}
 	return best;
@@ -91,7 +91,8 @@ static struct lapic *find_physical(struct lapic_set *set, const struct lapic_mes
 	return set->apics[id];
 }
 
-void lapic_send(struct lapic_set *set, struct lapic *sender, enum shorthand shorthand, const struct lapic_message *message)
+void lapic_send(struct lapic_set *set, struct lapic *sender, enum shorthand shorthand,
+		const struct lapic_message *message)
 {
 	struct lapic *one = NULL;
 
@@ -114,8 +115,8 @@ void lapic_send(struct lapic_set *set, struct lapic *sender, enum shorthand shor
 
 		if (apic == sender && shorthand == SHORTHAND_OTHERS)
 			continue;
-		if (shorthand == SHORTHAND_NONE ? matches(apic, message) :
-		                                  (atomic_load(&apic->routing) & ROUTING_ENABLED) != 0)
+		if (shorthand == SHORTHAND_NONE ? matches(apic, message)
+						: (atomic_load(&apic->routing) & ROUTING_ENABLED) != 0)
 			lapic_accept(apic, message);
 	}
 }
@@ -139,7 +140,7 @@ static void send_msi(void *opaque, struct msi_message msi)
 
 struct msi_sink lapic_set_msi(struct lapic_set *set)
 {
-	return (struct msi_sink){ .send = send_msi, .opaque = set };
+	return (struct msi_sink){.send = send_msi, .opaque = set};
 }
 
 static void set_extint(void *opaque, unsigned line, bool level)
@@ -160,7 +161,7 @@ static void set_extint(void *opaque, unsigned line, bool level)
 
 struct irq lapic_set_extint(struct lapic_set *set)
 {
-	return (struct irq){ .set = set_extint, .opaque = set };
+	return (struct irq){.set = set_extint, .opaque = set};
 }
 
 void lapic_set_nmi(struct lapic_set *set)

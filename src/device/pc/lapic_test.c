@@ -13,9 +13,27 @@
 #include <cmocka.h>
 
 enum {
-	ID = 0x20, VERSION = 0x30, TPR = 0x80, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0, SVR = 0xf0, ISR = 0x100,
-	TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR = 0x300, ICR_HIGH = 0x310, LVT_TIMER = 0x320, LVT_LINT0 = 0x350,
-	LVT_LINT1 = 0x360, LVT_ERROR = 0x370, INITIAL = 0x380, CURRENT = 0x390, DIVIDE = 0x3e0,
+	ID = 0x20,
+	VERSION = 0x30,
+	TPR = 0x80,
+	PPR = 0xa0,
+	EOI = 0xb0,
+	LDR = 0xd0,
+	DFR = 0xe0,
+	SVR = 0xf0,
+	ISR = 0x100,
+	TMR = 0x180,
+	IRR = 0x200,
+	ESR = 0x280,
+	ICR = 0x300,
+	ICR_HIGH = 0x310,
+	LVT_TIMER = 0x320,
+	LVT_LINT0 = 0x350,
+	LVT_LINT1 = 0x360,
+	LVT_ERROR = 0x370,
+	INITIAL = 0x380,
+	CURRENT = 0x390,
+	DIVIDE = 0x3e0,
 };
 enum { MSR_BASE = 0x1b, MSR_DEADLINE = 0x6e0 };
 enum { CPUS = 4 };
@@ -28,8 +46,8 @@ static struct ioapic *ioapic;
 
 static int setup(void **state)
 {
-	struct lapic_config config = { .phys_bits = 40, .x2apic = true, .tsc_deadline = true };
-	struct error err = { 0 };
+	struct lapic_config config = {.phys_bits = 40, .x2apic = true, .tsc_deadline = true};
+	struct error err = {0};
 
 	test_pc_init(&t);
 	set = lapic_set_new(&t.env);
@@ -101,8 +119,9 @@ static void enable_all(void)
 
 static void msi(uint8_t destination, bool logical, uint32_t data)
 {
-	t.env.msi.send(t.env.msi.opaque, (struct msi_message){
-		.address = 0xfee00000 | (uint32_t)destination << 12 | (logical ? 4 : 0), .data = data });
+	t.env.msi.send(t.env.msi.opaque,
+		       (struct msi_message){.address = 0xfee00000 | (uint32_t)destination << 12 | (logical ? 4 : 0),
+					    .data = data});
 }
 
 /* Which CPUs have an interrupt; takes and ends each. */
@@ -529,11 +548,11 @@ static void x2apic_logical(void **unused)
 
 static void mode_transitions(void **unused)
 {
-	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00400), -1);       /* EXTD alone */
-	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00801), -1);       /* reserved */
-	assert_int_equal(wrmsr(1, MSR_BASE, 0x10000fee00800), -1);  /* beyond 40 bits */
+	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00400), -1);      /* EXTD alone */
+	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00801), -1);      /* reserved */
+	assert_int_equal(wrmsr(1, MSR_BASE, 0x10000fee00800), -1); /* beyond 40 bits */
 	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00c00), 0);
-	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00800), -1);       /* back only through disabled */
+	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00800), -1); /* back only through disabled */
 	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00000), 0);
 	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00c00), -1);
 	assert_int_equal(wrmsr(1, MSR_BASE, 0xfee00800), 0);
@@ -629,7 +648,7 @@ static void ioapic_modes(void **unused)
 static void state_survives(void **unused)
 {
 	struct irq pin = ioapic_pin(ioapic, 10);
-	struct error err = { 0 };
+	struct error err = {0};
 
 	enable_all();
 	ioapic_write(0x24, 0x8061);
@@ -659,11 +678,29 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(power_on_values), T(priorities), T(task_priority_holds_back), T(command_destinations), T(logical_flat),
-		T(logical_cluster), T(lowest_priority), T(init_sipi_nmi), T(init_resets_but_keeps_base), T(pic_through_lint0),
-		T(virtual_wire), T(one_shot_timer), T(periodic_timer), T(tiny_periods_are_bounded), T(tsc_deadline_timer),
-		T(errors), T(x2apic_mode), T(x2apic_logical), T(mode_transitions), T(ioapic_edge), T(ioapic_level),
-		T(ioapic_modes), T(state_survives),
+		T(power_on_values),
+		T(priorities),
+		T(task_priority_holds_back),
+		T(command_destinations),
+		T(logical_flat),
+		T(logical_cluster),
+		T(lowest_priority),
+		T(init_sipi_nmi),
+		T(init_resets_but_keeps_base),
+		T(pic_through_lint0),
+		T(virtual_wire),
+		T(one_shot_timer),
+		T(periodic_timer),
+		T(tiny_periods_are_bounded),
+		T(tsc_deadline_timer),
+		T(errors),
+		T(x2apic_mode),
+		T(x2apic_logical),
+		T(mode_transitions),
+		T(ioapic_edge),
+		T(ioapic_level),
+		T(ioapic_modes),
+		T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,7 +92,7 @@ static bool all_done(void)
 
 static void nothing_is_lost(void **unused)
 {
-	struct lapic_config config = { .phys_bits = 40, .x2apic = true, .tsc_deadline = true };
+	struct lapic_config config = {.phys_bits = 40, .x2apic = true, .tsc_deadline = true};
 	struct lapic_set *set;
 	pthread_t threads[CPUS + 1];
 	int64_t give_up;
@@ -132,7 +132,7 @@ static void nothing_is_lost(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(nothing_is_lost) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

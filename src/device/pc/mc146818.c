@@ -16,8 +16,21 @@
 #include <time.h>
 
 enum {
-	RTC_SECONDS, RTC_SECONDS_ALARM, RTC_MINUTES, RTC_MINUTES_ALARM, RTC_HOURS, RTC_HOURS_ALARM, RTC_WEEKDAY, RTC_DAY,
-	RTC_MONTH, RTC_YEAR, RTC_A, RTC_B, RTC_C, RTC_D, RTC_CENTURY = 0x32,
+	RTC_SECONDS,
+	RTC_SECONDS_ALARM,
+	RTC_MINUTES,
+	RTC_MINUTES_ALARM,
+	RTC_HOURS,
+	RTC_HOURS_ALARM,
+	RTC_WEEKDAY,
+	RTC_DAY,
+	RTC_MONTH,
+	RTC_YEAR,
+	RTC_A,
+	RTC_B,
+	RTC_C,
+	RTC_D,
+	RTC_CENTURY = 0x32,
 };
 enum { A_UIP = 0x80, A_DIVIDER = 0x70, A_DIVIDER_ON = 0x20, A_RATE = 0x0f };
 enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 0x04, B_24H = 0x02 };
@@ -33,11 +46,11 @@ struct mc146818 {
 	pthread_mutex_t lock;
 	struct irq output;
 	struct mc146818_config config;
-	uint8_t cmos[128];  /* calendar bytes are only valid while frozen (SET) */
+	uint8_t cmos[128]; /* calendar bytes are only valid while frozen (SET) */
 	uint8_t index;
-	int64_t offset_ns;  /* calendar = base clock + offset */
-	int64_t seen_ns;    /* calendar time up to which the flags of register C are up to date */
-	int64_t alarm_ns;   /* calendar time of the next alarm after seen_ns; INT64_MAX: none */
+	int64_t offset_ns; /* calendar = base clock + offset */
+	int64_t seen_ns;   /* calendar time up to which the flags of register C are up to date */
+	int64_t alarm_ns;  /* calendar time of the next alarm after seen_ns; INT64_MAX: none */
 	struct clock_timer timer;
 	struct region region;
 };
@@ -359,7 +372,7 @@ static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	pthread_mutex_unlock(&rtc->lock);
 }
 
-static const struct region_ops ops = { .read = port_read, .write = port_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops ops = {.read = port_read, .write = port_write, .min_width = 1, .max_width = 1};
 
 void mc146818_set_cmos(struct mc146818 *rtc, uint8_t index, uint8_t value)
 {
@@ -419,7 +432,7 @@ static int init(struct device *device, struct error *err)
 		return error_set(err, ERANGE, "the real-time clock shows only the years 1970 to 2197");
 	rtc->offset_ns = rtc->config.calendar_ns - base_ns(rtc);
 	reset(device);
-	rtc->region = (struct region){ "rtc", &ops, rtc, 0x70, 2, 0 };
+	rtc->region = (struct region){"rtc", &ops, rtc, 0x70, 2, 0};
 	return isa_regions_add(device->env->io, &rtc->region, 1, err);
 }
 
@@ -461,13 +474,14 @@ static const struct state_table state = {
 	.size = sizeof(struct mc146818),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_FIELD_N(STATE_BYTES, struct mc146818, cmos, 128),
-		STATE_FIELD(STATE_U8, struct mc146818, index),
-		STATE_FIELD(STATE_I64, struct mc146818, offset_ns),
-		STATE_FIELD(STATE_I64, struct mc146818, seen_ns),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD_N(STATE_BYTES, struct mc146818, cmos, 128),
+			STATE_FIELD(STATE_U8, struct mc146818, index),
+			STATE_FIELD(STATE_I64, struct mc146818, offset_ns),
+			STATE_FIELD(STATE_I64, struct mc146818, seen_ns),
+			STATE_END,
+		},
 };
 
 const struct device_class mc146818_class = {
@@ -483,7 +497,7 @@ const struct device_class mc146818_class = {
 };
 
 struct mc146818 *mc146818_new(const struct device_env *env, struct irq output, const struct mc146818_config *config,
-                              struct error *err)
+			      struct error *err)
 {
 	struct mc146818 *rtc = (struct mc146818 *)device_alloc(&mc146818_class, env);
 

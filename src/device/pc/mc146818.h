@@ -9,13 +9,14 @@ struct mc146818;
 extern const struct device_class mc146818_class;
 
 struct mc146818_config {
-	int64_t calendar_ns; /* what the clock shows at creation: ns since 1970 in the guest's own calendar (UTC or local) */
+	int64_t calendar_ns; /* what the clock shows at creation: ns since 1970 in the guest's own calendar (UTC or
+				local) */
 	bool follow_host;    /* goes with the host's clock (-rtc clock=host), else with the machine's */
 };
 
 /* Ports 0x70 and 0x71; output: env->isa_irq[8], or hpet_legacy_input(hpet, 1). */
 struct mc146818 *mc146818_new(const struct device_env *env, struct irq output, const struct mc146818_config *config,
-                              struct error *err);
+			      struct error *err);
 
 /* CMOS RAM, 0x0e..0x7f: what firmware looks up. Before guests run, or any thread. */
 void mc146818_set_cmos(struct mc146818 *rtc, uint8_t index, uint8_t value);

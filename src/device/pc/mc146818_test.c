@@ -22,8 +22,8 @@ static struct mc146818 *rtc;
 
 static int setup(void **state)
 {
-	struct mc146818_config config = { .calendar_ns = start_s * NS_PER_S };
-	struct error err = { 0 };
+	struct mc146818_config config = {.calendar_ns = start_s * NS_PER_S};
+	struct error err = {0};
 
 	test_pc_init(&t);
 	rtc = mc146818_new(&t.env, test_wire(&t, IRQ), &config, &err);
@@ -53,7 +53,7 @@ static void wr(uint8_t index, uint8_t value)
 }
 
 static void assert_time(unsigned century, unsigned year, unsigned month, unsigned day, unsigned hour, unsigned minute,
-                        unsigned second)
+			unsigned second)
 {
 	assert_int_equal(rd(0), second);
 	assert_int_equal(rd(2), minute);
@@ -236,8 +236,8 @@ static void cmos_and_reset(void **unused)
 
 static void follows_the_host(void **unused)
 {
-	struct mc146818_config config = { .follow_host = true };
-	struct error err = { 0 };
+	struct mc146818_config config = {.follow_host = true};
+	struct error err = {0};
 	time_t now = time(NULL);
 	struct tm tm;
 
@@ -255,8 +255,8 @@ static void follows_the_host(void **unused)
 
 static void dates_out_of_range(void **unused)
 {
-	struct mc146818_config config = { .calendar_ns = -1 };
-	struct error err = { 0 };
+	struct mc146818_config config = {.calendar_ns = -1};
+	struct error err = {0};
 
 	device_destroy((struct device *)rtc);
 	assert_null(mc146818_new(&t.env, test_wire(&t, IRQ), &config, &err));
@@ -268,7 +268,7 @@ static void dates_out_of_range(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	wr(B, 0x12);
 	clock_advance(t.env.clock, NS_PER_S / 2);
@@ -285,9 +285,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(calendar_rolls_over), T(formats), T(software_sets_the_time), T(nonsense_becomes_some_date),
-		T(update_in_progress), T(update_interrupt), T(periodic_interrupt), T(alarm_matches),
-		T(flags_show_without_enables), T(cmos_and_reset), T(follows_the_host), T(dates_out_of_range), T(state_survives),
+		T(calendar_rolls_over),
+		T(formats),
+		T(software_sets_the_time),
+		T(nonsense_becomes_some_date),
+		T(update_in_progress),
+		T(update_interrupt),
+		T(periodic_interrupt),
+		T(alarm_matches),
+		T(flags_show_without_enables),
+		T(cmos_and_reset),
+		T(follows_the_host),
+		T(dates_out_of_range),
+		T(state_survives),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

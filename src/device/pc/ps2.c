@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * PS/2 keyboard (IBM PS/2 technical reference, keyboard section: scan code sets 1 and 2, LEDs, typematic rate as a stored
- * value) and mouse (standard, IntelliMouse wheel and Explorer identification by sample rates).
- * Left out: scan code set 3's per-key settings, typematic repeat (the host's keyboard repeats).
+ * PS/2 keyboard (IBM PS/2 technical reference, keyboard section: scan code sets 1 and 2, LEDs, typematic rate as a
+ * stored value) and mouse (standard, IntelliMouse wheel and Explorer identification by sample rates). Left out: scan
+ * code set 3's per-key settings, typematic repeat (the host's keyboard repeats).
  */
 #include "device/pc/ps2.h"
 
@@ -52,7 +52,7 @@ static void keyboard_defaults(struct ps2_keyboard *keyboard)
 
 void ps2_keyboard_reset(struct ps2_keyboard *keyboard)
 {
-	*keyboard = (struct ps2_keyboard){ 0 };
+	*keyboard = (struct ps2_keyboard){0};
 	keyboard_defaults(keyboard);
 }
 
@@ -127,12 +127,11 @@ void ps2_keyboard_write(struct ps2_keyboard *keyboard, uint8_t value)
 
 /* Scan code set 1 to set 2, indexed by the set 1 code; 0: none. (The controller translates back for most software.) */
 static const uint8_t set1_to_set2[0x59] = {
-	0x00, 0x76, 0x16, 0x1e, 0x26, 0x25, 0x2e, 0x36, 0x3d, 0x3e, 0x46, 0x45, 0x4e, 0x55, 0x66, 0x0d,
-	0x15, 0x1d, 0x24, 0x2d, 0x2c, 0x35, 0x3c, 0x43, 0x44, 0x4d, 0x54, 0x5b, 0x5a, 0x14, 0x1c, 0x1b,
-	0x23, 0x2b, 0x34, 0x33, 0x3b, 0x42, 0x4b, 0x4c, 0x52, 0x0e, 0x12, 0x5d, 0x1a, 0x22, 0x21, 0x2a,
-	0x32, 0x31, 0x3a, 0x41, 0x49, 0x4a, 0x59, 0x7c, 0x11, 0x29, 0x58, 0x05, 0x06, 0x04, 0x0c, 0x03,
-	0x0b, 0x83, 0x0a, 0x01, 0x09, 0x77, 0x7e, 0x6c, 0x75, 0x7d, 0x7b, 0x6b, 0x73, 0x74, 0x79, 0x69,
-	0x72, 0x7a, 0x70, 0x71, 0x84, 0x00, 0x61, 0x78, 0x07,
+	0x00, 0x76, 0x16, 0x1e, 0x26, 0x25, 0x2e, 0x36, 0x3d, 0x3e, 0x46, 0x45, 0x4e, 0x55, 0x66, 0x0d, 0x15, 0x1d,
+	0x24, 0x2d, 0x2c, 0x35, 0x3c, 0x43, 0x44, 0x4d, 0x54, 0x5b, 0x5a, 0x14, 0x1c, 0x1b, 0x23, 0x2b, 0x34, 0x33,
+	0x3b, 0x42, 0x4b, 0x4c, 0x52, 0x0e, 0x12, 0x5d, 0x1a, 0x22, 0x21, 0x2a, 0x32, 0x31, 0x3a, 0x41, 0x49, 0x4a,
+	0x59, 0x7c, 0x11, 0x29, 0x58, 0x05, 0x06, 0x04, 0x0c, 0x03, 0x0b, 0x83, 0x0a, 0x01, 0x09, 0x77, 0x7e, 0x6c,
+	0x75, 0x7d, 0x7b, 0x6b, 0x73, 0x74, 0x79, 0x69, 0x72, 0x7a, 0x70, 0x71, 0x84, 0x00, 0x61, 0x78, 0x07,
 };
 
 bool ps2_keyboard_key(struct ps2_keyboard *keyboard, uint8_t code, bool extended, bool down)
@@ -171,7 +170,7 @@ static void mouse_defaults(struct ps2_mouse *mouse)
 
 void ps2_mouse_reset(struct ps2_mouse *mouse)
 {
-	*mouse = (struct ps2_mouse){ 0 };
+	*mouse = (struct ps2_mouse){0};
 	mouse_defaults(mouse);
 }
 
@@ -216,7 +215,7 @@ static void mouse_command(struct ps2_mouse *mouse, uint8_t value)
 		break;
 	case 0xe9: /* status */
 		answer(&mouse->queue, mouse->status | (mouse->buttons & 1) << 2 | (mouse->buttons & 4) >> 1 |
-		                              (mouse->buttons & 2) >> 1);
+					      (mouse->buttons & 2) >> 1);
 		answer(&mouse->queue, mouse->resolution);
 		answer(&mouse->queue, mouse->rate);
 		break;
@@ -316,12 +315,13 @@ static const struct state_table queue_state = {
 	.version = 1,
 	.size = sizeof(struct ps2_queue),
 	.check = queue_check,
-	.fields = (const struct state_field[]){
-		STATE_FIELD_N(STATE_BYTES, struct ps2_queue, bytes, PS2_QUEUE),
-		STATE_FIELD(STATE_U8, struct ps2_queue, head),
-		STATE_FIELD(STATE_U8, struct ps2_queue, count),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD_N(STATE_BYTES, struct ps2_queue, bytes, PS2_QUEUE),
+			STATE_FIELD(STATE_U8, struct ps2_queue, head),
+			STATE_FIELD(STATE_U8, struct ps2_queue, count),
+			STATE_END,
+		},
 };
 
 static int keyboard_check(const void *staged, struct error *err)
@@ -338,16 +338,17 @@ const struct state_table ps2_keyboard_state = {
 	.version = 1,
 	.size = sizeof(struct ps2_keyboard),
 	.check = keyboard_check,
-	.fields = (const struct state_field[]){
-		STATE_SUB(queue_state, struct ps2_keyboard, queue, 1),
-		STATE_FIELD(STATE_U8, struct ps2_keyboard, command),
-		STATE_FIELD(STATE_U8, struct ps2_keyboard, set),
-		STATE_FIELD(STATE_U8, struct ps2_keyboard, leds),
-		STATE_FIELD(STATE_U8, struct ps2_keyboard, rate),
-		STATE_FIELD(STATE_BOOL, struct ps2_keyboard, scanning),
-		STATE_FIELD(STATE_U8, struct ps2_keyboard, last),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_SUB(queue_state, struct ps2_keyboard, queue, 1),
+			STATE_FIELD(STATE_U8, struct ps2_keyboard, command),
+			STATE_FIELD(STATE_U8, struct ps2_keyboard, set),
+			STATE_FIELD(STATE_U8, struct ps2_keyboard, leds),
+			STATE_FIELD(STATE_U8, struct ps2_keyboard, rate),
+			STATE_FIELD(STATE_BOOL, struct ps2_keyboard, scanning),
+			STATE_FIELD(STATE_U8, struct ps2_keyboard, last),
+			STATE_END,
+		},
 };
 
 static int mouse_check(const void *staged, struct error *err)
@@ -356,7 +357,7 @@ static int mouse_check(const void *staged, struct error *err)
 
 	if ((mouse->id != 0 && mouse->id != 3 && mouse->id != 4) || mouse->resolution > 3 || mouse->buttons > 7)
 		return error_set(err, EINVAL, "id %u, resolution %u or buttons %u out of range", mouse->id,
-		                 mouse->resolution, mouse->buttons);
+				 mouse->resolution, mouse->buttons);
 	return 0;
 }
 
@@ -365,17 +366,18 @@ const struct state_table ps2_mouse_state = {
 	.version = 1,
 	.size = sizeof(struct ps2_mouse),
 	.check = mouse_check,
-	.fields = (const struct state_field[]){
-		STATE_SUB(queue_state, struct ps2_mouse, queue, 1),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, command),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, id),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, rate),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, resolution),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, status),
-		STATE_FIELD_N(STATE_BYTES, struct ps2_mouse, rates, 2),
-		STATE_FIELD(STATE_BOOL, struct ps2_mouse, wrap),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, buttons),
-		STATE_FIELD(STATE_U8, struct ps2_mouse, last),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_SUB(queue_state, struct ps2_mouse, queue, 1),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, command),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, id),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, rate),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, resolution),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, status),
+			STATE_FIELD_N(STATE_BYTES, struct ps2_mouse, rates, 2),
+			STATE_FIELD(STATE_BOOL, struct ps2_mouse, wrap),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, buttons),
+			STATE_FIELD(STATE_U8, struct ps2_mouse, last),
+			STATE_END,
+		},
 };

@@ -20,19 +20,19 @@ struct ps2_queue {
 
 struct ps2_keyboard {
 	struct ps2_queue queue;
-	uint8_t command;   /* waits for a parameter; 0: none */
-	uint8_t set;       /* scan code set 1, 2 or 3 */
+	uint8_t command; /* waits for a parameter; 0: none */
+	uint8_t set;     /* scan code set 1, 2 or 3 */
 	uint8_t leds, rate;
 	bool scanning;
-	uint8_t last;      /* for Resend */
+	uint8_t last; /* for Resend */
 };
 
 struct ps2_mouse {
 	struct ps2_queue queue;
 	uint8_t command;
-	uint8_t id;        /* 0 plain, 3 wheel, 4 five buttons */
+	uint8_t id;                       /* 0 plain, 3 wheel, 4 five buttons */
 	uint8_t rate, resolution, status; /* status: 0x40 remote, 0x20 reporting, 0x10 2:1 scaling */
-	uint8_t rates[2];  /* the last sample rates: the knock that turns the wheel on */
+	uint8_t rates[2];                 /* the last sample rates: the knock that turns the wheel on */
 	bool wrap;
 	uint8_t buttons;
 	uint8_t last;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * 16550A serial port (National Semiconductor PC16550D data sheet): FIFOs, all interrupts with their priorities, receive
- * timeout, modem control, loopback. A byte that is written is on its way at once, whatever the divisor says; the divisor
- * only times the receive timeout. The interrupt line is gated by OUT2, as on the PC's adapter.
- * Left out: DMA mode, parity and framing errors (a chardev has none).
+ * timeout, modem control, loopback. A byte that is written is on its way at once, whatever the divisor says; the
+ * divisor only times the receive timeout. The interrupt line is gated by OUT2, as on the PC's adapter. Left out: DMA
+ * mode, parity and framing errors (a chardev has none).
  */
 #include "device/pc/serial.h"
 
@@ -15,7 +15,15 @@
 
 enum { REG_DATA, REG_IER, REG_IIR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCRATCH };
 enum { IER_RECEIVE = 1, IER_TRANSMIT = 2, IER_LINE = 4, IER_MODEM = 8 };
-enum { IIR_NONE = 1, IIR_MODEM = 0, IIR_TRANSMIT = 2, IIR_RECEIVE = 4, IIR_LINE = 6, IIR_TIMEOUT = 0xc, IIR_FIFO = 0xc0 };
+enum {
+	IIR_NONE = 1,
+	IIR_MODEM = 0,
+	IIR_TRANSMIT = 2,
+	IIR_RECEIVE = 4,
+	IIR_LINE = 6,
+	IIR_TIMEOUT = 0xc,
+	IIR_FIFO = 0xc0
+};
 enum { FCR_ENABLE = 1, FCR_CLEAR_RECEIVE = 2, FCR_CLEAR_TRANSMIT = 4 };
 enum { LCR_DLAB = 0x80 };
 enum { MCR_DTR = 1, MCR_RTS = 2, MCR_OUT1 = 4, MCR_OUT2 = 8, MCR_LOOP = 0x10 };
@@ -35,13 +43,13 @@ struct serial {
 
 	uint16_t divisor;
 	uint8_t ier, fcr, lcr, mcr, msr, scratch;
-	uint8_t errors;            /* LSR_OVERRUN, LSR_BREAK */
-	bool transmit_pending;     /* transmitter-empty interrupt not yet acknowledged */
+	uint8_t errors;        /* LSR_OVERRUN, LSR_BREAK */
+	bool transmit_pending; /* transmitter-empty interrupt not yet acknowledged */
 	bool timeout_pending;
 	uint8_t fifo[FIFO], head, count;
-	bool starved;              /* the chardev was told to wait */
+	bool starved; /* the chardev was told to wait */
 	bool level;
-	int64_t timeout_ns;        /* when the receive timeout is due; INT64_MAX: not */
+	int64_t timeout_ns; /* when the receive timeout is due; INT64_MAX: not */
 	struct clock_timer timer;
 	struct char_out out;
 	struct region region;
@@ -51,7 +59,7 @@ struct serial {
 
 static unsigned trigger(const struct serial *s)
 {
-	static const uint8_t levels[4] = { 1, 4, 8, 14 };
+	static const uint8_t levels[4] = {1, 4, 8, 14};
 
 	return s->fcr & FCR_ENABLE ? levels[s->fcr >> 6] : 1;
 }
@@ -313,8 +321,7 @@ static uint8_t read_iir(struct serial *s)
 
 static uint8_t read_lsr(struct serial *s)
 {
-	uint8_t lsr = s->errors | (s->count ? LSR_DATA : 0) |
-	              (char_out_ready(&s->out) ? LSR_THR_EMPTY | LSR_IDLE : 0);
+	uint8_t lsr = s->errors | (s->count ? LSR_DATA : 0) | (char_out_ready(&s->out) ? LSR_THR_EMPTY | LSR_IDLE : 0);
 
 	s->errors = 0;
 	return lsr;
@@ -385,7 +392,7 @@ static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 		chardev_accept(s->chardev);
 }
 
-static const struct region_ops ops = { .read = port_read, .write = port_write, .min_width = 1, .max_width = 1 };
+static const struct region_ops ops = {.read = port_read, .write = port_write, .min_width = 1, .max_width = 1};
 
 /* --- life --- */
 
@@ -405,8 +412,8 @@ static void reset(struct device *device)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static const uint16_t com_ports[4] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 };
-static const uint8_t com_lines[4] = { 4, 3, 4, 3 };
+static const uint16_t com_ports[4] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+static const uint8_t com_lines[4] = {4, 3, 4, 3};
 
 static int choose_ports(struct serial *s, struct error *err)
 {
@@ -428,7 +435,11 @@ static int choose_ports(struct serial *s, struct error *err)
 static int attach(struct serial *s, struct error *err)
 {
 	struct chardev_front front = {
-		.can_receive = can_receive, .receive = receive, .event = chardev_happened, .writable = writable, .opaque = s,
+		.can_receive = can_receive,
+		.receive = receive,
+		.event = chardev_happened,
+		.writable = writable,
+		.opaque = s,
 	};
 
 	if (!s->chardev)
@@ -456,7 +467,7 @@ static int init(struct device *device, struct error *err)
 	if (rc < 0)
 		goto fail_out;
 	reset(device);
-	s->region = (struct region){ "serial", &ops, s, s->iobase, 8, 0 };
+	s->region = (struct region){"serial", &ops, s, s->iobase, 8, 0};
 	rc = isa_regions_add(device->env->io, &s->region, 1, err);
 	if (rc == 0)
 		return 0;
@@ -483,8 +494,8 @@ static int check(const void *staged, struct error *err)
 	const struct serial *s = staged;
 
 	if (s->head >= FIFO || s->count > FIFO || s->ier > 0xf || s->mcr > 0x1f || s->errors & ~LSR_ERRORS)
-		return error_set(err, EINVAL, "FIFO %u+%u, IER 0x%x, MCR 0x%x or LSR 0x%x out of range", s->head, s->count,
-		                 s->ier, s->mcr, s->errors);
+		return error_set(err, EINVAL, "FIFO %u+%u, IER 0x%x, MCR 0x%x or LSR 0x%x out of range", s->head,
+				 s->count, s->ier, s->mcr, s->errors);
 	return 0;
 }
 
@@ -505,33 +516,48 @@ static const struct state_table state = {
 	.size = sizeof(struct serial),
 	.check = check,
 	.after_load = after_load,
-	.fields = (const struct state_field[]){
-		STATE_FIELD(STATE_U16, struct serial, divisor),
-		STATE_FIELD(STATE_U8, struct serial, ier),
-		STATE_FIELD(STATE_U8, struct serial, fcr),
-		STATE_FIELD(STATE_U8, struct serial, lcr),
-		STATE_FIELD(STATE_U8, struct serial, mcr),
-		STATE_FIELD(STATE_U8, struct serial, msr),
-		STATE_FIELD(STATE_U8, struct serial, scratch),
-		STATE_FIELD(STATE_U8, struct serial, errors),
-		STATE_FIELD(STATE_BOOL, struct serial, transmit_pending),
-		STATE_FIELD(STATE_BOOL, struct serial, timeout_pending),
-		STATE_FIELD_N(STATE_BYTES, struct serial, fifo, FIFO),
-		STATE_FIELD(STATE_U8, struct serial, head),
-		STATE_FIELD(STATE_U8, struct serial, count),
-		STATE_END,
-	},
+	.fields =
+		(const struct state_field[]){
+			STATE_FIELD(STATE_U16, struct serial, divisor),
+			STATE_FIELD(STATE_U8, struct serial, ier),
+			STATE_FIELD(STATE_U8, struct serial, fcr),
+			STATE_FIELD(STATE_U8, struct serial, lcr),
+			STATE_FIELD(STATE_U8, struct serial, mcr),
+			STATE_FIELD(STATE_U8, struct serial, msr),
+			STATE_FIELD(STATE_U8, struct serial, scratch),
+			STATE_FIELD(STATE_U8, struct serial, errors),
+			STATE_FIELD(STATE_BOOL, struct serial, transmit_pending),
+			STATE_FIELD(STATE_BOOL, struct serial, timeout_pending),
+			STATE_FIELD_N(STATE_BYTES, struct serial, fifo, FIFO),
+			STATE_FIELD(STATE_U8, struct serial, head),
+			STATE_FIELD(STATE_U8, struct serial, count),
+			STATE_END,
+		},
 };
 
 static const struct property properties[] = {
-	{ .name = "chardev", .type = PROPERTY_CHAR, .offset = offsetof(struct serial, chardev), .help = "where it leads" },
-	{ .name = "index", .type = PROPERTY_U8, .offset = offsetof(struct serial, index), .fallback = "255",
-	  .help = "0 to 3: COM1 to COM4; the next free one if not given" },
-	{ .name = "iobase", .type = PROPERTY_U16, .offset = offsetof(struct serial, iobase), .fallback = "0", .max = 0xfff8,
-	  .help = "first of its eight ports, if not its index'" },
-	{ .name = "irq", .type = PROPERTY_U8, .offset = offsetof(struct serial, irq), .fallback = "0", .max = 15,
-	  .help = "ISA interrupt line, if not its index'" },
-	{ .name = NULL },
+	{.name = "chardev",
+	 .type = PROPERTY_CHAR,
+	 .offset = offsetof(struct serial, chardev),
+	 .help = "where it leads"},
+	{.name = "index",
+	 .type = PROPERTY_U8,
+	 .offset = offsetof(struct serial, index),
+	 .fallback = "255",
+	 .help = "0 to 3: COM1 to COM4; the next free one if not given"},
+	{.name = "iobase",
+	 .type = PROPERTY_U16,
+	 .offset = offsetof(struct serial, iobase),
+	 .fallback = "0",
+	 .max = 0xfff8,
+	 .help = "first of its eight ports, if not its index'"},
+	{.name = "irq",
+	 .type = PROPERTY_U8,
+	 .offset = offsetof(struct serial, irq),
+	 .fallback = "0",
+	 .max = 15,
+	 .help = "ISA interrupt line, if not its index'"},
+	{.name = NULL},
 };
 
 const struct device_class serial_class = {

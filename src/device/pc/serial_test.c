@@ -35,7 +35,7 @@ static void *find(void *opaque, enum property_type type, const char *id, struct 
 
 static struct device *create(const struct device_class *class, const char *text, struct error *err)
 {
-	struct options options = { 0 };
+	struct options options = {0};
 	struct device *device;
 
 	assert_int_equal(options_parse(&options, text, NULL, err), 0);
@@ -46,8 +46,8 @@ static struct device *create(const struct device_class *class, const char *text,
 
 static void setup_with(const char *type, const char *text)
 {
-	struct options options = { 0 };
-	struct error err = { 0 };
+	struct options options = {0};
+	struct error err = {0};
 
 	test_pc_init(&t);
 	t.env.loop = loop_new(&err);
@@ -69,7 +69,7 @@ static int setup_bare(void **state)
 
 static int setup(void **state)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	setup_bare(state);
 	port = create(&serial_class, "chardev=c0", &err);
@@ -110,8 +110,8 @@ static size_t sent(uint8_t *bytes, size_t size)
 /* A serial port on a unix socket, with somebody connected. */
 static int setup_socket(void **state)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct error err = { 0 };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct error err = {0};
 	char text[160];
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/xuni-serial-test.%d", getpid());
@@ -319,7 +319,7 @@ static void loopback(void **unused)
 	fifos_on(0);
 	out8(&t, MCR, 0x1a); /* loop, OUT2, RTS */
 	assert_int_equal(in8(&t, MSR) & 0xf0, 0x90);
-	out8(&t, MCR, 0x15); /* loop, OUT1, DTR */
+	out8(&t, MCR, 0x15);                        /* loop, OUT1, DTR */
 	assert_int_equal(in8(&t, MSR), 0x60 | 0xb); /* CTS, DSR and DCD changed; RI only counts when it ends */
 	assert_int_equal(in8(&t, MSR), 0x60);
 	for (unsigned i = 0; i < 17; i++)
@@ -353,7 +353,7 @@ static void line_and_modem_interrupts(void **unused)
 
 static void ports_and_lines(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct device *second = create(&serial_class, "", &err), *third;
 
 	assert_non_null(second);
@@ -374,7 +374,7 @@ static void ports_and_lines(void **unused)
 
 static void state_survives(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	fifos_on(0x80);
 	out8(&t, IER, 0x01);
@@ -389,7 +389,7 @@ static void state_survives(void **unused)
 
 static void debug_ports(void **unused)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct device *console = create(&debugcon_class, "chardev=c0", &err);
 	struct device *exit = create(&debug_exit_class, "iobase=0xf4,iosize=4", &err);
 	struct device *panic = create(&pvpanic_class, "", &err);
@@ -429,10 +429,20 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define S(name) cmocka_unit_test_setup_teardown(name, setup_socket, teardown)
 	const struct CMUnitTest tests[] = {
-		T(divisor_and_scratch), T(bytes_go_out_in_order), T(what_is_left_goes_out_at_the_end),
-		T(full_buffer_holds_the_guest_off), T(transmit_interrupt), S(receive_without_fifo), T(fifo_trigger_and_timeout),
-		S(long_input_is_not_lost), T(fifo_clear), T(loopback), T(line_and_modem_interrupts), T(ports_and_lines),
-		T(state_survives), cmocka_unit_test_setup_teardown(debug_ports, setup_bare, teardown),
+		T(divisor_and_scratch),
+		T(bytes_go_out_in_order),
+		T(what_is_left_goes_out_at_the_end),
+		T(full_buffer_holds_the_guest_off),
+		T(transmit_interrupt),
+		S(receive_without_fifo),
+		T(fifo_trigger_and_timeout),
+		S(long_input_is_not_lost),
+		T(fifo_clear),
+		T(loopback),
+		T(line_and_modem_interrupts),
+		T(ports_and_lines),
+		T(state_survives),
+		cmocka_unit_test_setup_teardown(debug_ports, setup_bare, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

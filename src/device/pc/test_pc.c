@@ -19,7 +19,7 @@ static void wire_set(void *opaque, unsigned line, bool level)
 
 struct irq test_wire(struct test_pc *t, unsigned n)
 {
-	return (struct irq){ .set = wire_set, .opaque = t, .line = n };
+	return (struct irq){.set = wire_set, .opaque = t, .line = n};
 }
 
 static void requested(void *opaque, int request, int argument)
@@ -44,8 +44,8 @@ static void kick(struct vcpu *vcpu)
 
 void test_pc_init(struct test_pc *t)
 {
-	struct ram_config config = { .size = TEST_RAM };
-	struct error err = { 0 };
+	struct ram_config config = {.size = TEST_RAM};
+	struct error err = {0};
 
 	memset(t, 0, sizeof(*t));
 	t->request = -1;
@@ -59,7 +59,7 @@ void test_pc_init(struct test_pc *t)
 		abort();
 	t->env.io = bus_new("io", 0x10000);
 	t->env.memory = bus_new("memory", 0);
-	t->env.msi = (struct msi_sink){ .send = message_sent, .opaque = t };
+	t->env.msi = (struct msi_sink){.send = message_sent, .opaque = t};
 	for (unsigned i = 0; i < 16; i++)
 		t->env.isa_irq[i] = test_wire(t, i);
 	t->env.request = requested;
@@ -67,7 +67,7 @@ void test_pc_init(struct test_pc *t)
 	t->ops.kick = kick;
 	t->engine.ops = &t->ops;
 	for (unsigned i = 0; i < TEST_CPUS; i++)
-		t->vcpus[i] = (struct vcpu){ .index = i, .apic_id = i, .engine = &t->engine };
+		t->vcpus[i] = (struct vcpu){.index = i, .apic_id = i, .engine = &t->engine};
 }
 
 void test_pc_fini(struct test_pc *t)
@@ -81,7 +81,7 @@ void test_pc_fini(struct test_pc *t)
 
 int64_t test_save_reset_load(struct device *device, struct error *err)
 {
-	struct state_buffer saved = { 0 };
+	struct state_buffer saved = {0};
 	int64_t rc;
 
 	state_save(device->class->state, device, &saved);
@@ -95,7 +95,7 @@ int64_t test_save_reset_load(struct device *device, struct error *err)
 
 void test_hostile_state(struct device *device)
 {
-	struct state_buffer saved = { 0 };
+	struct state_buffer saved = {0};
 	uint8_t *copy;
 
 	state_save(device->class->state, device, &saved);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What unit tests and fuzz targets of this folder stand on: real buses, RAM and a stepped clock, wires that are recorded,
- * requests that are recorded, and vCPUs that only have event bits.
+ * What unit tests and fuzz targets of this folder stand on: real buses, RAM and a stepped clock, wires that are
+ * recorded, requests that are recorded, and vCPUs that only have event bits.
  */
 #ifndef XUNI_DEVICE_PC_TEST_PC_H
 #define XUNI_DEVICE_PC_TEST_PC_H
