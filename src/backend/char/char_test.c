@@ -271,7 +271,7 @@ static void open_errors_name_the_thing_and_the_reason(void **state)
 	char text[256];
 
 	assert_null(open_text(bench, "file", "path=/nonexistent/x"));
-	assert_string_equal(bench->err.msg, "chardev c0: opening /nonexistent/x: No such file or directory");
+	assert_string_equal(bench->err.msg, "opening /nonexistent/x: No such file or directory");
 	assert_null(open_text(bench, "file", "path=/dev/null,apend=on"));
 	assert_non_null(strstr(bench->err.msg, "did you mean 'append'"));
 	assert_null(open_text(bench, "sokcet", "path=x"));
@@ -281,7 +281,7 @@ static void open_errors_name_the_thing_and_the_reason(void **state)
 	assert_null(open_text(bench, "ringbuf", "size=1000"));
 	assert_non_null(strstr(bench->err.msg, "power of two"));
 	assert_null(open_text(bench, "socket", "host=127.0.0.1,port=1"));
-	assert_string_equal(bench->err.msg, "chardev c0: connecting to tcp:127.0.0.1:1: Connection refused");
+	assert_string_equal(bench->err.msg, "connecting to tcp:127.0.0.1:1: Connection refused");
 	close(open(path, O_WRONLY | O_CREAT, 0600));
 	snprintf(text, sizeof(text), "path=%s,server=on,wait=off", path);
 	assert_null(open_text(bench, "socket", text));
@@ -467,7 +467,7 @@ static void busy_tcp_port_is_one_clear_line(void **state)
 	assert_non_null(chardev);
 	snprintf(text, sizeof(text), "host=127.0.0.1,port=%u,server,nowait", port_of(chardev));
 	assert_null(open_text(bench, "socket", text));
-	snprintf(expected, sizeof(expected), "chardev c0: listening on tcp:127.0.0.1:%u: Address already in use",
+	snprintf(expected, sizeof(expected), "listening on tcp:127.0.0.1:%u: Address already in use",
 	         port_of(chardev));
 	assert_string_equal(bench->err.msg, expected);
 	/* to= takes the next free one. */

@@ -100,10 +100,8 @@ struct chardev *chardev_open(const char *type, const char *id, struct options *o
 	struct chardev *mux;
 	bool wants_mux = false;
 
-	if (!driver || options_bool(options, "mux", &wants_mux, err)) {
-		error_prefix(err, "chardev %s", id ? id : type);
+	if (!driver || options_bool(options, "mux", &wants_mux, err))
 		return NULL;
-	}
 	chardev = xcalloc(1, driver->size);
 	chardev->driver = driver;
 	chardev->id = id ? xstrdup(id) : NULL;
@@ -112,7 +110,6 @@ struct chardev *chardev_open(const char *type, const char *id, struct options *o
 	chardev->host = host;
 	chardev->log_fd = -1;
 	if (open_driver(chardev, options, err)) {
-		error_prefix(err, "chardev %s", id ? id : type);
 		chardev_free(chardev);
 		return NULL;
 	}

@@ -53,7 +53,6 @@ struct net_backend *net_open_streams(const char *type, const char *id, struct op
 			driver->close(backend);
 	}
 	if (result) {
-		error_prefix(err, "netdev %s", backend->id);
 		free(backend->id);
 		free(backend);
 		return NULL;

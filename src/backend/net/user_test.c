@@ -781,7 +781,7 @@ static void mistakes_are_explained(void **state)
 
 	snprintf(busy, sizeof(busy), "hostfwd=tcp:127.0.0.1:%u-:22", port);
 	snprintf(busy_message, sizeof(busy_message),
-	         "netdev n0: hostfwd=tcp:127.0.0.1:%u-:22: TCP port %u on 127.0.0.1 is in use; choose another port", port,
+	         "hostfwd=tcp:127.0.0.1:%u-:22: TCP port %u on 127.0.0.1 is in use; choose another port", port,
 	         port);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct options options;
