@@ -79,7 +79,8 @@ struct chardev {
 /* NULL-ended. */
 extern const struct chardev_driver *const chardev_drivers[];
 
-/* Errors do not name the id: the caller knows what the user typed. type: driver name; options the rest of -chardev without id (mux=on wraps it in a mux). */
+/* type: driver name; options: the rest of -chardev without id (mux=on wraps it in a mux). Errors do not name the id: the
+ * caller knows what the user typed. */
 struct chardev *chardev_open(const char *type, const char *id, struct options *options, struct loop *loop,
                              struct log *log, const struct chardev_host *host, struct error *err);
 void chardev_close(struct chardev *chardev);
