@@ -250,8 +250,9 @@ static int parse_megabytes(struct command_call *call, const struct command_argum
 	uint64_t bytes;
 	int64_t value;
 
-	if (length < sizeof(word) && length > 1 && isalpha((unsigned char)start[length - 1]) &&
-	    isdigit((unsigned char)*start)) {
+	/* A suffix makes it a size; a hexadecimal number may end in a letter too. */
+	if (length < sizeof(word) && length > 1 && isdigit((unsigned char)*start) && (start[1] | 0x20) != 'x' &&
+	    isalpha((unsigned char)start[length - 1])) {
 		snprintf(word, sizeof(word), "%.*s", (int)length, start);
 		if (parse_size(word, MIB, &bytes, err) < 0)
 			return -EINVAL;
