@@ -55,8 +55,8 @@ struct x86_translation {
 	const struct ram_slot *slot; /* that answered last */
 	uint64_t pdpte[4];           /* PAE paging's registers, loaded with CR3 */
 	struct x86_tlb_fills fills[2]; /* [global] */
-	uint64_t large_pages[4];     /* 2 MiB ranges (hashed) with a fill from a larger page */
-	bool huge_pages;             /* a fill came from a 1 GiB page */
+	uint64_t large_pages[4];     /* 2 MiB ranges (modulo 256) with a fill from a 2 or 4 MiB page */
+	uint64_t huge_pages[4];      /* 1 GiB ranges (modulo 256) with a fill from a 1 GiB page */
 	struct x86_walk_cache walk_cache[X86_WALK_CACHE_ENTRIES];
 };
 

@@ -61,9 +61,10 @@ static void scale_of(uint64_t tsc_khz, uint32_t *mul, int8_t *shift)
 static void write_versioned(struct x86_cpu *cpu, uint64_t gpa, void *data, size_t size)
 {
 	struct ram *ram = cpu->vcpu.engine->env.ram;
+	const struct ram_slot *slot = ram_find(ram, gpa);
 	uint32_t version;
 
-	if (ram_read(ram, gpa, &version, sizeof(version)))
+	if (!slot || slot->read_only || ram_read(ram, gpa, &version, sizeof(version)))
 		return;
 	version = (version + 1) | 1;
 	if (ram_write(ram, gpa, &version, sizeof(version)))

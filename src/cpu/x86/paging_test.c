@@ -440,6 +440,22 @@ static void test_invlpg_large_page(void **state)
 	assert_int_equal(x86_read8(cpu, 0x405000), 0x22);
 }
 
+static void test_invlpg_huge_page(void **state)
+{
+	struct test_machine *m = *state;
+	struct x86_cpu *cpu = m->cpu;
+
+	test_long_mode(m);
+	test_poke(m, 0x300000, 0x33, 1);
+	test_poke(m, TEST_PDPT + 8, 0x87, 8); /* the second GiB is the first one, in one page */
+	assert_int_equal(x86_read8(cpu, 0x40300000), 0x33);
+	test_poke(m, TEST_PDPT + 8, TEST_PD | 7, 8);
+	test_poke(m, TEST_PD + 8, 0x87, 8);
+	x86_tlb_flush_page(cpu, 0x40000000);
+	test_poke(m, 0x100000, 0x44, 1);
+	assert_int_equal(x86_read8(cpu, 0x40300000), 0x44);
+}
+
 /* More fills than the lists hold must not leave anything behind. */
 static void test_flush_after_many_fills(void **state)
 {
@@ -565,7 +581,7 @@ int main(void)
 		T(test_permission_matrix), T(test_upper_levels_restrict), T(test_reserved_bits), T(test_accessed_and_dirty),
 		T(test_accessed_bit_reaches_code_client), T(test_code_page_writes_are_seen), T(test_page_crossing),
 		T(test_device_memory), T(test_read_only_memory), T(test_protection_keys), T(test_32bit_paging), T(test_pae_paging),
-		T(test_no_paging_and_wrap), T(test_invlpg_and_global), T(test_invlpg_large_page), T(test_flush_after_many_fills),
+		T(test_no_paging_and_wrap), T(test_invlpg_and_global), T(test_invlpg_large_page), T(test_invlpg_huge_page), T(test_flush_after_many_fills),
 		T(test_pcid), T(test_smap_view_follows_ac), T(test_watchpoints), T(test_alignment_check),
 	};
 

@@ -69,22 +69,29 @@ void x86_tlb_flush(struct x86_cpu *cpu)
 	fills_clear(cpu, &translation->fills[0]);
 	fills_clear(cpu, &translation->fills[1]);
 	memset(translation->large_pages, 0, sizeof(translation->large_pages));
-	translation->huge_pages = false;
+	memset(translation->huge_pages, 0, sizeof(translation->huge_pages));
 	translation->slot = NULL;
 }
 
-static bool large_page_test(const struct x86_translation *translation, uint64_t gva)
+static bool range_noted(const uint64_t ranges[4], uint64_t range)
 {
-	return translation->large_pages[gva >> 27 & 3] >> (gva >> 21 & 63) & 1;
+	return ranges[range >> 6 & 3] >> (range & 63) & 1;
+}
+
+static void range_note(uint64_t ranges[4], uint64_t range)
+{
+	ranges[range >> 6 & 3] |= 1ull << (range & 63);
 }
 
 static void large_page_note(struct x86_translation *translation, uint64_t gva, unsigned page_shift)
 {
-	translation->large_pages[gva >> 27 & 3] |= 1ull << (gva >> 21 & 63);
+	if (page_shift == 30) {
+		range_note(translation->huge_pages, gva >> 30);
+		return;
+	}
+	range_note(translation->large_pages, gva >> 21);
 	if (page_shift == 22)
-		translation->large_pages[(gva ^ 0x200000) >> 27 & 3] |= 1ull << ((gva ^ 0x200000) >> 21 & 63);
-	if (page_shift == 30)
-		translation->huge_pages = true;
+		range_note(translation->large_pages, (gva ^ 0x200000) >> 21);
 }
 
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
@@ -94,12 +101,12 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 	if (!cpu->long_mode)
 		gva = (uint32_t)gva;
 	page = page_of(gva);
-	if (cpu->translation->huge_pages) {
+	if (range_noted(cpu->translation->huge_pages, gva >> 30)) {
 		x86_tlb_flush(cpu);
 		return;
 	}
 	cpu->tlb_generation++;
-	if (large_page_test(cpu->translation, gva)) {
+	if (range_noted(cpu->translation->large_pages, gva >> 21)) {
 		struct x86_tlb_entry *entries = &cpu->tlb[0][0];
 
 		for (unsigned i = 0; i < X86_TLB_SLOTS; i++)
