@@ -45,6 +45,8 @@ int cache_init(struct interp *ip, struct error *err)
 	cache->arena_top = cache->arena_size;
 	cache->hash = xcalloc(1 << BLOCK_HASH_BITS, sizeof(*cache->hash));
 	cache->pages = xcalloc(1 << PAGE_HASH_BITS, sizeof(*cache->pages));
+	cache->none = xcalloc(1, sizeof(*cache->none));
+	ip->block = cache->none;
 	cache->native = native_arena_new(NATIVE_BYTES, err);
 	return cache->native ? 0 : -ENOMEM;
 }
@@ -57,6 +59,7 @@ void cache_fini(struct interp *ip)
 		munmap(cache->arena, cache->arena_size);
 	free(cache->hash);
 	free(cache->pages);
+	free(cache->none);
 	if (cache->native)
 		native_arena_free(cache->native);
 }
@@ -66,8 +69,11 @@ void cache_flush(struct interp *ip)
 	struct cache *cache = &ip->cache;
 
 	ip->stamp_own++;
+	ip->block = cache->none;
+	memset(cache->none, 0, sizeof(*cache->none));
 	cache->arena_used = 0;
 	cache->arena_top = cache->arena_size;
+	memset(ip->jump, 0, sizeof(ip->jump)); /* its blocks are gone */
 	memset(cache->hash, 0, sizeof(*cache->hash) << BLOCK_HASH_BITS);
 	memset(cache->pages, 0, sizeof(*cache->pages) << PAGE_HASH_BITS);
 	native_arena_reset(cache->native);
@@ -116,8 +122,15 @@ static struct page_blocks *page_find(struct interp *ip, uint64_t page)
 }
 
 /* Invariant 4: the block may be executing right now. */
-static void block_drop(struct block *block)
+static void block_drop(struct interp *ip, struct block *block)
 {
+	struct block **link = hash_slot(ip, block->gpa);
+
+	if (block->key == KEY_DEAD)
+		return;
+	while (*link != block)
+		link = &(*link)->hash_next;
+	*link = block->hash_next;
 	block->key = KEY_DEAD;
 	for (unsigned i = 0; i <= block->count; i++)
 		block->ops[i].fn = op_stop;
@@ -134,7 +147,7 @@ static void page_drop(struct interp *ip, uint64_t page)
 	*link = entry->next;
 	for (struct block *block = entry->blocks, *following; block; block = following) {
 		following = block->page_next[block->gpa >> PAGE_SHIFT != page];
-		block_drop(block);
+		block_drop(ip, block);
 	}
 	ip->stamp_own++;
 }
@@ -339,28 +352,9 @@ static struct block *block_new(struct interp *ip, struct fetch *fetch, uint64_t 
 	block->gpa = fetch->gpa;
 	block->gpa2 = fetch->gpa2;
 	block->page_next[0] = block->page_next[1] = NULL;
+	memset(block->link, 0, sizeof(block->link));
 	memcpy(block->code, fetch->bytes, block->bytes < 15 ? block->bytes : 15);
 	return block;
-}
-
-static void block_insert(struct interp *ip, struct block *block)
-{
-	struct page_blocks *page = page_find(ip, block->gpa >> PAGE_SHIFT);
-	struct block **slot = hash_slot(ip, block->gpa);
-
-	block->hash_next = *slot;
-	*slot = block;
-	block->page_next[0] = page->blocks;
-	page->blocks = block;
-	if (block->gpa2 == ~0ull || block->gpa2 >> PAGE_SHIFT == block->gpa >> PAGE_SHIFT)
-		return;
-	page = page_get(ip, block->gpa2 >> PAGE_SHIFT);
-	if (!page) {
-		block->key = KEY_DEAD; /* full: executed once; the next look-up flushes */
-		return;
-	}
-	block->page_next[1] = page->blocks;
-	page->blocks = block;
 }
 
 static bool same_code(struct interp *ip, const struct block *block)
@@ -376,15 +370,38 @@ static bool same_code(struct interp *ip, const struct block *block)
 	return !memcmp(now, block->code, block->bytes);
 }
 
+static void block_insert(struct interp *ip, struct block *block)
+{
+	struct page_blocks *page = page_find(ip, block->gpa >> PAGE_SHIFT);
+	struct block **slot = hash_slot(ip, block->gpa);
+
+	block->hash_next = *slot;
+	*slot = block;
+	block->page_next[0] = page->blocks;
+	page->blocks = block;
+	if (block->gpa2 == ~0ull || block->gpa2 >> PAGE_SHIFT == block->gpa >> PAGE_SHIFT)
+		return;
+	page = page_get(ip, block->gpa2 >> PAGE_SHIFT);
+	if (!page) {
+		block_drop(ip, block); /* full: executed once; the next look-up flushes */
+		return;
+	}
+	block->page_next[1] = page->blocks;
+	page->blocks = block;
+	if (!same_code(ip, block)) /* the second page was not watched yet when its bytes were read */
+		block_drop(ip, block);
+}
+
 static struct block *block_find(struct interp *ip, uint64_t gpa, uint64_t linear, uint8_t key)
 {
-	for (struct block *block = *hash_slot(ip, gpa); block; block = block->hash_next) {
+	for (struct block *block = *hash_slot(ip, gpa), *following; block; block = following) {
+		following = block->hash_next;
 		if (block->gpa != gpa || block->key != key)
 			continue;
 		if (block->gpa2 != ~0ull && fetch_page(ip, next_linear_page(ip, linear)) != block->gpa2)
 			continue;
 		if (ip->verify && !same_code(ip, block)) {
-			block_drop(block);
+			block_drop(ip, block);
 			continue;
 		}
 		return block;

@@ -63,6 +63,14 @@ struct op {
 
 _Static_assert(sizeof(struct op) == 32, "two instructions a cache line");
 
+/* Where a linear address led last. */
+struct jump_entry {
+	uint64_t linear;
+	uint64_t stamp;
+	struct block *block;
+};
+#define JUMP_BITS 12
+
 struct block {
 	uint64_t gpa;  /* of the first byte */
 	uint64_t gpa2; /* of the second page when the (single) instruction crosses; else ~0 */
@@ -70,20 +78,14 @@ struct block {
 	uint16_t count;
 	uint8_t bytes;
 	uint8_t key; /* KEY_DEAD when dropped */
-	uint8_t code[16]; /* in verifying mode: the single instruction's bytes */
+	struct jump_entry link[2]; /* where it led */
+	uint8_t code[16]; /* of a single instruction, to compare */
 	struct op ops[];
 };
 
 enum { BLOCK_MAX_OPS = 48, BLOCK_MAX_BYTES = 240 };
 /* ip->key and struct block.key: code mode, and these; KEY_USER (CPL 3) is only in ip->key. */
 enum { KEY_MODE = 3, KEY_SINGLE = 4, KEY_USER = 8, KEY_DEAD = 0xff };
-
-struct jump_entry {
-	uint64_t linear;
-	uint64_t stamp;
-	struct block *block;
-};
-#define JUMP_BITS 12
 
 /* Reasons to execute instruction by instruction (ip->attention). */
 enum { ATTEND_TRAP = 1, ATTEND_SHADOW = 2, ATTEND_BREAKPOINT = 4, ATTEND_LOG = 8, ATTEND_DEBUG = 16, ATTEND_PENDING = 32 };
@@ -108,6 +110,7 @@ struct cache {
 	struct block **hash;
 	struct page_blocks **pages;
 	struct native_arena *native;
+	struct block *none; /* stands for the last block when there is none */
 };
 
 struct interp {
@@ -129,7 +132,8 @@ struct interp {
 	const struct op *cur;
 	struct block *block;
 	int64_t left;       /* instructions until run looks up */
-	uint64_t stamp_own; /* grows when blocks are dropped */
+	uint64_t stamp_own; /* grows when blocks are dropped or the code segment's limit changes */
+	uint32_t limit;     /* of CS outside 64-bit mode when it was looked at last */
 	enum vcpu_exit exit;
 	int64_t granted;    /* what `left` started from */
 	struct clock *clock;

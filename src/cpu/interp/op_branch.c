@@ -20,6 +20,17 @@ ALWAYS_INLINE void check_canonical(struct interp *ip, const struct op *op, uint6
 			fault_at_error(ip, op, X86_GP, 0);
 }
 
+/* The stack's address comes first, then the target's; the return address is stored only when both are canonical. */
+ALWAYS_INLINE void check_call(struct interp *ip, const struct op *op, uint64_t target)
+{
+	uint64_t rsp = reg_get64(ip, RSP) - 8;
+
+	if (unlikely(((int64_t)(target << 16) >> 16 ^ target) | ((int64_t)(rsp << 16) >> 16 ^ rsp))) {
+		mem_check_stack(ip, op, rsp);
+		check_canonical(ip, op, target);
+	}
+}
+
 ALWAYS_INLINE uint64_t behind(const struct interp *ip, const struct op *op)
 {
 	return ip->cpu.s.rip + op->offset + op_length(op);
@@ -90,7 +101,7 @@ static void call_r64(struct interp *ip, const struct op *op)
 {
 	uint64_t target = reg_get64(ip, op->src);
 
-	check_canonical(ip, op, target);
+	check_call(ip, op, target);
 	call_to(ip, op, target);
 }
 
@@ -98,8 +109,7 @@ static void call_m64(struct interp *ip, const struct op *op)
 {
 	uint64_t target = mem_load64(ip, op, op_address(ip, op, 8, X86_READ));
 
-	check_canonical(ip, op, target);
-	mem_check_stack(ip, op, reg_get64(ip, RSP) - 8);
+	check_call(ip, op, target);
 	call_to(ip, op, target);
 }
 

@@ -103,10 +103,15 @@ static void compare(struct interp *ip, uint64_t left, uint64_t right, unsigned s
 
 static void element_cmps(struct interp *ip, const struct op *op, unsigned size)
 {
-	/* AMD's order, which shows when both fault. */
-	uint64_t right = mem_load(ip, op, dest_gva(ip, op, size, X86_READ), size);
-	uint64_t left = mem_load(ip, op, source_gva(ip, op, size), size);
+	uint64_t left, right;
 
+	if (op->imm != REPEAT_EQUAL) { /* AMD's order, which shows when both fault */
+		right = mem_load(ip, op, dest_gva(ip, op, size, X86_READ), size);
+		left = mem_load(ip, op, source_gva(ip, op, size), size);
+	} else {
+		left = mem_load(ip, op, source_gva(ip, op, size), size);
+		right = mem_load(ip, op, dest_gva(ip, op, size, X86_READ), size);
+	}
 	compare(ip, left, right, size);
 	advance(ip, op, RSI, step_of(ip, size));
 	advance(ip, op, RDI, step_of(ip, size));

@@ -93,6 +93,10 @@ void interp_resync(struct interp *ip)
 	ip->key = cpu->code_mode | (cpu->cpl == 3 ? KEY_USER : 0);
 	ip->flat_base = cpu->code_mode == X86_CODE64 ? 0 : cpu->s.seg[X86_CS].base;
 	ip->fpu_denied = denied_fpu(cpu);
+	if (cpu->code_mode != X86_CODE64 && ip->limit != cpu->s.seg[X86_CS].limit) {
+		ip->limit = cpu->s.seg[X86_CS].limit;
+		ip->stamp_own++;
+	}
 	if (!cpu->breakpoints_armed)
 		cpu->s.rflags &= ~(uint64_t)X86_RF;
 	ip->attention = (cpu->s.rflags & X86_TF ? ATTEND_TRAP : 0) |
@@ -300,14 +304,26 @@ static void step_one(struct interp *ip)
 	}
 }
 
-ALWAYS_INLINE struct block *find_block(struct interp *ip)
+/* The entry is older than the last flush of translations, but leads to the same place still. */
+static bool leads_there(struct interp *ip, const struct jump_entry *entry, uint64_t linear)
 {
-	uint64_t linear = ip->flat_base + ip->cpu.s.rip, stamp = cache_stamp(ip);
+	const struct x86_tlb_entry *slot = mem_slot(ip, linear);
+	const struct block *block = entry->block;
+
+	return entry->linear == linear && block && block->key == X86_CODE64 && ip->cpu.code_mode == X86_CODE64 &&
+	       block->gpa2 == ~0ull && slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)) &&
+	       block->gpa == (slot->gpa | (linear & (PAGE_SIZE - 1)));
+}
+
+static NOINLINE struct block *find_block_slow(struct interp *ip, uint64_t linear)
+{
 	struct jump_entry *entry = jump_slot(ip, linear);
 	struct block *block;
 
-	if (likely(entry->linear == linear && entry->stamp == stamp))
+	if (leads_there(ip, entry, linear)) {
+		entry->stamp = cache_stamp(ip);
 		return entry->block;
+	}
 	block = cache_block(ip, false);
 	if (block->key == KEY_DEAD || ip->verify || ip->key != (block->key | (ip->key & KEY_USER)))
 		return block;
@@ -315,6 +331,25 @@ ALWAYS_INLINE struct block *find_block(struct interp *ip)
 	entry->stamp = cache_stamp(ip); /* decoding may have flushed */
 	entry->block = block;
 	return block;
+}
+
+/* First the links of the block that was executed last, then the table of all. */
+ALWAYS_INLINE struct block *find_block(struct interp *ip)
+{
+	uint64_t linear = ip->flat_base + ip->cpu.s.rip, stamp = cache_stamp(ip);
+	struct block *last = ip->block;
+	struct jump_entry *entry;
+
+	if (likely(last->link[0].linear == linear && last->link[0].stamp == stamp))
+		return last->link[0].block;
+	if (last->link[1].linear == linear && last->link[1].stamp == stamp)
+		return last->link[1].block;
+	entry = jump_slot(ip, linear);
+	if (unlikely(entry->linear != linear || entry->stamp != stamp))
+		return find_block_slow(ip, linear);
+	last->link[1] = last->link[0];
+	last->link[0] = *entry;
+	return entry->block;
 }
 
 static void run_loop(struct interp *ip)
