@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Control and debug registers, XCR0, EFER: the checks and the side effects of a write. SDM 3A 2.5, 2.6, 4.1.2, 4.10.4.1;
- * 3B 17.2. All of them check CPL themselves.
+ * Control and debug registers, XCR0, EFER: the checks and the side effects of a write. SDM
+ * 3A 2.5, 2.6, 4.1.2, 4.10.4.1; 3B 17.2. All of them check CPL themselves.
  */
 #include "cpu/x86/internal.h"
 
@@ -18,9 +18,9 @@ static void need_cpl0(struct x86_cpu *cpu)
 
 /* --- CR0, CR3, CR4, CR8 --- */
 
-#define CR0_DEFINED                                                                                                  \
-	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | \
-	 X86_CR0_CD | X86_CR0_PG)
+#define CR0_DEFINED                                                                                                    \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |       \
+	 X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 
 static void set_cr0(struct x86_cpu *cpu, uint64_t value)
 {
@@ -99,7 +99,8 @@ static void set_cr4(struct x86_cpu *cpu, uint64_t value)
 	    !x86_load_pdptes(cpu, cpu->s.cr0, cpu->s.cr3, value))
 		gp(cpu);
 	cpu->s.cr4 = value;
-	if (changed & (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE | X86_CR4_PCIDE | X86_CR4_LA57))
+	if (changed & (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE |
+		       X86_CR4_PCIDE | X86_CR4_LA57))
 		x86_tlb_flush(cpu);
 	x86_mode_update(cpu);
 }

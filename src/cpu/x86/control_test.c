@@ -9,8 +9,8 @@ static void test_cr0_checks(void **state)
 
 	test_protected_mode(m);
 	assert_fault(m, x86_set_cr(m->cpu, 0, 1ull << 32), X86_GP, 0);
-	assert_fault(m, x86_set_cr(m->cpu, 0, X86_CR0_PG), X86_GP, 0);               /* without PE */
-	assert_fault(m, x86_set_cr(m->cpu, 0, X86_CR0_PE | X86_CR0_NW), X86_GP, 0);  /* without CD */
+	assert_fault(m, x86_set_cr(m->cpu, 0, X86_CR0_PG), X86_GP, 0);              /* without PE */
+	assert_fault(m, x86_set_cr(m->cpu, 0, X86_CR0_PE | X86_CR0_NW), X86_GP, 0); /* without CD */
 	assert_int_equal(FAULT_OF(m, x86_set_cr(m->cpu, 1, 0)), X86_UD);
 	/* into long mode: LME needs PAE */
 	assert_no_fault(m, x86_wrmsr(m->cpu, 0xc0000080, X86_EFER_LME));
@@ -54,7 +54,8 @@ static void test_cr4_reserved(void **state)
 	assert_fault(m, x86_set_cr(m->cpu, 4, m->cpu->s.cr4 | 1 << 13), X86_GP, 0); /* VMXE: not offered */
 	assert_fault(m, x86_set_cr(m->cpu, 4, m->cpu->s.cr4 | 1ull << 40), X86_GP, 0);
 	assert_fault(m, x86_set_cr(m->cpu, 4, m->cpu->s.cr4 | X86_CR4_LA57), X86_GP, 0);
-	assert_no_fault(m, x86_set_cr(m->cpu, 4, m->cpu->s.cr4 | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE));
+	assert_no_fault(
+		m, x86_set_cr(m->cpu, 4, m->cpu->s.cr4 | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE));
 	assert_fault(m, x86_set_cr(m->cpu, 8, 16), X86_GP, 0);
 	assert_no_fault(m, x86_set_cr(m->cpu, 8, 15));
 	assert_int_equal(x86_get_cr(m->cpu, 8), 15);
@@ -262,8 +263,8 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, test_machine_setup, test_machine_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_cr0_checks), T(test_cr4_reserved), T(test_xcr0), T(test_popf_masks), T(test_io_bitmap), T(test_msrs),
-		T(test_mtrrs), T(test_kvmclock), T(test_state_round_trip),
+		T(test_cr0_checks), T(test_cr4_reserved), T(test_xcr0),     T(test_popf_masks),       T(test_io_bitmap),
+		T(test_msrs),       T(test_mtrrs),        T(test_kvmclock), T(test_state_round_trip),
 	};
 
 	return cmocka_run_group_tests_name("x86 control", tests, NULL, NULL);

@@ -78,8 +78,8 @@ void x86_mode_update(struct x86_cpu *cpu)
 			const struct x86_segment *segment = &s->seg[data_segments[i]];
 
 			flat &= !segment->base && segment->limit == 0xffffffff &&
-			        (segment->attr & (X86_SEG_UNUSABLE | X86_SEG_S | X86_TYPE_CODE | X86_TYPE_DOWN | X86_TYPE_WRITE)) ==
-			                (X86_SEG_S | X86_TYPE_WRITE);
+				(segment->attr & (X86_SEG_UNUSABLE | X86_SEG_S | X86_TYPE_CODE | X86_TYPE_DOWN |
+						  X86_TYPE_WRITE)) == (X86_SEG_S | X86_TYPE_WRITE);
 		}
 	}
 	cpu->flat_data = flat;
@@ -185,7 +185,8 @@ const struct cpuid_entry *x86_cpuid_entry(const struct x86_cpu *cpu, uint32_t le
 	const struct cpuid_table *table = cpu->cpuid;
 
 	for (size_t i = 0; table && i < table->count; i++)
-		if (table->entries[i].leaf == leaf && (!table->entries[i].subleaf_matters || table->entries[i].subleaf == subleaf))
+		if (table->entries[i].leaf == leaf &&
+		    (!table->entries[i].subleaf_matters || table->entries[i].subleaf == subleaf))
 			return &table->entries[i];
 	return NULL;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Exceptions and interrupts: raising, delivery through the real-mode vector table, the 32-bit IDT and the 64-bit IDT
- * (SDM 3A chapter 6; 20.1.4 real mode; 20.3 vm86 and the VME redirection map), #DF promotion (table 6-5), the report
- * of a triple fault.
+ * (SDM 3A chapter 6; 20.1.4 real mode; 20.3 vm86 and the VME redirection map). Double and triple faults are in fault.c.
  *
  * A fault during a delivery finds cpu->delivery->kind set: that is how x86_raise_error knows the EXT bit and
  * x86_deliver_fault the first event of a double fault.
@@ -10,8 +9,6 @@
  * Left out: SMM, machine checks that the host would have to invent, shadow stacks.
  */
 #include "cpu/x86/internal.h"
-
-#include <stdio.h>
 
 /* --- raising --- */
 
@@ -36,7 +33,8 @@ _Noreturn void x86_raise_error(struct x86_cpu *cpu, enum x86_vector vector, uint
 	const struct x86_delivery *delivery = cpu->delivery;
 
 	/* EXT: the fault came up while something the program did not ask for was being delivered */
-	if (delivery->kind != X86_DELIVER_NONE && delivery->kind != X86_DELIVER_SOFTWARE && vector >= X86_TS && vector <= X86_GP)
+	if (delivery->kind != X86_DELIVER_NONE && delivery->kind != X86_DELIVER_SOFTWARE && vector >= X86_TS &&
+	    vector <= X86_GP)
 		error |= 1;
 	raise(cpu, vector, true, error);
 }
@@ -52,7 +50,10 @@ _Noreturn void x86_raise_page_fault(struct x86_cpu *cpu, uint64_t gva, uint32_t 
 static bool is_fault_class(uint8_t vector)
 {
 	/* not #DB, NMI, #BP, #OF, #DF, #MC */
-	return vector < 32 && !((1u << X86_DB | 1u << X86_NMI | 1u << X86_BP | 1u << X86_OFV | 1u << X86_DFV | 1u << X86_MC) >> vector & 1);
+	return vector < 32 &&
+	       !((1u << X86_DB | 1u << X86_NMI | 1u << X86_BP | 1u << X86_OFV | 1u << X86_DFV | 1u << X86_MC) >>
+			 vector &
+		 1);
 }
 
 /* RFLAGS as it is pushed: RF says "do not trap on the same breakpoint again" (SDM 3B 17.3.1.1). */
@@ -181,8 +182,8 @@ static void deliver_task_gate(struct x86_cpu *cpu, uint64_t gate, bool has_error
 		x86_raise_error(cpu, X86_GP, 0);
 }
 
-static void deliver_protected(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, uint64_t flags, bool has_error,
-                              uint32_t error, uint64_t return_rip)
+static void deliver_protected(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, uint64_t flags,
+			      bool has_error, uint32_t error, uint64_t return_rip)
 {
 	static const uint8_t vm86_segments[] = {X86_GS, X86_FS, X86_DS, X86_ES};
 	struct x86_descriptor code, stack_descriptor;
@@ -250,8 +251,8 @@ static void deliver_protected(struct x86_cpu *cpu, uint8_t vector, enum x86_deli
 
 /* --- long mode --- */
 
-static void deliver_long(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, uint64_t flags, bool has_error,
-                         uint32_t error, uint64_t return_rip)
+static void deliver_long(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, uint64_t flags,
+			 bool has_error, uint32_t error, uint64_t return_rip)
 {
 	struct x86_descriptor code;
 	uint64_t gate[2], frame[6], rsp, new_rip;
@@ -308,19 +309,27 @@ static void record(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind k
 	struct x86_fault_log *log = cpu->fault_log;
 	struct x86_fault_record *entry = &log->record[log->next++ % X86_FAULT_LOG_ENTRIES];
 
-	*entry = (struct x86_fault_record){
-		.vector = vector, .kind = kind, .cpl = cpu->cpl, .has_error = has_error, .error = error,
-		.cs = cpu->s.seg[X86_CS].selector, .ss = cpu->s.seg[X86_SS].selector, .rip = cpu->s.rip,
-		.rsp = cpu->s.gpr[X86_RSP], .cr2 = cpu->s.cr2,
-		.instructions = atomic_load_explicit(&cpu->vcpu.instructions, memory_order_relaxed)};
+	*entry = (struct x86_fault_record){.vector = vector,
+					   .kind = kind,
+					   .cpl = cpu->cpl,
+					   .has_error = has_error,
+					   .error = error,
+					   .cs = cpu->s.seg[X86_CS].selector,
+					   .ss = cpu->s.seg[X86_SS].selector,
+					   .rip = cpu->s.rip,
+					   .rsp = cpu->s.gpr[X86_RSP],
+					   .cr2 = cpu->s.cr2,
+					   .instructions =
+						   atomic_load_explicit(&cpu->vcpu.instructions, memory_order_relaxed)};
 	if (__builtin_expect(log_on(cpu->vcpu.engine->env.log, LOG_INT), 0))
-		log_write(cpu->vcpu.engine->env.log, "int: cpu%u vector %#x kind %u error %#x cpl %u at %#x:%#llx rsp %#llx cr2 %#llx",
-		          cpu->vcpu.index, vector, kind, error, cpu->cpl, entry->cs, (unsigned long long)entry->rip,
-		          (unsigned long long)entry->rsp, (unsigned long long)entry->cr2);
+		log_write(cpu->vcpu.engine->env.log,
+			  "int: cpu%u vector %#x kind %u error %#x cpl %u at %#x:%#llx rsp %#llx cr2 %#llx",
+			  cpu->vcpu.index, vector, kind, error, cpu->cpl, entry->cs, (unsigned long long)entry->rip,
+			  (unsigned long long)entry->rsp, (unsigned long long)entry->cr2);
 }
 
-static void deliver(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, bool has_error, uint32_t error,
-                    uint64_t return_rip)
+void x86_deliver(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, bool has_error, uint32_t error,
+		 uint64_t return_rip)
 {
 	struct x86_delivery *delivery = cpu->delivery;
 	uint64_t flags;
@@ -342,138 +351,29 @@ static void deliver(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind 
 	cpu->s.mp_state = X86_MP_RUNNING;
 }
 
-/* --- double and triple faults --- */
-
-enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
-
-static enum fault_class class_of(uint8_t vector)
-{
-	switch (vector) {
-	case X86_DE:
-	case X86_TS:
-	case X86_NP:
-	case X86_SSF:
-	case X86_GP:
-		return CONTRIBUTORY;
-	case X86_PFV:
-		return PAGE_FAULT;
-	case X86_DFV:
-		return DOUBLE_FAULT;
-	default:
-		return BENIGN;
-	}
-}
-
-static void report_triple_fault(struct x86_cpu *cpu)
-{
-	struct log *log = cpu->vcpu.engine->env.log;
-	const struct x86_delivery *delivery = cpu->delivery;
-	const struct x86_fault_log *fault_log = cpu->fault_log;
-	const struct x86_state *s = &cpu->s;
-	char text[512];
-
-	log_warn(log, "cpu%u: triple fault: vector %#x error %#x while delivering vector %#x, at %#x:%#llx (cpl %u, rsp %#llx, cr2 %#llx)",
-	         cpu->vcpu.index, cpu->fault_vector, cpu->fault_has_error ? cpu->fault_error : 0, delivery->vector,
-	         s->seg[X86_CS].selector, (unsigned long long)s->rip, cpu->cpl, (unsigned long long)s->gpr[X86_RSP],
-	         (unsigned long long)s->cr2);
-	if (!log_on(log, LOG_CPU_RESET))
-		return;
-	log_write(log, "cpu%u: cr0 %#llx cr3 %#llx cr4 %#llx efer %#llx idt %#llx+%#x gdt %#llx+%#x tr %#x %#llx+%#x", cpu->vcpu.index,
-	          (unsigned long long)s->cr0, (unsigned long long)s->cr3, (unsigned long long)s->cr4, (unsigned long long)s->efer,
-	          (unsigned long long)s->idtr.base, s->idtr.limit, (unsigned long long)s->gdtr.base, s->gdtr.limit, s->tr.selector,
-	          (unsigned long long)s->tr.base, s->tr.limit);
-	x86_page_walk_text(cpu, s->cr2, text, sizeof(text));
-	log_write(log, "cpu%u: walk of cr2: %s", cpu->vcpu.index, text);
-	x86_page_walk_text(cpu, s->rip, text, sizeof(text));
-	log_write(log, "cpu%u: walk of rip: %s", cpu->vcpu.index, text);
-	x86_page_walk_text(cpu, s->idtr.base + delivery->vector * (cpu->long_mode ? 16u : 8u), text, sizeof(text));
-	log_write(log, "cpu%u: walk of the last gate: %s", cpu->vcpu.index, text);
-	for (unsigned i = 0; i < X86_FAULT_LOG_ENTRIES; i++) {
-		const struct x86_fault_record *entry = &fault_log->record[(fault_log->next + i) % X86_FAULT_LOG_ENTRIES];
-
-		if (entry->kind != X86_DELIVER_NONE)
-			log_write(log, "cpu%u: delivery: vector %#x kind %u error %#x cpl %u at %#x:%#llx rsp %#x:%#llx cr2 %#llx after %llu instructions",
-			          cpu->vcpu.index, entry->vector, entry->kind, entry->error, entry->cpl, entry->cs,
-			          (unsigned long long)entry->rip, entry->ss, (unsigned long long)entry->rsp,
-			          (unsigned long long)entry->cr2, (unsigned long long)entry->instructions);
-	}
-}
-
-/* Decides what a fault during a delivery becomes; false: shutdown. */
-static bool promote(struct x86_cpu *cpu)
-{
-	struct x86_delivery *delivery = cpu->delivery;
-	enum fault_class first, second = class_of(cpu->fault_vector);
-
-	if (delivery->kind != X86_DELIVER_EXCEPTION)
-		return true; /* interrupts and INT n are benign */
-	first = class_of(delivery->vector);
-	if (first == DOUBLE_FAULT && second != BENIGN)
-		return false;
-	if ((first == CONTRIBUTORY && second == CONTRIBUTORY) || (first == PAGE_FAULT && (second == CONTRIBUTORY || second == PAGE_FAULT))) {
-		cpu->fault_vector = X86_DFV;
-		cpu->fault_has_error = true;
-		cpu->fault_error = 0;
-	}
-	return true;
-}
-
-/* One try; false: shutdown. */
-static bool deliver_recorded(struct x86_cpu *cpu)
-{
-	if (++cpu->delivery->chain_length > 16 || !promote(cpu)) {
-		report_triple_fault(cpu);
-		cpu->delivery->kind = X86_DELIVER_NONE;
-		cpu->delivery->chain_length = 0;
-		return false;
-	}
-	if (cpu->fault_vector == X86_DB) {
-		cpu->s.dr6 = (cpu->s.dr6 & ~0xfull) | cpu->fault_dr6;
-		cpu->s.dr7 &= ~0x2000ull; /* GD */
-		cpu->fault_dr6 = 0;
-	}
-	cpu->debug_pending = 0;
-	deliver(cpu, cpu->fault_vector, X86_DELIVER_EXCEPTION, cpu->fault_has_error && cpu->s.cr0 & X86_CR0_PE, cpu->fault_error,
-	        cpu->s.rip);
-	return true;
-}
-
-bool x86_deliver_fault(struct x86_cpu *cpu)
-{
-	jmp_buf engine_exit;
-	bool alive;
-
-	memcpy(&engine_exit, &cpu->fault_exit, sizeof(engine_exit));
-	/* A fault of the delivery itself comes back here; the first event may also have been an interrupt's. Bounded:
-	 * every way round climbs towards #DF, except benign ones, which chain_length counts. */
-	(void)setjmp(cpu->fault_exit);
-	alive = deliver_recorded(cpu);
-	memcpy(&cpu->fault_exit, &engine_exit, sizeof(engine_exit));
-	return alive;
-}
-
 void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector)
 {
-	deliver(cpu, vector, X86_DELIVER_INTERRUPT, false, 0, cpu->s.rip);
+	x86_deliver(cpu, vector, X86_DELIVER_INTERRUPT, false, 0, cpu->s.rip);
 }
 
 void x86_deliver_nmi(struct x86_cpu *cpu)
 {
 	cpu->s.nmi_masked = true;
-	deliver(cpu, X86_NMI, X86_DELIVER_NMI, false, 0, cpu->s.rip);
+	x86_deliver(cpu, X86_NMI, X86_DELIVER_NMI, false, 0, cpu->s.rip);
 }
 
 void x86_deliver_pending(struct x86_cpu *cpu)
 {
 	uint8_t vector = cpu->s.exception_vector;
 	enum x86_delivery_kind kind = cpu->s.exception_soft ? X86_DELIVER_SOFTWARE
-	                              : vector == X86_NMI   ? X86_DELIVER_NMI
-	                              : vector < 32         ? X86_DELIVER_EXCEPTION
-	                                                    : X86_DELIVER_INTERRUPT;
+				      : vector == X86_NMI   ? X86_DELIVER_NMI
+				      : vector < 32         ? X86_DELIVER_EXCEPTION
+							    : X86_DELIVER_INTERRUPT;
 
 	if (kind == X86_DELIVER_NMI)
 		cpu->s.nmi_masked = true;
-	deliver(cpu, vector, kind, cpu->s.exception_has_error && cpu->s.cr0 & X86_CR0_PE, cpu->s.exception_error, cpu->s.rip);
+	x86_deliver(cpu, vector, kind, cpu->s.exception_has_error && cpu->s.cr0 & X86_CR0_PE, cpu->s.exception_error,
+		    cpu->s.rip);
 }
 
 /* True when the instruction at rip is INT n (CD) and not one of the one-byte forms CC, CE, F1 for the same vector. */
@@ -488,7 +388,8 @@ static bool is_two_byte_int(struct x86_cpu *cpu, uint64_t next_rip)
 	for (uint64_t i = 0; i + 1 < length; i++) {
 		uint64_t gva = base + cpu->s.rip + i;
 
-		x86_read_slow(cpu, cpu->code_mode == X86_CODE64 ? gva : (uint32_t)gva, &byte, 1, x86_user_access(cpu) | X86_FETCH);
+		x86_read_slow(cpu, cpu->code_mode == X86_CODE64 ? gva : (uint32_t)gva, &byte, 1,
+			      x86_user_access(cpu) | X86_FETCH);
 	}
 	return byte == 0xcd;
 }
@@ -512,5 +413,5 @@ void x86_software_interrupt(struct x86_cpu *cpu, uint8_t vector, uint64_t next_r
 		if (x86_iopl(cpu) < 3)
 			x86_raise_error(cpu, X86_GP, 0);
 	}
-	deliver(cpu, vector, kind, false, 0, next_rip);
+	x86_deliver(cpu, vector, kind, false, 0, next_rip);
 }

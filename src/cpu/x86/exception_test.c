@@ -126,12 +126,12 @@ static void test_gate_errors(void **state)
 
 	test_protected_mode(m);
 	test_set_cpl(m, 3);
-#define EXPECT(vector, error)                                                         \
-	do {                                                                          \
-		assert_fault(m, x86_deliver_interrupt(m->cpu, 0x30), vector, error);  \
-		m->cpu->delivery->kind = X86_DELIVER_NONE;                            \
-		assert_int_equal(m->cpu->cpl, 3);                                     \
-		assert_int_equal(s->gpr[X86_RSP], TEST_STACK3);                       \
+#define EXPECT(vector, error)                                                                                          \
+	do {                                                                                                           \
+		assert_fault(m, x86_deliver_interrupt(m->cpu, 0x30), vector, error);                                   \
+		m->cpu->delivery->kind = X86_DELIVER_NONE;                                                             \
+		assert_int_equal(m->cpu->cpl, 3);                                                                      \
+		assert_int_equal(s->gpr[X86_RSP], TEST_STACK3);                                                        \
 	} while (0)
 	test_set_gate32(m, 0x30, SEL_CODE0, HANDLER, 0xc, 0); /* a call gate is no interrupt gate */
 	EXPECT(X86_GP, 0x30 * 8 + 3);
@@ -246,10 +246,10 @@ static void test_long_mode_errors(void **state)
 
 	test_long_mode(m);
 	test_set_cpl(m, 3);
-#define EXPECT(vector, error)                                                         \
-	do {                                                                          \
-		assert_fault(m, x86_deliver_interrupt(m->cpu, 0x30), vector, error);  \
-		m->cpu->delivery->kind = X86_DELIVER_NONE;                            \
+#define EXPECT(vector, error)                                                                                          \
+	do {                                                                                                           \
+		assert_fault(m, x86_deliver_interrupt(m->cpu, 0x30), vector, error);                                   \
+		m->cpu->delivery->kind = X86_DELIVER_NONE;                                                             \
 	} while (0)
 	test_set_gate64(m, 0x30, SEL_CODE0, HANDLER, X86_SYS_INTERRUPT_GATE32, 0, 0); /* 32-bit code */
 	EXPECT(X86_GP, SEL_CODE0 | 1);
@@ -363,7 +363,8 @@ static void test_double_fault_classes(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct x86_state *s = &m->cpu->s;
-		bool error = rows[i].first == X86_GP || rows[i].first == X86_TS || rows[i].first == X86_SSF || rows[i].first == X86_PFV;
+		bool error = rows[i].first == X86_GP || rows[i].first == X86_TS || rows[i].first == X86_SSF ||
+			     rows[i].first == X86_PFV;
 
 		test_long_mode(m);
 		for (unsigned v = 0; v < 32; v++)
@@ -453,8 +454,11 @@ static uint32_t apic_mmio_read(void *apic, uint32_t offset, unsigned size)
 	return 0x11110000 + offset;
 }
 
-static const struct vcpu_apic_ops apic_ops = {
-	.ack = apic_ack, .has_interrupt = apic_has, .get_tpr = apic_get_tpr, .init = apic_init, .mmio_read = apic_mmio_read};
+static const struct vcpu_apic_ops apic_ops = {.ack = apic_ack,
+					      .has_interrupt = apic_has,
+					      .get_tpr = apic_get_tpr,
+					      .init = apic_init,
+					      .mmio_read = apic_mmio_read};
 
 static void test_interrupt_window(void **state)
 {
@@ -642,11 +646,25 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, test_machine_setup, test_machine_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_real_mode), T(test_protected_same_level), T(test_protected_inner_level), T(test_gate_errors),
-		T(test_conforming_handler), T(test_long_mode_frame), T(test_long_mode_from_user), T(test_long_mode_errors),
-		T(test_vm86_interrupt), T(test_vm86_software_interrupt), T(test_double_fault_classes), T(test_triple_fault),
-		T(test_fault_during_interrupt), T(test_interrupt_window), T(test_nmi_masking), T(test_init_and_sipi),
-		T(test_pending_exception_of_a_restored_state), T(test_debug_exceptions), T(test_int1_forms),
+		T(test_real_mode),
+		T(test_protected_same_level),
+		T(test_protected_inner_level),
+		T(test_gate_errors),
+		T(test_conforming_handler),
+		T(test_long_mode_frame),
+		T(test_long_mode_from_user),
+		T(test_long_mode_errors),
+		T(test_vm86_interrupt),
+		T(test_vm86_software_interrupt),
+		T(test_double_fault_classes),
+		T(test_triple_fault),
+		T(test_fault_during_interrupt),
+		T(test_interrupt_window),
+		T(test_nmi_masking),
+		T(test_init_and_sipi),
+		T(test_pending_exception_of_a_restored_state),
+		T(test_debug_exceptions),
+		T(test_int1_forms),
 	};
 
 	return cmocka_run_group_tests_name("x86 exceptions", tests, NULL, NULL);

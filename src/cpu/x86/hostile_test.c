@@ -25,10 +25,31 @@ static uint64_t below(struct random *r, uint64_t n)
 /* Addresses and values that matter more often than any others. */
 static uint64_t interesting(struct random *r)
 {
-	static const uint64_t values[] = {
-		0, 1, 0xfff, 0x1000, 0xffff, 0x10000, 0xfffff, 0x100000, 0xffffffff, 0x100000000, 0x7fffffffffff, 0x800000000000,
-		0xffff800000000000, ~0ull, TEST_MMIO, TEST_RAM - MIB, TEST_RAM - 1, 0xfee00000, TEST_GDT, TEST_IDT, TEST_TSS,
-		TEST_PT, TEST_PML4, TEST_STACK0, TEST_STACK3};
+	static const uint64_t values[] = {0,
+					  1,
+					  0xfff,
+					  0x1000,
+					  0xffff,
+					  0x10000,
+					  0xfffff,
+					  0x100000,
+					  0xffffffff,
+					  0x100000000,
+					  0x7fffffffffff,
+					  0x800000000000,
+					  0xffff800000000000,
+					  ~0ull,
+					  TEST_MMIO,
+					  TEST_RAM - MIB,
+					  TEST_RAM - 1,
+					  0xfee00000,
+					  TEST_GDT,
+					  TEST_IDT,
+					  TEST_TSS,
+					  TEST_PT,
+					  TEST_PML4,
+					  TEST_STACK0,
+					  TEST_STACK3};
 
 	switch (below(r, 4)) {
 	case 0:
@@ -42,8 +63,9 @@ static uint64_t interesting(struct random *r)
 
 static void mutate_tables(struct test_machine *m, struct random *r)
 {
-	static const uint64_t tables[] = {TEST_PML4, TEST_PDPT, TEST_PD, TEST_PT, TEST_GDT, TEST_LDT, TEST_IDT, TEST_TSS, TEST_TSS2,
-	                                  TEST_STACK0 - 0x80, TEST_STACK3 - 0x80};
+	static const uint64_t tables[] = {TEST_PML4, TEST_PDPT,          TEST_PD,           TEST_PT,
+					  TEST_GDT,  TEST_LDT,           TEST_IDT,          TEST_TSS,
+					  TEST_TSS2, TEST_STACK0 - 0x80, TEST_STACK3 - 0x80};
 
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t gpa = tables[below(r, ARRAY_SIZE(tables))] + below(r, 32) * 8;
@@ -134,10 +156,12 @@ static void act(struct test_machine *m, struct random *r)
 
 	switch (below(r, 34)) {
 	case 0:
-		x86_read_slow(cpu, value, block, (unsigned)below(r, 64) + 1, (unsigned)next(r) & (X86_FETCH | X86_USER | X86_IMPLICIT));
+		x86_read_slow(cpu, value, block, (unsigned)below(r, 64) + 1,
+			      (unsigned)next(r) & (X86_FETCH | X86_USER | X86_IMPLICIT));
 		break;
 	case 1:
-		x86_write_slow(cpu, value, block, (unsigned)below(r, 64) + 1, (unsigned)next(r) & (X86_USER | X86_IMPLICIT));
+		x86_write_slow(cpu, value, block, (unsigned)below(r, 64) + 1,
+			       (unsigned)next(r) & (X86_USER | X86_IMPLICIT));
 		break;
 	case 2:
 		pointer = x86_rmw_pointer(cpu, value & ~7ull, 8);
@@ -145,7 +169,8 @@ static void act(struct test_machine *m, struct random *r)
 			__atomic_fetch_xor(pointer, 1, __ATOMIC_RELAXED);
 		break;
 	case 3:
-		(void)x86_linear(cpu, (unsigned)below(r, X86_SEGMENTS), value, (unsigned)below(r, 64) + 1, (unsigned)below(r, 4));
+		(void)x86_linear(cpu, (unsigned)below(r, X86_SEGMENTS), value, (unsigned)below(r, 64) + 1,
+				 (unsigned)below(r, 4));
 		break;
 	case 4:
 		x86_load_segment(cpu, (unsigned)below(r, X86_SEGMENTS), selector);
@@ -256,7 +281,8 @@ static void check_tlb(struct test_machine *m)
 			for (size_t j = 0; j < count && !inside; j++) {
 				uintptr_t hva = tags[t] + entry->addend;
 
-				inside = hva - (uintptr_t)slots[j].hva <= slots[j].size - PAGE_SIZE && !(t == 1 && slots[j].read_only);
+				inside = hva - (uintptr_t)slots[j].hva <= slots[j].size - PAGE_SIZE &&
+					 !(t == 1 && slots[j].read_only);
 			}
 			assert_true(inside);
 		}
@@ -290,7 +316,8 @@ static void test_hostile_guest(void **state)
 			if (round & 1)
 				test_set_gate64(m, v, SEL_CODE64, 0x5000, X86_SYS_INTERRUPT_GATE32, 3, 0);
 			else
-				test_set_gate32(m, v, v & 1 ? SEL_CODE0 : SEL_TSS2, 0x5000, v & 1 ? X86_SYS_INTERRUPT_GATE32 : X86_SYS_TASK_GATE, 3);
+				test_set_gate32(m, v, v & 1 ? SEL_CODE0 : SEL_TSS2, 0x5000,
+						v & 1 ? X86_SYS_INTERRUPT_GATE32 : X86_SYS_TASK_GATE, 3);
 		}
 		test_set_cpl(m, round & 4 ? 3 : 0);
 		for (unsigned step = 0; step < 40; step++) {

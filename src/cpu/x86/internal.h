@@ -12,12 +12,12 @@
 #include "cpu/x86/features.h"
 #include "cpu/x86/mem.h"
 
-#define X86_PF_PRESENT 1u
-#define X86_PF_WRITE 2u
-#define X86_PF_USER 4u
+#define X86_PF_PRESENT  1u
+#define X86_PF_WRITE    2u
+#define X86_PF_USER     4u
 #define X86_PF_RESERVED 8u
-#define X86_PF_FETCH 16u
-#define X86_PF_KEY 32u
+#define X86_PF_FETCH    16u
+#define X86_PF_KEY      32u
 
 /* --- translation (paging.c, tlb.c) --- */
 
@@ -52,11 +52,11 @@ struct x86_walk_cache {
 #define X86_WALK_CACHE_ENTRIES 64
 
 struct x86_translation {
-	const struct ram_slot *slot; /* that answered last */
-	uint64_t pdpte[4];           /* PAE paging's registers, loaded with CR3 */
+	const struct ram_slot *slot;   /* that answered last */
+	uint64_t pdpte[4];             /* PAE paging's registers, loaded with CR3 */
 	struct x86_tlb_fills fills[2]; /* [global] */
-	uint64_t large_pages[4];     /* 2 MiB ranges (modulo 256) with a fill from a 2 or 4 MiB page */
-	uint64_t huge_pages[4];      /* 1 GiB ranges (modulo 256) with a fill from a 1 GiB page */
+	uint64_t large_pages[4];       /* 2 MiB ranges (modulo 256) with a fill from a 2 or 4 MiB page */
+	uint64_t huge_pages[4];        /* 1 GiB ranges (modulo 256) with a fill from a 1 GiB page */
 	struct x86_walk_cache walk_cache[X86_WALK_CACHE_ENTRIES];
 };
 
@@ -128,7 +128,8 @@ static inline void x86_read_block(struct x86_cpu *cpu, uint64_t gva, void *to, u
 	const struct x86_tlb_entry *entry =
 		&cpu->tlb[x86_view_of(cpu, access)][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 
-	if (__builtin_expect((gva & ~(PAGE_SIZE - 1)) == entry->tag_read && (gva & (PAGE_SIZE - 1)) <= PAGE_SIZE - size, 1))
+	if (__builtin_expect((gva & ~(PAGE_SIZE - 1)) == entry->tag_read && (gva & (PAGE_SIZE - 1)) <= PAGE_SIZE - size,
+			     1))
 		memcpy(to, (const void *)(gva + entry->addend), size);
 	else
 		x86_read_slow(cpu, gva, to, size, access);
@@ -139,7 +140,8 @@ static inline void x86_write_block(struct x86_cpu *cpu, uint64_t gva, const void
 	const struct x86_tlb_entry *entry =
 		&cpu->tlb[x86_view_of(cpu, access)][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 
-	if (__builtin_expect((gva & ~(PAGE_SIZE - 1)) == entry->tag_write && (gva & (PAGE_SIZE - 1)) <= PAGE_SIZE - size, 1))
+	if (__builtin_expect(
+		    (gva & ~(PAGE_SIZE - 1)) == entry->tag_write && (gva & (PAGE_SIZE - 1)) <= PAGE_SIZE - size, 1))
 		memcpy((void *)(gva + entry->addend), from, size);
 	else
 		x86_write_slow(cpu, gva, from, size, access);
@@ -183,11 +185,27 @@ static inline void x86_system_write(struct x86_cpu *cpu, uint64_t gva, uint64_t 
 /* --- descriptors (segment.c) --- */
 
 enum x86_system_type {
-	X86_SYS_TSS16 = 1, X86_SYS_LDT = 2, X86_SYS_TSS16_BUSY = 3, X86_SYS_CALL_GATE16 = 4, X86_SYS_TASK_GATE = 5,
-	X86_SYS_INTERRUPT_GATE16 = 6, X86_SYS_TRAP_GATE16 = 7, X86_SYS_TSS32 = 9, X86_SYS_TSS32_BUSY = 11,
-	X86_SYS_CALL_GATE32 = 12, X86_SYS_INTERRUPT_GATE32 = 14, X86_SYS_TRAP_GATE32 = 15,
+	X86_SYS_TSS16 = 1,
+	X86_SYS_LDT = 2,
+	X86_SYS_TSS16_BUSY = 3,
+	X86_SYS_CALL_GATE16 = 4,
+	X86_SYS_TASK_GATE = 5,
+	X86_SYS_INTERRUPT_GATE16 = 6,
+	X86_SYS_TRAP_GATE16 = 7,
+	X86_SYS_TSS32 = 9,
+	X86_SYS_TSS32_BUSY = 11,
+	X86_SYS_CALL_GATE32 = 12,
+	X86_SYS_INTERRUPT_GATE32 = 14,
+	X86_SYS_TRAP_GATE32 = 15,
 };
-enum { X86_TYPE_ACCESSED = 1, X86_TYPE_WRITE = 2, X86_TYPE_READ = 2, X86_TYPE_DOWN = 4, X86_TYPE_CONFORMING = 4, X86_TYPE_CODE = 8 };
+enum {
+	X86_TYPE_ACCESSED = 1,
+	X86_TYPE_WRITE = 2,
+	X86_TYPE_READ = 2,
+	X86_TYPE_DOWN = 4,
+	X86_TYPE_CONFORMING = 4,
+	X86_TYPE_CODE = 8
+};
 
 /* A descriptor as it was read, and where. */
 struct x86_descriptor {
@@ -231,7 +249,8 @@ static inline bool x86_selector_null(uint16_t selector)
 /* False: the selector lies beyond its table (the caller raises what fits). Null selectors are the caller's business. */
 bool x86_descriptor_read(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor);
 /* As above with the error raised: vector with the selector as its error code. */
-void x86_descriptor_get(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor, enum x86_vector vector);
+void x86_descriptor_get(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor,
+			enum x86_vector vector);
 /* Upper half of a 16-byte system descriptor (long mode). */
 uint64_t x86_descriptor_high(struct x86_cpu *cpu, const struct x86_descriptor *descriptor);
 /* Sets the accessed bit in memory (and in *descriptor) unless it is set. */
@@ -243,10 +262,11 @@ void x86_segment_set_real(struct x86_segment *segment, uint16_t selector);
 void x86_segment_set_vm86(struct x86_segment *segment, uint16_t selector);
 /* Checks a code segment for a jump, call or return to privilege level cpl and marks it accessed; raises. */
 enum x86_code_check { X86_CODE_JUMP, X86_CODE_RETURN };
-void x86_code_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor, enum x86_code_check check);
+void x86_code_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor,
+			    enum x86_code_check check);
 /* Checks a stack segment for privilege level cpl; vector: X86_TS when it came from a TSS, else X86_GP. */
 void x86_stack_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor, unsigned cpl,
-                             enum x86_vector vector);
+			     enum x86_vector vector);
 /* rip inside the (new) code segment, or #GP(0). */
 void x86_check_rip(struct x86_cpu *cpu, const struct x86_segment *cs, uint64_t rip);
 /* After a return to an outer level: data segments that it may not hold become null. */
@@ -266,7 +286,8 @@ struct x86_stack {
 /* The current stack, at the current CPL. */
 void x86_stack_current(struct x86_cpu *cpu, struct x86_stack *stack);
 /* A stack from a checked descriptor, for level cpl. */
-void x86_stack_new(struct x86_stack *stack, uint16_t selector, const struct x86_descriptor *descriptor, uint64_t sp, unsigned cpl);
+void x86_stack_new(struct x86_stack *stack, uint16_t selector, const struct x86_descriptor *descriptor, uint64_t sp,
+		   unsigned cpl);
 void x86_stack_push(struct x86_cpu *cpu, struct x86_stack *stack, uint64_t value, unsigned size);
 uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *stack, unsigned size);
 /* Writes sp into RSP with the stack's width. */
@@ -278,8 +299,8 @@ uint64_t x86_tss_rsp(struct x86_cpu *cpu, unsigned index);
 
 /* --- tasks (task.c) --- */
 enum x86_task_source { X86_TASK_JUMP, X86_TASK_CALL, X86_TASK_INTERRUPT, X86_TASK_IRET };
-/* Switches to the task of a TSS whose descriptor was read. next_rip is saved in the old TSS. After it, cpu->s is the new
- * task's; faults while its segments load are raised in the new task. */
+/* Switches to the task of a TSS whose descriptor was read. next_rip is saved in the old TSS. After it, cpu->s is the
+ * new task's; faults while its segments load are raised in the new task. */
 void x86_task_switch(struct x86_cpu *cpu, uint16_t selector, enum x86_task_source source, uint64_t next_rip);
 /* As x86_task_switch through a task gate's selector, with the gate-specific checks. */
 void x86_task_gate(struct x86_cpu *cpu, uint64_t gate, enum x86_task_source source, uint64_t next_rip);
@@ -290,14 +311,14 @@ enum x86_delivery_kind {
 	X86_DELIVER_INTERRUPT, /* external; benign for #DF */
 	X86_DELIVER_NMI,
 	X86_DELIVER_EXCEPTION,
-	X86_DELIVER_SOFTWARE,  /* INT n, INT3, INTO: DPL checked, no EXT */
-	X86_DELIVER_ICEBP,     /* INT1 */
+	X86_DELIVER_SOFTWARE, /* INT n, INT3, INTO: DPL checked, no EXT */
+	X86_DELIVER_ICEBP,    /* INT1 */
 };
 
 struct x86_delivery {
 	enum x86_delivery_kind kind; /* NONE: no delivery is under way */
 	uint8_t vector;
-	uint8_t chain[4];            /* vectors since the first that was not delivered */
+	uint8_t chain[4]; /* vectors since the first that was not delivered */
 	unsigned chain_length;
 	struct log_limit limit;
 };
@@ -315,6 +336,10 @@ struct x86_fault_log {
 	struct x86_fault_record record[X86_FAULT_LOG_ENTRIES];
 };
 
+/* Enters the handler of a vector; return_rip is what is pushed. Leaves cpu->delivery->kind set when it faults itself.
+ */
+void x86_deliver(struct x86_cpu *cpu, uint8_t vector, enum x86_delivery_kind kind, bool has_error, uint32_t error,
+		 uint64_t return_rip);
 /* Delivers the exception or interrupt that a set_state brought along (s.exception_*). */
 void x86_deliver_pending(struct x86_cpu *cpu);
 
@@ -334,7 +359,8 @@ void x86_check_io_breakpoints(struct x86_cpu *cpu, uint16_t port, unsigned size)
 
 /* RFLAGS bits that POPF, IRET and the like never change to 1 or 0: bit 1 is always set, 3, 5, 15 and 22+ clear. */
 #define X86_RFLAGS_DEFINED                                                                                             \
-	(X86_STATUS_FLAGS | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM | X86_AC | X86_VIF | X86_VIP | X86_ID)
+	(X86_STATUS_FLAGS | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM | X86_AC | X86_VIF |        \
+	 X86_VIP | X86_ID)
 
 /* Replaces RFLAGS within mask (status flags included), with the reserved bits right, and the TLB view. */
 void x86_rflags_replace(struct x86_cpu *cpu, uint64_t value, uint64_t mask);

@@ -6,11 +6,28 @@
 #include "cpu/x86/internal.h"
 
 enum {
-	MSR_PLATFORM_ID = 0x17, MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b,
-	MSR_SPEC_CTRL = 0x48, MSR_PRED_CMD = 0x49, MSR_UCODE_WRITE = 0x79, MSR_UCODE_REV = 0x8b,
-	MSR_ARCH_CAPABILITIES = 0x10a, MSR_FLUSH_CMD = 0x10b, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175,
-	MSR_SYSENTER_EIP = 0x176, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277,
-	MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC_FIRST = 0x800, MSR_X2APIC_LAST = 0x8ff, MSR_XSS = 0xda0,
+	MSR_PLATFORM_ID = 0x17,
+	MSR_TSC = 0x10,
+	MSR_APIC_BASE = 0x1b,
+	MSR_FEATURE_CONTROL = 0x3a,
+	MSR_TSC_ADJUST = 0x3b,
+	MSR_SPEC_CTRL = 0x48,
+	MSR_PRED_CMD = 0x49,
+	MSR_UCODE_WRITE = 0x79,
+	MSR_UCODE_REV = 0x8b,
+	MSR_ARCH_CAPABILITIES = 0x10a,
+	MSR_FLUSH_CMD = 0x10b,
+	MSR_SYSENTER_CS = 0x174,
+	MSR_SYSENTER_ESP = 0x175,
+	MSR_SYSENTER_EIP = 0x176,
+	MSR_MCG_CAP = 0x179,
+	MSR_MCG_STATUS = 0x17a,
+	MSR_MISC_ENABLE = 0x1a0,
+	MSR_PAT = 0x277,
+	MSR_TSC_DEADLINE = 0x6e0,
+	MSR_X2APIC_FIRST = 0x800,
+	MSR_X2APIC_LAST = 0x8ff,
+	MSR_XSS = 0xda0,
 };
 #define MSR_EFER           0xc0000080u
 #define MSR_STAR           0xc0000081u
@@ -29,43 +46,46 @@ static const struct inert_msr {
 	bool write; /* dropped; else #GP */
 } inert_msrs[] = {
 	{MSR_PLATFORM_ID, MSR_PLATFORM_ID, 0, false},
-	{0x2a, 0x2a, 0, true},                      /* EBL_CR_POWERON */
-	{0x34, 0x34, 0, false},                     /* SMI_COUNT */
+	{0x2a, 0x2a, 0, true},                               /* EBL_CR_POWERON */
+	{0x34, 0x34, 0, false},                              /* SMI_COUNT */
 	{MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, 1, true}, /* locked, without VMX */
 	{MSR_UCODE_WRITE, MSR_UCODE_WRITE, 0, true},
 	{MSR_UCODE_REV, MSR_UCODE_REV, 0x101000065, true}, /* Intel: high half; AMD: low half */
-	{0xcd, 0xcd, 3, false},                     /* FSB_FREQ */
-	{0xce, 0xce, 0, false},                     /* PLATFORM_INFO */
-	{0xe2, 0xe2, 0, true},                      /* PKG_CST_CONFIG_CONTROL */
-	{0xe7, 0xe8, 0, false},                     /* MPERF, APERF */
-	{0x11e, 0x11e, 0xbe702111, true},           /* BBL_CR_CTL3 */
-	{0x140, 0x140, 0, true},                    /* MISC_FEATURE_ENABLES */
-	{0x17b, 0x17b, 0, true},                    /* MCG_CTL */
-	{0x198, 0x199, 0, true},                    /* PERF_STATUS, PERF_CTL */
-	{0x19a, 0x19c, 0, true},                    /* CLOCK_MODULATION, THERM_INTERRUPT, THERM_STATUS */
-	{0x1ad, 0x1ad, 0, false},                   /* TURBO_RATIO_LIMIT */
-	{0x1b0, 0x1b2, 0, true},                    /* ENERGY_PERF_BIAS, PACKAGE_THERM_* */
-	{0x1d9, 0x1d9, 0, true},                    /* DEBUGCTL */
-	{0x1db, 0x1de, 0, false},                   /* last branch records */
-	{0x345, 0x345, 0, false},                   /* PERF_CAPABILITIES */
-	{0x606, 0x606, 0, false},                   /* RAPL_POWER_UNIT */
-	{0x611, 0x611, 0, false}, {0x619, 0x619, 0, false}, {0x639, 0x639, 0, false}, {0x641, 0x641, 0, false},
-	{0x64e, 0x64e, 0, false},                   /* PPERF */
-	{0xc0010010, 0xc0010010, 0, true},          /* SYSCFG */
-	{0xc0010015, 0xc0010015, 0x1000000, true},  /* HWCR: TscFreqSel */
-	{0xc001001a, 0xc001001a, 0, true},          /* TOP_MEM */
-	{0xc001001d, 0xc001001d, 0, true},          /* TOP_MEM2 */
-	{0xc001001f, 0xc001001f, 0, true},          /* NB_CFG */
-	{0xc0010055, 0xc0010055, 0, true},          /* INT_PENDING_MSG */
-	{0xc0010058, 0xc0010058, 0, true},          /* MMIO_CFG_BASE */
-	{0xc0010061, 0xc0010071, 0, true},          /* P-states */
-	{0xc0010112, 0xc0010113, 0, true},          /* TSEG */
-	{0xc0010114, 0xc0010114, 0x18, true},       /* VM_CR: SVM locked and disabled */
-	{0xc0010117, 0xc0010117, 0, true},          /* VM_HSAVE_PA */
-	{0xc0010140, 0xc0010141, 0, true},          /* OSVW */
-	{0xc0011020, 0xc0011023, 0, true},          /* LS_CFG, IC_CFG, DC_CFG, BU_CFG */
-	{0xc0011029, 0xc0011029, 2, true},          /* DE_CFG: LFENCE serialises */
-	{0xc001102a, 0xc001102a, 0, true},          /* BU_CFG2 */
+	{0xcd, 0xcd, 3, false},                            /* FSB_FREQ */
+	{0xce, 0xce, 0, false},                            /* PLATFORM_INFO */
+	{0xe2, 0xe2, 0, true},                             /* PKG_CST_CONFIG_CONTROL */
+	{0xe7, 0xe8, 0, false},                            /* MPERF, APERF */
+	{0x11e, 0x11e, 0xbe702111, true},                  /* BBL_CR_CTL3 */
+	{0x140, 0x140, 0, true},                           /* MISC_FEATURE_ENABLES */
+	{0x17b, 0x17b, 0, true},                           /* MCG_CTL */
+	{0x198, 0x199, 0, true},                           /* PERF_STATUS, PERF_CTL */
+	{0x19a, 0x19c, 0, true},                           /* CLOCK_MODULATION, THERM_INTERRUPT, THERM_STATUS */
+	{0x1ad, 0x1ad, 0, false},                          /* TURBO_RATIO_LIMIT */
+	{0x1b0, 0x1b2, 0, true},                           /* ENERGY_PERF_BIAS, PACKAGE_THERM_* */
+	{0x1d9, 0x1d9, 0, true},                           /* DEBUGCTL */
+	{0x1db, 0x1de, 0, false},                          /* last branch records */
+	{0x345, 0x345, 0, false},                          /* PERF_CAPABILITIES */
+	{0x606, 0x606, 0, false},                          /* RAPL_POWER_UNIT */
+	{0x611, 0x611, 0, false},
+	{0x619, 0x619, 0, false},
+	{0x639, 0x639, 0, false},
+	{0x641, 0x641, 0, false},
+	{0x64e, 0x64e, 0, false},                  /* PPERF */
+	{0xc0010010, 0xc0010010, 0, true},         /* SYSCFG */
+	{0xc0010015, 0xc0010015, 0x1000000, true}, /* HWCR: TscFreqSel */
+	{0xc001001a, 0xc001001a, 0, true},         /* TOP_MEM */
+	{0xc001001d, 0xc001001d, 0, true},         /* TOP_MEM2 */
+	{0xc001001f, 0xc001001f, 0, true},         /* NB_CFG */
+	{0xc0010055, 0xc0010055, 0, true},         /* INT_PENDING_MSG */
+	{0xc0010058, 0xc0010058, 0, true},         /* MMIO_CFG_BASE */
+	{0xc0010061, 0xc0010071, 0, true},         /* P-states */
+	{0xc0010112, 0xc0010113, 0, true},         /* TSEG */
+	{0xc0010114, 0xc0010114, 0x18, true},      /* VM_CR: SVM locked and disabled */
+	{0xc0010117, 0xc0010117, 0, true},         /* VM_HSAVE_PA */
+	{0xc0010140, 0xc0010141, 0, true},         /* OSVW */
+	{0xc0011020, 0xc0011023, 0, true},         /* LS_CFG, IC_CFG, DC_CFG, BU_CFG */
+	{0xc0011029, 0xc0011029, 2, true},         /* DE_CFG: LFENCE serialises */
+	{0xc001102a, 0xc001102a, 0, true},         /* BU_CFG2 */
 };
 
 static const struct inert_msr *find_inert(uint32_t msr)
@@ -132,8 +152,9 @@ uint64_t x86_rdtsc(struct x86_cpu *cpu)
 
 _Noreturn static void unknown(struct x86_cpu *cpu, const char *verb, uint32_t msr, uint64_t value)
 {
-	log_guest(cpu->vcpu.engine->env.log, &cpu->delivery->limit, "cpu%u: %s of unknown MSR %#x (value %#llx) at %#llx: #GP",
-	          cpu->vcpu.index, verb, msr, (unsigned long long)value, (unsigned long long)cpu->s.rip);
+	log_guest(cpu->vcpu.engine->env.log, &cpu->delivery->limit,
+		  "cpu%u: %s of unknown MSR %#x (value %#llx) at %#llx: #GP", cpu->vcpu.index, verb, msr,
+		  (unsigned long long)value, (unsigned long long)cpu->s.rip);
 	gp(cpu);
 }
 

@@ -2,7 +2,8 @@
 /*
  * Paging: linear to physical in all of x86's formats. SDM 3A chapter 4: 32-bit (4.3) with 4 MiB pages and PSE-36, PAE
  * (4.4), 4- and 5-level (4.5) with 2 MiB and 1 GiB pages; access rights (4.6) with WP, SMEP, SMAP, NX and protection
- * keys; page-fault error codes (4.7); accessed and dirty flags (4.8), set atomically and only when the access is allowed.
+ * keys; page-fault error codes (4.7); accessed and dirty flags (4.8), set atomically and only when the access is
+ * allowed.
  *
  * Left out: memory types (all RAM is write-back to us), supervisor protection keys. In long mode what lies above the
  * last level is cached until the next flush of any kind (4.10.3).
@@ -11,7 +12,15 @@
 
 #include <stdio.h>
 
-enum { PTE_P = 1 << 0, PTE_W = 1 << 1, PTE_U = 1 << 2, PTE_A = 1 << 5, PTE_D = 1 << 6, PTE_PS = 1 << 7, PTE_G = 1 << 8 };
+enum {
+	PTE_P = 1 << 0,
+	PTE_W = 1 << 1,
+	PTE_U = 1 << 2,
+	PTE_A = 1 << 5,
+	PTE_D = 1 << 6,
+	PTE_PS = 1 << 7,
+	PTE_G = 1 << 8
+};
 #define PTE_NX      (1ull << 63)
 #define PTE_ADDRESS 0x000ffffffffff000ull
 
@@ -28,7 +37,7 @@ struct walk_entry {
 struct walk {
 	struct walk_entry entry[5];
 	unsigned entries;
-	bool wide; /* 64-bit entries */
+	bool wide;             /* 64-bit entries */
 	struct x86_leaf upper; /* rights above the last level of a 4 KiB page */
 };
 
@@ -46,12 +55,13 @@ static uint64_t entry_load(const struct x86_cpu *cpu, struct walk *walk, uint64_
 	}
 	entry->hva = entry->slot->hva + (gpa - entry->slot->gpa);
 	entry->value = walk->wide ? __atomic_load_n((uint64_t *)entry->hva, __ATOMIC_ACQUIRE)
-	                          : __atomic_load_n((uint32_t *)entry->hva, __ATOMIC_ACQUIRE);
+				  : __atomic_load_n((uint32_t *)entry->hva, __ATOMIC_ACQUIRE);
 	return entry->value;
 }
 
 /* False: the entry changed since it was read; the walk must start again. */
-static bool entry_set_bits(const struct x86_cpu *cpu, const struct walk *walk, const struct walk_entry *entry, uint64_t bits)
+static bool entry_set_bits(const struct x86_cpu *cpu, const struct walk *walk, const struct walk_entry *entry,
+			   uint64_t bits)
 {
 	const struct ram_slot *slot = entry->slot;
 
@@ -61,16 +71,17 @@ static bool entry_set_bits(const struct x86_cpu *cpu, const struct walk *walk, c
 		uint64_t expected = entry->value;
 
 		if (!__atomic_compare_exchange_n((uint64_t *)entry->hva, &expected, expected | bits, false,
-		                                 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+						 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			return false;
 	} else {
 		uint32_t expected = (uint32_t)entry->value;
 
 		if (!__atomic_compare_exchange_n((uint32_t *)entry->hva, &expected, expected | (uint32_t)bits, false,
-		                                 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+						 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			return false;
 	}
-	if (atomic_load_explicit(&slot->page_flags[(entry->gpa - slot->gpa) >> PAGE_SHIFT], memory_order_relaxed) != RAM_ALL)
+	if (atomic_load_explicit(&slot->page_flags[(entry->gpa - slot->gpa) >> PAGE_SHIFT], memory_order_relaxed) !=
+	    RAM_ALL)
 		ram_written(cpu->vcpu.engine->env.ram, entry->gpa, walk->wide ? 8 : 4);
 	return true;
 }
@@ -84,8 +95,11 @@ static uint32_t walk_32bit(const struct x86_cpu *cpu, uint64_t gva, struct walk 
 	leaf->user = entry & PTE_U;
 	leaf->writable = entry & PTE_W;
 	if (entry & PTE_PS && cpu->s.cr4 & X86_CR4_PSE) {
-		/* PSE-36: bits 20:13 are address bits 39:32 as far as MAXPHYADDR goes, the rest up to bit 21 is reserved. */
-		unsigned high = cpu->features->phys_bits > 40 ? 8 : cpu->features->phys_bits > 32 ? cpu->features->phys_bits - 32 : 0;
+		/* PSE-36: bits 20:13 are address bits 39:32 as far as MAXPHYADDR goes, the rest up to bit 21 is
+		 * reserved. */
+		unsigned high = cpu->features->phys_bits > 40   ? 8
+				: cpu->features->phys_bits > 32 ? cpu->features->phys_bits - 32
+								: 0;
 		uint64_t reserved = (0x3fe000ull << high) & 0x3fe000;
 
 		if (entry & reserved)
@@ -303,8 +317,10 @@ static bool cached_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, stru
 	if (check_rights(cpu, leaf, access))
 		return false;
 	walk.wide = true;
-	walk.entry[0] = (struct walk_entry){.gpa = cache->table_gpa + (gva >> PAGE_SHIFT & 511) * 8, .hva = hva, .slot = cache->slot,
-		                            .value = entry};
+	walk.entry[0] = (struct walk_entry){.gpa = cache->table_gpa + (gva >> PAGE_SHIFT & 511) * 8,
+					    .hva = hva,
+					    .slot = cache->slot,
+					    .value = entry};
 	leaf->dirty = access & X86_WRITE || entry & PTE_D;
 	return entry_set_bits(cpu, &walk, &walk.entry[0], access & X86_WRITE ? PTE_A | PTE_D : PTE_A);
 }
@@ -331,7 +347,7 @@ uint32_t x86_page_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struc
 			bool last = i + 1 == walk.entries;
 
 			unchanged = entry_set_bits(cpu, &walk, &walk.entry[i],
-			                           last && access & X86_WRITE ? PTE_A | PTE_D : PTE_A);
+						   last && access & X86_WRITE ? PTE_A | PTE_D : PTE_A);
 		}
 		if (!unchanged)
 			continue;
@@ -389,11 +405,13 @@ void x86_page_walk_text(const struct x86_cpu *cpu, uint64_t gva, char *text, siz
 	error = walk_tables(cpu, gva, &walk, &leaf);
 	used = (size_t)snprintf(text, size, "cr3 %#llx", (unsigned long long)cpu->s.cr3);
 	for (unsigned i = 0; i < walk.entries && used < size; i++)
-		used += (size_t)snprintf(text + used, size - used, " -> [%#llx] %#llx%s", (unsigned long long)walk.entry[i].gpa,
-		                         (unsigned long long)walk.entry[i].value, walk.entry[i].hva ? "" : " (not RAM)");
+		used += (size_t)snprintf(text + used, size - used, " -> [%#llx] %#llx%s",
+					 (unsigned long long)walk.entry[i].gpa, (unsigned long long)walk.entry[i].value,
+					 walk.entry[i].hva ? "" : " (not RAM)");
 	if (used < size)
-		snprintf(text + used, size - used, error ? error & X86_PF_RESERVED ? " (reserved bit)" : " (not present)" : " = %#llx",
-		         (unsigned long long)leaf.gpa);
+		snprintf(text + used, size - used,
+			 error ? error & X86_PF_RESERVED ? " (reserved bit)" : " (not present)" : " = %#llx",
+			 (unsigned long long)leaf.gpa);
 }
 
 bool x86_load_pdptes(struct x86_cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Paging against tables written down from SDM 3A chapter 4: rights, error codes, A/D bits, formats, TLB invalidation. */
+/* Paging against tables written down from SDM 3A chapter 4: rights, error codes, A/D bits, formats, TLB invalidation.
+ */
 #include "cpu/x86/x86_test.h"
 
 #define PAGE_GVA 0x100000ull
-#define NX (1ull << 63)
+#define NX       (1ull << 63)
 
 /* --- the permission matrix, SDM 3A 4.6.1 --- */
 
@@ -18,58 +19,68 @@ struct matrix {
 };
 
 static const struct matrix matrices[] = {
-	{"WP", X86_CR0_WP, 0, {
-		{0x1, "---", "r-x", "r-x", "r-"},
-		{0x3, "---", "rwx", "rwx", "rw"},
-		{0x1 | NX, "---", "r--", "r--", "r-"},
-		{0x3 | NX, "---", "rw-", "rw-", "rw"},
-		{0x5, "r-x", "r-x", "r-x", "r-"},
-		{0x7, "rwx", "rwx", "rwx", "rw"},
-		{0x5 | NX, "r--", "r--", "r--", "r-"},
-		{0x7 | NX, "rw-", "rw-", "rw-", "rw"}}},
-	{"nothing", 0, 0, {
-		{0x1, "---", "rwx", "rwx", "rw"},
-		{0x3, "---", "rwx", "rwx", "rw"},
-		{0x1 | NX, "---", "rw-", "rw-", "rw"},
-		{0x3 | NX, "---", "rw-", "rw-", "rw"},
-		{0x5, "r-x", "rwx", "rwx", "rw"},
-		{0x7, "rwx", "rwx", "rwx", "rw"},
-		{0x5 | NX, "r--", "rw-", "rw-", "rw"},
-		{0x7 | NX, "rw-", "rw-", "rw-", "rw"}}},
-	{"WP SMEP", X86_CR0_WP, X86_CR4_SMEP, {
-		{0x1, "---", "r-x", "r-x", "r-"},
-		{0x3, "---", "rwx", "rwx", "rw"},
-		{0x1 | NX, "---", "r--", "r--", "r-"},
-		{0x3 | NX, "---", "rw-", "rw-", "rw"},
-		{0x5, "r-x", "r--", "r--", "r-"},
-		{0x7, "rwx", "rw-", "rw-", "rw"},
-		{0x5 | NX, "r--", "r--", "r--", "r-"},
-		{0x7 | NX, "rw-", "rw-", "rw-", "rw"}}},
-	{"WP SMEP SMAP", X86_CR0_WP, X86_CR4_SMEP | X86_CR4_SMAP, {
-		{0x1, "---", "r-x", "r-x", "r-"},
-		{0x3, "---", "rwx", "rwx", "rw"},
-		{0x1 | NX, "---", "r--", "r--", "r-"},
-		{0x3 | NX, "---", "rw-", "rw-", "rw"},
-		{0x5, "r-x", "---", "r--", "--"},
-		{0x7, "rwx", "---", "rw-", "--"},
-		{0x5 | NX, "r--", "---", "r--", "--"},
-		{0x7 | NX, "rw-", "---", "rw-", "--"}}},
-	{"SMAP", 0, X86_CR4_SMAP, {
-		{0x1, "---", "rwx", "rwx", "rw"},
-		{0x3, "---", "rwx", "rwx", "rw"},
-		{0x1 | NX, "---", "rw-", "rw-", "rw"},
-		{0x3 | NX, "---", "rw-", "rw-", "rw"},
-		{0x5, "r-x", "--x", "rwx", "--"},
-		{0x7, "rwx", "--x", "rwx", "--"},
-		{0x5 | NX, "r--", "---", "rw-", "--"},
-		{0x7 | NX, "rw-", "---", "rw-", "--"}}},
+	{"WP",
+	 X86_CR0_WP,
+	 0,
+	 {{0x1, "---", "r-x", "r-x", "r-"},
+	  {0x3, "---", "rwx", "rwx", "rw"},
+	  {0x1 | NX, "---", "r--", "r--", "r-"},
+	  {0x3 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x5, "r-x", "r-x", "r-x", "r-"},
+	  {0x7, "rwx", "rwx", "rwx", "rw"},
+	  {0x5 | NX, "r--", "r--", "r--", "r-"},
+	  {0x7 | NX, "rw-", "rw-", "rw-", "rw"}}},
+	{"nothing",
+	 0,
+	 0,
+	 {{0x1, "---", "rwx", "rwx", "rw"},
+	  {0x3, "---", "rwx", "rwx", "rw"},
+	  {0x1 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x3 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x5, "r-x", "rwx", "rwx", "rw"},
+	  {0x7, "rwx", "rwx", "rwx", "rw"},
+	  {0x5 | NX, "r--", "rw-", "rw-", "rw"},
+	  {0x7 | NX, "rw-", "rw-", "rw-", "rw"}}},
+	{"WP SMEP",
+	 X86_CR0_WP,
+	 X86_CR4_SMEP,
+	 {{0x1, "---", "r-x", "r-x", "r-"},
+	  {0x3, "---", "rwx", "rwx", "rw"},
+	  {0x1 | NX, "---", "r--", "r--", "r-"},
+	  {0x3 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x5, "r-x", "r--", "r--", "r-"},
+	  {0x7, "rwx", "rw-", "rw-", "rw"},
+	  {0x5 | NX, "r--", "r--", "r--", "r-"},
+	  {0x7 | NX, "rw-", "rw-", "rw-", "rw"}}},
+	{"WP SMEP SMAP",
+	 X86_CR0_WP,
+	 X86_CR4_SMEP | X86_CR4_SMAP,
+	 {{0x1, "---", "r-x", "r-x", "r-"},
+	  {0x3, "---", "rwx", "rwx", "rw"},
+	  {0x1 | NX, "---", "r--", "r--", "r-"},
+	  {0x3 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x5, "r-x", "---", "r--", "--"},
+	  {0x7, "rwx", "---", "rw-", "--"},
+	  {0x5 | NX, "r--", "---", "r--", "--"},
+	  {0x7 | NX, "rw-", "---", "rw-", "--"}}},
+	{"SMAP",
+	 0,
+	 X86_CR4_SMAP,
+	 {{0x1, "---", "rwx", "rwx", "rw"},
+	  {0x3, "---", "rwx", "rwx", "rw"},
+	  {0x1 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x3 | NX, "---", "rw-", "rw-", "rw"},
+	  {0x5, "r-x", "--x", "rwx", "--"},
+	  {0x7, "rwx", "--x", "rwx", "--"},
+	  {0x5 | NX, "r--", "---", "rw-", "--"},
+	  {0x7 | NX, "rw-", "---", "rw-", "--"}}},
 };
 
-static void expect_access(struct test_machine *m, const struct matrix *matrix, const struct matrix_row *row, unsigned access,
-                          bool allowed)
+static void expect_access(struct test_machine *m, const struct matrix *matrix, const struct matrix_row *row,
+			  unsigned access, bool allowed)
 {
-	uint32_t error = X86_PF_PRESENT | (access & X86_WRITE ? X86_PF_WRITE : 0) | (access & X86_USER ? X86_PF_USER : 0) |
-	                 (access & X86_FETCH ? X86_PF_FETCH : 0);
+	uint32_t error = X86_PF_PRESENT | (access & X86_WRITE ? X86_PF_WRITE : 0) |
+			 (access & X86_USER ? X86_PF_USER : 0) | (access & X86_FETCH ? X86_PF_FETCH : 0);
 	uint8_t byte = 0;
 	int vector;
 
@@ -79,15 +90,16 @@ static void expect_access(struct test_machine *m, const struct matrix *matrix, c
 	else
 		vector = FAULT_OF(m, x86_read_slow(m->cpu, PAGE_GVA, &byte, 1, access));
 	if (vector != (allowed ? -1 : X86_PFV))
-		fail_msg("%s: pte %#llx access %#x: vector %d", matrix->name, (unsigned long long)row->pte, access, vector);
+		fail_msg("%s: pte %#llx access %#x: vector %d", matrix->name, (unsigned long long)row->pte, access,
+			 vector);
 	if (!allowed) {
 		assert_int_equal(m->cpu->fault_error, error);
 		assert_int_equal(m->cpu->s.cr2, PAGE_GVA);
 	}
 }
 
-static void expect_view(struct test_machine *m, const struct matrix *matrix, const struct matrix_row *row, const char *rights,
-                        unsigned access)
+static void expect_view(struct test_machine *m, const struct matrix *matrix, const struct matrix_row *row,
+			const char *rights, unsigned access)
 {
 	expect_access(m, matrix, row, access, rights[0] == 'r');
 	expect_access(m, matrix, row, access | X86_WRITE, rights[1] == 'w');
@@ -578,11 +590,27 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, test_machine_setup, test_machine_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_permission_matrix), T(test_upper_levels_restrict), T(test_reserved_bits), T(test_accessed_and_dirty),
-		T(test_accessed_bit_reaches_code_client), T(test_code_page_writes_are_seen), T(test_page_crossing),
-		T(test_device_memory), T(test_read_only_memory), T(test_protection_keys), T(test_32bit_paging), T(test_pae_paging),
-		T(test_no_paging_and_wrap), T(test_invlpg_and_global), T(test_invlpg_large_page), T(test_invlpg_huge_page), T(test_flush_after_many_fills),
-		T(test_pcid), T(test_smap_view_follows_ac), T(test_watchpoints), T(test_alignment_check),
+		T(test_permission_matrix),
+		T(test_upper_levels_restrict),
+		T(test_reserved_bits),
+		T(test_accessed_and_dirty),
+		T(test_accessed_bit_reaches_code_client),
+		T(test_code_page_writes_are_seen),
+		T(test_page_crossing),
+		T(test_device_memory),
+		T(test_read_only_memory),
+		T(test_protection_keys),
+		T(test_32bit_paging),
+		T(test_pae_paging),
+		T(test_no_paging_and_wrap),
+		T(test_invlpg_and_global),
+		T(test_invlpg_large_page),
+		T(test_invlpg_huge_page),
+		T(test_flush_after_many_fills),
+		T(test_pcid),
+		T(test_smap_view_follows_ac),
+		T(test_watchpoints),
+		T(test_alignment_check),
 	};
 
 	return cmocka_run_group_tests_name("x86 paging", tests, NULL, NULL);

@@ -25,7 +25,8 @@ bool x86_descriptor_read(struct x86_cpu *cpu, uint16_t selector, struct x86_desc
 	return true;
 }
 
-void x86_descriptor_get(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor, enum x86_vector vector)
+void x86_descriptor_get(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor,
+			enum x86_vector vector)
 {
 	if (!x86_descriptor_read(cpu, selector, descriptor))
 		x86_raise_error(cpu, vector, selector & ~3u);
@@ -70,12 +71,15 @@ void x86_segment_set_real(struct x86_segment *segment, uint16_t selector)
 
 void x86_segment_set_vm86(struct x86_segment *segment, uint16_t selector)
 {
-	*segment = (struct x86_segment){
-		.selector = selector, .base = (uint32_t)selector << 4, .limit = 0xffff,
-		.attr = X86_SEG_P | X86_SEG_S | X86_TYPE_WRITE | X86_TYPE_ACCESSED | 3 << X86_SEG_DPL_SHIFT};
+	*segment = (struct x86_segment){.selector = selector,
+					.base = (uint32_t)selector << 4,
+					.limit = 0xffff,
+					.attr = X86_SEG_P | X86_SEG_S | X86_TYPE_WRITE | X86_TYPE_ACCESSED |
+						3 << X86_SEG_DPL_SHIFT};
 }
 
-void x86_code_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor, enum x86_code_check check)
+void x86_code_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor,
+			    enum x86_code_check check)
 {
 	unsigned rpl = selector & 3;
 	unsigned dpl = x86_attr_dpl(descriptor->attr);
@@ -97,12 +101,13 @@ void x86_code_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_d
 }
 
 void x86_stack_segment_check(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *descriptor, unsigned cpl,
-                             enum x86_vector vector)
+			     enum x86_vector vector)
 {
 	if (x86_selector_null(selector))
 		x86_raise_error(cpu, vector, vector == X86_TS ? selector & ~3u : 0);
 	x86_descriptor_get(cpu, selector, descriptor, vector);
-	if ((selector & 3u) != cpl || x86_attr_dpl(descriptor->attr) != cpl || !x86_attr_writable_data(descriptor->attr))
+	if ((selector & 3u) != cpl || x86_attr_dpl(descriptor->attr) != cpl ||
+	    !x86_attr_writable_data(descriptor->attr))
 		x86_raise_error(cpu, vector, selector & ~3u);
 	if (!(descriptor->attr & X86_SEG_P))
 		x86_raise_error(cpu, X86_SSF, selector & ~3u);
@@ -314,7 +319,7 @@ bool x86_verify(struct x86_cpu *cpu, uint16_t selector, bool write)
 /* --- LLDT, LTR --- */
 
 static void system_segment_set(struct x86_cpu *cpu, struct x86_segment *segment, uint16_t selector,
-                               const struct x86_descriptor *descriptor, uint64_t high)
+			       const struct x86_descriptor *descriptor, uint64_t high)
 {
 	uint64_t base = x86_descriptor_base(descriptor->raw);
 

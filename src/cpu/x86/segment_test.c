@@ -34,7 +34,8 @@ static void test_limits(void **state)
 	/* what a segment may be used for */
 	assert_fault(m, (void)x86_linear(cpu, X86_CS, 0, 1, X86_WRITE), X86_GP, 0);
 	assert_no_fault(m, (void)x86_linear(cpu, X86_CS, 0, 1, X86_READ));
-	test_set_gdt(m, SEL_FREE, test_descriptor(0, ~0u, X86_SEG_P | X86_SEG_S | X86_SEG_G | 0x1)); /* read-only data */
+	test_set_gdt(m, SEL_FREE,
+		     test_descriptor(0, ~0u, X86_SEG_P | X86_SEG_S | X86_SEG_G | 0x1)); /* read-only data */
 	x86_load_segment(cpu, X86_DS, SEL_FREE);
 	assert_false(cpu->flat_data);
 	assert_fault(m, (void)x86_linear(cpu, X86_DS, 0, 1, X86_WRITE), X86_GP, 0);
@@ -182,8 +183,8 @@ static void test_lar_lsl_verr(void **state)
 
 static uint64_t call_gate(uint16_t selector, uint32_t offset, unsigned type, unsigned dpl, unsigned count)
 {
-	return (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)count << 32 | (uint64_t)(0x80 | type | dpl << 5) << 40 |
-	       (uint64_t)(offset & 0xffff0000) << 32;
+	return (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)count << 32 |
+	       (uint64_t)(0x80 | type | dpl << 5) << 40 | (uint64_t)(offset & 0xffff0000) << 32;
 }
 
 static void test_far_jump(void **state)
@@ -288,15 +289,15 @@ static void test_iret_checks(void **state)
 	uint64_t frame[5] = {TARGET, SEL_CODE64, X86_IF | 2, TEST_STACK3, SEL_DATA0};
 
 	test_long_mode(m);
-#define TRY(vector, error)                                                              \
-	do {                                                                            \
-		s->gpr[X86_RSP] = TEST_STACK0 - sizeof(frame);                          \
-		s->rip = START;                                                         \
-		for (unsigned i_ = 0; i_ < 5; i_++)                                     \
-			test_poke(m, TEST_STACK0 - sizeof(frame) + 8 * i_, frame[i_], 8); \
-		assert_fault(m, x86_interrupt_return(m->cpu, 8, 0), vector, error);     \
-		assert_int_equal(s->rip, START);                                        \
-		assert_int_equal(s->gpr[X86_RSP], TEST_STACK0 - sizeof(frame));         \
+#define TRY(vector, error)                                                                                             \
+	do {                                                                                                           \
+		s->gpr[X86_RSP] = TEST_STACK0 - sizeof(frame);                                                         \
+		s->rip = START;                                                                                        \
+		for (unsigned i_ = 0; i_ < 5; i_++)                                                                    \
+			test_poke(m, TEST_STACK0 - sizeof(frame) + 8 * i_, frame[i_], 8);                              \
+		assert_fault(m, x86_interrupt_return(m->cpu, 8, 0), vector, error);                                    \
+		assert_int_equal(s->rip, START);                                                                       \
+		assert_int_equal(s->gpr[X86_RSP], TEST_STACK0 - sizeof(frame));                                        \
 	} while (0)
 	frame[1] = 0;
 	TRY(X86_GP, 0);
@@ -455,7 +456,7 @@ static void test_task_call_and_iret(void **state)
 	assert_int_equal(test_peek(m, TEST_TSS + 0x24, 4), X86_ZF | 2);
 	assert_int_equal(test_peek(m, TEST_TSS + 0x34, 4), 0xbbbb);
 	assert_int_equal(test_peek(m, TEST_TSS + 0x4c, 2), SEL_CODE0);
-	assert_int_equal(test_peek(m, TEST_GDT + SEL_TSS + 5, 1), 0x8b);  /* both busy */
+	assert_int_equal(test_peek(m, TEST_GDT + SEL_TSS + 5, 1), 0x8b); /* both busy */
 	assert_int_equal(test_peek(m, TEST_GDT + SEL_TSS2 + 5, 1), 0x8b);
 	/* back by IRET with NT */
 	assert_no_fault(m, x86_interrupt_return(m->cpu, 4, TARGET + 9));
@@ -580,11 +581,25 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, test_machine_setup, test_machine_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_limits), T(test_long_mode_addresses), T(test_stack_widths), T(test_segment_loads), T(test_unreal_mode),
-		T(test_lar_lsl_verr), T(test_far_jump), T(test_call_gate_with_parameters), T(test_far_call_and_return),
-		T(test_iret_checks), T(test_syscall_sysret), T(test_sysret_to_non_canonical), T(test_sysenter_sysexit),
-		T(test_task_call_and_iret), T(test_task_jump), T(test_task_segment_fault), T(test_task_gate_for_exception),
-		T(test_task_16bit), T(test_task_to_vm86),
+		T(test_limits),
+		T(test_long_mode_addresses),
+		T(test_stack_widths),
+		T(test_segment_loads),
+		T(test_unreal_mode),
+		T(test_lar_lsl_verr),
+		T(test_far_jump),
+		T(test_call_gate_with_parameters),
+		T(test_far_call_and_return),
+		T(test_iret_checks),
+		T(test_syscall_sysret),
+		T(test_sysret_to_non_canonical),
+		T(test_sysenter_sysexit),
+		T(test_task_call_and_iret),
+		T(test_task_jump),
+		T(test_task_segment_fault),
+		T(test_task_gate_for_exception),
+		T(test_task_16bit),
+		T(test_task_to_vm86),
 	};
 
 	return cmocka_run_group_tests_name("x86 segments", tests, NULL, NULL);

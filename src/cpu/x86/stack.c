@@ -24,7 +24,8 @@ void x86_stack_current(struct x86_cpu *cpu, struct x86_stack *stack)
 	stack->selector = 0;
 }
 
-void x86_stack_new(struct x86_stack *stack, uint16_t selector, const struct x86_descriptor *descriptor, uint64_t sp, unsigned cpl)
+void x86_stack_new(struct x86_stack *stack, uint16_t selector, const struct x86_descriptor *descriptor, uint64_t sp,
+		   unsigned cpl)
 {
 	stack->flat = false;
 	stack->base = x86_descriptor_base(descriptor->raw);
@@ -84,7 +85,9 @@ void x86_push(struct x86_cpu *cpu, uint64_t value, unsigned size)
 {
 	uint64_t sp = cpu->s.gpr[X86_RSP] - size;
 
-	if (__builtin_expect(cpu->code_mode == X86_CODE64 && size == 8 && x86_canonical(cpu, sp) && x86_canonical(cpu, sp + 7), 1)) {
+	if (__builtin_expect(cpu->code_mode == X86_CODE64 && size == 8 && x86_canonical(cpu, sp) &&
+				     x86_canonical(cpu, sp + 7),
+			     1)) {
 		x86_write64(cpu, sp, value);
 		cpu->s.gpr[X86_RSP] = sp;
 	} else {
@@ -101,7 +104,9 @@ uint64_t x86_pop(struct x86_cpu *cpu, unsigned size)
 	uint64_t sp = cpu->s.gpr[X86_RSP], value;
 	struct x86_stack stack;
 
-	if (__builtin_expect(cpu->code_mode == X86_CODE64 && size == 8 && x86_canonical(cpu, sp) && x86_canonical(cpu, sp + 7), 1)) {
+	if (__builtin_expect(cpu->code_mode == X86_CODE64 && size == 8 && x86_canonical(cpu, sp) &&
+				     x86_canonical(cpu, sp + 7),
+			     1)) {
 		value = x86_read64(cpu, sp);
 		cpu->s.gpr[X86_RSP] = sp + 8;
 		return value;

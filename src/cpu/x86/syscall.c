@@ -6,14 +6,17 @@
  */
 #include "cpu/x86/internal.h"
 
-enum { FLAT_CODE = 0xb | X86_SEG_S | X86_SEG_P | X86_SEG_G, FLAT_DATA = 0x3 | X86_SEG_S | X86_SEG_P | X86_SEG_DB | X86_SEG_G };
+enum {
+	FLAT_CODE = 0xb | X86_SEG_S | X86_SEG_P | X86_SEG_G,
+	FLAT_DATA = 0x3 | X86_SEG_S | X86_SEG_P | X86_SEG_DB | X86_SEG_G
+};
 
 static void set_flat(struct x86_cpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, uint32_t size_bit)
 {
 	cpu->s.seg[X86_CS] = (struct x86_segment){
 		.selector = cs, .limit = 0xffffffff, .attr = FLAT_CODE | size_bit | cpl << X86_SEG_DPL_SHIFT};
-	cpu->s.seg[X86_SS] = (struct x86_segment){
-		.selector = ss, .limit = 0xffffffff, .attr = FLAT_DATA | cpl << X86_SEG_DPL_SHIFT};
+	cpu->s.seg[X86_SS] =
+		(struct x86_segment){.selector = ss, .limit = 0xffffffff, .attr = FLAT_DATA | cpl << X86_SEG_DPL_SHIFT};
 }
 
 void x86_syscall(struct x86_cpu *cpu, uint64_t next_rip)

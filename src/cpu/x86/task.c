@@ -165,8 +165,8 @@ static void load_segments(struct x86_cpu *cpu, const struct task_image *image)
 
 /* --- the switch --- */
 
-static void commit(struct x86_cpu *cpu, const struct task_image *image, uint16_t selector, const struct x86_descriptor *descriptor,
-                   bool nested)
+static void commit(struct x86_cpu *cpu, const struct task_image *image, uint16_t selector,
+		   const struct x86_descriptor *descriptor, bool nested)
 {
 	unsigned cpl = image->segment[X86_CS] & 3;
 

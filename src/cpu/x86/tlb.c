@@ -5,8 +5,8 @@
  *
  * Invariants:
  * 1. An entry's tag_read, tag_write, tag_fetch are X86_TLB_NONE or the entry's own page; all three agree on addend.
- * 2. tag_write is set only if the PTE's dirty bit is set, all of the page's ram flags are set, and the slot is writable.
- *    Whoever clears a flag makes every vCPU flush (VCPU_FLUSH) before it relies on being told.
+ * 2. tag_write is set only if the PTE's dirty bit is set, all of the page's ram flags are set, and the slot is
+ * writable. Whoever clears a flag makes every vCPU flush (VCPU_FLUSH) before it relies on being told.
  * 3. Data tags are not set for a page with an armed data watchpoint; DR writes flush.
  * 4. Every slot that is not empty is in fills[]; non-global ones in fills[0].
  * PCIDs are not tagged: a CR3 write flushes, also with bit 63 set, which the SDM allows (3A 4.10.4.1).
@@ -166,7 +166,8 @@ static bool page_watched(const struct x86_cpu *cpu, uint64_t page)
 
 static bool flags_all_set(const struct ram_slot *slot, uint64_t gpa)
 {
-	return atomic_load_explicit(&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT], memory_order_acquire) == RAM_ALL;
+	return atomic_load_explicit(&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT], memory_order_acquire) ==
+	       RAM_ALL;
 }
 
 static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
@@ -214,8 +215,10 @@ static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct pl
 		if (error)
 			x86_raise_page_fault(cpu, gva, error & 0xffff);
 	} else {
-		leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask, .page_shift = PAGE_SHIFT, .dirty = true,
-			                 .may = X86_MAY_READ | X86_MAY_WRITE | X86_MAY_FETCH};
+		leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask,
+					 .page_shift = PAGE_SHIFT,
+					 .dirty = true,
+					 .may = X86_MAY_READ | X86_MAY_WRITE | X86_MAY_FETCH};
 	}
 	place->gpa = leaf.gpa + (gva & (PAGE_SIZE - 1));
 	place->slot = x86_ram_slot(cpu, leaf.gpa);
@@ -275,7 +278,8 @@ static void device_read(struct x86_cpu *cpu, const struct place *place, uint8_t 
 		width = bus_width(size - done);
 		if (place->apic) {
 			width = width > 4 ? 4 : width;
-			value = cpu->vcpu.apic_ops->mmio_read(cpu->vcpu.apic, (place->gpa + done) & (PAGE_SIZE - 1), width);
+			value = cpu->vcpu.apic_ops->mmio_read(cpu->vcpu.apic, (place->gpa + done) & (PAGE_SIZE - 1),
+							      width);
 		} else {
 			value = bus_read(cpu->vcpu.engine->env.memory, place->gpa + done, width);
 		}
@@ -293,7 +297,8 @@ static void device_write(struct x86_cpu *cpu, const struct place *place, const u
 			width = 4;
 		memcpy(&value, from + done, width);
 		if (place->apic)
-			cpu->vcpu.apic_ops->mmio_write(cpu->vcpu.apic, (place->gpa + done) & (PAGE_SIZE - 1), (uint32_t)value, width);
+			cpu->vcpu.apic_ops->mmio_write(cpu->vcpu.apic, (place->gpa + done) & (PAGE_SIZE - 1),
+						       (uint32_t)value, width);
 		else
 			bus_write(cpu->vcpu.engine->env.memory, place->gpa + done, value, width);
 	}
@@ -341,7 +346,8 @@ static uint64_t next_page(const struct x86_cpu *cpu, uint64_t gva)
  * business or need no alignment. */
 static void check_alignment(struct x86_cpu *cpu, uint64_t gva, unsigned size, unsigned access)
 {
-	if (__builtin_expect(!cpu->alignment_checked, 1) || (access & (X86_USER | X86_FETCH | X86_IMPLICIT)) != X86_USER)
+	if (__builtin_expect(!cpu->alignment_checked, 1) ||
+	    (access & (X86_USER | X86_FETCH | X86_IMPLICIT)) != X86_USER)
 		return;
 	if (size <= 8 && !(size & (size - 1)) && gva & (size - 1))
 		x86_raise_error(cpu, X86_ACV, 0);
@@ -425,7 +431,7 @@ void x86_bus_lock(struct x86_cpu *cpu)
 	if (cpu->bus_locked)
 		return;
 	while (!atomic_compare_exchange_weak_explicit(lock, &expected, cpu->vcpu.index + 1, memory_order_acquire,
-	                                              memory_order_relaxed)) {
+						      memory_order_relaxed)) {
 		expected = 0;
 		sched_yield();
 	}

@@ -36,7 +36,7 @@ static bool is_system(const struct x86_descriptor *descriptor)
 
 /* The target of a call gate: its code segment is read and checked, *rip and *count come out. */
 static void gate_target(struct x86_cpu *cpu, uint16_t gate_selector, const struct x86_descriptor *gate, bool call,
-                        uint16_t *selector, struct x86_descriptor *code, uint64_t *rip)
+			uint16_t *selector, struct x86_descriptor *code, uint64_t *rip)
 {
 	unsigned dpl, gate_dpl = x86_attr_dpl(gate->attr);
 	bool conforming;
@@ -80,12 +80,12 @@ static bool is_call_gate(const struct x86_cpu *cpu, unsigned type)
 
 /* TSSs and task gates; does not return when the type is neither. */
 static void transfer_task(struct x86_cpu *cpu, uint16_t selector, const struct x86_descriptor *descriptor,
-                          enum x86_task_source source, uint64_t next_rip)
+			  enum x86_task_source source, uint64_t next_rip)
 {
 	unsigned type = descriptor->attr & X86_SEG_TYPE;
 	unsigned dpl = x86_attr_dpl(descriptor->attr);
-	bool task = type == X86_SYS_TASK_GATE || type == X86_SYS_TSS16 || type == X86_SYS_TSS32 || type == X86_SYS_TSS16_BUSY ||
-	            type == X86_SYS_TSS32_BUSY;
+	bool task = type == X86_SYS_TASK_GATE || type == X86_SYS_TSS16 || type == X86_SYS_TSS32 ||
+		    type == X86_SYS_TSS16_BUSY || type == X86_SYS_TSS32_BUSY;
 
 	if (!task || cpu->long_mode || dpl < cpu->cpl || dpl < (selector & 3u))
 		x86_raise_error(cpu, X86_GP, selector & ~3u);
@@ -148,7 +148,8 @@ static void push_return(struct x86_cpu *cpu, struct x86_stack *stack, uint64_t n
 }
 
 /* To more privilege in long mode: RSP from the TSS, SS null. */
-static void call_inner_long(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *code, uint64_t rip, uint64_t next_rip)
+static void call_inner_long(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *code, uint64_t rip,
+			    uint64_t next_rip)
 {
 	unsigned cpl = x86_attr_dpl(code->attr);
 	uint64_t rsp = x86_tss_rsp(cpu, cpl) - 32;
@@ -166,8 +167,8 @@ static void call_inner_long(struct x86_cpu *cpu, uint16_t selector, struct x86_d
 	x86_mode_update(cpu);
 }
 
-static void call_inner(struct x86_cpu *cpu, const struct x86_descriptor *gate, uint16_t selector, struct x86_descriptor *code,
-                       uint64_t rip, uint64_t next_rip)
+static void call_inner(struct x86_cpu *cpu, const struct x86_descriptor *gate, uint16_t selector,
+		       struct x86_descriptor *code, uint64_t rip, uint64_t next_rip)
 {
 	unsigned cpl = x86_attr_dpl(code->attr);
 	unsigned size = gate->attr & 8 ? 4 : 2;
@@ -201,7 +202,7 @@ static void call_inner(struct x86_cpu *cpu, const struct x86_descriptor *gate, u
 }
 
 static void call_same(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *code, uint64_t rip, unsigned size,
-                      uint64_t next_rip)
+		      uint64_t next_rip)
 {
 	struct x86_stack stack;
 	struct x86_segment cs;
@@ -255,7 +256,7 @@ void x86_far_call(struct x86_cpu *cpu, uint16_t selector, uint64_t offset, unsig
 /* --- return --- */
 
 static void return_outer(struct x86_cpu *cpu, struct x86_stack *stack, uint16_t selector, struct x86_descriptor *code,
-                         uint64_t rip, unsigned operand_size, uint16_t pop_bytes)
+			 uint64_t rip, unsigned operand_size, uint16_t pop_bytes)
 {
 	unsigned cpl = selector & 3;
 	struct x86_descriptor stack_descriptor;
@@ -286,7 +287,8 @@ static void return_outer(struct x86_cpu *cpu, struct x86_stack *stack, uint16_t 
 	if (cpu->code_mode == X86_CODE64)
 		cpu->s.gpr[X86_RSP] = rsp;
 	else
-		cpu->s.gpr[X86_RSP] = cpu->stack_mask == 0xffff ? (cpu->s.gpr[X86_RSP] & ~0xffffull) | (rsp & 0xffff) : (uint32_t)rsp;
+		cpu->s.gpr[X86_RSP] =
+			cpu->stack_mask == 0xffff ? (cpu->s.gpr[X86_RSP] & ~0xffffull) | (rsp & 0xffff) : (uint32_t)rsp;
 	x86_drop_privileged_segments(cpu);
 	x86_mode_update(cpu);
 }

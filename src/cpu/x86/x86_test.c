@@ -16,7 +16,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	size_t used = strlen(m->mmio_trail);
 
 	snprintf(m->mmio_trail + used, sizeof(m->mmio_trail) - used, "w%llx.%u=%llx ", (unsigned long long)offset, size,
-	         (unsigned long long)value);
+		 (unsigned long long)value);
 }
 
 static void code_written(void *opaque, uint64_t first_page, uint64_t last_page)
@@ -33,7 +33,8 @@ static void kick(struct vcpu *vcpu)
 
 int test_machine_setup(void **state)
 {
-	static const struct region_ops mmio_ops = {.read = mmio_read, .write = mmio_write, .min_width = 1, .max_width = 8};
+	static const struct region_ops mmio_ops = {
+		.read = mmio_read, .write = mmio_write, .min_width = 1, .max_width = 8};
 	static const struct cpu_topology topology = {.vcpus = 1, .sockets = 1, .dies = 1, .cores = 1, .threads = 1};
 	static const struct engine_ops ops = {.name = "test", .kick = kick};
 	struct test_machine *m = xcalloc(1, sizeof(*m));
@@ -132,7 +133,8 @@ static void build_tables(struct test_machine *m)
 	s->gdtr = (struct x86_table){.base = TEST_GDT, .limit = 0x7f};
 	s->idtr = (struct x86_table){.base = TEST_IDT, .limit = 0xfff};
 	x86_segment_set_null(&s->ldtr, 0, 0);
-	s->tr = (struct x86_segment){.selector = SEL_TSS, .base = TEST_TSS, .limit = 0x2067, .attr = X86_SEG_P | X86_SYS_TSS32_BUSY};
+	s->tr = (struct x86_segment){
+		.selector = SEL_TSS, .base = TEST_TSS, .limit = 0x2067, .attr = X86_SEG_P | X86_SYS_TSS32_BUSY};
 	s->gpr[X86_RSP] = TEST_STACK0;
 }
 
@@ -143,10 +145,15 @@ void test_set_cpl(struct test_machine *m, unsigned cpl)
 	uint32_t size = wide ? X86_SEG_L : X86_SEG_DB;
 
 	for (unsigned i = 0; i < X86_SEGMENTS; i++)
-		s->seg[i] = (struct x86_segment){.selector = cpl ? SEL_DATA3 : SEL_DATA0, .limit = ~0u,
-			                         .attr = flat | X86_SEG_DB | 0x3 | cpl << X86_SEG_DPL_SHIFT};
-	s->seg[X86_CS] = (struct x86_segment){.selector = (cpl ? SEL_CODE3 & ~3 : wide ? SEL_CODE64 : SEL_CODE0) | cpl,
-		                              .limit = ~0u, .attr = flat | size | 0xb | cpl << X86_SEG_DPL_SHIFT};
+		s->seg[i] = (struct x86_segment){.selector = cpl ? SEL_DATA3 : SEL_DATA0,
+						 .limit = ~0u,
+						 .attr = flat | X86_SEG_DB | 0x3 | cpl << X86_SEG_DPL_SHIFT};
+	s->seg[X86_CS] = (struct x86_segment){.selector = (cpl    ? SEL_CODE3 & ~3
+							   : wide ? SEL_CODE64
+								  : SEL_CODE0) |
+							  cpl,
+					      .limit = ~0u,
+					      .attr = flat | size | 0xb | cpl << X86_SEG_DPL_SHIFT};
 	s->gpr[X86_RSP] = cpl ? TEST_STACK3 : TEST_STACK0;
 	x86_mode_update(m->cpu);
 }
@@ -193,17 +200,19 @@ void test_long_mode(struct test_machine *m)
 	test_set_cpl(m, 0);
 }
 
-void test_set_gate32(struct test_machine *m, unsigned vector, uint16_t selector, uint32_t offset, unsigned type, unsigned dpl)
+void test_set_gate32(struct test_machine *m, unsigned vector, uint16_t selector, uint32_t offset, unsigned type,
+		     unsigned dpl)
 {
 	uint64_t gate = (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)(offset & 0xffff0000) << 32;
 
 	test_poke(m, TEST_IDT + 8 * vector, gate | (uint64_t)(0x80 | type | dpl << 5) << 40, 8);
 }
 
-void test_set_gate64(struct test_machine *m, unsigned vector, uint16_t selector, uint64_t offset, unsigned type, unsigned dpl,
-                     unsigned ist)
+void test_set_gate64(struct test_machine *m, unsigned vector, uint16_t selector, uint64_t offset, unsigned type,
+		     unsigned dpl, unsigned ist)
 {
-	uint64_t gate = (offset & 0xffff) | (uint64_t)selector << 16 | (offset & 0xffff0000) << 32 | (uint64_t)ist << 32;
+	uint64_t gate =
+		(offset & 0xffff) | (uint64_t)selector << 16 | (offset & 0xffff0000) << 32 | (uint64_t)ist << 32;
 
 	test_poke(m, TEST_IDT + 16 * vector, gate | (uint64_t)(0x80 | type | dpl << 5) << 40, 8);
 	test_poke(m, TEST_IDT + 16 * vector + 8, offset >> 32, 8);

@@ -11,9 +11,9 @@
 enum { X87 = 0, SSE = 1, AVX = 2, OPMASK = 5, ZMM_HI256 = 6, HI16_ZMM = 7, PKRU = 9 };
 #define BIT(n) (1ull << (n))
 enum { LEGACY_BYTES = 512, HEADER_BYTES = 64, EXTENDED = LEGACY_BYTES + HEADER_BYTES, MAX_COMPONENT = 1024 };
-#define MXCSR_MASK    0xffffu
-#define MXCSR_INIT    0x1f80u
-#define COMPACTED     (1ull << 63)
+#define MXCSR_MASK 0xffffu
+#define MXCSR_INIT 0x1f80u
+#define COMPACTED  (1ull << 63)
 
 _Noreturn static void gp(struct x86_cpu *cpu)
 {
@@ -30,7 +30,8 @@ static void put(struct x86_cpu *cpu, uint64_t gva, unsigned offset, const void *
 {
 	for (unsigned done = 0, piece; done < size; done += piece) {
 		piece = size - done < 64 ? size - done : 64;
-		x86_write_block(cpu, operand_at(cpu, gva, offset + done), (const uint8_t *)from + done, piece, x86_user_access(cpu));
+		x86_write_block(cpu, operand_at(cpu, gva, offset + done), (const uint8_t *)from + done, piece,
+				x86_user_access(cpu));
 	}
 }
 
@@ -38,7 +39,8 @@ static void get(struct x86_cpu *cpu, uint64_t gva, unsigned offset, void *to, un
 {
 	for (unsigned done = 0, piece; done < size; done += piece) {
 		piece = size - done < 64 ? size - done : 64;
-		x86_read_block(cpu, operand_at(cpu, gva, offset + done), (uint8_t *)to + done, piece, x86_user_access(cpu));
+		x86_read_block(cpu, operand_at(cpu, gva, offset + done), (uint8_t *)to + done, piece,
+			       x86_user_access(cpu));
 	}
 }
 
@@ -194,7 +196,8 @@ static unsigned component_store(const struct x86_cpu *cpu, unsigned component, u
 		unsigned count = part_count(cpu, part);
 
 		for (unsigned i = 0; i < count; i++)
-			copy_register(data + i * part->width, cpu->s.fpu.vector[part->first + i] + part->offset, part->width);
+			copy_register(data + i * part->width, cpu->s.fpu.vector[part->first + i] + part->offset,
+				      part->width);
 		return count * part->width;
 	}
 	if (component == OPMASK) {
@@ -218,8 +221,8 @@ static void component_load(struct x86_cpu *cpu, unsigned component, const uint8_
 		unsigned count = part_count(cpu, part);
 
 		for (unsigned i = 0; i < count; i++)
-			copy_register(cpu->s.fpu.vector[part->first + i] + part->offset, data ? data + i * part->width : zeroes,
-			              part->width);
+			copy_register(cpu->s.fpu.vector[part->first + i] + part->offset,
+				      data ? data + i * part->width : zeroes, part->width);
 	} else if (component == OPMASK) {
 		memcpy(cpu->s.fpu.opmask, data ? data : zeroes, sizeof(cpu->s.fpu.opmask));
 	} else if (component == PKRU) {
@@ -293,7 +296,7 @@ static void xsave_checks(struct x86_cpu *cpu, uint64_t gva, bool supervisor)
 
 /* What XSAVE does with one component: saves it when the form wants it; returns whether it is in use. */
 static bool save_component(struct x86_cpu *cpu, uint64_t gva, unsigned component, enum x86_xsave_form form, bool rex_w,
-                           const struct layout *layout)
+			   const struct layout *layout)
 {
 	uint8_t data[MAX_COMPONENT];
 	unsigned size;
@@ -318,7 +321,8 @@ static bool save_component(struct x86_cpu *cpu, uint64_t gva, unsigned component
 		return used;
 	}
 	if (used || form == X86_XSAVE)
-		put(cpu, gva, layout->offset[component], data, size < layout->size[component] ? size : layout->size[component]);
+		put(cpu, gva, layout->offset[component], data,
+		    size < layout->size[component] ? size : layout->size[component]);
 	return used;
 }
 

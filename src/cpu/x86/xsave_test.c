@@ -64,7 +64,8 @@ static void test_fxsave_round_trip(void **state)
 	assert_no_fault(m, x86_fxrstor(m->cpu, AREA, true));
 	for (unsigned i = 0; i < 16; i++) {
 		assert_memory_equal(m->cpu->s.fpu.vector[i], before.vector[i], 16);
-		assert_memory_not_equal(m->cpu->s.fpu.vector[i] + 16, before.vector[i] + 16, 16); /* AVX is not touched */
+		assert_memory_not_equal(m->cpu->s.fpu.vector[i] + 16, before.vector[i] + 16,
+					16); /* AVX is not touched */
 	}
 	assert_memory_equal(m->cpu->s.fpu.st, before.st, sizeof(before.st));
 	assert_int_equal(m->cpu->s.fpu.fcw, before.fcw);
@@ -110,9 +111,9 @@ static void test_standard_image_against_host(void **state)
 	memcpy(ours, area(m, AREA), sizeof(ours));
 	assert_int_equal(load_le64(ours + 512), mask);
 	__asm__ volatile("xsave64 %[mine]\n\txrstor64 %[ours]\n\txsave64 %[theirs]\n\txrstor64 %[mine]"
-	                 : [mine] "+m"(mine), [theirs] "+m"(theirs)
-	                 : [ours] "m"(ours), "a"((uint32_t)mask), "d"(0)
-	                 : "memory");
+			 : [mine] "+m"(mine), [theirs] "+m"(theirs)
+			 : [ours] "m"(ours), "a"((uint32_t)mask), "d"(0)
+			 : "memory");
 	assert_memory_equal(ours, theirs, 6);
 	assert_memory_equal(ours + 24, theirs + 24, 4);
 	for (unsigned i = 0; i < 8; i++)
@@ -182,10 +183,10 @@ static void test_xrstor_header_checks(void **state)
 		uint8_t value;
 		bool supervisor;
 	} bad[] = {
-		{512, 0x80, false},     /* a component that XCR0 lacks */
-		{520, 1, false},        /* XCOMP_BV without bit 63 */
-		{528, 1, false},        /* reserved */
-		{527, 0x80, true},      /* compacted, XSTATE_BV not within XCOMP_BV */
+		{512, 0x80, false}, /* a component that XCR0 lacks */
+		{520, 1, false},    /* XCOMP_BV without bit 63 */
+		{528, 1, false},    /* reserved */
+		{527, 0x80, true},  /* compacted, XSTATE_BV not within XCOMP_BV */
 	};
 	struct test_machine *m = *state;
 	struct x86_cpu *cpu = m->cpu;
@@ -277,8 +278,9 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, test_machine_setup, test_machine_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_fxsave_round_trip), T(test_standard_image_against_host), T(test_xsave_forms), T(test_xrstor_header_checks),
-		T(test_init_state_of_standard_image), T(test_pkru_component), T(test_32bit_mode),
+		T(test_fxsave_round_trip),    T(test_standard_image_against_host),  T(test_xsave_forms),
+		T(test_xrstor_header_checks), T(test_init_state_of_standard_image), T(test_pkru_component),
+		T(test_32bit_mode),
 	};
 
 	return cmocka_run_group_tests_name("x86 xsave", tests, NULL, NULL);
