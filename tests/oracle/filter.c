@@ -85,6 +85,9 @@ static bool vendor_specific(const struct oracle_case *c)
 		break;
 	case ZYDIS_MNEMONIC_NOP: /* 0F 0D with a register: #UD with AMD */
 		return instruction->opcode_map == ZYDIS_OPCODE_MAP_0F && instruction->opcode == 0x0d;
+	case ZYDIS_MNEMONIC_VPEXTRD: /* W outside 64-bit mode: #UD with AMD, ignored by Intel */
+	case ZYDIS_MNEMONIC_VPINSRD:
+		return c->in.mode != 64 && instruction->raw.vex.W;
 	default:
 		break;
 	}
@@ -104,6 +107,10 @@ bool filter_refuses_operands(const struct oracle_case *c)
 {
 	/* Whether bytes that the mask leaves out can fault is implementation-specific (SDM, MASKMOVDQU). */
 	if (is_masked_move(c->instruction.mnemonic) && c->host.vector != 3)
+		return true;
+	/* What POPA has loaded before it faults. */
+	if ((c->instruction.mnemonic == ZYDIS_MNEMONIC_POPA || c->instruction.mnemonic == ZYDIS_MNEMONIC_POPAD) &&
+	    c->host.vector != 3 && c->host.vector == c->guest.vector)
 		return true;
 	/* A gather that faults leaves mask elements as they were (AMD) or widened to all ones (Intel). */
 	if (c->instruction.meta.isa_set == ZYDIS_ISA_SET_AVX2GATHER && c->host.vector == 14 && c->guest.vector == 14)
