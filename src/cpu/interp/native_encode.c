@@ -187,8 +187,8 @@ static unsigned put_all(uint8_t *to, const struct fields *fields, const ZydisDec
 /* The operand as the re-encoded instruction should show it. */
 static bool same_operand(const struct native_plan *plan, const ZydisDecodedOperand *guest, const ZydisDecodedOperand *host)
 {
-	/* The decoder gives RAX and RDX of VPCMPESTRI with W=1 outside 64-bit mode no size. */
-	if (guest->type != host->type || (guest->size && guest->size != host->size) || guest->actions != host->actions)
+	/* The decoder gives RAX and RDX of VPCMPESTRI with W=1 outside 64-bit mode no size: 32 bits are meant. */
+	if (guest->type != host->type || (guest->size ? guest->size : 32) != host->size || guest->actions != host->actions)
 		return false;
 	switch (guest->type) {
 	case ZYDIS_OPERAND_TYPE_REGISTER:
