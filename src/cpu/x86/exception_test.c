@@ -2,6 +2,8 @@
 /* Delivery of exceptions and interrupts in every mode; double and triple faults; INIT, SIPI, NMI. SDM 3A chapter 6. */
 #include "cpu/x86/x86_test.h"
 
+#include <unistd.h>
+
 enum { HANDLER = 0x5000, START = 0x7000 };
 
 /* As the engine does with a fault that an instruction raised. */
@@ -403,6 +405,35 @@ static void test_triple_fault(void **state)
 	assert_int_equal(m->cpu->s.seg[X86_CS].base, 0xffff0000);
 }
 
+/* The report names the chain, the walk and the last deliveries. */
+static void test_triple_fault_report(void **state)
+{
+	static const char *const expected[] = {"cpu0: triple fault", "while delivering vector 0x8",
+					       "walk of cr2: cr3 0x10000 -> [0x107f8] 0 (not present)", "vector 0x3",
+					       "(not present)"};
+	char path[] = "/tmp/x86-report-XXXXXX", text[8192] = {0};
+	struct test_machine *m = *state;
+	struct error err = {0};
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	log_close(&m->log);
+	assert_int_equal(log_open(&m->log, path, &err), 0);
+	atomic_store(&m->log.items, LOG_CPU_RESET);
+	test_long_mode(m);
+	test_set_gate64(m, 3, SEL_CODE64, HANDLER, X86_SYS_INTERRUPT_GATE32, 0, 0);
+	assert_no_fault(m, x86_software_interrupt(m->cpu, 3, START));
+	m->cpu->s.idtr.base = 0x7fff00000000; /* the table is gone */
+	assert_false(fault(m, X86_UD, false, 0));
+	assert_int_equal(m->cpu->s.cr2, 0x7fff00000080);
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
+		if (!strstr(text, expected[i]))
+			fail_msg("no '%s' in:\n%s", expected[i], text);
+	close(fd);
+	unlink(path);
+}
+
 /* An interrupt whose delivery faults is benign: the fault is delivered as itself. */
 static void test_fault_during_interrupt(void **state)
 {
@@ -658,6 +689,7 @@ int main(void)
 		T(test_vm86_software_interrupt),
 		T(test_double_fault_classes),
 		T(test_triple_fault),
+		T(test_triple_fault_report),
 		T(test_fault_during_interrupt),
 		T(test_interrupt_window),
 		T(test_nmi_masking),

@@ -3,6 +3,8 @@
  */
 #include "cpu/x86/x86_test.h"
 
+#include <pthread.h>
+
 #define PAGE_GVA 0x100000ull
 #define NX       (1ull << 63)
 
@@ -565,6 +567,39 @@ static void test_watchpoints(void **state)
 	assert_int_equal(cpu->debug_pending, 0);
 }
 
+/* Another CPU changes a PTE while this one sets A and D in it: neither update may be lost. */
+enum { FLIPS = 100001 };
+
+static void *flip_software_bit(void *opaque)
+{
+	uint64_t *pte = opaque;
+
+	for (unsigned i = 0; i < FLIPS; i++) {
+		__atomic_fetch_xor(pte, 1ull << 9, __ATOMIC_SEQ_CST);
+		__atomic_fetch_and(pte, ~0x60ull, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+static void test_atomic_accessed_and_dirty(void **state)
+{
+	struct test_machine *m = *state;
+	uint64_t *pte = ram_hva(m->engine.env.ram, TEST_PT + (PAGE_GVA >> 12) * 8, 8);
+	pthread_t thread;
+
+	test_long_mode(m);
+	assert_int_equal(pthread_create(&thread, NULL, flip_software_bit, pte), 0);
+	for (unsigned i = 0; i < 50000; i++) {
+		x86_tlb_flush_page(m->cpu, PAGE_GVA);
+		x86_write64(m->cpu, PAGE_GVA, i);
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(*pte & ~0x60ull, PAGE_GVA | 7 | 1ull << 9);
+	x86_tlb_flush_page(m->cpu, PAGE_GVA);
+	x86_write64(m->cpu, PAGE_GVA, 1);
+	assert_int_equal(*pte & 0x60, 0x60);
+}
+
 static void test_alignment_check(void **state)
 {
 	struct test_machine *m = *state;
@@ -611,6 +646,7 @@ int main(void)
 		T(test_smap_view_follows_ac),
 		T(test_watchpoints),
 		T(test_alignment_check),
+		T(test_atomic_accessed_and_dirty),
 	};
 
 	return cmocka_run_group_tests_name("x86 paging", tests, NULL, NULL);
