@@ -175,6 +175,13 @@ static void map_at(uint64_t address, size_t bytes, int protection)
 	}
 }
 
+bool host_has_ldt(void)
+{
+	uint8_t entry[8];
+
+	return syscall(SYS_modify_ldt, 0, entry, sizeof(entry)) >= 0;
+}
+
 void host_setup(void)
 {
 	static const int signals[] = { SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM };
@@ -193,9 +200,11 @@ void host_setup(void)
 	                                          MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != (void *)ORACLE_CODE)
 		exit(2);
 	close(fd);
-	make_descriptor(ORACLE_CS16, ORACLE_CODE, true);
-	make_descriptor(ORACLE_DS16, ORACLE_DATA, false);
-	make_descriptor(ORACLE_SS16, ORACLE_STACK, false);
+	if (host_has_ldt()) {
+		make_descriptor(ORACLE_CS16, ORACLE_CODE, true);
+		make_descriptor(ORACLE_DS16, ORACLE_DATA, false);
+		make_descriptor(ORACLE_SS16, ORACLE_STACK, false);
+	}
 	sigaltstack(&stack, NULL);
 	sigfillset(&action.sa_mask);
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)

@@ -31,6 +31,7 @@ struct run {
 	struct batch *batch;
 	uint64_t seed, next, limit, ran, mismatches, killed;
 	unsigned show, mode;
+	bool ldt;
 	const char *mnemonic;
 	const uint8_t *bytes;
 	unsigned length;
@@ -64,7 +65,7 @@ static bool next_case(struct run *run, struct oracle_case *c)
 		const uint64_t case_seed = random_next(&r);
 
 		if (!generate_case(c, case_seed, run->mode, run->bytes, run->length) ||
-		    !guest_offers(run->guest, c->instruction.meta.isa_set) || !wanted(run, c, &r))
+		    (c->in.mode == 16 && !run->ldt) || !guest_offers(run->guest, c->instruction.meta.isa_set) || !wanted(run, c, &r))
 			continue;
 		run->seen[c->instruction.mnemonic]++;
 		return true;
@@ -243,6 +244,13 @@ int main(int argc, char **argv)
 			return usage();
 		i++;
 	}
+	if (!__builtin_cpu_supports("avx")) {
+		printf("SKIPPED: the oracle needs a host with AVX\n");
+		return 77;
+	}
+	run.ldt = host_has_ldt();
+	if (!run.ldt)
+		printf("SKIPPED: 16-bit code: this kernel has no modify_ldt\n");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	run.batch = mmap(NULL, sizeof(*run.batch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.batch == MAP_FAILED)

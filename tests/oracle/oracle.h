@@ -107,6 +107,8 @@ enum {
 	ORACLE_CS64 = 0x33, ORACLE_CS32 = 0x23, ORACLE_DS = 0x2b, /* Linux's */
 	ORACLE_CS16 = 0x07, ORACLE_DS16 = 0x0f, ORACLE_SS16 = 0x17, /* at ORACLE_CODE, ORACLE_DATA, ORACLE_STACK */
 };
+/* False: the kernel has no modify_ldt, so no 16-bit code can run. */
+bool host_has_ldt(void);
 /* In the process that is to run cases: maps the pages, installs handlers. */
 void host_setup(void);
 void host_run(const struct oracle_state *in, struct oracle_state *out);
