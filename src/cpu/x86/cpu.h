@@ -147,6 +147,8 @@ void x86_cpu_reset(struct x86_cpu *cpu, bool init);
 /* As reset, on the neutral structure alone, for boot loaders and KVM. bsp: not waiting for SIPI. */
 void x86_state_reset(struct x86_state *state, bool bsp);
 void x86_cpu_get_state(struct x86_cpu *cpu, struct x86_state *state);
+/* The TSC is always the clock's plus tsc_adjust: state->tsc is reported but not taken back. apic_base is the mirror that
+ * memory accesses look at; the local APIC is told by nobody here. A pending exception makes x86_take_events deliver it. */
 void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state);
 /* Recomputes the derived fields; called after anything they depend on changed. */
 void x86_mode_update(struct x86_cpu *cpu);
