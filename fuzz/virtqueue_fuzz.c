@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A driver that does anything: the input is a program that writes into ring memory, uses the registers and rings
- * doorbells of a device which reads all that it is given and fills all that it may write. What must hold: no crash, no
- * access outside of guest memory, and after a reset the device works.
+ * doorbells of a device: one which reads all that it is given and fills all that it may write, or a virtio disk. What must
+ * hold: no crash, no access outside of guest memory, and after a reset the device works.
  *
- * Input: byte 0 chooses the ring format and the features, then operations of one byte and their operands.
+ * Input: byte 0 chooses the device, the ring format and the features, then operations of one byte and their operands.
  */
 #include "fuzz.h"
 
+#include "backend/block/block.h"
 #include "base/loop.h"
 #include "base/util.h"
 #include "device/virtio/test_guest.h"
@@ -17,7 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEVFN = 3 << 3, RAM_BYTES = 4 << 20, KEEP_MAX = 8 };
+enum { SINK_DEVFN = 3 << 3, DISK_DEVFN = 4 << 3, RAM_BYTES = 4 << 20, KEEP_MAX = 8, DISK_MODE = 16 };
 
 struct sink {
 	struct virtio_device virtio;
@@ -145,7 +146,7 @@ static void operation(struct guest *guest, struct input *input)
 	uint64_t at, value;
 	unsigned count;
 
-	switch (take(input, 1) % 12) {
+	switch (take(input, 1) % 14) {
 	case 0:
 	case 1: /* a descriptor with plausible parts */
 		at = ring_place(guest, take(input, 1) & 1) & ~15ull;
@@ -184,6 +185,18 @@ static void operation(struct guest *guest, struct input *input)
 	case 10:
 		guest->queues[0].indirect = take(input, 1) & 1;
 		break;
+	case 11: /* a request for the disk */
+	case 12:
+		value = take(input, 1);
+		ram_write(guest->machine->env.ram, 0x8000, &value, 8);
+		value = take(input, 2);
+		ram_write(guest->machine->env.ram, 0x8008, &value, 8);
+		buffers[0] = (struct guest_buffer){0x8000, 16, false};
+		buffers[1] = (struct guest_buffer){0x9000, (uint32_t)(take(input, 1) << 4 | 16), take(input, 1) & 1};
+		buffers[2] = (struct guest_buffer){0x8010, 1, true};
+		if (guest->queues[0].size)
+			guest_offer(guest, 0, buffers, 3);
+		break;
 	default: /* over the available index of a split ring */
 		value = take(input, 2);
 		ram_write(guest->machine->env.ram, guest->queues[0].avail + 2, &value, 2);
@@ -191,36 +204,56 @@ static void operation(struct guest *guest, struct input *input)
 	}
 }
 
+static struct test_machine *build(struct device *devices[2])
+{
+	struct test_machine *machine = test_machine_new(RAM_BYTES, true);
+	struct block_graph *graph = block_graph_new(&machine->log);
+	struct options options = {0};
+
+	machine->log.items = LOG_GUEST_ERRORS;
+	machine->log.fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	options_parse(&options, "driver=null-co,node-name=d,size=1M,read-zeroes=on", NULL, NULL);
+	machine->backend = block_open_options(graph, &options, NULL);
+	options_free(&options);
+	devices[0] = test_device(machine, &sink_class, "addr=3,packed=on", NULL);
+	devices[1] = test_device(machine, &virtio_blk_pci, "addr=4,drive=d,packed=on,num-queues=2,queue-size=16", NULL);
+	if (!devices[0] || !devices[1])
+		abort();
+	return machine;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct test_machine *machine;
-	static struct device *device;
+	static struct device *devices[2];
 	struct input input = {data, size};
 	struct guest guest;
 	uint8_t mode;
 
-	if (!machine) {
-		machine = test_machine_new(RAM_BYTES, true);
-		machine->log.items = LOG_GUEST_ERRORS;
-		machine->log.fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		device = test_device(machine, &sink_class, "addr=3,packed=on", NULL);
-	}
+	if (!machine)
+		machine = build(devices);
 	mode = (uint8_t)take(&input, 1);
 	machine->next_mmio = 0xe0000000;
 	machine->next_port = 0xc000;
-	device_reset(device);
+	device_reset(devices[0]);
+	device_reset(devices[1]);
 	memset(ram_hva(machine->env.ram, 0, RAM_BYTES / 2), 0, RAM_BYTES / 2);
-	guest_open(&guest, machine, DEVFN, mode & 8);
-	guest_start(&guest, (mode & 1 ? 1ull << 28 : 0) | (mode & 2 ? 1ull << 29 : 0) | (mode & 4 ? 1ull << 34 : 0) | 1ull << 40, 2);
+	guest_open(&guest, machine, mode & DISK_MODE ? DISK_DEVFN : SINK_DEVFN, mode & 8);
+	guest_start(&guest,
+	            (mode & 1 ? 1ull << 28 : 0) | (mode & 2 ? 1ull << 29 : 0) | (mode & 4 ? 1ull << 34 : 0) | 1ull << 40 |
+	                    (mode & DISK_MODE ? 0x7e00 : 0),
+	            2);
 	/* A guest that is at its end of memory stops. */
 	while (input.size && guest.heap < RAM_BYTES - 0x10000)
 		operation(&guest, &input);
 	loop_poll(machine->env.loop, 0);
-	/* Whatever happened, it works after a reset. */
-	guest.heap = 0x100000;
+	/* Whatever happened, it works after a reset. A legacy driver does not wait until that is done, and the loop that
+	 * would complete requests is this thread's. */
 	guest_status(&guest, 0);
-	if (!guest.legacy && guest_read_status(&guest))
-		abort();
+	for (unsigned i = 0; i < 2; i++)
+		while (virtqueue_in_flight(virtio_queue((struct virtio_device *)devices[mode & DISK_MODE ? 1 : 0], i)))
+			loop_poll(machine->env.loop, 1000000);
+	guest.heap = 0x100000;
 	guest_start(&guest, 0, 1);
 	if (guest_read_status(&guest) != (guest.legacy ? 7 : 15))
 		abort();

@@ -6,6 +6,7 @@
  */
 #include "device/virtio/virtqueue_internal.h"
 
+#include "base/loop.h"
 #include "base/util.h"
 
 #include <assert.h>
@@ -187,6 +188,12 @@ static void wait_for_reset(struct virtio_device *device)
 {
 	int64_t end_ns = host_now_ns() + LEGACY_RESET_WAIT_NS;
 
+	/* A deterministic run has its vCPU in the main loop's thread: nobody else would complete anything. */
+	if (device->model->drain && loop_is_current(device->device.env->loop)) {
+		pthread_mutex_unlock(&device->lock);
+		device->model->drain(device);
+		pthread_mutex_lock(&device->lock);
+	}
 	while (any_in_flight(device) && host_now_ns() < end_ns) {
 		pthread_mutex_unlock(&device->lock);
 		nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_US}, NULL);
