@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define ARENA_BYTES (8 * MIB)
+#define ARENA_BYTES (4 * MIB)
 #define ARENA_VERIFY_BYTES (256 * KIB)
 #define NATIVE_BYTES (1 * MIB)
 #define BLOCK_BYTES_MAX (sizeof(struct block) + (BLOCK_MAX_OPS + 2) * sizeof(struct op))
@@ -75,6 +75,7 @@ void cache_flush(struct interp *ip)
 	cache->arena_top = cache->arena_size;
 	memset(ip->jump, 0, sizeof(ip->jump)); /* its blocks are gone */
 	memset(cache->hash, 0, sizeof(*cache->hash) << BLOCK_HASH_BITS);
+	cache->hash_used = 0;
 	memset(cache->pages, 0, sizeof(*cache->pages) << PAGE_HASH_BITS);
 	native_arena_reset(cache->native);
 }
@@ -102,9 +103,24 @@ void *cache_alloc_extra(struct interp *ip, size_t bytes)
 	return cache->arena + cache->arena_top;
 }
 
-static struct block **hash_slot(struct interp *ip, uint64_t gpa)
+/* A slot holds a block's address (47 bits) below a tag of 16 bits, so that others are passed by without a look at them.
+ * 0: empty, ends a search. HASH_GONE: a block was dropped here. */
+#define HASH_MASK ((1u << BLOCK_HASH_BITS) - 1)
+#define HASH_GONE 1ull
+
+static uint64_t hash_tag(uint64_t gpa, uint8_t key)
 {
-	return &ip->cache.hash[(gpa ^ gpa >> BLOCK_HASH_BITS) & ((1 << BLOCK_HASH_BITS) - 1)];
+	return ((gpa >> BLOCK_HASH_BITS) * 0x9e37 + key * 0x1357 + 0x8000) << 48;
+}
+
+static unsigned hash_start(uint64_t gpa)
+{
+	return (gpa ^ gpa >> BLOCK_HASH_BITS) & HASH_MASK;
+}
+
+static struct block *hash_block(uint64_t slot)
+{
+	return (struct block *)(uintptr_t)(slot & 0x0000ffffffffffffull);
 }
 
 static struct page_blocks **page_slot(struct interp *ip, uint64_t page)
@@ -124,16 +140,16 @@ static struct page_blocks *page_find(struct interp *ip, uint64_t page)
 /* Invariant 4: the block may be executing right now. */
 static void block_drop(struct interp *ip, struct block *block)
 {
-	struct block **link = hash_slot(ip, block->gpa);
+	unsigned i = hash_start(block->gpa);
 
 	if (block->key == KEY_DEAD)
 		return;
-	while (*link != block)
-		link = &(*link)->hash_next;
-	*link = block->hash_next;
+	while (hash_block(ip->cache.hash[i]) != block)
+		i = (i + 1) & HASH_MASK;
+	ip->cache.hash[i] = HASH_GONE;
 	block->key = KEY_DEAD;
-	for (unsigned i = 0; i <= block->count; i++)
-		block->ops[i].fn = op_stop;
+	for (unsigned k = 0; k < block->count; k++)
+		block->ops[k].fn = op_stop;
 }
 
 static void page_drop(struct interp *ip, uint64_t page)
@@ -200,9 +216,17 @@ static uint64_t fetch_page(struct interp *ip, uint64_t linear)
 	const struct x86_tlb_entry *slot = mem_slot(ip, linear);
 	unsigned access = X86_FETCH | (cpu->cpl == 3 ? X86_USER : 0);
 
+	uint64_t gpa;
+
 	if (slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)))
 		return slot->gpa;
-	return x86_walk(cpu, linear, access) & ~(PAGE_SIZE - 1);
+	gpa = x86_walk(cpu, linear, access) & ~(PAGE_SIZE - 1);
+	if (ram_find(ip->env.ram, gpa)) { /* to have it in the TLB the next time */
+		uint8_t byte;
+
+		x86_read_slow(cpu, linear, &byte, 1, access);
+	}
+	return gpa;
 }
 
 static uint64_t next_linear_page(const struct interp *ip, uint64_t linear)
@@ -293,7 +317,7 @@ static bool decode_block(struct interp *ip, struct fetch *fetch, uint64_t linear
 		d.op = &block->ops[count];
 		d.offset = offset;
 		memset(d.op, 0, sizeof(*d.op));
-		d.last = false;
+		d.last = d.closed = false;
 		if (offset >= fetch->length)
 			break;
 		status = decode_bytes(&d, fetch->bytes + offset, fetch->length - offset);
@@ -316,7 +340,9 @@ static bool decode_block(struct interp *ip, struct fetch *fetch, uint64_t linear
 		if (d.last || fetch->gpa2 != ~0ull || !fetch->ram)
 			break;
 	}
-	block->ops[count] = (struct op){ .fn = op_stop, .offset = offset };
+	block->closed = d.closed;
+	if (!d.closed)
+		block->ops[count] = (struct op){ .fn = op_stop, .offset = offset };
 	block->count = count;
 	block->bytes = offset;
 	return true;
@@ -338,11 +364,11 @@ static struct block *block_new(struct interp *ip, struct fetch *fetch, uint64_t 
 		size_t start = ip->cache.arena_used;
 
 		block = cache_alloc(ip, BLOCK_BYTES_MAX);
-		ok = block && (page || !fetch->ram);
+		ok = block && (page || !fetch->ram) && ip->cache.hash_used < HASH_MASK / 4 * 3;
 		if (ok)
 			ok = decode_block(ip, fetch, linear, block, single || ip->verify ? 1 : BLOCK_MAX_OPS);
 		if (ok)
-			ip->cache.arena_used = start + align_up(sizeof(*block) + (block->count + 1) * sizeof(struct op), 32);
+			ip->cache.arena_used = start + align_up(sizeof(*block) + (block->count + !block->closed) * sizeof(struct op), 32);
 		if (!ok) {
 			cache_flush(ip);
 			fetch_first(ip, linear, fetch);
@@ -373,10 +399,12 @@ static bool same_code(struct interp *ip, const struct block *block)
 static void block_insert(struct interp *ip, struct block *block)
 {
 	struct page_blocks *page = page_find(ip, block->gpa >> PAGE_SHIFT);
-	struct block **slot = hash_slot(ip, block->gpa);
+	unsigned i = hash_start(block->gpa);
 
-	block->hash_next = *slot;
-	*slot = block;
+	while (ip->cache.hash[i] > HASH_GONE)
+		i = (i + 1) & HASH_MASK;
+	ip->cache.hash_used += !ip->cache.hash[i];
+	ip->cache.hash[i] = (uintptr_t)block | hash_tag(block->gpa, block->key);
 	block->page_next[0] = page->blocks;
 	page->blocks = block;
 	if (block->gpa2 == ~0ull || block->gpa2 >> PAGE_SHIFT == block->gpa >> PAGE_SHIFT)
@@ -394,8 +422,13 @@ static void block_insert(struct interp *ip, struct block *block)
 
 static struct block *block_find(struct interp *ip, uint64_t gpa, uint64_t linear, uint8_t key)
 {
-	for (struct block *block = *hash_slot(ip, gpa), *following; block; block = following) {
-		following = block->hash_next;
+	uint64_t tag = hash_tag(gpa, key) >> 48;
+
+	for (unsigned i = hash_start(gpa); ip->cache.hash[i]; i = (i + 1) & HASH_MASK) {
+		struct block *block = hash_block(ip->cache.hash[i]);
+
+		if (ip->cache.hash[i] >> 48 != tag || ip->cache.hash[i] == HASH_GONE)
+			continue;
 		if (block->gpa != gpa || block->key != key)
 			continue;
 		if (block->gpa2 != ~0ull && fetch_page(ip, next_linear_page(ip, linear)) != block->gpa2)

@@ -228,7 +228,7 @@ void decode_select(struct decode *d)
 		d->op->length_size = d->insn.length | decode_log2(d->operands[0].size) << 4;
 	if (decode_offered(d))
 		for (size_t i = 0; i < ARRAY_SIZE(selections); i++) {
-			d->last = false;
+			d->last = d->closed = false;
 			if (selections[i](d))
 				return;
 		}

@@ -69,17 +69,18 @@ struct jump_entry {
 	uint64_t stamp;
 	struct block *block;
 };
-#define JUMP_BITS 12
+#define JUMP_BITS 13
 
 struct block {
 	uint64_t gpa;  /* of the first byte */
 	uint64_t gpa2; /* of the second page when the (single) instruction crosses; else ~0 */
-	struct block *hash_next, *page_next[2];
+	struct block *page_next[2];
 	uint16_t count;
 	uint8_t bytes;
 	uint8_t key; /* KEY_DEAD when dropped */
 	struct jump_entry link[2]; /* where it led */
 	uint8_t code[16]; /* of a single instruction, to compare */
+	bool closed;      /* no op_stop behind the last one */
 	struct op ops[];
 };
 
@@ -99,7 +100,7 @@ struct page_blocks {
 	struct block *blocks;
 };
 
-#define BLOCK_HASH_BITS 14
+#define BLOCK_HASH_BITS 15
 #define PAGE_HASH_BITS 10
 #define PENDING_PAGES 64
 
@@ -107,7 +108,8 @@ struct page_blocks {
 struct cache {
 	uint8_t *arena;
 	size_t arena_size, arena_used, arena_top; /* blocks grow up, native_op down */
-	struct block **hash;
+	uint64_t *hash; /* open addressing; see cache.c */
+	unsigned hash_used; /* slots that are not empty, tombstones included */
 	struct page_blocks **pages;
 	struct native_arena *native;
 	struct block *none; /* stands for the last block when there is none */
@@ -479,6 +481,7 @@ struct decode {
 	const uint8_t *bytes;
 	unsigned offset;
 	bool last;     /* set by the selection: nothing may follow in this block */
+	bool closed;   /* as well, and the handler never goes on to the next op */
 	bool no_memory; /* the native arena or the block arena is full: flush and retry */
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];

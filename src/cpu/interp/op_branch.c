@@ -236,7 +236,7 @@ bool select_branch(struct decode *d)
 	struct op *op = d->op;
 
 	op->length_size = d->insn.length | size << 4;
-	d->last = true;
+	d->last = d->closed = true;
 	switch (d->insn.mnemonic) {
 	case ZYDIS_MNEMONIC_JMP:
 		return select_jump(d, mode64, false);
