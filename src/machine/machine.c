@@ -120,7 +120,8 @@ static void machine_set_state(struct machine *machine, enum run_state state)
 	machine->state = state;
 }
 
-void machine_stop(struct machine *machine, enum run_state state)
+/* Returns whether it ran before. */
+static bool machine_halt(struct machine *machine, enum run_state state)
 {
 	struct machine_private *priv = machine->private_data;
 	bool was_running = machine->state == RUN_RUNNING;
@@ -133,7 +134,12 @@ void machine_stop(struct machine *machine, enum run_state state)
 			machine->engine->ops->clock_changed(machine->engine, false);
 	}
 	machine_set_state(machine, state);
-	if (was_running)
+	return was_running;
+}
+
+void machine_stop(struct machine *machine, enum run_state state)
+{
+	if (machine_halt(machine, state))
 		machine_emit(machine, "STOP", NULL);
 }
 
@@ -163,14 +169,18 @@ int machine_cont(struct machine *machine, struct error *err)
 static void machine_end(struct machine *machine, enum shutdown_cause cause, int exit_status)
 {
 	struct machine_private *priv = machine->private_data;
+	bool was_running;
 
 	if (priv->ended)
 		return;
-	machine_stop(machine, RUN_SHUTDOWN);
+	was_running = machine_halt(machine, RUN_SHUTDOWN);
 	machine_emit_cause(machine, "SHUTDOWN", cause);
 	if (machine->config->no_shutdown &&
-	    (cause == SHUTDOWN_GUEST_SHUTDOWN || cause == SHUTDOWN_GUEST_PANIC || cause == SHUTDOWN_GUEST_RESET))
+	    (cause == SHUTDOWN_GUEST_SHUTDOWN || cause == SHUTDOWN_GUEST_PANIC || cause == SHUTDOWN_GUEST_RESET)) {
+		if (was_running)
+			machine_emit(machine, "STOP", NULL);
 		return;
+	}
 	priv->ended = true;
 	priv->cause = cause;
 	priv->exit_status = exit_status;
@@ -553,8 +563,8 @@ static int machine_build(struct machine *machine, struct error *err)
 		ret = build_engine(machine, err);
 	if (ret)
 		return ret;
-	priv->backends = backends_open(machine, err);
-	if (!priv->backends)
+	/* Sets priv->backends also when it fails, for machine_free. */
+	if (!backends_open(machine, err))
 		return -err->code;
 	machine->env = (struct device_env){
 		.log = machine->log, .loop = machine->loop, .clock = machine->clock, .ram = machine->ram, .io = machine->io,

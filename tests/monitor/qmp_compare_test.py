@@ -54,8 +54,12 @@ def session(folder, program):
         machine.qmp.call("stop")
         result["STOP"] = machine.qmp.event("STOP")
         machine.qmp.call("system_powerdown")
+        machine.qmp.event("POWERDOWN")
+        machine.qmp.call("cont")
+        machine.qmp.events.clear()
         machine.quit()
         result["SHUTDOWN"] = machine.qmp.event("SHUTDOWN")
+        result["events"] = [event["event"] for event in machine.qmp.events]
         return result
 
 
@@ -73,6 +77,7 @@ def main():
             checks.same(ours[name], theirs[name], f"{name}, values")
     for name in ("RESET", "SHUTDOWN"):
         checks.same(ours[name]["data"], theirs[name]["data"], f"{name}, values")
+    checks.same(ours["events"], theirs["events"], "events before SHUTDOWN at quit")
     for line in HUMAN + BAD:
         checks.same(ours[line], theirs[line], line)
     checks.end()
