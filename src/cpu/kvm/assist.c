@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * When the kernel gives up on an instruction (KVM_EXIT_INTERNAL_ERROR, suberror emulation), a bare interpreter on the
- * same RAM, buses and clock executes it and the vCPU goes on. KVMs that execute in software do this now and then, ones
- * on real hardware for exotic instructions on MMIO. The interpreter is one for all vCPUs, made when first needed.
+ * The interpreter beside KVM, for two purposes.
+ *
+ * An instruction that the kernel gives up on (KVM_EXIT_INTERNAL_ERROR, suberror emulation) is executed by it and the
+ * vCPU goes on. KVMs that execute in software do this now and then, ones on real hardware for exotic instructions on
+ * MMIO.
+ *
+ * On a host whose KVM executes the guest's kernel in software (kvm->software) that emulation is an order of magnitude
+ * slower than ours, while user code runs natively. There guest kernel code is executed by the interpreter in batches,
+ * and KVM runs user code, delivers interrupts and executes what touches its interrupt controllers: a single step each
+ * time, then the next batch. A timer signal bounds how long kernel code that was entered from user code stays in KVM.
  */
 #include "base/util.h"
 #include "core/clock.h"
-#include "cpu/interp/interp.h"
 #include "cpu/kvm/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+
+enum { BATCH_CHUNK = 2000, BATCH_CHUNKS = 25 };
 
 /* How often -v names an instruction: the first few, then every power of two. */
 static bool worth_a_line(uint64_t count)
 {
-	return count <= 8 || is_power_of_two(count);
+	return count <= 4 || is_power_of_two(count);
 }
 
 static void log_assist(struct kvm_vcpu *v, const struct x86_state *s)
@@ -43,18 +52,18 @@ static enum vcpu_exit give_up(struct kvm_vcpu *v, struct error *err, const struc
 	return VCPU_FAILED;
 }
 
-/* helper_lock held. */
-static struct x86_cpu *helper(struct kvm_vcpu *v, struct error *err)
+static struct kvm_helper *helper(struct kvm_vcpu *v, struct error *err)
 {
-	struct kvm_engine_data *kvm = v->kvm;
-	if (!kvm->helper)
-		kvm->helper = interp_cpu_new(&kvm->engine.env, v->vcpu.index, v->vcpu.apic_id, err);
-	if (kvm->helper) {
-		kvm->helper->vcpu.index = v->vcpu.index;
-		kvm->helper->vcpu.apic_id = v->vcpu.apic_id;
-		atomic_store(&kvm->helper->vcpu.events, 0);
-	}
-	return kvm->helper;
+	if (!v->helper)
+		v->helper = kvm_helper_new(v, err);
+	return v->helper;
+}
+
+/* The interpreter's TSC is the machine clock's plus TSC_ADJUST; the difference to what the guest sees under KVM. */
+static uint64_t tsc_skew(struct kvm_vcpu *v)
+{
+	const struct clock *clock = v->kvm->engine.env.clock;
+	return kvm_clock_tsc(v->kvm) - clock_tsc_at(clock, clock_now(clock));
 }
 
 static void put_back(struct kvm_vcpu *v, const struct x86_state *after, const struct x86_state *before)
@@ -78,48 +87,77 @@ static void put_back(struct kvm_vcpu *v, const struct x86_state *after, const st
 
 enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err)
 {
-	struct kvm_engine_data *kvm = v->kvm;
 	struct x86_state *before = xcalloc(2, sizeof(*before)), *after = before + 1;
-	enum vcpu_exit why = VCPU_KICKED;
+	struct kvm_helper *h = helper(v, err);
+	enum vcpu_exit why = VCPU_FAILED;
 	kvm_get_state(&v->vcpu, before);
 	if (v->run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION) {
 		why = give_up(v, err, before, "not an instruction that another engine could execute");
-		free(before);
-		return why;
-	}
-	pthread_mutex_lock(&kvm->helper_lock);
-	struct x86_cpu *cpu = helper(v, err);
-	if (!cpu) {
-		why = VCPU_FAILED;
-	} else {
+	} else if (h) {
+		uint64_t skew = tsc_skew(v);
 		v->assists++;
 		log_assist(v, before);
-		/* The interpreter's TSC is the machine clock's plus TSC_ADJUST; make it what the guest sees. */
-		const struct clock *clock = kvm->engine.env.clock;
-		uint64_t skew = kvm_clock_tsc(kvm) - clock_tsc_at(clock, clock_now(clock));
 		before->tsc_adjust += skew;
-		x86_cpu_set_state(cpu, before);
+		kvm_helper_load(h, before);
+		uint64_t done = kvm_helper_step(h, 1, &why);
+		kvm_helper_store(h, after);
 		before->tsc_adjust -= skew;
-		if (interp_step(cpu, 1, &why) == 0 && why == VCPU_KICKED)
+		after->tsc_adjust = v->kvm->tsc_is_host ? before->tsc_adjust : after->tsc_adjust - skew;
+		if (kvm_helper_refused(h) || (!done && why == VCPU_KICKED))
 			why = give_up(v, err, before, "the interpreter cannot execute it either");
-		x86_cpu_get_state(cpu, after);
-		after->tsc_adjust -= skew;
-		/* The local APIC is the kernel's: what the helper knows of it is nothing. */
-		after->cr8 = before->cr8;
-		after->apic_base = before->apic_base;
-		after->tsc_deadline = before->tsc_deadline;
-	}
-	pthread_mutex_unlock(&kvm->helper_lock);
-	if (why == VCPU_KICKED || why == VCPU_HALTED) {
-		put_back(v, after, before);
-		why = VCPU_KICKED;
+		else if (why == VCPU_KICKED || why == VCPU_HALTED) {
+			put_back(v, after, before);
+			why = VCPU_KICKED;
+		}
 	}
 	free(before);
 	return why;
 }
 
-void kvm_assist_fini(struct kvm_engine_data *kvm)
+/* Executes until user mode, HLT, an access to the kernel's controllers, an event or the end of the batch. */
+static enum vcpu_exit batch(struct kvm_vcpu *v, struct kvm_helper *h)
 {
-	if (kvm->helper)
-		interp_cpu_free(kvm->helper);
+	enum vcpu_exit why = VCPU_KICKED;
+	int64_t left = (int64_t)BATCH_CHUNK * BATCH_CHUNKS;
+	while (left > 0 && why == VCPU_KICKED && !kvm_helper_refused(h) && !kvm_helper_in_user_mode(h) &&
+	       !atomic_load(&v->vcpu.events)) {
+		uint64_t done = kvm_helper_step(h, BATCH_CHUNK, &why);
+		left -= done ? (int64_t)done : 1;
+	}
+	return why;
+}
+
+static bool in_user_mode(struct kvm_vcpu *v)
+{
+	struct kvm_sregs sregs = {0};
+	return kvm_ioctl(v->fd, KVM_GET_SREGS, &sregs) == 0 && sregs.ss.dpl == 3 && sregs.cr0 & 1;
+}
+
+enum vcpu_exit kvm_interpret(struct kvm_vcpu *v, struct error *err)
+{
+	struct x86_state *before = v->exchange, *after = before + 1;
+	struct kvm_helper *h = helper(v, err);
+	if (!h)
+		return VCPU_FAILED;
+	v->in_kernel_code = v->halted = false;
+	if (in_user_mode(v))
+		return VCPU_KICKED;
+	kvm_get_state(&v->vcpu, before);
+	v->halted = before->mp_state != X86_MP_RUNNING;
+	v->in_kernel_code = !v->halted;
+	if (v->halted || before->exception_pending)
+		return VCPU_KICKED;
+	uint64_t skew = tsc_skew(v);
+	before->tsc_adjust += skew;
+	kvm_helper_load(h, before);
+	enum vcpu_exit why = batch(v, h);
+	kvm_helper_store(h, after);
+	before->tsc_adjust -= skew;
+	after->tsc_adjust = v->kvm->tsc_is_host ? before->tsc_adjust : after->tsc_adjust - skew;
+	v->halted = after->mp_state != X86_MP_RUNNING;
+	v->in_kernel_code = kvm_helper_refused(h) || !kvm_helper_in_user_mode(h);
+	if (!kvm_helper_refused(h) && why != VCPU_KICKED && why != VCPU_HALTED)
+		return why;
+	put_back(v, after, before);
+	return VCPU_KICKED;
 }

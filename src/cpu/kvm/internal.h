@@ -9,8 +9,9 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <time.h>
 
-struct x86_cpu;
+struct kvm_helper;
 
 enum { KVM_PINS = 24, KVM_MSRS_MAX = 64, KVM_XSAVE_AREA_MAX = 16384 };
 
@@ -38,7 +39,8 @@ struct kvm_engine_data {
 	struct kvm_xsave_layout xsave;
 	size_t xsave_bytes;
 	struct kvm_msr_set msrs;
-	bool has_emulation_exit, has_exception_payload;
+	bool has_exception_payload;
+	bool software; /* the host has neither VMX nor SVM: see assist.c */
 
 	pthread_mutex_t lock; /* vcpus[], routes */
 	struct kvm_vcpu **vcpus;
@@ -57,9 +59,6 @@ struct kvm_engine_data {
 	uint64_t tsc_common;  /* running: guest TSC - host TSC, IA32_TSC_ADJUST apart */
 	uint64_t tsc_stopped; /* stopped: the guest TSC */
 	uint64_t kvmclock_stopped_ns;
-
-	pthread_mutex_t helper_lock; /* helper; taken in a vCPU's thread with nothing held */
-	struct x86_cpu *helper;      /* bare interpreter, made when first needed */
 };
 
 struct kvm_vcpu {
@@ -69,7 +68,13 @@ struct kvm_vcpu {
 	struct kvm_run *run;
 	_Atomic int tid;    /* of the thread inside run; 0: none has been yet */
 	bool io_unfinished; /* the kernel completes the last I/O exit at the next entry */
-	uint64_t assists;   /* instructions that the interpreter executed */
+	uint64_t assists;   /* instructions that the interpreter executed because the kernel could not */
+
+	struct kvm_helper *_Atomic helper; /* made when first needed */
+	/* kvm->software */
+	struct x86_state *exchange; /* two */
+	bool in_kernel_code, halted, single_step, timer_on;
+	timer_t timer;
 	struct log_limit assist_limit;
 };
 
@@ -90,6 +95,8 @@ int kvm_has(int fd, unsigned long capability);
 
 /* --- probe.c --- */
 int kvm_probe(bool *rank_last, struct error *err);
+/* The CPU has VMX or SVM. */
+bool kvm_has_hardware(void);
 int kvm_offer(struct cpuid_table *offer, struct error *err);
 uint64_t kvm_tsc_khz(void);
 int kvm_open(struct error *err);
@@ -123,7 +130,22 @@ void kvm_log_triple_fault(struct kvm_vcpu *v);
 /* --- assist.c --- */
 /* KVM_EXIT_INTERNAL_ERROR: lets the interpreter execute what the kernel gave up on. VCPU_KICKED: go on. */
 enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err);
-void kvm_assist_fini(struct kvm_engine_data *kvm);
+/* kvm->software: executes a batch of guest kernel code. Sets v->in_kernel_code and v->halted. VCPU_KICKED: go on. */
+enum vcpu_exit kvm_interpret(struct kvm_vcpu *v, struct error *err);
+
+/* --- helper.c --- */
+struct kvm_helper;
+struct kvm_helper *kvm_helper_new(struct kvm_vcpu *v, struct error *err);
+void kvm_helper_free(struct kvm_helper *h);
+/* Any thread: writes to pages whose flags were cleared are told again. */
+void kvm_helper_flush(struct kvm_helper *h);
+void kvm_helper_load(struct kvm_helper *h, const struct x86_state *state);
+/* Up to count instructions, fewer after a fault, HLT or an instruction that was refused; returns how many. */
+uint64_t kvm_helper_step(struct kvm_helper *h, uint64_t count, enum vcpu_exit *why);
+/* The last step ended at an instruction that only the kernel can execute. */
+bool kvm_helper_refused(const struct kvm_helper *h);
+bool kvm_helper_in_user_mode(const struct kvm_helper *h);
+void kvm_helper_store(struct kvm_helper *h, struct x86_state *state);
 
 /* --- state.c, msrs.c, fpu.c --- */
 void kvm_get_state(struct vcpu *vcpu, struct x86_state *state);

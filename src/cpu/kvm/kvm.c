@@ -57,7 +57,6 @@ static int create_vm(struct kvm_engine_data *kvm, struct error *err)
 static void destroy(struct engine *engine)
 {
 	struct kvm_engine_data *kvm = kvm_of(engine);
-	kvm_assist_fini(kvm);
 	kvm_irqchip_fini(kvm);
 	if (kvm->vm_fd >= 0)
 		close(kvm->vm_fd);
@@ -66,7 +65,6 @@ static void destroy(struct engine *engine)
 	free(kvm->supported);
 	free(kvm->vcpus);
 	pthread_mutex_destroy(&kvm->lock);
-	pthread_mutex_destroy(&kvm->helper_lock);
 	free(kvm);
 }
 
@@ -76,8 +74,8 @@ static struct engine *create(const struct engine_env *env, struct error *err)
 	kvm->engine.ops = &kvm_engine;
 	kvm->engine.env = *env;
 	kvm->kvm_fd = kvm->vm_fd = -1;
+	kvm->software = !kvm_has_hardware();
 	pthread_mutex_init(&kvm->lock, NULL);
-	pthread_mutex_init(&kvm->helper_lock, NULL);
 	int rc = env->stepped ? error_set(err, ENOTSUP, "KVM cannot run with a deterministic clock; use -accel interp")
 			      : 0;
 	if (!rc)

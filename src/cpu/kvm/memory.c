@@ -45,9 +45,21 @@ static void dirty_log(struct kvm_engine_data *kvm, bool on)
 	}
 }
 
+static void flush_helpers(struct kvm_engine_data *kvm)
+{
+	pthread_mutex_lock(&kvm->lock);
+	for (unsigned i = 0; i < kvm->vcpu_count; i++) {
+		struct kvm_helper *helper = kvm->vcpus[i] ? atomic_load(&kvm->vcpus[i]->helper) : NULL;
+		if (helper)
+			kvm_helper_flush(helper);
+	}
+	pthread_mutex_unlock(&kvm->lock);
+}
+
 void kvm_dirty_start(struct engine *engine)
 {
 	dirty_log(kvm_of(engine), true);
+	flush_helpers(kvm_of(engine));
 }
 
 void kvm_dirty_stop(struct engine *engine)
@@ -60,6 +72,7 @@ void kvm_dirty_sync(struct engine *engine)
 	struct kvm_engine_data *kvm = kvm_of(engine);
 	const struct ram_slot *slots;
 	size_t count = ram_slots(engine->env.ram, &slots);
+	flush_helpers(kvm);
 	for (size_t i = 0; kvm->dirty_logging && i < count; i++) {
 		uint64_t pages = slots[i].size / PAGE_SIZE;
 		uint64_t *bitmap = xcalloc((pages + 63) / 64, sizeof(*bitmap));

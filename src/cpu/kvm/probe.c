@@ -58,7 +58,7 @@ int kvm_open(struct error *err)
 }
 
 /* VMX or SVM: without them KVM executes the guest's kernel in software. */
-static bool cpu_has_virtualization(void)
+bool kvm_has_hardware(void)
 {
 	unsigned a, b, c, d;
 	if (__get_cpuid(1, &a, &b, &c, &d) && c >> 5 & 1)
@@ -107,7 +107,7 @@ int kvm_probe(bool *rank_last, struct error *err)
 		close(vm);
 	close(fd);
 	*rank_last = false;
-	if (!rc && !cpu_has_virtualization()) {
+	if (!rc && !kvm_has_hardware()) {
 		*rank_last = true;
 		error_set(err, 0, "works, but executes in software here (the host's CPU has neither vmx nor svm)");
 	}
@@ -166,9 +166,20 @@ static void add_irqchip_features(int kvm_fd, struct cpuid_table *offer)
 	if (entry)
 		entry->ecx &= ~(1u << 2); /* SVM */
 	entry = find(offer, 0x40000001, 0);
+	if (entry) /* MSI extended destinations, migration control: nothing behind them */
+		entry->eax &= ~(1u << 15 | 1u << 17);
+}
+
+/* Where the interpreter executes kernel code (assist.c) there are no hypercalls: kvmclock, steal time and PV EOI
+ * remain. IA32_TSC_ADJUST cannot be true where guests see the host's TSC. */
+static void remove_for_software(struct cpuid_table *offer)
+{
+	struct cpuid_entry *entry = find(offer, 0x40000001, 0);
 	if (entry)
-		entry->eax &=
-			~(1u << 15 | 1u << 17); /* MSI extended destinations, migration control: nothing behind them */
+		entry->eax &= 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5 | 1u << 6 | 1u << 24;
+	entry = find(offer, 7, 0);
+	if (entry)
+		entry->ebx &= ~(1u << 1);
 }
 
 int kvm_offer(struct cpuid_table *offer, struct error *err)
@@ -195,6 +206,8 @@ int kvm_offer(struct cpuid_table *offer, struct error *err)
 					     .edx = from->edx};
 	}
 	add_irqchip_features(fd, offer);
+	if (!kvm_has_hardware())
+		remove_for_software(offer);
 	uint64_t capabilities = feature_msr(fd, MSR_ARCH_CAPABILITIES);
 	if (capabilities)
 		offer->entries[offer->count++] = (struct cpuid_entry){.leaf = CPUID_ARCH_CAPABILITIES,
