@@ -52,7 +52,8 @@ struct machine_private {
 	/* Requests of any thread, carried out by the main loop. */
 	pthread_mutex_t request_lock;
 	bool request_posted;
-	bool want_reset, want_power_off, want_powerdown, want_debug_exit, want_quit, want_panic, want_failed;
+	bool want_reset, want_power_off, want_powerdown, want_debug_exit, want_quit, want_panic, want_failed,
+		want_balloon_event, want_io_error_stop;
 	enum shutdown_cause reset_cause, quit_cause;
 	struct error failure;
 	int debug_exit_status;

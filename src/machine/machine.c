@@ -17,6 +17,7 @@
 #include "cpu/x86/cpu.h"
 #include "cpu/x86/features.h"
 #include "machine/accel.h"
+#include "machine/inspect.h"
 #include "machine/internal.h"
 
 #include <stdio.h>
@@ -261,6 +262,17 @@ static void machine_reset(struct machine *machine, enum shutdown_cause cause)
 
 /* --- requests --- */
 
+static void emit_balloon_change(struct machine *machine)
+{
+	char data[48];
+	uint64_t bytes;
+
+	if (inspect_balloon(machine, &bytes, NULL) < 0)
+		return;
+	snprintf(data, sizeof(data), "{\"actual\": %llu}", (unsigned long long)bytes);
+	machine_emit(machine, "BALLOON_CHANGE", data);
+}
+
 static void serve_requests(void *opaque)
 {
 	struct machine *machine = opaque;
@@ -271,6 +283,7 @@ static void serve_requests(void *opaque)
 	asked = *priv;
 	priv->request_posted = priv->want_reset = priv->want_power_off = priv->want_powerdown = false;
 	priv->want_debug_exit = priv->want_quit = priv->want_panic = priv->want_failed = false;
+	priv->want_balloon_event = priv->want_io_error_stop = false;
 	pthread_mutex_unlock(&priv->request_lock);
 
 	if (asked.want_quit) {
@@ -290,11 +303,17 @@ static void serve_requests(void *opaque)
 			machine_end(machine, SHUTDOWN_GUEST_PANIC, machine->config->panic_action == PANIC_EXIT_FAILURE);
 	} else if (asked.want_reset) {
 		machine_reset(machine, asked.reset_cause);
-	} else if (asked.want_powerdown) {
+	}
+	/* These do not exclude what was done above, as long as there is a machine. */
+	if (asked.want_io_error_stop && machine->state == RUN_RUNNING)
+		machine_stop(machine, RUN_IO_ERROR);
+	if (asked.want_powerdown && !priv->ended) {
 		machine_emit(machine, "POWERDOWN", NULL);
 		if (priv->board->power_button)
 			priv->board->power_button(machine);
 	}
+	if (asked.want_balloon_event && !priv->ended)
+		emit_balloon_change(machine);
 }
 
 /* request_lock held. */
@@ -361,6 +380,15 @@ void machine_device_request(void *opaque, int request, int argument)
 	case MACHINE_PANIC:
 		priv->want_panic = true;
 		stop_now = machine->config->panic_action != PANIC_NONE;
+		post_requests(machine); /* the event is told in any case */
+		break;
+	case MACHINE_IO_ERROR:
+		priv->want_io_error_stop = true;
+		break;
+	case MACHINE_BALLOON_CHANGED:
+		priv->want_balloon_event = true;
+		stop_now = false;
+		post_requests(machine);
 		break;
 	default:
 		stop_now = false;
