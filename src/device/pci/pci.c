@@ -1,29 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A PCI function's configuration space (PCI Local Bus 3.0 chapter 6): header type 0, BARs and expansion ROM, the
- * capability list, and bus master access. Left out: power management, VPD, parity and system errors, bridges.
- *
- * What a guest writes into BARs only takes effect through pci_map_update, which looks at all functions again. It runs
- * without a lock, because bus_add waits for readers: the thread that finds the request counter at zero does the work
- * and repeats it while others ask for more.
+ * A PCI function's configuration space (PCI Local Bus 3.0 chapter 6): header type 0, the capability list, bus master
+ * access, the function's life and what is saved of it; BARs are in pci_bar.c. Left out: power management, VPD, parity and
+ * system errors, bridges.
  */
 #include "device/pci/pci_internal.h"
 
 #include "base/util.h"
 #include "core/ram.h"
 #include "core/state.h"
-
-#include <assert.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* Fixed platform regions win over a BAR that a guest lays across them. */
-#define PCI_BAR_PRIORITY (-1)
-#define PCI_ROM_ENABLE   1u
-#define PCI_ROM_MAX      (16 * MIB)
-#define UNMAPPED         UINT64_MAX
 
 uint16_t pci_get16(const struct pci_device *pci, unsigned offset)
 {
@@ -45,226 +30,6 @@ void pci_set32(struct pci_device *pci, unsigned offset, uint32_t value)
 	store_le32(pci->config + offset, value);
 }
 
-/* --- BARs: from registers to bus regions --- */
-
-static struct bus *bar_bus(const struct pci_device *pci, const struct pci_bar *bar)
-{
-	return bar->kind & PCI_BAR_IO ? pci->bus->env->io : pci->bus->env->memory;
-}
-
-/* Where BAR n is to answer now, or UNMAPPED. Zero and the top of the space are where sizing passes through. */
-static uint64_t bar_wanted(const struct pci_device *pci, unsigned n)
-{
-	const struct pci_bar *bar = &pci->bars[n];
-	uint16_t command = pci_get16(pci, PCI_COMMAND);
-	uint64_t base = pci_get32(pci, PCI_BAR0 + 4 * n);
-	uint64_t limit = bar->kind & PCI_BAR_IO ? 0xffff : 0xfffffffe;
-
-	if (!(command & (bar->kind & PCI_BAR_IO ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
-		return UNMAPPED;
-	if (bar->kind & PCI_BAR_MEM64) {
-		base |= (uint64_t)pci_get32(pci, PCI_BAR0 + 4 * n + 4) << 32;
-		limit = UINT64_MAX - 1;
-	}
-	base &= ~(bar->region.size - 1);
-	if (base == 0 || base + bar->region.size - 1 < base || base + bar->region.size - 1 > limit)
-		return UNMAPPED;
-	return base;
-}
-
-static uint64_t rom_wanted(const struct pci_device *pci)
-{
-	uint32_t value = pci_get32(pci, PCI_ROM);
-	uint64_t base = value & ~(uint32_t)(pci->rom.region.size - 1);
-
-	if (!(value & PCI_ROM_ENABLE) || !(pci_get16(pci, PCI_COMMAND) & PCI_COMMAND_MEMORY) || base == 0 ||
-	    base + pci->rom.region.size - 1 > 0xfffffffe)
-		return UNMAPPED;
-	return base;
-}
-
-static void doorbells_off(struct pci_device *pci, const struct pci_bar *bar)
-{
-	pthread_mutex_lock(&pci->bus->doorbell_lock);
-	for (struct pci_doorbell *doorbell = pci->doorbells; doorbell; doorbell = doorbell->next) {
-		if (&pci->bars[doorbell->bar] != bar || !doorbell->rung_by_bus)
-			continue;
-		bus_doorbell_remove(bar_bus(pci, bar), &doorbell->absolute);
-		doorbell->rung_by_bus = false;
-	}
-	pthread_mutex_unlock(&pci->bus->doorbell_lock);
-}
-
-static void doorbells_on(struct pci_device *pci, const struct pci_bar *bar)
-{
-	pthread_mutex_lock(&pci->bus->doorbell_lock);
-	for (struct pci_doorbell *doorbell = pci->doorbells; doorbell; doorbell = doorbell->next) {
-		if (&pci->bars[doorbell->bar] != bar || doorbell->rung_by_bus || !bar->mapped)
-			continue;
-		doorbell->absolute = doorbell->relative;
-		doorbell->absolute.offset += bar->region.base;
-		bus_doorbell_add(bar_bus(pci, bar), &doorbell->absolute);
-		doorbell->rung_by_bus = true;
-	}
-	pthread_mutex_unlock(&pci->bus->doorbell_lock);
-}
-
-static void bar_unmap(struct pci_device *pci, struct pci_bar *bar)
-{
-	if (!bar->mapped)
-		return;
-	doorbells_off(pci, bar);
-	bar->mapped = false;
-	bus_remove(bar_bus(pci, bar), &bar->region);
-}
-
-static void bar_map(struct pci_device *pci, struct pci_bar *bar, uint64_t base)
-{
-	if (bar->mapped && bar->region.base == base)
-		return;
-	bar_unmap(pci, bar);
-	bar->region.base = base;
-	/* Beyond what the machine's address bus reaches: nobody would hear it. */
-	if (bus_add(bar_bus(pci, bar), &bar->region, NULL) < 0)
-		return;
-	bar->mapped = true;
-	doorbells_on(pci, bar);
-}
-
-static void function_map(struct pci_device *pci)
-{
-	for (unsigned n = 0; n <= ARRAY_SIZE(pci->bars); n++) {
-		struct pci_bar *bar = n < ARRAY_SIZE(pci->bars) ? &pci->bars[n] : &pci->rom;
-		uint64_t wanted;
-
-		if (!bar->present)
-			continue;
-		pthread_mutex_lock(&pci->bus->lock);
-		wanted = bar == &pci->rom ? rom_wanted(pci) : bar_wanted(pci, n);
-		pthread_mutex_unlock(&pci->bus->lock);
-		if (wanted == UNMAPPED)
-			bar_unmap(pci, bar);
-		else
-			bar_map(pci, bar, wanted);
-	}
-}
-
-void pci_map_update(struct pci_bus *bus)
-{
-	unsigned seen;
-
-	if (atomic_fetch_add(&bus->map_requests, 1) > 0)
-		return;
-	do {
-		seen = atomic_load(&bus->map_requests);
-		for (unsigned devfn = 0; devfn < 256; devfn++) {
-			struct pci_device *pci = pci_bus_device(bus, devfn);
-
-			if (pci)
-				function_map(pci);
-		}
-	} while (atomic_fetch_sub(&bus->map_requests, seen) != seen);
-}
-
-void pci_unmap(struct pci_device *pci)
-{
-	for (unsigned n = 0; n < ARRAY_SIZE(pci->bars); n++)
-		bar_unmap(pci, &pci->bars[n]);
-	bar_unmap(pci, &pci->rom);
-	while (pci->doorbells) {
-		struct pci_doorbell *doorbell = pci->doorbells;
-
-		pci->doorbells = doorbell->next;
-		free(doorbell);
-	}
-}
-
-void pci_doorbell_add(struct pci_device *pci, unsigned bar, const struct doorbell *relative)
-{
-	struct pci_doorbell *doorbell = xcalloc(1, sizeof(*doorbell));
-
-	doorbell->bar = bar;
-	doorbell->relative = *relative;
-	pthread_mutex_lock(&pci->bus->doorbell_lock);
-	doorbell->next = pci->doorbells;
-	pci->doorbells = doorbell;
-	pthread_mutex_unlock(&pci->bus->doorbell_lock);
-	doorbells_on(pci, &pci->bars[bar]);
-}
-
-void pci_doorbell_remove(struct pci_device *pci, unsigned bar, const struct doorbell *relative)
-{
-	struct pci_doorbell *found = NULL;
-
-	pthread_mutex_lock(&pci->bus->doorbell_lock);
-	for (struct pci_doorbell **at = &pci->doorbells; *at; at = &(*at)->next) {
-		if ((*at)->bar == bar && (*at)->relative.offset == relative->offset &&
-		    (*at)->relative.event_fd == relative->event_fd) {
-			found = *at;
-			*at = found->next;
-			break;
-		}
-	}
-	if (found && found->rung_by_bus)
-		bus_doorbell_remove(bar_bus(pci, &pci->bars[bar]), &found->absolute);
-	pthread_mutex_unlock(&pci->bus->doorbell_lock);
-	free(found);
-}
-
-/* --- declaring what a function has --- */
-
-/* A BAR's callbacks stand behind these: a vCPU that looked a region up just before another one moved it would else
- * reach the device with an offset outside of it. */
-static uint64_t bar_read(void *opaque, uint64_t offset, unsigned size)
-{
-	const struct pci_bar *bar = opaque;
-
-	return range_inside(offset, size, bar->region.size) ? bar->ops->read(bar->opaque, offset, size) : UINT64_MAX;
-}
-
-static void bar_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-	const struct pci_bar *bar = opaque;
-
-	if (range_inside(offset, size, bar->region.size))
-		bar->ops->write(bar->opaque, offset, value, size);
-}
-
-static void bar_init(struct pci_bar *bar, uint8_t kind, const char *name, const struct region_ops *ops, void *opaque,
-                     uint64_t size)
-{
-	bar->kind = kind;
-	bar->ops = ops;
-	bar->opaque = opaque;
-	bar->guarded_ops = (struct region_ops){
-	        .read = bar_read, .write = bar_write, .min_width = ops->min_width, .max_width = ops->max_width};
-	bar->region = (struct region){
-	        .name = name, .ops = &bar->guarded_ops, .opaque = bar, .size = size, .priority = PCI_BAR_PRIORITY};
-	bar->present = true;
-}
-
-int pci_bar_add(struct pci_device *pci, unsigned n, uint8_t kind, const char *name, const struct region_ops *ops,
-                void *opaque, uint64_t size, struct error *err)
-{
-	uint64_t least = kind & PCI_BAR_IO ? 4 : 16;
-	uint64_t most = kind & PCI_BAR_IO ? 256 : kind & PCI_BAR_MEM64 ? 1ull << 62 : 1ull << 31;
-	unsigned width = kind & PCI_BAR_MEM64 ? 2 : 1;
-	uint64_t mask = ~(size - 1);
-
-	if (n + width > ARRAY_SIZE(pci->bars) || !is_power_of_two(size) || size < least || size > most)
-		return error_set(err, EINVAL, "BAR %u of %s cannot have 0x%llx bytes", n, pci->device.class->name,
-		                 (unsigned long long)size);
-	for (unsigned i = 0; i < 6; i++)
-		if (pci->bars[i].present && i < n + width && n < i + (pci->bars[i].kind & PCI_BAR_MEM64 ? 2 : 1))
-			return error_set(err, EBUSY, "BAR %u of %s is used twice", n, pci->device.class->name);
-	bar_init(&pci->bars[n], kind, name, ops, opaque, size);
-	pci->config[PCI_BAR0 + 4 * n] = kind;
-	store_le32(pci->write_mask + PCI_BAR0 + 4 * n, (uint32_t)mask & (kind & PCI_BAR_IO ? ~3u : ~15u));
-	if (width == 2)
-		store_le32(pci->write_mask + PCI_BAR0 + 4 * n + 4, (uint32_t)(mask >> 32));
-	return 0;
-}
-
 int pci_capability_add(struct pci_device *pci, uint8_t id, uint8_t size, struct error *err)
 {
 	unsigned offset = align_up(pci->capability_end, 4);
@@ -277,40 +42,6 @@ int pci_capability_add(struct pci_device *pci, uint8_t id, uint8_t size, struct 
 	pci->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
 	pci->capability_end = (uint8_t)(offset + size > 255 ? 255 : offset + size);
 	return (int)offset;
-}
-
-static uint64_t rom_read(void *opaque, uint64_t offset, unsigned size)
-{
-	struct pci_device *pci = opaque;
-	uint64_t value = UINT64_MAX;
-
-	if (offset < pci->rom_bytes)
-		memcpy(&value, pci->rom_data + offset, min_u64(size, pci->rom_bytes - offset));
-	return value;
-}
-
-static void rom_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-}
-
-static const struct region_ops rom_ops = {.read = rom_read, .write = rom_write};
-
-int pci_rom_add(struct pci_device *pci, const void *data, size_t bytes, struct error *err)
-{
-	uint64_t size = 2 * KIB;
-
-	if (bytes == 0 || bytes > PCI_ROM_MAX)
-		return error_set(err, EINVAL, "an expansion ROM of %zu bytes; 1 byte to 16 MiB are possible", bytes);
-	while (size < bytes)
-		size *= 2;
-	pci->rom_data = malloc(bytes);
-	if (!pci->rom_data)
-		return error_set_errno(err, ENOMEM, "expansion ROM");
-	memcpy(pci->rom_data, data, bytes);
-	pci->rom_bytes = bytes;
-	bar_init(&pci->rom, PCI_BAR_MEM32, "pci-rom", &rom_ops, pci, size);
-	store_le32(pci->write_mask + PCI_ROM, (uint32_t)~(size - 1) | PCI_ROM_ENABLE);
-	return 0;
 }
 
 /* --- configuration accesses --- */
@@ -406,31 +137,6 @@ void pci_device_reset(struct pci_device *pci)
 	pci_map_update(pci->bus);
 }
 
-static int load_romfile(struct pci_device *pci, struct error *err)
-{
-	uint8_t *data = NULL;
-	struct stat st;
-	int rc, fd = open(pci->romfile, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		rc = error_set_errno(err, errno, "romfile=%s", pci->romfile);
-	} else if (!S_ISREG(st.st_mode) || st.st_size == 0 || (uint64_t)st.st_size > PCI_ROM_MAX) {
-		rc = error_set(err, EINVAL, "romfile=%s: not a file of 1 byte to 16 MiB", pci->romfile);
-	} else {
-		data = malloc((size_t)st.st_size);
-		if (!data)
-			rc = error_set_errno(err, ENOMEM, "romfile=%s", pci->romfile);
-		else if (read(fd, data, (size_t)st.st_size) != st.st_size)
-			rc = error_set(err, EIO, "romfile=%s: short read", pci->romfile);
-		else
-			rc = pci_rom_add(pci, data, (size_t)st.st_size, err);
-	}
-	if (fd >= 0)
-		close(fd);
-	free(data);
-	return rc;
-}
-
 static int device_attach(struct device *device, struct error *err)
 {
 	struct pci_device *pci = container_of(device, struct pci_device, device);
@@ -443,7 +149,7 @@ static int device_attach(struct device *device, struct error *err)
 		                 device->bus_name);
 	rc = pci_device_attach(pci, device->env->pci_bus, err);
 	if (rc == 0 && pci->rombar && pci->romfile && *pci->romfile) {
-		rc = load_romfile(pci, err);
+		rc = pci_romfile_load(pci, err);
 		if (rc < 0)
 			pci_device_detach(pci);
 	}

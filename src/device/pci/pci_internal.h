@@ -81,6 +81,9 @@ static inline uint16_t pci_command(const struct pci_device *pci)
 /* Brings the bus' regions in line with BARs and command registers. No lock held. */
 void pci_map_update(struct pci_bus *bus);
 
+/* Reads romfile= into the expansion ROM. */
+int pci_romfile_load(struct pci_device *pci, struct error *err);
+
 /* The INTx disable bit changed or the level was restored. */
 void pci_intx_config_changed(struct pci_device *pci);
 /* The MSI-X capability was written or restored: enable and function mask bits. Configuration lock held or not. */

@@ -132,8 +132,7 @@ static void tell_open(struct virtio_serial_port *port)
 	virtio_serial_tell(port->serial, port->number, VIRTIO_CONSOLE_PORT_OPEN, port->host_connected, NULL, 0);
 }
 
-/* The specification has columns first (5.3.6.2); Linux has read rows first ever since it knows the message (2010), so
- * that is what is sent. */
+/* Columns first (5.3.6.2). Linux read rows first from 2010 on and was corrected in 2025, stable kernels included. */
 static void tell_size(struct virtio_serial_port *port)
 {
 	uint16_t columns, rows;
@@ -141,8 +140,8 @@ static void tell_size(struct virtio_serial_port *port)
 
 	if (!port->is_console || !port->handle || !chardev_window(port->handle, &columns, &rows))
 		return;
-	store_le16(size, rows);
-	store_le16(size + 2, columns);
+	store_le16(size, columns);
+	store_le16(size + 2, rows);
 	virtio_serial_tell(port->serial, port->number, VIRTIO_CONSOLE_RESIZE, 0, size, sizeof(size));
 }
 

@@ -71,6 +71,12 @@ struct virtqueue {
 
 extern const struct virtq_ring_ops virtq_split_ops, virtq_packed_ops;
 
+struct virtq_element *virtq_element_take(struct virtqueue *queue);
+void virtq_element_give_back(struct virtqueue *queue, struct virtq_element *element);
+void virtq_element_free(struct virtq_element *element);
+/* Tells ram of the first `written` bytes of the in part. */
+void virtq_element_written(struct virtqueue *queue, const struct virtq_element *element, size_t written);
+
 /* Collects one chain's buffers into an element. */
 struct virtq_builder {
 	struct virtqueue *queue;
