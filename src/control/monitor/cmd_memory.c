@@ -5,6 +5,7 @@
  */
 #include "base/util.h"
 #include "control/monitor/commands.h"
+#include "control/monitor/disassemble.h"
 #include "control/monitor/monitor_impl.h"
 #include "control/monitor/registers.h"
 #include "core/bus.h"
@@ -21,7 +22,7 @@ enum { DUMP_MAX_COUNT = 1 << 16 };
 
 struct format {
 	unsigned count;
-	char kind; /* x o d u c */
+	char kind; /* x o d u c, i for instructions */
 	unsigned size;
 };
 
@@ -48,14 +49,15 @@ static int parse_format(struct command_call *call, struct format *format, struct
 		if (strchr("xoduc", *end))
 			format->kind = *end;
 		else if (*end == 'i')
-			return error_set(err, ENOTSUP, "/i: disassembly is not supported yet");
+			format->kind = 'i';
 		else if (isalpha((unsigned char)*end) && size)
 			format->size = (unsigned)size[1];
 		else
 			return error_set(err, EINVAL, "invalid char in format: '%c'", *end);
 	}
 	call->monitor->format_kind = format->kind;
-	call->monitor->format_size = format->size;
+	if (format->kind != 'i')
+		call->monitor->format_size = format->size;
 	return 0;
 }
 
@@ -147,6 +149,43 @@ static void print_unit(struct text *text, char kind, unsigned size, uint64_t val
 	}
 }
 
+static enum code_width current_width(struct command_call *call)
+{
+	struct x86_state *state = registers_state(call->machine, registers_vcpu(call));
+	enum code_width width = code_width_of(state);
+
+	free(state);
+	return width;
+}
+
+/* An instruction may end before a page that is not there; what can be read is enough then. */
+static size_t read_code(struct command_call *call, bool physical, uint64_t address, uint8_t code[CODE_MAX_BYTES])
+{
+	size_t to_page_end = PAGE_SIZE - address % PAGE_SIZE;
+
+	if (read_guest(call, physical, address, code, CODE_MAX_BYTES, NULL) == 0)
+		return CODE_MAX_BYTES;
+	if (to_page_end < CODE_MAX_BYTES && read_guest(call, physical, address, code, to_page_end, NULL) == 0)
+		return to_page_end;
+	return 0;
+}
+
+static void dump_instructions(struct command_call *call, bool physical, uint64_t address, unsigned count)
+{
+	enum code_width width = current_width(call);
+
+	while (count--) {
+		uint8_t code[CODE_MAX_BYTES];
+		size_t length = read_code(call, physical, address, code);
+
+		if (!length) {
+			text_printf(call->text, "0x%08llx: Cannot access memory\n", (unsigned long long)address);
+			return;
+		}
+		address += disassemble(call->text, width, address, code, length);
+	}
+}
+
 static json_t *dump(struct command_call *call, bool physical, struct error *err)
 {
 	uint64_t address = (uint64_t)argument_int(call, "addr", 0);
@@ -156,6 +195,10 @@ static json_t *dump(struct command_call *call, bool physical, struct error *err)
 
 	if (parse_format(call, &format, err) < 0)
 		return NULL;
+	if (format.kind == 'i') {
+		dump_instructions(call, physical, address, format.count);
+		return json_object();
+	}
 	left = (size_t)format.count * format.size;
 	line_bytes = format.size == 1 ? 8 : 16;
 	/* Characters are bytes; as many as the units of that size would fill. */
