@@ -206,6 +206,7 @@ static int machine_load(struct machine *machine, struct error *err)
 		struct vcpu *vcpu = machine->vcpus[i];
 
 		x86_state_reset(state, i == 0);
+		state->mtrr_def_type = 0xc06; /* as firmware leaves it: enabled, all of memory write-back */
 		if (i == 0 && priv->boot)
 			boot_set_state(&result, state);
 		vcpu_clear(vcpu, VCPU_INTR | VCPU_NMI | VCPU_INIT | VCPU_SIPI);
