@@ -254,7 +254,8 @@ static int build_fw_cfg(struct machine *machine, struct board_state *board, stru
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_MAX_CPUS, config->max_vcpus);
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NOGRAPHIC, config->no_graphic);
 	for (size_t i = 0; !ret && i < config->fw_cfg.count; i++)
-		ret = fw_cfg_add_option(board->fw_cfg, &config->fw_cfg.items[i].options, err);
+		ret = fw_cfg_add_option(board->fw_cfg, config->fw_cfg.items[i].type, &config->fw_cfg.items[i].options,
+		                        err);
 	return ret;
 }
 

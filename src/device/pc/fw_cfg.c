@@ -272,10 +272,9 @@ static int read_host_file(const char *path, uint8_t **bytes, size_t *length, str
 	return error_set(err, EIO, "%s could not be read whole", path);
 }
 
-int fw_cfg_add_option(struct fw_cfg *fw_cfg, struct options *options, struct error *err)
+int fw_cfg_add_option(struct fw_cfg *fw_cfg, const char *name, struct options *options, struct error *err)
 {
-	static const char *const known[] = {"name", "file", "string", NULL};
-	const char *name = options_get(options, "name");
+	static const char *const known[] = {"file", "string", NULL};
 	const char *file = options_get(options, "file");
 	const char *string = options_get(options, "string");
 	uint8_t *bytes = NULL;
@@ -284,11 +283,11 @@ int fw_cfg_add_option(struct fw_cfg *fw_cfg, struct options *options, struct err
 
 	if (rc < 0)
 		return rc;
-	if (!name || !file == !string)
-		return error_set(err, EINVAL, "-fw_cfg needs name= and one of file= and string=");
+	if (!file == !string)
+		return error_set(err, EINVAL, "-fw_cfg %s needs one of file= and string=", name);
 	if (strncmp(name, "opt/", 4))
 		log_warn(fw_cfg->device.env->log,
-			 "-fw_cfg name '%s' is not below opt/ and may collide with the machine's own", name);
+		         "-fw_cfg name '%s' is not below opt/ and may collide with the machine's own", name);
 	if (string)
 		return fw_cfg_add_file(fw_cfg, name, string, strlen(string), err);
 	rc = read_host_file(file, &bytes, &length, err);

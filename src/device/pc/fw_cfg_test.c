@@ -252,13 +252,13 @@ static void callbacks(void **unused)
 	assert_int_equal(lazy.writes, 1);
 }
 
-static int option(const char *text, struct error *err)
+static int option(const char *name, const char *text, struct error *err)
 {
 	struct options options = {0};
 	int rc;
 
-	assert_int_equal(options_parse(&options, text, "name", err), 0);
-	rc = fw_cfg_add_option(fw_cfg, &options, err);
+	assert_int_equal(options_parse(&options, text, NULL, err), 0);
+	rc = fw_cfg_add_option(fw_cfg, name, &options, err);
 	options_free(&options);
 	return rc;
 }
@@ -273,20 +273,20 @@ static void command_line(void **unused)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, "from a file", 11), 11);
 	close(fd);
-	snprintf(text, sizeof(text), "opt/file,file=%s", path);
-	assert_int_equal(option(text, &err), 0);
+	snprintf(text, sizeof(text), "file=%s", path);
+	assert_int_equal(option("opt/file", text, &err), 0);
 	unlink(path);
 	assert_memory_equal(fw_cfg_file(fw_cfg, "opt/file", &length), "from a file", 11);
 	assert_int_equal(length, 11);
-	assert_int_equal(option("name=opt/s,string=hello", &err), 0);
+	assert_int_equal(option("opt/s", "string=hello", &err), 0);
 	assert_memory_equal(fw_cfg_file(fw_cfg, "opt/s", &length), "hello", 5);
 	assert_int_equal(length, 5); /* without a terminator */
-	assert_true(option(text, &err) < 0);
+	assert_true(option("opt/file", text, &err) < 0);
 	assert_non_null(strstr(err.msg, path));
-	assert_true(option("opt/x", &err) < 0);
-	assert_true(option("opt/x,string=a,file=b", &err) < 0);
-	assert_true(option("opt/x,strin=a", &err) < 0);
-	assert_true(option("opt/x,file=/dev/zero", &err) < 0);
+	assert_true(option("opt/x", "", &err) < 0);
+	assert_true(option("opt/x", "string=a,file=b", &err) < 0);
+	assert_true(option("opt/x", "strin=a", &err) < 0);
+	assert_true(option("opt/x", "file=/dev/zero", &err) < 0);
 }
 
 static void state_survives(void **unused)

@@ -11,7 +11,7 @@ static int region_add(struct bus *bus, struct region *region, struct error *err)
 		const struct region *owner = bus_find(bus, at);
 
 		if (owner && owner->priority >= region->priority)
-			return error_set(err, EBUSY, "address 0x%llx belongs to %s already", (unsigned long long)at,
+			return error_set(err, EBUSY, "0x%llx belongs to %s already: choose another address", (unsigned long long)at,
 					 owner->name);
 	}
 	return bus_add(bus, region, err);

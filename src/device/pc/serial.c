@@ -419,6 +419,8 @@ static int choose_ports(struct serial *s, struct error *err)
 {
 	unsigned index = s->index;
 
+	if (index > 3 && index != INDEX_AUTO)
+		return error_set(err, ERANGE, "index=%u: there are COM ports 0 to 3", index);
 	if (index == INDEX_AUTO && !s->iobase) {
 		for (index = 0; index < 4 && bus_find(s->device.env->io, com_ports[index]); index++)
 			;

@@ -368,6 +368,8 @@ static void ports_and_lines(void **unused)
 	assert_non_null(strstr(err.msg, "serial"));
 	assert_null(create(&serial_class, "chardev=c0", &err)); /* in use */
 	assert_null(create(&serial_class, "irq=16", &err));
+	assert_null(create(&serial_class, "index=4", &err));
+	assert_non_null(strstr(err.msg, "index=4"));
 	device_destroy(third);
 	device_destroy(second);
 }
