@@ -47,11 +47,15 @@ static int take_accels(struct domain_config *config, const char *list, struct er
 	return ret;
 }
 
+/* KVM's interrupt controllers in the kernel: the only way so far. */
 static int check_irqchip(const char *value, struct error *err)
 {
 	static const char *const words[] = {"on", "off", "split", NULL};
+	int which = choose(value, words, "kernel-irqchip", err);
 
-	return choose(value, words, "kernel-irqchip", err);
+	if (which > 0)
+		return error_set(err, ENOTSUP, "kernel-irqchip=%s: not supported yet", value);
+	return which;
 }
 
 int list_accel(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
@@ -124,51 +128,51 @@ static const char *const machine_keys[] = {
 	"accel",
 	"kernel-irqchip",
 	"memory-backend",
-	"acpi",
 	"hpet",
+	"dump-guest-core",
+	"mem-merge",
+	"acpi",
 	"pit",
 	"pic",
-	"graphics",
+	"i8042",
 	"usb",
 	"vmport",
 	"smm",
-	"rtc",
-	"dump-guest-core",
-	"mem-merge",
 	"nvdimm",
+	"sata",
+	"suppress-vmdesc",
+	"graphics",
 	"kernel",
 	"initrd",
 	"append",
 	"dtb",
 	"firmware",
-	"suppress-vmdesc",
-	"hpet",
-	"smbus",
-	"sata",
-	"i8042",
 	NULL,
 };
 
-/* Parts that this board does not have: "off" says what is so, anything else asks for what cannot be given. */
-static int refuse_absent_parts(struct options *options, struct error *err)
+/* Parts that this board always or never has: saying what is so anyway is good, anything else cannot be given. */
+static int check_fixed_parts(struct options *options, struct error *err)
 {
-	static const char *const absent[] = {"usb", "vmport", "smm", "nvdimm", "sata"};
+	static const struct {
+		const char *key, *value;
+	} parts[] = {
+		{"acpi", "on"},      {"pit", "on"},  {"pic", "on"},     {"i8042", "on"}, {"usb", "off"},
+		{"vmport", "off"},   {"smm", "off"}, {"nvdimm", "off"}, {"sata", "off"}, {"suppress-vmdesc", "off"},
+		{"graphics", "off"},
+	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
-		const char *value = options_get(options, absent[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		const char *value = options_get(options, parts[i].key);
 
-		if (!value || strcmp(value, "off") == 0 || strcmp(value, "auto") == 0)
-			continue;
-		return error_set(err, ENOTSUP, "%s=%.100s: not supported yet", absent[i], value);
+		if (value && strcmp(value, parts[i].value) != 0 && strcmp(value, "auto") != 0)
+			return error_set(err, ENOTSUP, "%s=%.100s: not supported yet", parts[i].key, value);
 	}
 	return 0;
 }
 
 int list_machine(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
 {
-	static const char *const booleans[] = {
-		"acpi",  "hpet", "pit", "pic", "rtc", "graphics", "dump-guest-core", "mem-merge", "suppress-vmdesc",
-		"smbus", "i8042"};
+	static const char *const booleans[] = {"hpet", "dump-guest-core", "mem-merge"};
 	struct domain_config *config = parse->config;
 	const char *value = options_get(options, "type");
 
@@ -187,7 +191,7 @@ int list_machine(struct config_parse *parse, const struct key *key, struct optio
 	take_string(options, "append", &config->append);
 	if (options_get(options, "dtb") || options_get(options, "firmware"))
 		return error_set(err, ENOTSUP, "dtb=, firmware=: not supported yet");
-	if (refuse_absent_parts(options, err) < 0)
+	if (check_fixed_parts(options, err) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < ARRAY_SIZE(booleans); i++) {
 		bool on;
@@ -220,6 +224,8 @@ int word_machine_off(struct config_parse *parse, const struct key *key, const ch
 {
 	const char *part = key->name + strlen("no-");
 
+	if (strcmp(part, "hpet") != 0)
+		return error_set(err, ENOTSUP, "not supported yet");
 	free(pull(&parse->config->board_options, part));
 	options_add(&parse->config->board_options, part, "off");
 	return 0;

@@ -34,16 +34,14 @@ const struct key config_keys[] = {
 	{ "machine", "[type=]name[,prop[=value][,...]]",
 	  "selects the machine ('-machine help' for the list)\n"
 	  "accel=accel1[:accel2[:...]] selects the engine, in order of preference\n"
-	  "kernel-irqchip=on|off|split controls the interrupt controllers of KVM\n"
 	  "memory-backend='id' takes RAM from a -object memory-backend-*\n"
-	  "acpi=on|off, hpet=on|off, pit=on|off, pic=on|off choose parts of the board\n"
+	  "hpet=on|off: with or without a HPET\n"
 	  "dump-guest-core=on|off, mem-merge=on|off are marks on guest RAM",
 	  SECTION_STANDARD, KEY_LIST, .list = list_machine, .implied = "type", .group = "machine" },
 	{ "M", "", NULL, SECTION_STANDARD, KEY_LIST, .list = list_machine, .implied = "type" },
 	{ "cpu", "cpu", "select CPU ('-cpu help' for the list)", SECTION_STANDARD, KEY_WORD, .word = word_cpu },
 	{ "accel", "[accel=]accelerator[,accelerator...][,prop=value]",
-	  "select the engine, several are tried in order (use 'help' for a list)\n"
-	  "kernel-irqchip=on|off|split controls the interrupt controllers of KVM",
+	  "select the engine, several are tried in order (use 'help' for a list)",
 	  SECTION_STANDARD, KEY_LIST, .list = list_accel, .implied = "accel", .group = "accel" },
 	{ "enable-kvm", NULL, "use KVM and nothing else; same as -accel kvm", SECTION_STANDARD, KEY_WORD, .word = word_enable_kvm },
 	{ "smp", "[[cpus=]n][,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]",
@@ -141,7 +139,7 @@ const struct key config_keys[] = {
 	{ "action", "reboot=reset|shutdown | shutdown=poweroff|pause | panic=none|pause|shutdown|exit-failure |\n"
 	  "        watchdog=reset|shutdown|poweroff|inject-nmi|pause|debug|none",
 	  "what to do when the guest does that", SECTION_DEBUG, KEY_LIST, .list = list_action, .group = "action" },
-	{ "no-acpi", NULL, "disable ACPI", SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
+	{ "no-acpi", NULL, NULL, SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "no-hpet", NULL, "disable HPET", SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", SECTION_DEBUG, KEY_FLAG, FIELD(start_paused) },
 	{ "pidfile", "file", "write PID to 'file'", SECTION_DEBUG, KEY_STRING, FIELD(pidfile) },

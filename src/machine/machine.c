@@ -546,6 +546,9 @@ static int build_ram(struct machine *machine, struct error *err)
 
 	if (id && !item)
 		return error_set(err, ENOENT, "-machine memory-backend=%s: there is no -object of that id", id);
+	if (options_bool((struct options *)&config->board_options, "dump-guest-core", &ram.dump, err) ||
+	    options_bool((struct options *)&config->board_options, "mem-merge", &ram.merge, err))
+		return -EINVAL;
 	if (item) {
 		struct options options;
 		int ret = 0;

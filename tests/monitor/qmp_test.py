@@ -94,7 +94,7 @@ def memory(checks, qmp, folder):
     qmp.call("stop")
     checks.same(qmp.human("xp /4xb 0x100020"), "0000000000100020: 0x66 0xba 0xf8 0x03\r\n", "xp")
     checks.same(qmp.human("xp /1xw 0x100000"), "0000000000100000: 0x1badb002\r\n", "xp /xw")
-    checks.same([line.split("  ")[-1] for line in qmp.human("x /3i 0x100020").splitlines()], ["mov $0x3F8, %dx", "mov $0x68, %al", "out %al, %dx"],
+    checks.same([line.split("  ")[-1].strip() for line in qmp.human("x /3i 0x100020").splitlines()], ["mov $0x3F8, %dx", "mov $0x68, %al", "out %al, %dx"],
                 "x /i")
     checks.same(qmp.human("p /d 2*(3+4)-0x10/2"), "6\r\n", "expressions")
     checks.holds("Cannot access memory" in qmp.human("xp 0xfee00000"), "what is no RAM is not read")
