@@ -64,6 +64,8 @@ static void on_sigfpe(int signal, siginfo_t *info, void *context)
 		registers[REG_RIP] = (greg_t)(uintptr_t)(arena->exec_base + fault_exit);
 		return;
 	}
+	if (previous_sigfpe.sa_flags & (int)SA_RESETHAND) /* it counts on the default when it raises the signal again */
+		sigaction(SIGFPE, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 	if (previous_sigfpe.sa_flags & SA_SIGINFO)
 		previous_sigfpe.sa_sigaction(signal, info, context);
 	else if (previous_sigfpe.sa_handler != SIG_DFL && previous_sigfpe.sa_handler != SIG_IGN)

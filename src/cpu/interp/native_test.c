@@ -8,8 +8,11 @@
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -333,6 +336,31 @@ static void test_faults_in_threads(void **fixture)
 	}
 }
 
+static void on_foreign(int signal_number)
+{
+	raise(signal_number);
+}
+
+/* A SIGFPE that is not ours goes to whoever had the signal before, with what that handler asked for. */
+static void test_foreign_signal(void **fixture)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct sigaction action = { .sa_handler = on_foreign, .sa_flags = (int)SA_RESETHAND };
+
+		alarm(10);
+		sigaction(SIGFPE, &action, NULL);
+		native_arena_new(4096, NULL);
+		raise(SIGFPE);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGFPE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sharing_and_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults_in_threads, setup, teardown),
+		cmocka_unit_test(test_foreign_signal),
 	};
 
 	return cmocka_run_group_tests_name("native", tests, NULL, NULL);
