@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "config/keys.h"
 #include "config/version.h"
+#include "control/monitor/trace.h"
 #include "core/device.h"
 #include "core/engine.h"
 #include "cpu/x86/features.h"
@@ -205,7 +206,8 @@ int answer_print(const struct config_request *request, const struct domain_confi
 	case ASK_LOG_ITEMS:
 		return print_log_items();
 	case ASK_TRACE_EVENTS:
-		printf("There are no trace events yet; '-d help' lists what can be logged.\n");
+		for (const struct trace_event *event = trace_events; event->name; event++)
+			printf("%-24s %s\n", event->name, event->help);
 		break;
 	case ASK_DISPLAYS:
 		printf("Available display backend types:\nnone\n");

@@ -147,8 +147,13 @@ struct host_signals *host_signals_new(struct loop *loop, void (*arrived)(void *o
 			continue;
 		sigaction(quits[i], &quit, NULL);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
-		sigaction(crashes[i], &crash, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++) {
+		struct sigaction old;
+
+		/* A sanitizer's handler says more than ours would. */
+		if (sigaction(crashes[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(crashes[i], &crash, NULL);
+	}
 	signal(SIGPIPE, SIG_IGN);
 	return signals;
 }

@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "config/argv.h"
 #include "control/monitor/monitor.h"
+#include "control/monitor/trace.h"
 #include "machine/machine.h"
 #include "prog/answer.h"
 #include "prog/host.h"
@@ -110,6 +111,8 @@ static int run(struct vmm *vmm, struct error *err)
 	struct host_daemon daemon = {.ready_fd = -1};
 	int pidfile_fd = -1, status;
 
+	if (trace_check(config, err) < 0)
+		return -EINVAL;
 	/* Before any thread exists; the parent goes on waiting inside. */
 	if (config->daemonize && host_daemon_fork(&daemon, err) < 0)
 		return -EIO;

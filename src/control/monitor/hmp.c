@@ -5,6 +5,7 @@
 #include "backend/net/net.h"
 #include "base/util.h"
 #include "config/version.h"
+#include "control/monitor/trace.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -131,6 +132,7 @@ void hmp_run(struct monitor *monitor, const char *line, struct text *text)
 	rest = take_word(line, word, sizeof(word));
 	if (!*word || *word == '#')
 		return;
+	trace_write(monitor->machine, "monitor_hmp_line", "%s", line);
 	info = strcmp(word, "info") == 0;
 	if (info) {
 		rest = take_word(rest, word, sizeof(word));

@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "config/version.h"
+#include "control/monitor/trace.h"
 
 #include <stdlib.h>
 
@@ -83,6 +84,7 @@ static void machine_event(void *opaque, const char *name, const char *data_json)
 {
 	struct monitor *monitor = opaque;
 
+	trace_write(monitor->machine, "monitor_protocol_event", "%s %s", name, data_json ? data_json : "");
 	if (monitor->qmp)
 		qmp_event(monitor, name, data_json);
 }

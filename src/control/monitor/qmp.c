@@ -4,6 +4,7 @@
  * out-of-band execution, which the greeting does not offer.
  */
 #include "control/monitor/monitor_impl.h"
+#include "control/monitor/trace.h"
 
 #include "base/util.h"
 
@@ -180,8 +181,13 @@ json_t *qmp_execute(struct monitor *monitor, const char *text)
 static void request_arrived(void *opaque, const char *text, const char *error)
 {
 	struct monitor *monitor = opaque;
+	json_t *reply;
 
-	send(monitor, error ? error_reply("GenericError", error) : qmp_execute(monitor, text));
+	trace_write(monitor->machine, "monitor_qmp_request", "%s", text ? text : error);
+	reply = error ? error_reply("GenericError", error) : qmp_execute(monitor, text);
+	trace_write(monitor->machine, "monitor_qmp_respond", "%s",
+		    json_object_get(reply, "error") ? "error" : "return");
+	send(monitor, reply);
 }
 
 void qmp_start(struct monitor *monitor)
