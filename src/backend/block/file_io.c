@@ -16,6 +16,8 @@
 
 #define WINDOW       64        /* iovec entries handed to the kernel at once by the blocking form */
 #define BOUNCE_BYTES (1 * MIB)
+/* Through the page cache, io_uring copies in the submitting thread; more than this would hold up the loop. */
+#define COPY_ELSEWHERE_BYTES (256 * KIB)
 
 /* --- the gate of unaligned writes, see file.h --- */
 
@@ -275,6 +277,12 @@ int file_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_t
 
 /* --- io_uring --- */
 
+static void set_async(const struct file_block *file, struct io_uring_sqe *sqe, uint64_t length)
+{
+	if (!file->direct && length >= COPY_ELSEWHERE_BYTES)
+		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+}
+
 static int submit_write(struct block *block, struct block_queue *queue, struct block_request *request, uint64_t offset)
 {
 	struct file_block *file = block->private_data;
@@ -292,6 +300,7 @@ static int submit_write(struct block *block, struct block_queue *queue, struct b
 		block_queue_on_complete(request, gate_leave_shared, file);
 	io_uring_prep_writev2(sqe, file->fd, request->iov, (unsigned)request->iov_count, offset,
 	                      request->flags & BLOCK_FUA && !block->no_flush ? RWF_DSYNC : 0);
+	set_async(file, sqe, request->length);
 	return 0;
 }
 
@@ -316,5 +325,6 @@ int file_submit(struct block *block, struct block_queue *queue, struct block_req
 	if (!sqe)
 		return -EAGAIN;
 	io_uring_prep_readv(sqe, file->fd, request->iov, (unsigned)request->iov_count, offset);
+	set_async(file, sqe, request->length);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "backend/block/internal.h"
 
 #include <fcntl.h>
+#include <time.h>
 
 enum permission { CONSISTENT_READ, WRITE, WRITE_UNCHANGED, RESIZE, PERMISSIONS };
 
@@ -36,7 +37,7 @@ static int conflict(unsigned permission, bool shared, const char *filename, stru
 	                 shared ? "shared " : "", permission_name[permission], filename);
 }
 
-int image_lock(int fd, bool writer, const char *filename, struct error *err)
+static int try_lock(int fd, bool writer, const char *filename, struct error *err)
 {
 	const unsigned used = writer ? 1u << CONSISTENT_READ | 1u << WRITE | 1u << RESIZE : 1u << CONSISTENT_READ;
 	const unsigned unshared = 1u << WRITE | 1u << RESIZE;
@@ -58,4 +59,29 @@ int image_lock(int fd, bool writer, const char *filename, struct error *err)
 			return conflict(i, true, filename, err);
 	}
 	return 0;
+}
+
+static void unlock(int fd)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = USED_BASE,
+		              .l_len = UNSHARED_BASE + PERMISSIONS - USED_BASE };
+
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+/* A VMM that was killed lets go of its image only when the kernel has taken down its io_uring, a moment after the process
+ * is gone; whoever starts it again at once should not meet its ghost. */
+int image_lock(int fd, bool writer, const char *filename, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+	int result;
+
+	for (unsigned tries = 0; tries < 15; tries++) {
+		result = try_lock(fd, writer, filename, err);
+		if (result != -EAGAIN)
+			return result;
+		unlock(fd);
+		nanosleep(&pause, NULL);
+	}
+	return result;
 }
