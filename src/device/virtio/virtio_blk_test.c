@@ -449,6 +449,90 @@ static void event_index(void **state)
 	assert_int_equal(load_le16(guest_memory(&f->guest, queue->used + 4 + 8 * queue->size, 2)), queue->avail_index);
 }
 
+static void event_index_packed(void **state)
+{
+	struct fixture *f = *state;
+	unsigned wire = pci_intx_wire(DEVFN >> 3, 1), before;
+	uint8_t *events;
+
+	plug(f, "packed=on,queue-size=8", false);
+	test_config_write(f->machine, 1 << 3, 0x60 + wire, 11, 1);
+	guest_start(&f->guest, PACKED | EVENT_IDX | INDIRECT | DISK_BITS, 1);
+	f->guest.queues[0].indirect = true;
+	events = guest_memory(&f->guest, f->guest.queues[0].avail, 4);
+	store_le16(events, 3 | 1 << 15);
+	store_le16(events + 2, 2);
+	request(f, 0, FLUSH, 0, 0); /* the first is always told */
+	test_settle(f->machine);
+	bus_read(f->machine->env.memory, f->guest.isr, 1);
+	before = f->machine->isa_edges[11];
+	request(f, 0, FLUSH, 0, 0);
+	request(f, 0, FLUSH, 0, 0);
+	test_settle(f->machine);
+	assert_int_equal(f->machine->isa_edges[11], before);
+	request(f, 0, FLUSH, 0, 0); /* slot 3 */
+	test_settle(f->machine);
+	assert_int_equal(f->machine->isa_edges[11], before + 1);
+	bus_read(f->machine->env.memory, f->guest.isr, 1);
+	/* Disabled, also over the ring's end; enabled: every one. */
+	store_le16(events + 2, 1);
+	for (unsigned i = 0; i < 10; i++)
+		request(f, 0, FLUSH, 0, 0);
+	test_settle(f->machine);
+	assert_int_equal(f->machine->isa_edges[11], before + 1);
+	store_le16(events + 2, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		request(f, 0, FLUSH, 0, 0);
+		test_settle(f->machine);
+		bus_read(f->machine->env.memory, f->guest.isr, 1);
+	}
+	assert_int_equal(f->machine->isa_edges[11], before + 11);
+}
+
+static bool is_dirty(const uint8_t *bitmap, uint64_t gpa)
+{
+	return bitmap[gpa / PAGE_SIZE / 8] >> gpa / PAGE_SIZE % 8 & 1;
+}
+
+/* All that the device writes is told to whoever migrates the machine, and nothing else. */
+static void dirty_pages(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		static uint8_t bitmap[16 * MIB / PAGE_SIZE / 8];
+		struct ram *ram = f->machine->env.ram;
+		const struct ram_slot *slots;
+		struct guest_queue *queue = &f->guest.queues[0];
+
+		plug(f, modes[i].options, modes[i].legacy);
+		guest_start(&f->guest, modes[i].features, 1);
+		request(f, 0, FLUSH, 0, 0);
+		test_settle(f->machine);
+		ram_slots(ram, &slots);
+		ram_track(ram, RAM_MIGRATE, true);
+		request(f, 0, IN, 0, 3 * 4096);
+		test_settle(f->machine);
+		ram_harvest(ram, RAM_MIGRATE, slots, bitmap);
+		for (unsigned page = 0; page < 3; page++)
+			assert_true(is_dirty(bitmap, DATA + page * 4096));
+		assert_true(is_dirty(bitmap, STATUS));
+		assert_true(is_dirty(bitmap, queue->packed ? queue->desc : queue->used));
+		assert_false(is_dirty(bitmap, DATA + 3 * 4096));
+		if (!queue->packed && !modes[i].legacy)
+			assert_false(is_dirty(bitmap, queue->desc));
+		/* A write request writes its status only. */
+		request(f, 0, OUT, 0, 3 * 4096);
+		test_settle(f->machine);
+		ram_harvest(ram, RAM_MIGRATE, slots, bitmap);
+		assert_false(is_dirty(bitmap, DATA));
+		assert_true(is_dirty(bitmap, STATUS));
+		ram_track(ram, RAM_MIGRATE, false);
+		device_destroy(f->device);
+		f->device = NULL;
+	}
+}
+
 /* --- a driver that breaks the rules --- */
 
 static void raw_desc(struct fixture *f, unsigned index, uint64_t gpa, uint32_t bytes, uint16_t flags, uint16_t next)
@@ -947,6 +1031,8 @@ int main(void)
 	        TEST(interrupts_msix),
 	        TEST(interrupts_intx),
 	        TEST(event_index),
+	        TEST(event_index_packed),
+	        TEST(dirty_pages),
 	        TEST(hostile_chains),
 	        TEST(hostile_rings),
 	        TEST(hostile_packed),
