@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
+static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					  "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
 struct comparison {
 	const struct oracle_case *c;
@@ -20,14 +20,14 @@ static void print_head(const struct oracle_case *c)
 	ZydisFormatter formatter;
 
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	ZydisFormatterFormatInstruction(&formatter, &c->instruction, c->operands, c->instruction.operand_count_visible, text,
-	                                sizeof(text), c->in.regs.rip, ZYAN_NULL);
+	ZydisFormatterFormatInstruction(&formatter, &c->instruction, c->operands, c->instruction.operand_count_visible,
+					text, sizeof(text), c->in.regs.rip, ZYAN_NULL);
 	printf("MISMATCH seed 0x%016llx %u-bit bytes ", (unsigned long long)c->seed, c->in.mode);
 	for (unsigned i = 0; i < c->length; i++)
 		printf("%02x", c->bytes[i]);
 	printf("  %s\n", text);
-	printf("    before: rflags %llx fcw %x fsw %x ftw %x mxcsr %x\n", (unsigned long long)c->in.regs.rflags, c->in.regs.fcw,
-	       c->in.regs.fsw, c->in.regs.ftw, c->in.regs.mxcsr);
+	printf("    before: rflags %llx fcw %x fsw %x ftw %x mxcsr %x\n", (unsigned long long)c->in.regs.rflags,
+	       c->in.regs.fcw, c->in.regs.fsw, c->in.regs.ftw, c->in.regs.mxcsr);
 	for (unsigned i = 0; i < 16; i++)
 		printf("%s%-3s %016llx%s", i % 4 ? " " : "      ", gpr_names[i], (unsigned long long)c->in.regs.gpr[i],
 		       i % 4 == 3 ? "\n" : "");
@@ -65,7 +65,7 @@ static void hex(char *to, const uint8_t *bytes, unsigned length)
 }
 
 static void check_bytes(struct comparison *k, const char *name, unsigned n, const uint8_t *in, const uint8_t *host,
-                        const uint8_t *guest, unsigned length)
+			const uint8_t *guest, unsigned length)
 {
 	char text[3][65];
 
@@ -79,8 +79,8 @@ static void check_bytes(struct comparison *k, const char *name, unsigned n, cons
 	differ(k, "    interp %s", text[2]);
 }
 
-static void check_memory(struct comparison *k, const char *name, const uint8_t *in, const uint8_t *host, const uint8_t *guest,
-                         unsigned length)
+static void check_memory(struct comparison *k, const char *name, const uint8_t *in, const uint8_t *host,
+			 const uint8_t *guest, unsigned length)
 {
 	char text[3][65];
 	unsigned shown = 0;
@@ -129,7 +129,8 @@ static void blank_pointers(const struct oracle_case *c, struct oracle_memory *me
 	case ZYDIS_MNEMONIC_FXSAVE64:
 		first = 6;
 		last = 24;
-		blank(memory, case_address(c, &c->operands[0]) + 28, 4); /* MXCSR_MASK: misaligned mode is not offered */
+		blank(memory, case_address(c, &c->operands[0]) + 28,
+		      4); /* MXCSR_MASK: misaligned mode is not offered */
 		break;
 	default:
 		return;
@@ -149,9 +150,10 @@ static void check_fault(struct comparison *k)
 	uint32_t host_error = host->error, guest_error = guest->error;
 
 	if (host->vector != guest->vector) {
-		differ(k, "vector: host %u (error %x, cr2 %llx, rip %llx), interp %u (error %x, cr2 %llx, rip %llx)", host->vector,
-		       host->error, (unsigned long long)host->cr2, (unsigned long long)host->regs.rip, guest->vector,
-		       guest->error, (unsigned long long)guest->cr2, (unsigned long long)guest->regs.rip);
+		differ(k, "vector: host %u (error %x, cr2 %llx, rip %llx), interp %u (error %x, cr2 %llx, rip %llx)",
+		       host->vector, host->error, (unsigned long long)host->cr2, (unsigned long long)host->regs.rip,
+		       guest->vector, guest->error, (unsigned long long)guest->cr2,
+		       (unsigned long long)guest->regs.rip);
 		return;
 	}
 	if (guest->vector == 14) {
@@ -170,7 +172,8 @@ static void check_fault(struct comparison *k)
 static void check_registers(struct comparison *k)
 {
 	const struct oracle_regs *in = &k->c->in.regs, *host = &k->c->host.regs, *guest = &k->c->guest.regs;
-	const uint64_t bits = k->c->in.mode == 64 ? ~0ull : 0xffffffff; /* upper halves are undefined outside 64-bit mode */
+	const uint64_t bits =
+		k->c->in.mode == 64 ? ~0ull : 0xffffffff; /* upper halves are undefined outside 64-bit mode */
 	uint64_t flags = ~(1ull << 16);
 
 	if (k->c->host.vector == 3)
@@ -192,7 +195,7 @@ static void check_registers(struct comparison *k)
 bool compare_case(const struct oracle_case *c, bool print)
 {
 	static struct oracle_memory host, guest;
-	struct comparison k = { .c = c, .print = print, .same = true };
+	struct comparison k = {.c = c, .print = print, .same = true};
 
 	if (filter_refuses_operands(c))
 		return true;

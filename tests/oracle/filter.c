@@ -2,7 +2,8 @@
 /*
  * Instructions that the oracle leaves out, each for a reason: those whose effect at user level is the host kernel's
  * business (system calls, its segments and descriptor tables, UMIP emulation), those that cannot agree (time, random
- * numbers, CPU identity, the host's XSAVE layout), and those that would harm the test itself (FS is its thread pointer).
+ * numbers, CPU identity, the host's XSAVE layout), and those that would harm the test itself (FS is its thread
+ * pointer).
  */
 #include "oracle.h"
 
@@ -93,8 +94,8 @@ static bool vendor_specific(const struct oracle_case *c)
 	}
 	/* AMD honours the operand size prefix of near branches in 64-bit mode, Intel does not. */
 	return c->in.mode == 64 && has_prefix(instruction, 0x66) &&
-	       (instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || instruction->meta.category == ZYDIS_CATEGORY_RET ||
-	        instruction->meta.category == ZYDIS_CATEGORY_CALL);
+	       (instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
+		instruction->meta.category == ZYDIS_CATEGORY_RET || instruction->meta.category == ZYDIS_CATEGORY_CALL);
 }
 
 static bool is_masked_move(ZydisMnemonic mnemonic)

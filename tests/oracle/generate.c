@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Random instruction bytes: every opcode of every map with every prefix has its chance; what the decoder accepts and the
- * filter lets pass becomes a case. */
+/* Random instruction bytes: every opcode of every map with every prefix has its chance; what the decoder accepts and
+ * the filter lets pass becomes a case. */
 #include "oracle.h"
 
 #include <string.h>
@@ -34,7 +34,7 @@ static enum map pick_map(struct oracle_random *r)
 
 static unsigned put_prefixes(uint8_t *to, struct oracle_random *r, bool vex, unsigned mode)
 {
-	static const uint8_t segments[] = { 0x26, 0x2e, 0x36, 0x3e, 0x65 };
+	static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x65};
 	unsigned n = 0;
 
 	if (!vex && random_chance(r, 4))
@@ -96,7 +96,7 @@ static void random_bytes(struct oracle_case *c, struct oracle_random *r)
 {
 	const enum map map = pick_map(r);
 	uint8_t bytes[32];
-	uint64_t tail[2] = { random_next(r), random_next(r) };
+	uint64_t tail[2] = {random_next(r), random_next(r)};
 	unsigned n = put_prefixes(bytes, r, map == VEX, c->in.mode);
 
 	n += put_opcode(bytes + n, r, map, c->in.mode);
@@ -108,7 +108,7 @@ static void random_bytes(struct oracle_case *c, struct oracle_random *r)
 
 bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, const uint8_t *bytes, unsigned length)
 {
-	struct oracle_random r = { seed };
+	struct oracle_random r = {seed};
 	const unsigned kind = random_below(&r, 100);
 
 	c->seed = seed;

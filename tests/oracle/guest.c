@@ -20,9 +20,23 @@
 
 /* Guest-physical pages. */
 enum {
-	PML4 = 0x1000, PDPT = 0x2000, DIRECTORY = 0x3000, TABLE = 0x4000, HIGH_PDPT = 0x5000, HIGH_DIRECTORY = 0x6000,
-	HIGH_TABLE = 0x7000, IDT = 0x8000, GDT = 0x9000, TSS = 0xa000, FAULT_STACK = 0xb000, HANDLERS = 0xc000,
-	CODE = 0x10000, DATA = 0x11000, CONSTANT = 0x13000, STACK = 0x14000, RAM_BYTES = 0x200000,
+	PML4 = 0x1000,
+	PDPT = 0x2000,
+	DIRECTORY = 0x3000,
+	TABLE = 0x4000,
+	HIGH_PDPT = 0x5000,
+	HIGH_DIRECTORY = 0x6000,
+	HIGH_TABLE = 0x7000,
+	IDT = 0x8000,
+	GDT = 0x9000,
+	TSS = 0xa000,
+	FAULT_STACK = 0xb000,
+	HANDLERS = 0xc000,
+	CODE = 0x10000,
+	DATA = 0x11000,
+	CONSTANT = 0x13000,
+	STACK = 0x14000,
+	RAM_BYTES = 0x200000,
 };
 
 #define HIGH 0xffff800000000000ull /* physical page p of the system is at HIGH + p */
@@ -77,14 +91,15 @@ static void build_descriptors(struct guest *guest)
 		uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
 
 		put64(guest, IDT + 16 * vector,
-		      (handler & 0xffff) | KERNEL_CS << 16 | (0x8e00 | dpl << 13) << 32 | (handler >> 16 & 0xffff) << 48);
+		      (handler & 0xffff) | KERNEL_CS << 16 | (0x8e00 | dpl << 13) << 32 |
+			      (handler >> 16 & 0xffff) << 48);
 		put64(guest, IDT + 16 * vector + 8, handler >> 32);
 	}
 }
 
 static struct x86_segment segment(uint16_t selector, uint32_t attr)
 {
-	return (struct x86_segment){ .selector = selector, .limit = 0xffffffff, .attr = attr };
+	return (struct x86_segment){.selector = selector, .limit = 0xffffffff, .attr = attr};
 }
 
 static void build_state(struct guest *guest)
@@ -98,9 +113,10 @@ static void build_state(struct guest *guest)
 	s->xcr0 = 7;
 	s->efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
 	s->ldtr = segment(0, X86_SEG_UNUSABLE);
-	s->tr = (struct x86_segment){ .selector = TSS_SELECTOR, .base = HIGH + TSS, .limit = 0x67, .attr = 0xb | X86_SEG_P };
-	s->gdtr = (struct x86_table){ HIGH + GDT, 0x7f };
-	s->idtr = (struct x86_table){ HIGH + IDT, 32 * 16 - 1 };
+	s->tr = (struct x86_segment){
+		.selector = TSS_SELECTOR, .base = HIGH + TSS, .limit = 0x67, .attr = 0xb | X86_SEG_P};
+	s->gdtr = (struct x86_table){HIGH + GDT, 0x7f};
+	s->idtr = (struct x86_table){HIGH + IDT, 32 * 16 - 1};
 	s->mp_state = X86_MP_RUNNING;
 }
 
@@ -112,15 +128,21 @@ static void fail(const char *what, const struct error *err)
 
 static void build_cpu(struct guest *guest)
 {
-	const struct cpu_topology topology = { 1, 1, 1, 1, 1 };
-	struct error err = { 0 };
+	const struct cpu_topology topology = {1, 1, 1, 1, 1};
+	struct error err = {0};
 
 	x86_engine_offer(&guest->offer);
 	if (x86_cpuid_build(&guest->cpuid, NULL, &guest->offer, "interp", &topology, 1000000, false, 40, &err) < 0)
 		fail("CPUID", &err);
 	x86_features_from(&guest->features, &guest->cpuid);
-	guest->env = (struct engine_env){ .log = &guest->log, .ram = guest->ram, .io = guest->io, .memory = guest->memory,
-		                          .clock = guest->clock, .cpuid = &guest->cpuid, .max_vcpus = 1, .phys_bits = 40 };
+	guest->env = (struct engine_env){.log = &guest->log,
+					 .ram = guest->ram,
+					 .io = guest->io,
+					 .memory = guest->memory,
+					 .clock = guest->clock,
+					 .cpuid = &guest->cpuid,
+					 .max_vcpus = 1,
+					 .phys_bits = 40};
 	guest->cpu = interp_cpu_new(&guest->env, 0, 0, &err);
 	if (!guest->cpu)
 		fail("interpreter", &err);
@@ -128,9 +150,9 @@ static void build_cpu(struct guest *guest)
 
 struct guest *guest_new(void)
 {
-	const struct ram_config config = { .size = RAM_BYTES };
+	const struct ram_config config = {.size = RAM_BYTES};
 	struct guest *guest = xcalloc(1, sizeof(*guest));
-	struct error err = { 0 };
+	struct error err = {0};
 
 	if (log_open(&guest->log, NULL, &err) < 0)
 		fail("log", &err);
@@ -241,8 +263,10 @@ bool guest_offers(const struct guest *guest, ZydisISASet set)
 
 static struct x86_segment segment16(uint16_t selector, uint64_t base, uint32_t type)
 {
-	return (struct x86_segment){ .selector = selector, .base = base, .limit = 0xffff,
-		                     .attr = type | X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P };
+	return (struct x86_segment){.selector = selector,
+				    .base = base,
+				    .limit = 0xffff,
+				    .attr = type | X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P};
 }
 
 static void load_segments(struct x86_state *s, unsigned mode)
@@ -256,8 +280,8 @@ static void load_segments(struct x86_state *s, unsigned mode)
 		s->seg[X86_DS] = s->seg[X86_ES] = segment16(ORACLE_DS16, ORACLE_DATA, 3);
 		return;
 	}
-	s->seg[X86_CS] = mode == 64 ? segment(ORACLE_CS64, 0xb | user | X86_SEG_L) :
-	                              segment(ORACLE_CS32, 0xb | user | X86_SEG_DB);
+	s->seg[X86_CS] = mode == 64 ? segment(ORACLE_CS64, 0xb | user | X86_SEG_L)
+				    : segment(ORACLE_CS32, 0xb | user | X86_SEG_DB);
 	s->seg[X86_SS] = s->seg[X86_DS] = s->seg[X86_ES] = segment(ORACLE_DS, 3 | user | X86_SEG_DB);
 }
 
@@ -298,7 +322,7 @@ static bool has_error_code(unsigned vector)
 static void read_frame(struct guest *guest, const struct x86_state *s, struct oracle_state *out)
 {
 	const uint64_t at = s->gpr[X86_RSP] - HIGH - FAULT_STACK;
-	uint64_t frame[6] = { 0 };
+	uint64_t frame[6] = {0};
 	const uint64_t *part = frame;
 
 	out->vector = (unsigned)(s->rip - HIGH - HANDLERS) / 16;

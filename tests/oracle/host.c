@@ -28,8 +28,8 @@ static struct {
 	uint8_t *code_alias;
 } host;
 
-static const uint8_t greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-	                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+static const uint8_t greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+				    REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 /* What sigreturn restores of RFLAGS and a case may set. */
 #define FLAGS_IN 0xcd5u
@@ -102,8 +102,10 @@ static void set_segments(unsigned mode)
 
 static void make_descriptor(unsigned selector, uint64_t base, bool code)
 {
-	struct user_desc descriptor = { .entry_number = selector >> 3, .base_addr = (unsigned)base, .limit = 0xffff,
-		                        .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA };
+	struct user_desc descriptor = {.entry_number = selector >> 3,
+				       .base_addr = (unsigned)base,
+				       .limit = 0xffff,
+				       .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA};
 
 	if (syscall(SYS_modify_ldt, 1, &descriptor, sizeof(descriptor)) < 0) {
 		perror("oracle: modify_ldt");
@@ -167,7 +169,8 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 
 static void map_at(uint64_t address, size_t bytes, int protection)
 {
-	void *p = mmap((void *)(uintptr_t)address, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p = mmap((void *)(uintptr_t)address, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		       -1, 0);
 
 	if (p != (void *)(uintptr_t)address) {
 		perror("oracle: pages for cases");
@@ -184,10 +187,10 @@ bool host_has_ldt(void)
 
 void host_setup(void)
 {
-	static const int signals[] = { SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM };
-	const struct itimerval tick = { { 0, 50000 }, { 0, 50000 } };
-	const stack_t stack = { .ss_sp = malloc(256 * 1024), .ss_size = 256 * 1024 };
-	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	static const int signals[] = {SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
+	const struct itimerval tick = {{0, 50000}, {0, 50000}};
+	const stack_t stack = {.ss_sp = malloc(256 * 1024), .ss_size = 256 * 1024};
+	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	int fd = memfd_create("oracle-code", MFD_CLOEXEC);
 
 	map_at(ORACLE_DATA, 2 * ORACLE_PAGE, PROT_READ | PROT_WRITE);
@@ -197,7 +200,7 @@ void host_setup(void)
 		exit(2);
 	host.code_alias = mmap(NULL, ORACLE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (host.code_alias == MAP_FAILED || mmap((void *)ORACLE_CODE, ORACLE_PAGE, PROT_READ | PROT_EXEC,
-	                                          MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != (void *)ORACLE_CODE)
+						  MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != (void *)ORACLE_CODE)
 		exit(2);
 	close(fd);
 	if (host_has_ldt()) {

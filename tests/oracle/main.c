@@ -2,7 +2,8 @@
 /*
  * oracle: compares the interpreter with the host CPU on random instructions.
  *
- *   oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME] [--coverage]
+ *   oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME]
+ * [--coverage]
  *          [--show N]
  *
  * Rarely met mnemonics are preferred, so that all of them get their share. A child process runs batches of cases on
@@ -61,11 +62,12 @@ static bool wanted(struct run *run, const struct oracle_case *c, struct oracle_r
 static bool next_case(struct run *run, struct oracle_case *c)
 {
 	for (unsigned tries = 0; tries < 2000000; tries++) {
-		struct oracle_random r = { run->seed + run->next++ };
+		struct oracle_random r = {run->seed + run->next++};
 		const uint64_t case_seed = random_next(&r);
 
 		if (!generate_case(c, case_seed, run->mode, run->bytes, run->length) ||
-		    (c->in.mode == 16 && !run->ldt) || !guest_offers(run->guest, c->instruction.meta.isa_set) || !wanted(run, c, &r))
+		    (c->in.mode == 16 && !run->ldt) || !guest_offers(run->guest, c->instruction.meta.isa_set) ||
+		    !wanted(run, c, &r))
 			continue;
 		run->seen[c->instruction.mnemonic]++;
 		return true;
@@ -75,7 +77,7 @@ static bool next_case(struct run *run, struct oracle_case *c)
 
 static void finish_case(struct oracle_case *c)
 {
-	struct oracle_random r = { c->seed ^ 0x6f7261636c65ull };
+	struct oracle_random r = {c->seed ^ 0x6f7261636c65ull};
 
 	generate_operands(c, &r);
 }
@@ -120,7 +122,8 @@ static bool run_batch(struct run *run)
 	struct batch *batch = run->batch;
 
 	batch->count = batch->done = 0;
-	while (batch->count < BATCH && run->ran + batch->count < run->limit && next_case(run, &batch->cases[batch->count]))
+	while (batch->count < BATCH && run->ran + batch->count < run->limit &&
+	       next_case(run, &batch->cases[batch->count]))
 		finish_case(&batch->cases[batch->count++]);
 	if (!batch->count)
 		return false;
@@ -159,7 +162,8 @@ static void print_wrong(const struct run *run)
 {
 	for (unsigned i = 0; i <= ZYDIS_MNEMONIC_MAX_VALUE; i++)
 		if (run->wrong[i])
-			printf("WRONG %-14s %u of %u\n", ZydisMnemonicGetString((ZydisMnemonic)i), run->wrong[i], run->seen[i]);
+			printf("WRONG %-14s %u of %u\n", ZydisMnemonicGetString((ZydisMnemonic)i), run->wrong[i],
+			       run->seen[i]);
 }
 
 static unsigned count_seen(const struct run *run)
@@ -182,8 +186,9 @@ static unsigned parse_hex(const char *text, uint8_t *to, unsigned max)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME] "
-	                "[--coverage] [--show N]\n");
+	fprintf(stderr, "usage: oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] "
+			"[--mnemonic NAME] "
+			"[--coverage] [--show N]\n");
 	return 2;
 }
 
@@ -208,7 +213,7 @@ static int run_one(struct run *run, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	static struct run run = { .limit = UINT64_MAX, .show = 2 };
+	static struct run run = {.limit = UINT64_MAX, .show = 2};
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	uint64_t one = 0;
 	double seconds = 15, end;

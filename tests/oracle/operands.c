@@ -9,9 +9,29 @@
 #include <string.h>
 
 static const uint64_t boundary[] = {
-	0, 1, 2, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
-	0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0xfffffffffffffffe, 0xffffffff80000000,
-	0xffffffffffffff80, 0x5555555555555555, 0xaaaaaaaaaaaaaaaa,
+	0,
+	1,
+	2,
+	0x7f,
+	0x80,
+	0xff,
+	0x100,
+	0x7fff,
+	0x8000,
+	0xffff,
+	0x10000,
+	0x7fffffff,
+	0x80000000,
+	0xffffffff,
+	0x100000000,
+	0x7fffffffffffffff,
+	0x8000000000000000,
+	0xffffffffffffffff,
+	0xfffffffffffffffe,
+	0xffffffff80000000,
+	0xffffffffffffff80,
+	0x5555555555555555,
+	0xaaaaaaaaaaaaaaaa,
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -36,9 +56,10 @@ static uint64_t random_integer(struct oracle_random *r)
 
 static uint32_t random_float(struct oracle_random *r)
 {
-	static const uint32_t special[] = { 0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000,
-		                            0x7f800001, 0xffc12345, 1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000,
-		                            0xcf000000, 0x5f000000, 0x3f000000, 0x33800000, 0x4effffff };
+	static const uint32_t special[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+					   0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 1,
+					   0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000,
+					   0x5f000000, 0x3f000000, 0x33800000, 0x4effffff};
 	uint32_t bits = (uint32_t)random_next(r);
 
 	switch (random_below(r, 4)) {
@@ -59,10 +80,24 @@ static uint32_t random_float(struct oracle_random *r)
 
 static uint64_t random_double(struct oracle_random *r)
 {
-	static const uint64_t special[] = { 0, 1ull << 63, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000,
-		                            0xfff0000000000000, 0x7ff8000000000000, 0x7ff0000000000001, 0xfff8000000012345, 1,
-		                            0x000fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x41e0000000000000,
-		                            0x43e0000000000000, 0xc3e0000000000000, 0x36a0000000000000, 0x47efffffffffffff };
+	static const uint64_t special[] = {0,
+					   1ull << 63,
+					   0x3ff0000000000000,
+					   0xbff0000000000000,
+					   0x7ff0000000000000,
+					   0xfff0000000000000,
+					   0x7ff8000000000000,
+					   0x7ff0000000000001,
+					   0xfff8000000012345,
+					   1,
+					   0x000fffffffffffff,
+					   0x0010000000000000,
+					   0x7fefffffffffffff,
+					   0x41e0000000000000,
+					   0x43e0000000000000,
+					   0xc3e0000000000000,
+					   0x36a0000000000000,
+					   0x47efffffffffffff};
 	uint64_t bits = random_next(r);
 
 	switch (random_below(r, 4)) {
@@ -128,7 +163,8 @@ static void random_st(uint8_t *to, struct oracle_random *r)
 		exponent = (uint16_t)(16383 + random_below(r, 20));
 		break;
 	case 5: /* extremes */
-		exponent = random_chance(r, 50) ? (uint16_t)random_below(r, 80) : (uint16_t)(0x7ffe - random_below(r, 80));
+		exponent =
+			random_chance(r, 50) ? (uint16_t)random_below(r, 80) : (uint16_t)(0x7ffe - random_below(r, 80));
 		break;
 	default:
 		break;
@@ -245,7 +281,8 @@ static uint64_t pick_target16(struct oracle_case *c, uint64_t base, unsigned siz
 
 	if (kind < 90) {
 		target = random_below(r, pages - 600);
-		return base + (random_chance(r, 60) ? target & ~(uint64_t)((size & (size - 1) ? 16 : size) - 1) : target);
+		return base +
+		       (random_chance(r, 60) ? target & ~(uint64_t)((size & (size - 1) ? 16 : size) - 1) : target);
 	}
 	if (kind < 95)
 		return base + pages - random_below(r, size + 1);
@@ -261,7 +298,8 @@ static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *op
 	if (c->in.mode == 16)
 		return pick_target16(c, case_segment_base(c, operand->mem.segment), size, r);
 	if (is_stack_operand(c, operand) && kind < 95)
-		return ORACLE_STACK + 512 + random_below(r, 3000) / 8 * 8 + (random_chance(r, 20) ? random_below(r, 8) : 0);
+		return ORACLE_STACK + 512 + random_below(r, 3000) / 8 * 8 +
+		       (random_chance(r, 20) ? random_below(r, 8) : 0);
 	if (kind < 84) {
 		target = ORACLE_DATA + random_below(r, 2 * ORACLE_PAGE - 600);
 		return random_chance(r, 60) ? target & ~(uint64_t)((size & (size - 1) ? 16 : size) - 1) : target;
@@ -269,8 +307,8 @@ static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *op
 	if (kind < 89) /* across two pages that are there */
 		return ORACLE_DATA + ORACLE_PAGE - random_below(r, size + 1);
 	if (kind < 92) /* out of the last page, into the first */
-		return random_chance(r, 50) ? ORACLE_DATA + 2 * ORACLE_PAGE - random_below(r, size + 1) :
-		                              ORACLE_DATA - random_below(r, size + 1);
+		return random_chance(r, 50) ? ORACLE_DATA + 2 * ORACLE_PAGE - random_below(r, size + 1)
+					    : ORACLE_DATA - random_below(r, size + 1);
 	if (kind < 95)
 		return ORACLE_CONST + random_below(r, ORACLE_PAGE - 64);
 	if (kind < 96)
@@ -369,7 +407,7 @@ static void aim(struct oracle_case *c, const ZydisDecodedOperand *operand, struc
 		return;
 	}
 	if (index && index != base && random_chance(r, 80))
-		*index = random_chance(r, 50) ? random_below(r, 64) : (uint64_t)-(int64_t)random_below(r, 64);
+		*index = random_chance(r, 50) ? random_below(r, 64) : (uint64_t) - (int64_t)random_below(r, 64);
 	rest = (uint64_t)mem->disp.value;
 	if (index && index != base)
 		rest += register_part(*index, mem->index) * mem->scale;
@@ -493,9 +531,9 @@ static void tame_divide(struct oracle_case *c, struct oracle_random *r)
 
 static void tame_compare_exchange(struct oracle_case *c, struct oracle_random *r)
 {
-	const unsigned wide = c->instruction.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 8 :
-	                      c->instruction.mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B  ? 4 :
-	                                                                             0;
+	const unsigned wide = c->instruction.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B  ? 8
+			      : c->instruction.mnemonic == ZYDIS_MNEMONIC_CMPXCHG8B ? 4
+										    : 0;
 	uint8_t *bytes = operand_bytes(c, 16);
 
 	if (!random_chance(r, 50))
@@ -588,12 +626,12 @@ static void tame(struct oracle_case *c, struct oracle_random *r)
 static void small_counts(struct oracle_case *c, struct oracle_random *r)
 {
 	const ZydisInstructionCategory category = c->instruction.meta.category;
-	const bool repeated = c->instruction.attributes &
-	                      (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+	const bool repeated =
+		c->instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 
 	if (repeated && random_chance(r, 95))
 		c->in.regs.gpr[1] = random_below(r, 48) |
-		                    (c->in.mode == 64 && c->instruction.address_width == 32 ? random_next(r) << 32 : 0);
+				    (c->in.mode == 64 && c->instruction.address_width == 32 ? random_next(r) << 32 : 0);
 	if ((category == ZYDIS_CATEGORY_SHIFT || category == ZYDIS_CATEGORY_ROTATE) && random_chance(r, 70))
 		c->in.regs.gpr[1] = random_below(r, 70);
 	if (category == ZYDIS_CATEGORY_BITBYTE && c->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&

@@ -2,8 +2,9 @@
 /*
  * The host CPU as the oracle of the interpreter. A case is one instruction with all registers and memory around it; it
  * runs once on the host, at user privilege and with signals caught, and once in the interpreter at CPL 3 with the same
- * pages at the same addresses. Both end with an exception: the INT3 behind the instruction, or its fault. Code is 64-bit,
- * 32-bit with flat segments (as Linux runs 32-bit programs), or 16-bit with segments that begin at the pages below.
+ * pages at the same addresses. Both end with an exception: the INT3 behind the instruction, or its fault. Code is
+ * 64-bit, 32-bit with flat segments (as Linux runs 32-bit programs), or 16-bit with segments that begin at the pages
+ * below.
  */
 #ifndef XUNI_TESTS_ORACLE_H
 #define XUNI_TESTS_ORACLE_H
@@ -39,8 +40,8 @@ struct oracle_memory {
 struct oracle_state {
 	struct oracle_regs regs;
 	struct oracle_memory memory;
-	unsigned mode;    /* of the code: 64, 32 or 16 bits */
-	unsigned vector;  /* outcome only */
+	unsigned mode;   /* of the code: 64, 32 or 16 bits */
+	unsigned vector; /* outcome only */
 	uint32_t error;
 	uint64_t cr2;
 };
@@ -79,8 +80,8 @@ static inline bool random_chance(struct oracle_random *r, unsigned percent)
 }
 
 /* --- generate.c, operands.c --- */
-/* Makes the case of this seed. mode 0: any. bytes non-NULL: of this instruction instead of a random one. False: no valid, safe and
- * offered instruction came out. */
+/* Makes the case of this seed. mode 0: any. bytes non-NULL: of this instruction instead of a random one. False: no
+ * valid, safe and offered instruction came out. */
 bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, const uint8_t *bytes, unsigned length);
 /* Registers and memory for c->instruction; may change displacements and immediates in c->bytes. */
 void generate_operands(struct oracle_case *c, struct oracle_random *r);
@@ -104,8 +105,12 @@ uint64_t filter_undefined_flags(const struct oracle_case *c);
 /* --- host.c --- */
 /* Selectors, on the host and in the guest. The 16-bit ones are of the LDT. */
 enum {
-	ORACLE_CS64 = 0x33, ORACLE_CS32 = 0x23, ORACLE_DS = 0x2b, /* Linux's */
-	ORACLE_CS16 = 0x07, ORACLE_DS16 = 0x0f, ORACLE_SS16 = 0x17, /* at ORACLE_CODE, ORACLE_DATA, ORACLE_STACK */
+	ORACLE_CS64 = 0x33,
+	ORACLE_CS32 = 0x23,
+	ORACLE_DS = 0x2b, /* Linux's */
+	ORACLE_CS16 = 0x07,
+	ORACLE_DS16 = 0x0f,
+	ORACLE_SS16 = 0x17, /* at ORACLE_CODE, ORACLE_DATA, ORACLE_STACK */
 };
 /* False: the kernel has no modify_ldt, so no 16-bit code can run. */
 bool host_has_ldt(void);

@@ -29,7 +29,7 @@ static int write_zero_bytes(struct block *block, uint64_t offset, uint64_t lengt
 		return -ENOMEM;
 	memset(zeroes, 0, chunk);
 	while (length && !result) {
-		struct iovec iov = { .iov_base = zeroes, .iov_len = min_u64(length, chunk) };
+		struct iovec iov = {.iov_base = zeroes, .iov_len = min_u64(length, chunk)};
 
 		result = block->driver->pwrite(block, offset, &iov, 1, iov.iov_len, flags & BLOCK_FUA);
 		offset += iov.iov_len;
@@ -61,7 +61,7 @@ static int run_discard(struct block *block, uint64_t offset, uint64_t length)
 }
 
 int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-              int iov_count, uint32_t flags)
+	      int iov_count, uint32_t flags)
 {
 	if (op != BLOCK_FLUSH && length == 0)
 		return 0;
@@ -83,7 +83,7 @@ int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t l
 }
 
 int block_execute(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-                  int iov_count, uint32_t flags)
+		  int iov_count, uint32_t flags)
 {
 	int result = block_check(block, op, offset, length);
 
@@ -92,14 +92,14 @@ int block_execute(struct block *block, enum block_op op, uint64_t offset, uint64
 
 int block_pread(struct block *block, uint64_t offset, void *to, uint64_t length)
 {
-	struct iovec iov = { .iov_base = to, .iov_len = length };
+	struct iovec iov = {.iov_base = to, .iov_len = length};
 
 	return block_execute(block, BLOCK_READ, offset, length, &iov, 1, 0);
 }
 
 int block_pwrite(struct block *block, uint64_t offset, const void *from, uint64_t length, uint32_t flags)
 {
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)from, .iov_len = length };
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)from, .iov_len = length};
 
 	return block_execute(block, BLOCK_WRITE, offset, length, &iov, 1, flags);
 }

@@ -49,24 +49,29 @@ struct block_request {
 	void *private_data[6]; /* the block layer's */
 };
 
-enum block_extent { BLOCK_EXTENT_DATA = 1, BLOCK_EXTENT_ZERO = 2, BLOCK_EXTENT_ALLOCATED = 4, BLOCK_EXTENT_OFFSET_VALID = 8 };
+enum block_extent {
+	BLOCK_EXTENT_DATA = 1,
+	BLOCK_EXTENT_ZERO = 2,
+	BLOCK_EXTENT_ALLOCATED = 4,
+	BLOCK_EXTENT_OFFSET_VALID = 8
+};
 
 /* The options of -blockdev that every node has. A child inherits them from its parent where it says nothing else. */
 struct block_open {
 	bool read_only;
-	bool no_cache;     /* O_DIRECT */
-	bool no_flush;     /* cache=unsafe */
+	bool no_cache; /* O_DIRECT */
+	bool no_flush; /* cache=unsafe */
 	bool auto_read_only;
-	bool discard;      /* discard=unmap */
-	bool force_share;  /* no locks */
-	bool probed;       /* the format was guessed: a raw image must not come to look like another format */
-	const char *aio;   /* "io_uring", "threads" or NULL: the best there is */
+	bool discard;     /* discard=unmap */
+	bool force_share; /* no locks */
+	bool probed;      /* the format was guessed: a raw image must not come to look like another format */
+	const char *aio;  /* "io_uring", "threads" or NULL: the best there is */
 	struct log *log;
 };
 
 /* One driver: a const table; no registration but the array in drivers.c. */
 struct block_driver {
-	const char *name;         /* as in format= or driver= */
+	const char *name; /* as in format= or driver= */
 	bool is_protocol;
 	size_t size;              /* of the private structure at block->private_data */
 	const char *const *known; /* option names, NULL-ended */
@@ -77,7 +82,8 @@ struct block_driver {
 
 	/* Plain form. Return 0 or a negative errno. Ranges are inside the length. Any thread, several at once. */
 	int (*pread)(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length);
-	int (*pwrite)(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length, uint32_t flags);
+	int (*pwrite)(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
+		      uint32_t flags);
 	int (*flush)(struct block *block);
 	int (*discard)(struct block *block, uint64_t offset, uint64_t length);
 	int (*write_zeroes)(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
@@ -95,9 +101,9 @@ struct block {
 	const struct block_driver *driver;
 	char *node_name;
 	char *filename;
-	struct block *file;    /* child that holds the data, or NULL */
-	struct block *backing; /* or NULL */
-	uint64_t length;       /* bytes */
+	struct block *file;         /* child that holds the data, or NULL */
+	struct block *backing;      /* or NULL */
+	uint64_t length;            /* bytes */
 	uint32_t request_alignment; /* 1, 512, 4096 */
 	uint32_t optimal_bytes;     /* preferred I/O size */
 	bool read_only;
@@ -121,7 +127,7 @@ void block_graph_free(struct block_graph *graph);
 struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err);
 /* Opens filename (path or URI) with a format (NULL: probe). */
 struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
-                              const struct block_open *how, struct error *err);
+			      const struct block_open *how, struct error *err);
 struct block *block_find(struct block_graph *graph, const char *node_name);
 /* Every open node, newest first; previous NULL: the first. */
 struct block *block_next(const struct block_graph *graph, const struct block *previous);
@@ -134,7 +140,7 @@ int block_pwrite(struct block *block, uint64_t offset, const void *from, uint64_
 int block_flush(struct block *block);
 /* Any operation in the calling thread, with the checks that block_submit makes; iov only for READ and WRITE. */
 int block_execute(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-                  int iov_count, uint32_t flags);
+		  int iov_count, uint32_t flags);
 /* Changes the length of the image where the drivers can. */
 int block_truncate(struct block *block, uint64_t length, struct error *err);
 

@@ -73,7 +73,7 @@ static void make_file(const char *path, uint64_t bytes)
 static struct block *open_raw(struct fixture *f, const char *path, const struct block_open *how)
 {
 	static const struct block_open plain;
-	struct error err = { 0 };
+	struct error err = {0};
 	struct block *block = block_open_file(f->graph, path, "raw", how ? how : &plain, &err);
 
 	if (!block)
@@ -102,13 +102,13 @@ static void on_done(struct block_request *request, int result)
 }
 
 static void start(struct block_queue *queue, struct wait *wait, enum block_op op, uint64_t offset, void *data,
-                  uint64_t length, uint32_t flags)
+		  uint64_t length, uint32_t flags)
 {
-	*wait = (struct wait){ .request = { .op = op, .flags = flags, .offset = offset, .length = length } };
+	*wait = (struct wait){.request = {.op = op, .flags = flags, .offset = offset, .length = length}};
 	/* Three pieces, as a guest would give them. */
-	wait->iov[0] = (struct iovec){ data, length / 512 / 3 * 512 };
-	wait->iov[1] = (struct iovec){ (char *)data + wait->iov[0].iov_len, wait->iov[0].iov_len };
-	wait->iov[2] = (struct iovec){ (char *)data + 2 * wait->iov[0].iov_len, length - 2 * wait->iov[0].iov_len };
+	wait->iov[0] = (struct iovec){data, length / 512 / 3 * 512};
+	wait->iov[1] = (struct iovec){(char *)data + wait->iov[0].iov_len, wait->iov[0].iov_len};
+	wait->iov[2] = (struct iovec){(char *)data + 2 * wait->iov[0].iov_len, length - 2 * wait->iov[0].iov_len};
 	wait->request.iov = data ? wait->iov : NULL;
 	wait->request.iov_count = data ? 3 : 0;
 	wait->request.done = on_done;
@@ -119,7 +119,7 @@ static void start(struct block_queue *queue, struct wait *wait, enum block_op op
 }
 
 static int perform(struct fixture *f, struct block_queue *queue, enum block_op op, uint64_t offset, void *data,
-                   uint64_t length, uint32_t flags)
+		   uint64_t length, uint32_t flags)
 {
 	struct wait wait;
 
@@ -134,7 +134,7 @@ static int perform(struct fixture *f, struct block_queue *queue, enum block_op o
 
 static struct block_queue *new_queue(struct fixture *f, struct block *block, const char *aio)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct block_queue *queue = block_queue_new(block, f->loop, aio, &err);
 
 	if (!queue && !strcmp(aio, "io_uring")) {
@@ -175,7 +175,7 @@ static void async_on(struct fixture *f, const char *aio)
 {
 	const uint64_t size = 8 * MIB, piece = 96 * KIB;
 	char *path = path_of(f, aio);
-	struct block_open how = { .discard = true };
+	struct block_open how = {.discard = true};
 	struct block *block;
 	struct block_queue *queue;
 	struct block_stats stats;
@@ -241,7 +241,7 @@ static void test_async(void **fixture)
 static void test_many(void **fixture)
 {
 	struct fixture *f = *fixture;
-	static const char *const modes[] = { "io_uring", "threads" };
+	static const char *const modes[] = {"io_uring", "threads"};
 	char *path = path_of(f, "many");
 	struct wait *waits = xcalloc(2000, sizeof(*waits));
 	uint8_t *data = xcalloc(2000, 512);
@@ -274,7 +274,7 @@ static void test_many(void **fixture)
 static void test_short_reads(void **fixture)
 {
 	struct fixture *f = *fixture;
-	static const char *const modes[] = { "io_uring", "threads" };
+	static const char *const modes[] = {"io_uring", "threads"};
 	char *path = path_of(f, "short");
 	uint8_t data[4096];
 
@@ -308,11 +308,11 @@ static void test_short_reads(void **fixture)
 static void test_direct(void **fixture)
 {
 	struct fixture *f = *fixture;
-	static const char *const modes[] = { "io_uring", "threads" };
-	const struct block_open how = { .no_cache = true };
+	static const char *const modes[] = {"io_uring", "threads"};
+	const struct block_open how = {.no_cache = true};
 	char *path = path_of(f, "direct");
 	uint8_t *data = aligned_alloc(4096, MIB + 4096);
-	struct error err = { 0 };
+	struct error err = {0};
 	struct block *block;
 
 	make_file(path, 4 * MIB);
@@ -354,11 +354,11 @@ out:
 static void test_direct_neighbours(void **fixture)
 {
 	struct fixture *f = *fixture;
-	const struct block_open how = { .no_cache = true };
+	const struct block_open how = {.no_cache = true};
 	char *path = path_of(f, "neighbours");
 	uint8_t *data = aligned_alloc(4096, 64 * KIB);
 	struct wait waits[256];
-	struct error err = { 0 };
+	struct error err = {0};
 	struct block_queue *queue;
 	struct block *block;
 
@@ -408,7 +408,7 @@ enum { CHILD_OK = 0, CHILD_WRONG = 1, CHILD_SKIP = 77 };
 
 static int write_both_ways(struct fixture *f, const char *path, uint64_t offset, uint64_t length, int expected)
 {
-	static const char *const modes[] = { "io_uring", "threads" };
+	static const char *const modes[] = {"io_uring", "threads"};
 	static const struct block_open plain;
 	struct block *block = block_open_file(f->graph, path, "raw", &plain, NULL);
 	uint8_t *data = malloc(length);
@@ -438,7 +438,7 @@ static int write_both_ways(struct fixture *f, const char *path, uint64_t offset,
 
 static int file_size_limit(struct fixture *f)
 {
-	const struct rlimit limit = { MIB, MIB };
+	const struct rlimit limit = {MIB, MIB};
 	char *path = path_of(f, "limit");
 
 	make_file(path, 4 * MIB);
@@ -486,7 +486,7 @@ static int second_writer(struct fixture *f)
 {
 	static const struct block_open plain;
 	char *path = path_of(f, "locked");
-	struct error err = { 0 };
+	struct error err = {0};
 
 	if (block_open_file(f->graph, path, "raw", &plain, &err))
 		return CHILD_WRONG;
@@ -495,18 +495,19 @@ static int second_writer(struct fixture *f)
 
 static int second_reader(struct fixture *f)
 {
-	const struct block_open how = { .read_only = true }, shared = { .read_only = true, .force_share = true };
+	const struct block_open how = {.read_only = true}, shared = {.read_only = true, .force_share = true};
 	char *path = path_of(f, "locked");
-	struct error err = { 0 };
+	struct error err = {0};
 
-	if (block_open_file(f->graph, path, "raw", &how, &err) || !strstr(err.msg, "Failed to get shared \"write\" lock"))
+	if (block_open_file(f->graph, path, "raw", &how, &err) ||
+	    !strstr(err.msg, "Failed to get shared \"write\" lock"))
 		return CHILD_WRONG;
 	return block_open_file(f->graph, path, "raw", &shared, &err) ? CHILD_OK : CHILD_WRONG;
 }
 
 static int another_reader(struct fixture *f)
 {
-	const struct block_open how = { .read_only = true };
+	const struct block_open how = {.read_only = true};
 	char *path = path_of(f, "locked");
 
 	return block_open_file(f->graph, path, "raw", &how, NULL) ? CHILD_OK : CHILD_WRONG;
@@ -515,7 +516,7 @@ static int another_reader(struct fixture *f)
 static void test_locks(void **fixture)
 {
 	struct fixture *f = *fixture;
-	const struct block_open reader = { .read_only = true };
+	const struct block_open reader = {.read_only = true};
 	char *path = path_of(f, "locked");
 	struct block *block;
 
@@ -535,9 +536,9 @@ static void test_locks(void **fixture)
 /* --- opening --- */
 
 static void expect_open_error(struct fixture *f, const char *path, const char *format, const struct block_open *how,
-                              const char *expected)
+			      const char *expected)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	assert_null(block_open_file(f->graph, path, format, how, &err));
 	if (!strstr(err.msg, expected))
@@ -548,11 +549,12 @@ static void expect_open_error(struct fixture *f, const char *path, const char *f
 static void test_open_errors(void **fixture)
 {
 	struct fixture *f = *fixture;
-	const struct block_open plain = { 0 };
+	const struct block_open plain = {0};
 	char *path = path_of(f, "q.img"), *fifo = path_of(f, "fifo");
 	FILE *file;
 
-	expect_open_error(f, "/nonexistent/x.img", "raw", &plain, "Could not open '/nonexistent/x.img': No such file or directory");
+	expect_open_error(f, "/nonexistent/x.img", "raw", &plain,
+			  "Could not open '/nonexistent/x.img': No such file or directory");
 	expect_open_error(f, f->directory, "raw", &plain, "Is a directory");
 	expect_open_error(f, "/dev/null", "raw", &plain, "needs a regular file");
 	expect_open_error(f, "nbd://host/x", "raw", &plain, "unknown protocol 'nbd'");
@@ -571,9 +573,9 @@ static void test_open_errors(void **fixture)
 static void test_read_only(void **fixture)
 {
 	struct fixture *f = *fixture;
-	const struct block_open how = { .read_only = true };
+	const struct block_open how = {.read_only = true};
 	char *path = path_of(f, "ro");
-	uint8_t data[512] = { 0 };
+	uint8_t data[512] = {0};
 	struct block *block;
 
 	make_file(path, MIB);
@@ -632,7 +634,7 @@ static void test_blockdev(void **fixture)
 	struct fixture *f = *fixture;
 	char *path = path_of(f, "dev"), *text, data[512], expected[512];
 	struct block *file, *window, *nested;
-	struct error err = { 0 };
+	struct error err = {0};
 
 	make_file(path, MIB);
 	text = xasprintf("driver=file,node-name=f0,filename=%s,cache.direct=off,discard=unmap,aio=threads", path);
@@ -678,7 +680,7 @@ static void test_blockdev(void **fixture)
 static void test_null(void **fixture)
 {
 	struct fixture *f = *fixture;
-	struct error err = { 0 };
+	struct error err = {0};
 	struct block *block = open_text(f, "driver=null-co,size=1M,read-zeroes=on", &err);
 	struct block_queue *queue = block_queue_new(block, f->loop, NULL, NULL);
 	uint8_t data[4096];

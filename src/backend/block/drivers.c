@@ -3,11 +3,7 @@
 #include "backend/block/internal.h"
 
 const struct block_driver *const block_drivers[] = {
-	&block_file_driver,
-	&block_host_device_driver,
-	&block_null_driver,
-	&block_raw_driver,
-	NULL,
+	&block_file_driver, &block_host_device_driver, &block_null_driver, &block_raw_driver, NULL,
 };
 
 const struct block_driver *block_driver_find(const char *name)
@@ -23,19 +19,19 @@ static const struct {
 	const char *magic;
 	uint8_t length, offset;
 } foreign[] = {
-	{ "qcow2", "QFI\xfb\0\0\0", 7, 0 }, /* versions 1 to 3 */
-	{ "qed", "QED\0", 4, 0 },
-	{ "vmdk", "KDMV", 4, 0 },
-	{ "vmdk", "COWD", 4, 0 },
-	{ "vmdk", "# Disk DescriptorFile", 21, 0 },
-	{ "vhdx", "vhdxfile", 8, 0 },
-	{ "vpc", "conectix", 8, 0 },
-	{ "vdi", "\x7f\x10\xda\xbe", 4, 64 },
-	{ "luks", "LUKS\xba\xbe", 6, 0 },
-	{ "parallels", "WithoutFreeSpace", 16, 0 },
-	{ "parallels", "WithouFreSpacExt", 16, 0 },
-	{ "bochs", "Bochs Virtual HD Image", 22, 0 },
-	{ "cloop", "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=", 42, 0 },
+	{"qcow2", "QFI\xfb\0\0\0", 7, 0}, /* versions 1 to 3 */
+	{"qed", "QED\0", 4, 0},
+	{"vmdk", "KDMV", 4, 0},
+	{"vmdk", "COWD", 4, 0},
+	{"vmdk", "# Disk DescriptorFile", 21, 0},
+	{"vhdx", "vhdxfile", 8, 0},
+	{"vpc", "conectix", 8, 0},
+	{"vdi", "\x7f\x10\xda\xbe", 4, 64},
+	{"luks", "LUKS\xba\xbe", 6, 0},
+	{"parallels", "WithoutFreeSpace", 16, 0},
+	{"parallels", "WithouFreSpacExt", 16, 0},
+	{"bochs", "Bochs Virtual HD Image", 22, 0},
+	{"cloop", "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=", 42, 0},
 };
 
 const char *block_probe_foreign(const uint8_t *head, size_t length)

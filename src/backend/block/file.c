@@ -35,8 +35,9 @@ static int open_image(struct block *block, const struct block_open *how, struct 
 	}
 	if (fd == -EINVAL && how->no_cache)
 		return error_set(err, EINVAL,
-		                 "Could not open '%s': its file system does not support direct I/O (cache.direct=on, cache=none)",
-		                 block->filename);
+				 "Could not open '%s': its file system does not support direct I/O (cache.direct=on, "
+				 "cache=none)",
+				 block->filename);
 	if (fd < 0)
 		return error_set_errno(err, -fd, "Could not open '%s'", block->filename);
 	return fd;
@@ -49,10 +50,11 @@ static int check_kind(struct block *block, const struct stat *status, struct err
 	if (S_ISDIR(status->st_mode))
 		return error_set_errno(err, EISDIR, "Could not open '%s'", block->filename);
 	if (file->is_device && !S_ISBLK(status->st_mode))
-		return error_set(err, EINVAL, "Could not open '%s': driver 'host_device' needs a block device", block->filename);
+		return error_set(err, EINVAL, "Could not open '%s': driver 'host_device' needs a block device",
+				 block->filename);
 	if (!file->is_device && !S_ISREG(status->st_mode))
-		return error_set(err, EINVAL, "Could not open '%s': driver 'file' needs a regular file%s", block->filename,
-		                 S_ISBLK(status->st_mode) ? "; use driver 'host_device'" : "");
+		return error_set(err, EINVAL, "Could not open '%s': driver 'file' needs a regular file%s",
+				 block->filename, S_ISBLK(status->st_mode) ? "; use driver 'host_device'" : "");
 	return 0;
 }
 
@@ -103,7 +105,8 @@ static void probe_alignment(struct block *block)
 		return;
 	}
 #endif
-	if (file->is_device && ioctl(file->fd, BLKSSZGET, &sector) == 0 && sector > 0 && is_power_of_two((unsigned)sector))
+	if (file->is_device && ioctl(file->fd, BLKSSZGET, &sector) == 0 && sector > 0 &&
+	    is_power_of_two((unsigned)sector))
 		block->request_alignment = (uint32_t)sector;
 	else
 		block->request_alignment = try_alignment(file->fd);
@@ -111,7 +114,7 @@ static void probe_alignment(struct block *block)
 }
 
 static int parse_locking(struct options *options, const struct block_open *how, bool *locking, bool *required,
-                         struct error *err)
+			 struct error *err)
 {
 	const char *text = options_get(options, "locking");
 
@@ -128,7 +131,8 @@ static int take_locks(struct block *block, bool required, struct error *err)
 	int result = image_lock(file->fd, !block->read_only, block->filename, err);
 
 	if (result == -ENOTSUP && required)
-		return error_set(err, ENOTSUP, "Could not open '%s': its file system has no locks (locking=on)", block->filename);
+		return error_set(err, ENOTSUP, "Could not open '%s': its file system has no locks (locking=on)",
+				 block->filename);
 	return result == -ENOTSUP ? 0 : result;
 }
 
@@ -166,7 +170,7 @@ static void file_close(struct block *block)
 }
 
 static int open_either(struct block *block, struct options *options, const struct block_open *how, bool is_device,
-                       struct error *err)
+		       struct error *err)
 {
 	struct file_block *file = block->private_data;
 	const char *filename = options_get(options, "filename");
@@ -191,7 +195,8 @@ static int file_open(struct block *block, struct options *options, const struct 
 	return open_either(block, options, how, false, err);
 }
 
-static int host_device_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
+static int host_device_open(struct block *block, struct options *options, const struct block_open *how,
+			    struct error *err)
 {
 	return open_either(block, options, how, true, err);
 }
@@ -201,12 +206,13 @@ static int file_truncate(struct block *block, uint64_t length, struct error *err
 	struct file_block *file = block->private_data;
 
 	if (length > INT64_MAX || ftruncate(file->fd, (off_t)length) < 0)
-		return error_set_errno(err, length > INT64_MAX ? EFBIG : errno, "Could not resize '%s'", block->filename);
+		return error_set_errno(err, length > INT64_MAX ? EFBIG : errno, "Could not resize '%s'",
+				       block->filename);
 	block->length = align_up(length, BLOCK_SECTOR);
 	return 0;
 }
 
-static const char *const file_options[] = { "filename", "aio", "locking", NULL };
+static const char *const file_options[] = {"filename", "aio", "locking", NULL};
 
 const struct block_driver block_file_driver = {
 	.name = "file",

@@ -9,7 +9,7 @@
 
 struct file_block {
 	int fd;
-	bool direct;          /* O_DIRECT */
+	bool direct; /* O_DIRECT */
 	bool is_device;
 	uint32_t memory_alignment;
 	_Atomic bool no_zero_range, no_punch_hole, no_discard; /* found out at run time: not offered by this host */
@@ -25,7 +25,7 @@ struct file_block {
 
 int file_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length);
 int file_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-                uint32_t flags);
+		uint32_t flags);
 int file_flush(struct block *block);
 int file_discard(struct block *block, uint64_t offset, uint64_t length);
 int file_write_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);

@@ -6,15 +6,15 @@
 #include "backend/block/file.h"
 
 #include <fcntl.h>
+#include <liburing.h>
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <liburing.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define WINDOW       64        /* iovec entries handed to the kernel at once by the blocking form */
+#define WINDOW       64 /* iovec entries handed to the kernel at once by the blocking form */
 #define BOUNCE_BYTES (1 * MIB)
 /* Through the page cache, io_uring copies in the submitting thread; more than this would hold up the loop. */
 #define COPY_ELSEWHERE_BYTES (256 * KIB)
@@ -108,7 +108,7 @@ static int write_all(int fd, uint64_t offset, const struct iovec *iov, int count
 /* --- bounce buffers for O_DIRECT --- */
 
 static bool transfer_aligned(const struct block *block, uint64_t offset, const struct iovec *iov, int count,
-                             uint64_t length)
+			     uint64_t length)
 {
 	const struct file_block *file = block->private_data;
 	const uint32_t alignment = block->request_alignment;
@@ -120,7 +120,7 @@ static bool transfer_aligned(const struct block *block, uint64_t offset, const s
 
 /* Whole units around the range are read, changed in memory and, for a write, put back: under the gate when partial. */
 static int bounce(struct block *block, uint64_t offset, const struct iovec *iov, int count, uint64_t length, bool write,
-                  uint32_t flags)
+		  uint32_t flags)
 {
 	struct file_block *file = block->private_data;
 	const uint64_t alignment = block->request_alignment;
@@ -134,7 +134,7 @@ static int bounce(struct block *block, uint64_t offset, const struct iovec *iov,
 		const uint64_t at = offset + done, start = align_down(at, alignment);
 		const uint64_t part = min_u64(length - done, BOUNCE_BYTES - (at - start));
 		const uint64_t whole = align_up(at + part, alignment) - start;
-		const struct iovec flat = { .iov_base = buffer, .iov_len = whole };
+		const struct iovec flat = {.iov_base = buffer, .iov_len = whole};
 		const bool partial = whole != part;
 
 		if (!write || partial)
@@ -161,7 +161,7 @@ int file_pread(struct block *block, uint64_t offset, const struct iovec *iov, in
 }
 
 int file_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-                uint32_t flags)
+		uint32_t flags)
 {
 	struct file_block *file = block->private_data;
 	const bool aligned = transfer_aligned(block, offset, iov, iov_count, length);
@@ -213,10 +213,11 @@ static int try_fallocate(int fd, int mode, uint64_t offset, uint64_t length, _At
 int file_discard(struct block *block, uint64_t offset, uint64_t length)
 {
 	struct file_block *file = block->private_data;
-	uint64_t range[2] = { offset, length };
+	uint64_t range[2] = {offset, length};
 
 	if (!file->is_device)
-		return try_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length, &file->no_punch_hole);
+		return try_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length,
+				     &file->no_punch_hole);
 	if (file->no_discard)
 		return -ENOTSUP;
 	if (ioctl(file->fd, BLKDISCARD, range) == 0)
@@ -234,10 +235,10 @@ static int zeroes_by_fallocate(struct block *block, uint64_t offset, uint64_t le
 
 	if (flags & BLOCK_MAY_UNMAP)
 		result = try_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length,
-		                       &file->no_punch_hole);
+				       &file->no_punch_hole);
 	if (result == -ENOTSUP)
 		result = try_fallocate(file->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length,
-		                       &file->no_zero_range);
+				       &file->no_zero_range);
 	return result;
 }
 
@@ -299,7 +300,7 @@ static int submit_write(struct block *block, struct block_queue *queue, struct b
 	if (file->direct)
 		block_queue_on_complete(request, gate_leave_shared, file);
 	io_uring_prep_writev2(sqe, file->fd, request->iov, (unsigned)request->iov_count, offset,
-	                      request->flags & BLOCK_FUA && !block->no_flush ? RWF_DSYNC : 0);
+			      request->flags & BLOCK_FUA && !block->no_flush ? RWF_DSYNC : 0);
 	set_async(file, sqe, request->length);
 	return 0;
 }

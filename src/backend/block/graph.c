@@ -122,7 +122,8 @@ static int name_node(struct block_graph *graph, struct block *block, const char 
 	}
 	if (!name_is_well_formed(name))
 		return error_set(err, EINVAL,
-		                 "'%s' is not a node name: a letter, then letters, digits, '-', '.' or '_', at most 31", name);
+				 "'%s' is not a node name: a letter, then letters, digits, '-', '.' or '_', at most 31",
+				 name);
 	if (block_find(graph, name))
 		return error_set(err, EEXIST, "node name '%s' is already in use", name);
 	block->node_name = xstrdup(name);
@@ -133,8 +134,8 @@ static int name_node(struct block_graph *graph, struct block *block, const char 
 /* --- one node --- */
 
 static struct block *open_node(struct block_graph *graph, const struct block_driver *driver, const char *name,
-                               struct block *file, struct options *options, const struct block_open *how,
-                               struct error *err)
+			       struct block *file, struct options *options, const struct block_open *how,
+			       struct error *err)
 {
 	struct block *block = xcalloc(1, sizeof(*block));
 
@@ -168,8 +169,8 @@ static struct block *open_node(struct block_graph *graph, const struct block_dri
 /* --- options --- */
 
 static const char *const common_options[] = {
-	"driver", "node-name", "read-only", "auto-read-only", "force-share", "discard", "detect-zeroes", "cache.direct",
-	"cache.no-flush", "file", NULL,
+	"driver",        "node-name",    "read-only",      "auto-read-only", "force-share", "discard",
+	"detect-zeroes", "cache.direct", "cache.no-flush", "file",           NULL,
 };
 
 static int parse_discard(struct options *options, bool *discard, struct error *err)
@@ -261,14 +262,14 @@ static bool child_options(struct options *options, const char *prefix, struct op
 }
 
 static struct block *open_with(struct block_graph *graph, struct options *options, const struct block_open *inherited,
-                               struct error *err);
+			       struct error *err);
 
 /* The child named or described by options; NULL with *err unset when there is none. */
 static struct block *open_file_child(struct block_graph *graph, struct options *options, const struct block_open *how,
-                                     struct error *err)
+				     struct error *err)
 {
 	const char *reference = options_get(options, "file");
-	struct options child = { 0 };
+	struct options child = {0};
 	struct block_open child_how = *how;
 	struct block *file = NULL;
 
@@ -293,7 +294,7 @@ static struct block *open_file_child(struct block_graph *graph, struct options *
 
 static const struct block_driver *named_driver(struct options *options, struct error *err)
 {
-	const char *name = options_get(options, "driver"), *names[16] = { 0 };
+	const char *name = options_get(options, "driver"), *names[16] = {0};
 	const struct block_driver *driver = name ? block_driver_find(name) : NULL;
 	const char *near;
 
@@ -306,13 +307,13 @@ static const struct block_driver *named_driver(struct options *options, struct e
 	for (size_t i = 0; block_drivers[i] && i < ARRAY_SIZE(names) - 1; i++)
 		names[i] = block_drivers[i]->name;
 	near = nearest_word(name, names);
-	error_set(err, EINVAL, "unknown block driver '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
-	          near ? "'?" : "");
+	error_set(err, EINVAL, "unknown block driver '%s'%s%s%s", name, near ? "; did you mean '" : "",
+		  near ? near : "", near ? "'?" : "");
 	return NULL;
 }
 
 static struct block *open_with(struct block_graph *graph, struct options *options, const struct block_open *inherited,
-                               struct error *err)
+			       struct error *err)
 {
 	const struct block_driver *driver = named_driver(options, err);
 	const char *name = options_get(options, "node-name");
@@ -337,7 +338,7 @@ static struct block *open_with(struct block_graph *graph, struct options *option
 
 struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err)
 {
-	const struct block_open how = { 0 };
+	const struct block_open how = {0};
 
 	return open_with(graph, options, &how, err);
 }
@@ -353,17 +354,17 @@ static const char *strip_protocol(const char *filename, struct error *err)
 		return filename;
 	if (!strncmp(filename, "file:", 5))
 		return filename + 5;
-	error_set(err, ENOTSUP, "Could not open '%s': unknown protocol '%.*s' (a path with a colon is written ./%s)", filename,
-	          (int)word, filename, filename);
+	error_set(err, ENOTSUP, "Could not open '%s': unknown protocol '%.*s' (a path with a colon is written ./%s)",
+		  filename, (int)word, filename, filename);
 	return NULL;
 }
 
 static struct block *open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
-                                   struct error *err)
+				   struct error *err)
 {
 	const struct block_driver *driver = &block_file_driver;
 	struct block_open child_how = *how;
-	struct options options = { 0 };
+	struct options options = {0};
 	struct block *block;
 	struct stat status;
 
@@ -384,7 +385,7 @@ static struct block *open_protocol(struct block_graph *graph, const char *filena
 static const struct block_driver *probe(struct block_graph *graph, struct block *file, struct error *err)
 {
 	const struct block_driver *best = &block_raw_driver;
-	uint8_t head[BLOCK_PROBE_BYTES] = { 0 };
+	uint8_t head[BLOCK_PROBE_BYTES] = {0};
 	uint64_t length = min_u64(sizeof(head), file->length);
 	const char *foreign;
 	int score = 0, result = block_pread(file, 0, head, length);
@@ -403,8 +404,9 @@ static const struct block_driver *probe(struct block_graph *graph, struct block 
 	}
 	foreign = block_probe_foreign(head, length);
 	if (best == &block_raw_driver && foreign) {
-		error_set(err, ENOTSUP, "'%s' is a %s image, which is not supported yet; format=raw would show its bytes as they are",
-		          file->filename, foreign);
+		error_set(err, ENOTSUP,
+			  "'%s' is a %s image, which is not supported yet; format=raw would show its bytes as they are",
+			  file->filename, foreign);
 		return NULL;
 	}
 	return best;
@@ -422,11 +424,11 @@ static const struct block_driver *format_driver(const char *format, struct error
 }
 
 struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
-                              const struct block_open *how, struct error *err)
+			      const struct block_open *how, struct error *err)
 {
 	const struct block_driver *driver = NULL;
 	struct block_open format_how = *how;
-	struct options options = { 0 };
+	struct options options = {0};
 	struct block *file, *block = NULL;
 
 	format_how.log = graph->log;

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define BLOCK_SECTOR 512u
+#define BLOCK_SECTOR      512u
 #define BLOCK_PROBE_BYTES 2048u
 
 struct io_uring_sqe;
@@ -27,7 +27,7 @@ struct pool *block_pool(struct block *block);
 int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length);
 /* block_execute after block_check. */
 int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-              int iov_count, uint32_t flags);
+	      int iov_count, uint32_t flags);
 
 /* --- queue.c, for submit functions of protocols; loop thread --- */
 /* A zeroed submission entry whose completion is the request's, or NULL: use a worker (-EAGAIN). */
@@ -58,7 +58,7 @@ void iov_clear(const struct iovec *iov, int count, uint64_t skip, uint64_t lengt
 /* Describes bytes [skip, skip + length) of iov in out (room for out_max); returns the entries used; *covered is how
  * many bytes they hold, less than length when out is too small. */
 int iov_window(struct iovec *out, int out_max, const struct iovec *iov, int count, uint64_t skip, uint64_t length,
-               uint64_t *covered);
+	       uint64_t *covered);
 bool iov_aligned(const struct iovec *iov, int count, uint32_t alignment);
 
 /* --- lock.c: qemu-compatible locks on an image file --- */

@@ -12,7 +12,7 @@ uint64_t iov_bytes(const struct iovec *iov, int count)
 }
 
 int iov_window(struct iovec *out, int out_max, const struct iovec *iov, int count, uint64_t skip, uint64_t length,
-               uint64_t *covered)
+	       uint64_t *covered)
 {
 	int used = 0;
 
@@ -25,7 +25,7 @@ int iov_window(struct iovec *out, int out_max, const struct iovec *iov, int coun
 			continue;
 		}
 		part = min_u64(iov[i].iov_len - skip, length - *covered);
-		out[used++] = (struct iovec){ .iov_base = (char *)iov[i].iov_base + skip, .iov_len = part };
+		out[used++] = (struct iovec){.iov_base = (char *)iov[i].iov_base + skip, .iov_len = part};
 		*covered += part;
 		skip = 0;
 	}

@@ -12,13 +12,13 @@
 
 enum permission { CONSISTENT_READ, WRITE, WRITE_UNCHANGED, RESIZE, PERMISSIONS };
 
-static const char *const permission_name[PERMISSIONS] = { "consistent read", "write", "write unchanged", "resize" };
+static const char *const permission_name[PERMISSIONS] = {"consistent read", "write", "write unchanged", "resize"};
 
 enum { USED_BASE = 100, UNSHARED_BASE = 200 };
 
 static int lock_byte(int fd, unsigned byte, short type)
 {
-	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
 	return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
@@ -26,7 +26,7 @@ static int lock_byte(int fd, unsigned byte, short type)
 /* True when another open file holds a lock on this byte. */
 static bool byte_is_held(int fd, unsigned byte)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
@@ -34,7 +34,7 @@ static bool byte_is_held(int fd, unsigned byte)
 static int conflict(unsigned permission, bool shared, const char *filename, struct error *err)
 {
 	return error_set(err, EAGAIN, "Failed to get %s\"%s\" lock: is another process using the image [%s]?",
-	                 shared ? "shared " : "", permission_name[permission], filename);
+			 shared ? "shared " : "", permission_name[permission], filename);
 }
 
 static int try_lock(int fd, bool writer, const char *filename, struct error *err)
@@ -63,17 +63,19 @@ static int try_lock(int fd, bool writer, const char *filename, struct error *err
 
 static void unlock(int fd)
 {
-	struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = USED_BASE,
-		              .l_len = UNSHARED_BASE + PERMISSIONS - USED_BASE };
+	struct flock lock = {.l_type = F_UNLCK,
+			     .l_whence = SEEK_SET,
+			     .l_start = USED_BASE,
+			     .l_len = UNSHARED_BASE + PERMISSIONS - USED_BASE};
 
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-/* A VMM that was killed lets go of its image only when the kernel has taken down its io_uring, a moment after the process
- * is gone; whoever starts it again at once should not meet its ghost. */
+/* A VMM that was killed lets go of its image only when the kernel has taken down its io_uring, a moment after the
+ * process is gone; whoever starts it again at once should not meet its ghost. */
 int image_lock(int fd, bool writer, const char *filename, struct error *err)
 {
-	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
 	int result;
 
 	for (unsigned tries = 0; tries < 15; tries++) {

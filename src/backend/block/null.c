@@ -32,7 +32,7 @@ static int null_pread(struct block *block, uint64_t offset, const struct iovec *
 }
 
 static int null_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-                       uint32_t flags)
+		       uint32_t flags)
 {
 	return 0;
 }
@@ -55,7 +55,7 @@ static int null_submit(struct block *block, struct block_queue *queue, struct bl
 	return 0;
 }
 
-static const char *const null_options[] = { "size", "read-zeroes", NULL };
+static const char *const null_options[] = {"size", "read-zeroes", NULL};
 
 const struct block_driver block_null_driver = {
 	.name = "null-co",

@@ -27,17 +27,17 @@ struct block_queue {
 	bool has_ring;
 	struct io_uring ring;
 	struct loop_fd *ring_watch;
-	unsigned unsent;           /* entries not yet handed to the kernel */
+	unsigned unsent; /* entries not yet handed to the kernel */
 
 	int event_fd;
 	struct loop_fd *event_watch;
-	pthread_mutex_t lock;      /* of the list */
+	pthread_mutex_t lock; /* of the list */
 	struct pool_job *finished, **finished_last;
 };
 
 /* How the layer uses request->private_data. */
 struct request_state {
-	struct pool_job job;           /* its next also links the finished list */
+	struct pool_job job; /* its next also links the finished list */
 	struct block_queue *queue;
 	int result;
 	void (*complete)(void *opaque); /* see block_queue_on_complete */
@@ -93,8 +93,8 @@ static void count(struct block *block, const struct block_request *request)
 {
 	enum { READ_BYTES, WRITE_BYTES, READ_OPS, WRITE_OPS, FLUSH_OPS, DISCARD_OPS };
 	static const uint8_t operation[] = {
-		[BLOCK_READ] = READ_OPS,           [BLOCK_WRITE] = WRITE_OPS,        [BLOCK_FLUSH] = FLUSH_OPS,
-		[BLOCK_DISCARD] = DISCARD_OPS,     [BLOCK_WRITE_ZEROES] = WRITE_OPS,
+		[BLOCK_READ] = READ_OPS,       [BLOCK_WRITE] = WRITE_OPS,        [BLOCK_FLUSH] = FLUSH_OPS,
+		[BLOCK_DISCARD] = DISCARD_OPS, [BLOCK_WRITE_ZEROES] = WRITE_OPS,
 	};
 
 	atomic_fetch_add_explicit(&block->counters[operation[request->op]], 1, memory_order_relaxed);
@@ -132,8 +132,8 @@ static void run_job(struct pool_job *job)
 	struct block_queue *queue = state_of(request)->queue;
 
 	push_finished(queue, request,
-	              block_run(queue->block, request->op, request->offset, request->length, request->iov,
-	                        request->iov_count, request->flags));
+		      block_run(queue->block, request->op, request->offset, request->length, request->iov,
+				request->iov_count, request->flags));
 }
 
 static void give_to_worker(struct block_queue *queue, struct block_request *request)
@@ -153,7 +153,8 @@ static void send_entries(struct block_queue *queue)
 
 		if (sent == -EINTR)
 			continue;
-		/* EAGAIN, EBUSY: the kernel is short of memory or has results to be taken first; the next pass tries again. */
+		/* EAGAIN, EBUSY: the kernel is short of memory or has results to be taken first; the next pass tries
+		 * again. */
 		if (sent < 0)
 			return;
 		queue->unsent -= min_u64((unsigned)sent, queue->unsent);
@@ -236,7 +237,8 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 		uint64_t length = request->length, child_offset = 0;
 		int result;
 
-		/* A flush of a node with a map of its own may have metadata to write: that is the plain form's business. */
+		/* A flush of a node with a map of its own may have metadata to write: that is the plain form's
+		 * business. */
 		if (!block->driver->map || !block->file)
 			return -EAGAIN;
 		result = block->driver->map(block, request->op, offset, &length, &child_offset);
@@ -255,7 +257,7 @@ void block_submit(struct block_queue *queue, struct block_request *request)
 	struct request_state *state = state_of(request);
 	int result = block_check(queue->block, request->op, request->offset, request->length);
 
-	*state = (struct request_state){ .queue = queue };
+	*state = (struct request_state){.queue = queue};
 	queue->in_flight++;
 	if (result || (request->length == 0 && request->op != BLOCK_FLUSH)) {
 		block_queue_finish(queue, request, result);
@@ -276,8 +278,8 @@ void block_queue_kick(struct block_queue *queue)
 void block_queue_drain(struct block_queue *queue)
 {
 	while (queue->in_flight) {
-		struct pollfd fds[2] = { { .fd = queue->event_fd, .events = POLLIN },
-			                 { .fd = queue->has_ring ? queue->ring.ring_fd : -1, .events = POLLIN } };
+		struct pollfd fds[2] = {{.fd = queue->event_fd, .events = POLLIN},
+					{.fd = queue->has_ring ? queue->ring.ring_fd : -1, .events = POLLIN}};
 
 		send_entries(queue);
 		/* Bounded, for the case that the kernel did not take all entries. */
@@ -339,7 +341,7 @@ static int choose_aio(struct block_queue *queue, const char *aio, struct error *
 		return error_set_errno(err, -result, "io_uring cannot be used here; aio=threads works without it");
 	if (log)
 		log_warn(log, "io_uring cannot be used here (%s): disk '%s' uses threads", strerror(-result),
-		         queue->block->node_name);
+			 queue->block->node_name);
 	return 0;
 }
 

@@ -29,13 +29,14 @@ static int raw_open(struct block *block, struct options *options, const struct b
 		return result;
 	if (raw->offset > block->file->length)
 		return error_set(err, EINVAL, "offset=%llu lies beyond the end of '%s' (%llu bytes)",
-		                 (unsigned long long)raw->offset, block->filename, (unsigned long long)block->file->length);
+				 (unsigned long long)raw->offset, block->filename,
+				 (unsigned long long)block->file->length);
 	block->length = block->file->length - raw->offset;
 	if (size != UINT64_MAX) {
 		if (size > block->length)
 			return error_set(err, EINVAL, "offset plus size=%llu lie beyond the end of '%s' (%llu bytes)",
-			                 (unsigned long long)size, block->filename,
-			                 (unsigned long long)block->file->length);
+					 (unsigned long long)size, block->filename,
+					 (unsigned long long)block->file->length);
 		if (size % BLOCK_SECTOR)
 			return error_set(err, EINVAL, "size=%llu is not a multiple of 512", (unsigned long long)size);
 		block->length = size;
@@ -43,17 +44,19 @@ static int raw_open(struct block *block, struct options *options, const struct b
 	raw->probed = how->probed && !block->read_only;
 	if (raw->probed && how->log)
 		log_warn(how->log,
-		         "the format of '%s' was not given and guessed to be raw; writes to its first sector that look like "
-		         "another format will fail; give format=raw to allow them",
-		         block->filename);
+			 "the format of '%s' was not given and guessed to be raw; writes to its first sector that look "
+			 "like "
+			 "another format will fail; give format=raw to allow them",
+			 block->filename);
 	return 0;
 }
 
 /* True when the write would leave a first sector that is recognised as a format. */
-static int check_first_sector(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length)
+static int check_first_sector(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count,
+			      uint64_t length)
 {
 	struct raw *raw = block->private_data;
-	uint8_t head[BLOCK_PROBE_BYTES] = { 0 };
+	uint8_t head[BLOCK_PROBE_BYTES] = {0};
 	int result;
 
 	if (!raw->probed || offset >= sizeof(head))
@@ -73,7 +76,7 @@ static int raw_pread(struct block *block, uint64_t offset, const struct iovec *i
 }
 
 static int raw_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-                      uint32_t flags)
+		      uint32_t flags)
 {
 	struct raw *raw = block->private_data;
 	int result = check_first_sector(block, offset, iov, iov_count, length);
@@ -135,7 +138,7 @@ static int raw_map(struct block *block, enum block_op op, uint64_t offset, uint6
 	return 0;
 }
 
-static const char *const raw_options[] = { "offset", "size", NULL };
+static const char *const raw_options[] = {"offset", "size", NULL};
 
 const struct block_driver block_raw_driver = {
 	.name = "raw",

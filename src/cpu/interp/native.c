@@ -27,14 +27,14 @@ static struct sigaction previous_sigfpe;
 static pthread_mutex_t handler_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct native_arena {
-	uint8_t *write_base;      /* the same memory, mapped writable here ... */
-	uint8_t *exec_base;       /* ... and executable here */
+	uint8_t *write_base; /* the same memory, mapped writable here ... */
+	uint8_t *exec_base;  /* ... and executable here */
 	size_t bytes;
-	uint32_t *fault_exits;    /* by unit: the routine's fault exit as an offset into the arena, 0: none */
-	pthread_mutex_t lock;     /* of what follows */
+	uint32_t *fault_exits; /* by unit: the routine's fault exit as an offset into the arena, 0: none */
+	pthread_mutex_t lock;  /* of what follows */
 	size_t used;
-	uint32_t *table;          /* hash table: 1 + unit where a routine begins, 0: free */
-	uint16_t *lengths;        /* by unit: bytes of the routine that begins there */
+	uint32_t *table;   /* hash table: 1 + unit where a routine begins, 0: free */
+	uint16_t *lengths; /* by unit: bytes of the routine that begins there */
 	size_t table_mask;
 	bool host_has[ZYDIS_ISA_SET_MAX_VALUE + 1];
 };
@@ -65,7 +65,7 @@ static void on_sigfpe(int signal, siginfo_t *info, void *context)
 		return;
 	}
 	if (previous_sigfpe.sa_flags & (int)SA_RESETHAND) /* it counts on the default when it raises the signal again */
-		sigaction(SIGFPE, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
+		sigaction(SIGFPE, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 	if (previous_sigfpe.sa_flags & SA_SIGINFO)
 		previous_sigfpe.sa_sigaction(signal, info, context);
 	else if (previous_sigfpe.sa_handler != SIG_DFL && previous_sigfpe.sa_handler != SIG_IGN)
@@ -77,7 +77,7 @@ static void on_sigfpe(int signal, siginfo_t *info, void *context)
 /* Also when somebody else's handler has taken the place of ours since. */
 static void install_handler(void)
 {
-	struct sigaction action = { .sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK }, current;
+	struct sigaction action = {.sa_sigaction = on_sigfpe, .sa_flags = SA_SIGINFO | SA_ONSTACK}, current;
 
 	sigemptyset(&action.sa_mask);
 	pthread_mutex_lock(&handler_lock);
@@ -317,22 +317,27 @@ static int run_fwait(struct x86_state *state, void *memory)
 
 static struct native_code x87_simple(int (*run)(struct x86_state *, void *), bool waits, bool read, bool written)
 {
-	return (struct native_code){ .run = run, .uses_x87 = true, .x87_waits = waits, .memory_read = read,
-		                     .memory_written = written, .memory_bytes = read || written ? 2 : 0 };
+	return (struct native_code){.run = run,
+				    .uses_x87 = true,
+				    .x87_waits = waits,
+				    .memory_read = read,
+				    .memory_written = written,
+				    .memory_bytes = read || written ? 2 : 0};
 }
 
-/* Instructions that work on whole register files or on x87 control state: plain C is quicker than FXRSTOR and FXSAVE. */
+/* Instructions that work on whole register files or on x87 control state: plain C is quicker than FXRSTOR and FXSAVE.
+ */
 static bool compile_simple(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
-                           struct native_code *out)
+			   struct native_code *out)
 {
 	const bool long_mode = instruction->machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
 
 	switch (instruction->mnemonic) {
 	case ZYDIS_MNEMONIC_VZEROALL:
-		*out = (struct native_code){ .run = long_mode ? run_vzeroall : run_vzeroall_32, .uses_avx = true };
+		*out = (struct native_code){.run = long_mode ? run_vzeroall : run_vzeroall_32, .uses_avx = true};
 		return true;
 	case ZYDIS_MNEMONIC_VZEROUPPER:
-		*out = (struct native_code){ .run = long_mode ? run_vzeroupper : run_vzeroupper_32, .uses_avx = true };
+		*out = (struct native_code){.run = long_mode ? run_vzeroupper : run_vzeroupper_32, .uses_avx = true};
 		return true;
 	case ZYDIS_MNEMONIC_FNINIT:
 		*out = x87_simple(run_fninit, false, false, false);
@@ -361,7 +366,7 @@ static bool compile_simple(const ZydisDecodedInstruction *instruction, const Zyd
 }
 
 int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *instruction,
-                   const ZydisDecodedOperand *operands, struct native_code *out)
+		   const ZydisDecodedOperand *operands, struct native_code *out)
 {
 	uint8_t code[NATIVE_ROUTINE_BYTES];
 	struct native_plan plan;

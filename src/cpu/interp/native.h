@@ -18,27 +18,28 @@ struct native_arena;
 
 /* What a routine needs to know about the instruction, decided once. */
 struct native_code {
-	/* NULL: not executable this way. Returns 0, or a signal-born x86 vector (X86_DE, X86_MF, X86_XM) to raise; then no
-	 * guest register was changed except the sticky exception flags that hardware sets (MXCSR, FSW). */
+	/* NULL: not executable this way. Returns 0, or a signal-born x86 vector (X86_DE, X86_MF, X86_XM) to raise; then
+	 * no guest register was changed except the sticky exception flags that hardware sets (MXCSR, FSW). */
 	int (*run)(struct x86_state *state, void *memory);
-	uint16_t memory_bytes;  /* of the memory operand; 0: none */
+	uint16_t memory_bytes; /* of the memory operand; 0: none */
 	bool memory_read, memory_written;
-	bool aligned;           /* misaligned operand is #GP(0) (movaps...); the caller checks the guest address */
-	uint8_t alignment;      /* 16, 32 or 64 when aligned */
+	bool aligned;      /* misaligned operand is #GP(0) (movaps...); the caller checks the guest address */
+	uint8_t alignment; /* 16, 32 or 64 when aligned */
 	/* Which state it needs, for #NM and #UD checks by the caller: CR0.TS/EM, CR4.OSFXSR, XCR0. */
 	bool uses_x87, uses_mmx, uses_sse, uses_avx, uses_avx512;
-	bool x87_waits; /* a pending x87 exception (FSW.ES) is raised, as #MF and before any fault of the memory operand */
-	/* Flags are taken from and put into state->rflags. Whoever writes some of them also reads (flags that an instruction
-	 * leaves alone must come back as they were): sync lazy flags when reads_flags. */
+	bool x87_waits; /* a pending x87 exception (FSW.ES) is raised, as #MF and before any fault of the memory operand
+			 */
+	/* Flags are taken from and put into state->rflags. Whoever writes some of them also reads (flags that an
+	 * instruction leaves alone must come back as they were): sync lazy flags when reads_flags. */
 	bool writes_flags, reads_flags;
 };
 
 /* What the caller still does: the #UD, #NM and alignment checks above; for x87 instructions FOP, FIP, FDP, FCS and FDS
  * (a routine leaves them as they are); #UD instead of X86_XM without CR4.OSXMMEXCPT; FERR# instead of X86_MF without
  * CR0.NE; #MF before the memory operand is translated when x87_waits (without one the host notices).
- * state->fpu.mxcsr must hold no reserved bits. Threads that run routines must not block SIGFPE; the handler is installed
- * by native_arena_new. LOCK is executed as such: atomic when `memory` is guest memory itself. `memory` must be aligned
- * when `aligned`, also when it is a copy. */
+ * state->fpu.mxcsr must hold no reserved bits. Threads that run routines must not block SIGFPE; the handler is
+ * installed by native_arena_new. LOCK is executed as such: atomic when `memory` is guest memory itself. `memory` must
+ * be aligned when `aligned`, also when it is a copy. */
 
 struct native_arena *native_arena_new(size_t bytes, struct error *err);
 void native_arena_free(struct native_arena *arena);
@@ -48,7 +49,7 @@ void native_arena_reset(struct native_arena *arena);
 /* Compiles. 0; -ENOTSUP when the instruction is not of this kind; -ENOSPC when the arena is full (reset and retry).
  * Several vCPUs may compile and run at once. */
 int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *instruction,
-                   const ZydisDecodedOperand *operands, struct native_code *out);
+		   const ZydisDecodedOperand *operands, struct native_code *out);
 
 /* Instructions with implicit or scattered memory operands (gathers, MASKMOVDQU, FSAVE...) are not covered: interp has
  * handlers for them. */

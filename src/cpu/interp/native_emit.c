@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writes the routine around a re-encoded instruction: `int routine(struct x86_state *state, void *memory)` of the System
- * V calling convention. The frame is an FXSAVE image when x87 or MMX state is needed, else empty.
+ * Writes the routine around a re-encoded instruction: `int routine(struct x86_state *state, void *memory)` of the
+ * System V calling convention. The frame is an FXSAVE image when x87 or MMX state is needed, else empty.
  *
  * Invariants:
  * 1. The state register is neither RAX nor a register of the instruction, and holds its value to the end.
  * 2. RSP does not change between prologue and epilogue (PUSHF/POP apart), so the fault exit may be entered from the
  *    instruction itself.
  * 3. Nothing is stored to the state before the instruction has completed.
- * 4. MXCSR and x87 control word have the ABI's initial values at the end (which C code must not have changed: asking for
- *    them first costs more than the instruction), and the x87 stack is empty.
+ * 4. MXCSR and x87 control word have the ABI's initial values at the end (which C code must not have changed: asking
+ * for them first costs more than the instruction), and the x87 stack is empty.
  */
 #include "cpu/interp/native_impl.h"
 
@@ -17,15 +17,15 @@
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
-#define IMAGE 0 /* offset of the FXSAVE image from rsp */
-#define HOST_MXCSR 0x1f80u
-#define HOST_FCW 0x37fu
-#define STATE_FLAGS    offsetof(struct x86_state, rflags)
-#define STATE_FPU(m)   offsetof(struct x86_state, fpu.m)
-#define STATE_GPR(n)   (offsetof(struct x86_state, gpr) + 8 * (n))
-#define STATE_ST(n)    (STATE_FPU(st) + 16 * (n))
-#define STATE_VEC(n)   (STATE_FPU(vector) + 64 * (n))
-#define STATE_MASK(n)  (STATE_FPU(opmask) + 8 * (n))
+#define IMAGE         0 /* offset of the FXSAVE image from rsp */
+#define HOST_MXCSR    0x1f80u
+#define HOST_FCW      0x37fu
+#define STATE_FLAGS   offsetof(struct x86_state, rflags)
+#define STATE_FPU(m)  offsetof(struct x86_state, fpu.m)
+#define STATE_GPR(n)  (offsetof(struct x86_state, gpr) + 8 * (n))
+#define STATE_ST(n)   (STATE_FPU(st) + 16 * (n))
+#define STATE_VEC(n)  (STATE_FPU(vector) + 64 * (n))
+#define STATE_MASK(n) (STATE_FPU(opmask) + 8 * (n))
 
 struct emitter {
 	const struct native_plan *plan;
@@ -42,10 +42,10 @@ static void put(struct emitter *e, const void *bytes, unsigned length)
 	e->at += length;
 }
 
-#define PUT(e, ...)                                       \
-	do {                                              \
-		const uint8_t code_[] = { __VA_ARGS__ };  \
-		put(e, code_, sizeof(code_));             \
+#define PUT(e, ...)                                                                                                    \
+	do {                                                                                                           \
+		const uint8_t code_[] = {__VA_ARGS__};                                                                 \
+		put(e, code_, sizeof(code_));                                                                          \
 	} while (0)
 
 static void put32(struct emitter *e, uint32_t value)
@@ -114,7 +114,7 @@ static void put_constant(struct emitter *e, uint32_t offset)
 /* MXCSR, then FCW. */
 static void put_constants(struct emitter *e)
 {
-	const uint32_t values[2] = { HOST_MXCSR, HOST_FCW };
+	const uint32_t values[2] = {HOST_MXCSR, HOST_FCW};
 	uint32_t displacement;
 
 	for (unsigned i = 0; i < e->constant_count; i++) {
@@ -141,12 +141,12 @@ static void move_stack_vector(struct emitter *e, unsigned n, uint32_t offset, bo
 
 static void load_x87(struct emitter *e)
 {
-	move_gpr(e, RAX, STATE_FPU(fcw), false);     /* FCW, FSW, FTW, FOP */
-	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE);       /* mov [image], rax */
-	PUT(e, 0x31, 0xc0);                          /* xor eax, eax */
-	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE + 8);   /* FIP */
-	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE + 16);  /* FDP */
-	PUT(e, 0x0f, 0xae, 0x5c, 0x24, IMAGE + 24);  /* stmxcsr: FXRSTOR loads it too */
+	move_gpr(e, RAX, STATE_FPU(fcw), false);    /* FCW, FSW, FTW, FOP */
+	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE);      /* mov [image], rax */
+	PUT(e, 0x31, 0xc0);                         /* xor eax, eax */
+	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE + 8);  /* FIP */
+	PUT(e, 0x48, 0x89, 0x44, 0x24, IMAGE + 16); /* FDP */
+	PUT(e, 0x0f, 0xae, 0x5c, 0x24, IMAGE + 24); /* stmxcsr: FXRSTOR loads it too */
 	for (unsigned i = 0; i < 8; i++) {
 		move_vector(e, i, STATE_ST(i), 16, false);
 		move_stack_vector(e, i, IMAGE + 32 + 16 * i, true);
@@ -161,15 +161,15 @@ static void store_x87(struct emitter *e)
 	PUT(e, rex(e, false, RAX), 0x89);
 	put_state(e, RAX, STATE_FPU(fcw));
 	/* FNINIT is slow; without a pending exception EMMS and FLDCW do. */
-	PUT(e, 0xa9);                                /* test eax, FSW.ES << 16 */
+	PUT(e, 0xa9); /* test eax, FSW.ES << 16 */
 	put32(e, 0x80u << 16);
-	PUT(e, 0x75, 10);                            /* jnz to FNINIT */
-	PUT(e, 0x0f, 0x77);                          /* emms */
-	PUT(e, 0xd9, 0x2d);                          /* fldcw [rip] */
+	PUT(e, 0x75, 10);   /* jnz to FNINIT */
+	PUT(e, 0x0f, 0x77); /* emms */
+	PUT(e, 0xd9, 0x2d); /* fldcw [rip] */
 	put_constant(e, 4);
-	PUT(e, 0xeb, 2);                             /* jmp over FNINIT */
-	PUT(e, 0xdb, 0xe3);                          /* fninit */
-	PUT(e, 0x8a, 0x44, 0x24, IMAGE + 4);         /* mov al, [image + 4]: FTW */
+	PUT(e, 0xeb, 2);                     /* jmp over FNINIT */
+	PUT(e, 0xdb, 0xe3);                  /* fninit */
+	PUT(e, 0x8a, 0x44, 0x24, IMAGE + 4); /* mov al, [image + 4]: FTW */
 	PUT(e, rex(e, false, RAX), 0x88);
 	put_state(e, RAX, STATE_FPU(ftw));
 	for (unsigned i = 0; i < 8; i++) {
@@ -278,15 +278,15 @@ static void fault_path(struct emitter *e)
 	}
 	if (e->plan->x87 && e->plan->mxcsr) {
 		/* With #XM the change to MMX state has already happened (CVTPI2PS mm); #MF came before everything. */
-		PUT(e, 0x89, 0xc1);             /* mov ecx, eax */
-		PUT(e, 0x83, 0xf8, X86_MF);     /* cmp eax, 16 */
-		PUT(e, 0x0f, 0x84);             /* je over what follows */
+		PUT(e, 0x89, 0xc1);         /* mov ecx, eax */
+		PUT(e, 0x83, 0xf8, X86_MF); /* cmp eax, 16 */
+		PUT(e, 0x0f, 0x84);         /* je over what follows */
 		skip = e->at;
 		put32(e, 0);
 		store_x87(e);
 		skip_bytes = e->at - skip - 4;
 		memcpy(e->to + skip, &skip_bytes, sizeof(skip_bytes));
-		PUT(e, 0x89, 0xc8);             /* mov eax, ecx */
+		PUT(e, 0x89, 0xc8); /* mov eax, ecx */
 	}
 	if (e->plan->x87)
 		PUT(e, 0xdb, 0xe3); /* fninit */
@@ -295,7 +295,7 @@ static void fault_path(struct emitter *e)
 
 unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *fault_exit)
 {
-	struct emitter e = { .plan = plan, .to = to };
+	struct emitter e = {.plan = plan, .to = to};
 
 	prologue(&e);
 	if (plan->x87)

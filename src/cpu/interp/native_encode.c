@@ -13,8 +13,8 @@ struct fields {
 	uint8_t reg, rm, vvvv, is4, opcode;
 	bool mod_register;
 	bool has_modrm;
-	bool needs_rex;      /* SPL..DIL */
-	bool forbids_rex;    /* AH..BH */
+	bool needs_rex;   /* SPL..DIL */
+	bool forbids_rex; /* AH..BH */
 	bool toggle_operand_size;
 	bool clear_w;
 };
@@ -57,7 +57,7 @@ static void collect_register(struct fields *fields, const struct native_plan *pl
 }
 
 static void collect(struct fields *fields, const struct native_plan *plan, const ZydisDecodedInstruction *instruction,
-                    const ZydisDecodedOperand *operands)
+		    const ZydisDecodedOperand *operands)
 {
 	fields->has_modrm = instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM;
 	fields->opcode = instruction->opcode;
@@ -97,7 +97,8 @@ static unsigned put_legacy(uint8_t *to, const struct fields *fields, const Zydis
 		uint8_t value = instruction->raw.prefixes[i].value;
 
 		operand_size |= value == 0x66;
-		if (instruction->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY && (value == 0xf2 || value == 0xf3))
+		if (instruction->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY &&
+		    (value == 0xf2 || value == 0xf3))
 			mandatory = value;
 	}
 	if (instruction->attributes & ZYDIS_ATTRIB_HAS_LOCK)
@@ -106,8 +107,8 @@ static unsigned put_legacy(uint8_t *to, const struct fields *fields, const Zydis
 		to[length++] = 0x66;
 	if (mandatory)
 		to[length++] = mandatory;
-	rex = (uint8_t)((instruction->raw.rex.W && !fields->clear_w) << 3 | (fields->has_modrm && fields->reg & 8) << 2 |
-	                (fields->rm >> 3 & 1));
+	rex = (uint8_t)((instruction->raw.rex.W && !fields->clear_w) << 3 |
+			(fields->has_modrm && fields->reg & 8) << 2 | (fields->rm >> 3 & 1));
 	if (rex || fields->needs_rex)
 		to[length++] = 0x40 | rex;
 	length += put_map(to + length, instruction->opcode_map);
@@ -133,16 +134,16 @@ static unsigned put_evex(uint8_t *to, const struct fields *fields, const ZydisDe
 
 	to[0] = 0x62;
 	to[1] = (uint8_t)((fields->reg & 8 ? 0 : 0x80) | (x ? 0 : 0x40) | (fields->rm & 8 ? 0 : 0x20) |
-	                  (fields->reg & 16 ? 0 : 0x10) | evex->mmm);
+			  (fields->reg & 16 ? 0 : 0x10) | evex->mmm);
 	to[2] = (uint8_t)((evex->W && !fields->clear_w) << 7 | (~fields->vvvv & 0xf) << 3 | 4 | evex->pp);
 	to[3] = (uint8_t)(evex->z << 7 | evex->L2 << 6 | evex->L << 5 | evex->b << 4 | (fields->vvvv & 16 ? 0 : 8) |
-	                  evex->aaa);
+			  evex->aaa);
 	to[4] = fields->opcode;
 	return 5;
 }
 
 static unsigned put_immediates(uint8_t *to, const struct fields *fields, const ZydisDecodedInstruction *instruction,
-                               const ZydisDecodedOperand *operands)
+			       const ZydisDecodedOperand *operands)
 {
 	unsigned length = 0;
 	bool has_is4 = false;
@@ -162,7 +163,7 @@ static unsigned put_immediates(uint8_t *to, const struct fields *fields, const Z
 }
 
 static unsigned put_all(uint8_t *to, const struct fields *fields, const ZydisDecodedInstruction *instruction,
-                        const ZydisDecodedOperand *operands)
+			const ZydisDecodedOperand *operands)
 {
 	unsigned length;
 
@@ -185,17 +186,19 @@ static unsigned put_all(uint8_t *to, const struct fields *fields, const ZydisDec
 }
 
 /* The operand as the re-encoded instruction should show it. */
-static bool same_operand(const struct native_plan *plan, const ZydisDecodedOperand *guest, const ZydisDecodedOperand *host)
+static bool same_operand(const struct native_plan *plan, const ZydisDecodedOperand *guest,
+			 const ZydisDecodedOperand *host)
 {
 	/* The decoder gives RAX and RDX of VPCMPESTRI with W=1 outside 64-bit mode no size: 32 bits are meant. */
-	if (guest->type != host->type || (guest->size ? guest->size : 32) != host->size || guest->actions != host->actions)
+	if (guest->type != host->type || (guest->size ? guest->size : 32) != host->size ||
+	    guest->actions != host->actions)
 		return false;
 	switch (guest->type) {
 	case ZYDIS_OPERAND_TYPE_REGISTER:
 		if (native_gpr(guest->reg.value) < 0) /* RFLAGS and EFLAGS are different registers to the decoder */
 			return guest->reg.value == host->reg.value ||
 			       (ZydisRegisterGetClass(guest->reg.value) == ZYDIS_REGCLASS_FLAGS &&
-			        ZydisRegisterGetClass(host->reg.value) == ZYDIS_REGCLASS_FLAGS);
+				ZydisRegisterGetClass(host->reg.value) == ZYDIS_REGCLASS_FLAGS);
 		return native_gpr(host->reg.value) == plan->host_gpr[native_gpr(guest->reg.value)] &&
 		       native_is_high_byte(guest->reg.value) == native_is_high_byte(host->reg.value);
 	case ZYDIS_OPERAND_TYPE_MEMORY:
@@ -212,7 +215,7 @@ static bool is_flags(const ZydisDecodedOperand *operand)
 }
 
 static bool means_the_same(const struct native_plan *plan, const ZydisDecodedInstruction *guest,
-                           const ZydisDecodedOperand *operands)
+			   const ZydisDecodedOperand *operands)
 {
 	ZydisDecodedInstruction host;
 	ZydisDecodedOperand host_operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -220,7 +223,8 @@ static bool means_the_same(const struct native_plan *plan, const ZydisDecodedIns
 
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, plan->bytes, plan->length, &host, host_operands)) ||
-	    host.length != plan->length || host.mnemonic != guest->mnemonic || host.operand_count != guest->operand_count)
+	    host.length != plan->length || host.mnemonic != guest->mnemonic ||
+	    host.operand_count != guest->operand_count)
 		return false;
 	for (unsigned i = 0; i < guest->operand_count; i++)
 		if (!is_flags(&operands[i]) && !same_operand(plan, &operands[i], &host_operands[i]))
@@ -228,11 +232,13 @@ static bool means_the_same(const struct native_plan *plan, const ZydisDecodedIns
 	return true;
 }
 
-int native_encode(struct native_plan *plan, const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands)
+int native_encode(struct native_plan *plan, const ZydisDecodedInstruction *instruction,
+		  const ZydisDecodedOperand *operands)
 {
-	/* 16-bit code has the opposite default operand size; W means nothing to general registers outside 64-bit mode. */
+	/* 16-bit code has the opposite default operand size; W means nothing to general registers outside 64-bit mode.
+	 */
 	for (unsigned attempt = 0; attempt < 4; attempt++) {
-		struct fields fields = { .toggle_operand_size = attempt & 1, .clear_w = attempt & 2 };
+		struct fields fields = {.toggle_operand_size = attempt & 1, .clear_w = attempt & 2};
 		uint8_t bytes[2 * ZYDIS_MAX_INSTRUCTION_LENGTH];
 		unsigned length;
 

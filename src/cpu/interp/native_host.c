@@ -19,8 +19,14 @@ struct isa_row {
 	uint8_t leaf, bit, xcr0;
 };
 
-#define ONE(set, leaf, bit, xcr0)        { ZYDIS_ISA_SET_##set, ZYDIS_ISA_SET_##set, leaf, bit, xcr0 }
-#define RANGE(a, b, leaf, bit, xcr0)     { ZYDIS_ISA_SET_##a, ZYDIS_ISA_SET_##b, leaf, bit, xcr0 }
+#define ONE(set, leaf, bit, xcr0)                                                                                      \
+	{                                                                                                              \
+		ZYDIS_ISA_SET_##set, ZYDIS_ISA_SET_##set, leaf, bit, xcr0                                              \
+	}
+#define RANGE(a, b, leaf, bit, xcr0)                                                                                   \
+	{                                                                                                              \
+		ZYDIS_ISA_SET_##a, ZYDIS_ISA_SET_##b, leaf, bit, xcr0                                                  \
+	}
 
 static const struct isa_row isa_rows[] = {
 	ONE(I86, ALWAYS, 0, 0),
@@ -115,7 +121,8 @@ static bool row_holds(const struct host *host, const struct isa_row *row)
 {
 	if (row->xcr0 && (host->xcr0 & row->xcr0) != row->xcr0)
 		return false;
-	/* Every AVX-512 form is run only where its VL and BW parts exist: routines move 128..512 bits and 64-bit masks. */
+	/* Every AVX-512 form is run only where its VL and BW parts exist: routines move 128..512 bits and 64-bit masks.
+	 */
 	if (row->xcr0 == NEEDS_AVX512 && (host->words[L7_EBX] & 3u << 30) != 3u << 30)
 		return false;
 	return host->words[row->leaf] >> row->bit & 1;

@@ -14,27 +14,27 @@ struct native_plan {
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	uint8_t length;
 	uint16_t gpr_used, gpr_written;
-	uint8_t host_gpr[16];     /* the host register that stands for a used guest register */
-	uint8_t state_reg;        /* host register that holds struct x86_state * */
-	uint8_t memory_reg;       /* host register that holds the memory operand's address */
+	uint8_t host_gpr[16]; /* the host register that stands for a used guest register */
+	uint8_t state_reg;    /* host register that holds struct x86_state * */
+	uint8_t memory_reg;   /* host register that holds the memory operand's address */
 	uint32_t vector_used, vector_written;
-	uint8_t vector_bytes;     /* how much of a vector is loaded and stored: 16, 32 or 64 */
+	uint8_t vector_bytes; /* how much of a vector is loaded and stored: 16, 32 or 64 */
 	uint8_t opmask_used, opmask_written;
 	bool has_memory;
-	bool x87;                 /* x87 or MMX state is loaded and stored */
+	bool x87; /* x87 or MMX state is loaded and stored */
 	bool mxcsr;
 	bool flags_in, flags_out;
 	bool saves_rbx;
-	bool dirties_uppers;      /* ends with VZEROUPPER */
+	bool dirties_uppers; /* ends with VZEROUPPER */
 	bool may_fault;
 };
 
 /* Fills plan and the descriptive fields of out (not run). has: native_host_sets'. 0 or -ENOTSUP. */
 int native_plan(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction,
-                const ZydisDecodedOperand *operands, const bool *has);
+		const ZydisDecodedOperand *operands, const bool *has);
 /* Writes plan->bytes: the instruction with substituted registers and memory operand. 0 or -ENOTSUP. */
 int native_encode(struct native_plan *plan, const ZydisDecodedInstruction *instruction,
-                  const ZydisDecodedOperand *operands);
+		  const ZydisDecodedOperand *operands);
 /* Writes the routine (at most NATIVE_ROUTINE_BYTES); returns its length. *fault_exit is the offset of the code that
  * leaves after a host exception with the vector in EAX, 0 when the instruction has none. */
 unsigned native_emit(const struct native_plan *plan, uint8_t *to, unsigned *fault_exit);

@@ -20,30 +20,30 @@ static bool mnemonic_in(ZydisMnemonic mnemonic, const ZydisMnemonic *list, size_
 }
 
 static const ZydisMnemonic refused[] = {
-	ZYDIS_MNEMONIC_LDMXCSR, ZYDIS_MNEMONIC_STMXCSR, ZYDIS_MNEMONIC_VLDMXCSR, ZYDIS_MNEMONIC_VSTMXCSR,
-	ZYDIS_MNEMONIC_MASKMOVQ, ZYDIS_MNEMONIC_MASKMOVDQU, ZYDIS_MNEMONIC_VMASKMOVDQU,
-	ZYDIS_MNEMONIC_VMASKMOVPS, ZYDIS_MNEMONIC_VMASKMOVPD, ZYDIS_MNEMONIC_VPMASKMOVD, ZYDIS_MNEMONIC_VPMASKMOVQ,
-	ZYDIS_MNEMONIC_FLDENV, ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FNSAVE, ZYDIS_MNEMONIC_FRSTOR,
-	ZYDIS_MNEMONIC_CLFLUSH, ZYDIS_MNEMONIC_PAUSE, ZYDIS_MNEMONIC_FEMMS, ZYDIS_MNEMONIC_XLAT,
+	ZYDIS_MNEMONIC_LDMXCSR,    ZYDIS_MNEMONIC_STMXCSR,    ZYDIS_MNEMONIC_VLDMXCSR,    ZYDIS_MNEMONIC_VSTMXCSR,
+	ZYDIS_MNEMONIC_MASKMOVQ,   ZYDIS_MNEMONIC_MASKMOVDQU, ZYDIS_MNEMONIC_VMASKMOVDQU, ZYDIS_MNEMONIC_VMASKMOVPS,
+	ZYDIS_MNEMONIC_VMASKMOVPD, ZYDIS_MNEMONIC_VPMASKMOVD, ZYDIS_MNEMONIC_VPMASKMOVQ,  ZYDIS_MNEMONIC_FLDENV,
+	ZYDIS_MNEMONIC_FNSTENV,    ZYDIS_MNEMONIC_FNSAVE,     ZYDIS_MNEMONIC_FRSTOR,      ZYDIS_MNEMONIC_CLFLUSH,
+	ZYDIS_MNEMONIC_PAUSE,      ZYDIS_MNEMONIC_FEMMS,      ZYDIS_MNEMONIC_XLAT,
 };
 
 /* Vector operands in memory that a legacy encoding need not have aligned to 16 bytes. */
 static const ZydisMnemonic unaligned_legacy[] = {
-	ZYDIS_MNEMONIC_MOVUPS, ZYDIS_MNEMONIC_MOVUPD, ZYDIS_MNEMONIC_MOVDQU, ZYDIS_MNEMONIC_LDDQU,
+	ZYDIS_MNEMONIC_MOVUPS,    ZYDIS_MNEMONIC_MOVUPD,    ZYDIS_MNEMONIC_MOVDQU,    ZYDIS_MNEMONIC_LDDQU,
 	ZYDIS_MNEMONIC_PCMPESTRI, ZYDIS_MNEMONIC_PCMPESTRM, ZYDIS_MNEMONIC_PCMPISTRI, ZYDIS_MNEMONIC_PCMPISTRM,
 };
 
 /* x87 instructions that go on with an exception pending. */
 static const ZydisMnemonic not_waiting[] = {
-	ZYDIS_MNEMONIC_FNCLEX, ZYDIS_MNEMONIC_FNSTCW, ZYDIS_MNEMONIC_FNSTSW, ZYDIS_MNEMONIC_FNINIT,
+	ZYDIS_MNEMONIC_FNCLEX,       ZYDIS_MNEMONIC_FNSTCW,        ZYDIS_MNEMONIC_FNSTSW,        ZYDIS_MNEMONIC_FNINIT,
 	ZYDIS_MNEMONIC_FENI8087_NOP, ZYDIS_MNEMONIC_FDISI8087_NOP, ZYDIS_MNEMONIC_FSETPM287_NOP,
 };
 
 /* VEX and EVEX forms that must have it aligned. */
 static const ZydisMnemonic aligned_vex[] = {
-	ZYDIS_MNEMONIC_VMOVAPS, ZYDIS_MNEMONIC_VMOVAPD, ZYDIS_MNEMONIC_VMOVDQA, ZYDIS_MNEMONIC_VMOVDQA32,
-	ZYDIS_MNEMONIC_VMOVDQA64, ZYDIS_MNEMONIC_VMOVNTPS, ZYDIS_MNEMONIC_VMOVNTPD, ZYDIS_MNEMONIC_VMOVNTDQ,
-	ZYDIS_MNEMONIC_VMOVNTDQA,
+	ZYDIS_MNEMONIC_VMOVAPS,   ZYDIS_MNEMONIC_VMOVAPD,   ZYDIS_MNEMONIC_VMOVDQA,
+	ZYDIS_MNEMONIC_VMOVDQA32, ZYDIS_MNEMONIC_VMOVDQA64, ZYDIS_MNEMONIC_VMOVNTPS,
+	ZYDIS_MNEMONIC_VMOVNTPD,  ZYDIS_MNEMONIC_VMOVNTDQ,  ZYDIS_MNEMONIC_VMOVNTDQA,
 };
 
 static bool category_allowed(const ZydisDecodedInstruction *instruction)
@@ -136,7 +136,7 @@ static int plan_memory(struct native_plan *plan, struct native_code *out, const 
 }
 
 static int plan_operands(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction,
-                         const ZydisDecodedOperand *operands)
+			 const ZydisDecodedOperand *operands)
 {
 	for (unsigned i = 0; i < instruction->operand_count; i++) {
 		int result = 0;
@@ -215,7 +215,8 @@ static void plan_flags(struct native_plan *plan, struct native_code *out, const 
 
 	if (!flags)
 		return;
-	/* Flags that an instruction leaves alone, or leaves undefined, must come back as they were: so whoever writes reads. */
+	/* Flags that an instruction leaves alone, or leaves undefined, must come back as they were: so whoever writes
+	 * reads. */
 	plan->flags_out = (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & X86_STATUS_FLAGS;
 	plan->flags_in = plan->flags_out || (flags->tested & X86_STATUS_FLAGS);
 	out->writes_flags = plan->flags_out;
@@ -223,7 +224,7 @@ static void plan_flags(struct native_plan *plan, struct native_code *out, const 
 }
 
 static void plan_state(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction,
-                       const ZydisDecodedOperand *operands)
+		       const ZydisDecodedOperand *operands)
 {
 	const bool evex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
 	const bool vex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
@@ -241,11 +242,12 @@ static void plan_state(struct native_plan *plan, struct native_code *out, const 
 	plan->mxcsr = floats && needs_mxcsr(instruction);
 	out->x87_waits = plan->x87 && !mnemonic_in(instruction->mnemonic, not_waiting, ARRAY_SIZE(not_waiting));
 	plan->may_fault = plan->x87 || plan->mxcsr || instruction->mnemonic == ZYDIS_MNEMONIC_DIV ||
-	                  instruction->mnemonic == ZYDIS_MNEMONIC_IDIV;
+			  instruction->mnemonic == ZYDIS_MNEMONIC_IDIV;
 	plan_flags(plan, out, instruction);
 }
 
-static void plan_alignment(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction)
+static void plan_alignment(struct native_plan *plan, struct native_code *out,
+			   const ZydisDecodedInstruction *instruction)
 {
 	const bool legacy = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
 
@@ -255,7 +257,7 @@ static void plan_alignment(struct native_plan *plan, struct native_code *out, co
 		out->aligned = true;
 	else if (legacy)
 		out->aligned = out->uses_sse && out->memory_bytes == 16 &&
-		               !mnemonic_in(instruction->mnemonic, unaligned_legacy, ARRAY_SIZE(unaligned_legacy));
+			       !mnemonic_in(instruction->mnemonic, unaligned_legacy, ARRAY_SIZE(unaligned_legacy));
 	else
 		out->aligned = mnemonic_in(instruction->mnemonic, aligned_vex, ARRAY_SIZE(aligned_vex));
 	out->alignment = out->aligned ? out->memory_bytes : 0;
@@ -272,12 +274,12 @@ static int first_free(uint16_t taken, const uint8_t *candidates, size_t count)
 /* Guest registers keep their number where the C calling convention lets us clobber it; the others that an encoding
  * names are renamed. RBX as an implicit operand (CMPXCHG8B) is saved around. */
 static int plan_registers(struct native_plan *plan, const ZydisDecodedInstruction *instruction,
-                          const ZydisDecodedOperand *operands)
+			  const ZydisDecodedOperand *operands)
 {
-	static const uint8_t any[] = { RCX, RDX, RSI, RDI, R8, R9, R10, R11, RAX };
-	static const uint8_t legacy_byte[] = { RCX, RDX, RAX };
-	static const uint8_t for_state[] = { RDI, R8, R9, R10, R11 };
-	static const uint8_t for_memory[] = { RSI, R8, R9, R10, R11 };
+	static const uint8_t any[] = {RCX, RDX, RSI, RDI, R8, R9, R10, R11, RAX};
+	static const uint8_t legacy_byte[] = {RCX, RDX, RAX};
+	static const uint8_t for_state[] = {RDI, R8, R9, R10, R11};
+	static const uint8_t for_memory[] = {RSI, R8, R9, R10, R11};
 	uint16_t taken = 0;
 	bool high_byte = false;
 	int reg;
@@ -301,8 +303,8 @@ static int plan_registers(struct native_plan *plan, const ZydisDecodedInstructio
 			continue;
 		reg = (int)gpr;
 		if (!(taken & 1u << gpr))
-			reg = high_byte ? first_free(taken, legacy_byte, ARRAY_SIZE(legacy_byte)) :
-			                  first_free(taken, any, ARRAY_SIZE(any));
+			reg = high_byte ? first_free(taken, legacy_byte, ARRAY_SIZE(legacy_byte))
+					: first_free(taken, any, ARRAY_SIZE(any));
 		if (reg < 0)
 			return -ENOTSUP;
 		taken |= 1u << reg;
@@ -321,7 +323,7 @@ static int plan_registers(struct native_plan *plan, const ZydisDecodedInstructio
 }
 
 int native_plan(struct native_plan *plan, struct native_code *out, const ZydisDecodedInstruction *instruction,
-                const ZydisDecodedOperand *operands, const bool *has)
+		const ZydisDecodedOperand *operands, const bool *has)
 {
 	int result;
 
@@ -335,14 +337,16 @@ int native_plan(struct native_plan *plan, struct native_code *out, const ZydisDe
 		return result;
 	plan_state(plan, out, instruction, operands);
 	/* Fences, prefetches and the like have no operands to work on; NOPs and hints are interp's. */
-	if (!plan->gpr_used && !plan->vector_used && !plan->opmask_used && !plan->x87 && !plan->flags_out && !plan->has_memory)
+	if (!plan->gpr_used && !plan->vector_used && !plan->opmask_used && !plan->x87 && !plan->flags_out &&
+	    !plan->has_memory)
 		return -ENOTSUP;
 	/* The bit string forms reach beyond their operand. */
 	if (plan->has_memory && instruction->meta.category == ZYDIS_CATEGORY_BITBYTE &&
 	    instruction->meta.isa_ext == ZYDIS_ISA_EXT_BASE && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		return -ENOTSUP;
-	if (plan->has_memory && plan->opmask_used && (instruction->meta.category == ZYDIS_CATEGORY_COMPRESS ||
-	                                              instruction->meta.category == ZYDIS_CATEGORY_EXPAND))
+	if (plan->has_memory && plan->opmask_used &&
+	    (instruction->meta.category == ZYDIS_CATEGORY_COMPRESS ||
+	     instruction->meta.category == ZYDIS_CATEGORY_EXPAND))
 		return -ENOTSUP;
 	plan_alignment(plan, out, instruction);
 	result = plan_registers(plan, instruction, operands);

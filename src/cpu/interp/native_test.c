@@ -53,7 +53,7 @@ static void take_signals(void)
 }
 
 static int compile_mode(struct fixture *f, ZydisMachineMode mode, ZydisStackWidth width, struct native_code *code,
-                        const char *hex)
+			const char *hex)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction instruction;
@@ -63,7 +63,7 @@ static int compile_mode(struct fixture *f, ZydisMachineMode mode, ZydisStackWidt
 
 	for (const char *p = hex; *p; p += *p == ' ' ? 1 : 2)
 		if (*p != ' ')
-			bytes[length++] = (uint8_t)strtoul((char[]){ p[0], p[1], 0 }, NULL, 16);
+			bytes[length++] = (uint8_t)strtoul((char[]){p[0], p[1], 0}, NULL, 16);
 	ZydisDecoderInit(&decoder, mode, width);
 	assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, length, &instruction, operands)));
 	return native_compile(f->arena, &instruction, operands, code);
@@ -73,8 +73,7 @@ static struct native_code compile(struct fixture *f, const char *hex)
 {
 	struct native_code code;
 
-	assert_int_equal(
-	        compile_mode(f, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64, &code, hex), 0);
+	assert_int_equal(compile_mode(f, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64, &code, hex), 0);
 	return code;
 }
 
@@ -114,8 +113,8 @@ static void test_flags_pass_through(void **fixture)
 	const uint64_t others = X86_TF | X86_DF | X86_AC | X86_IF | X86_IOPL;
 
 	for (unsigned i = 0; i < 64; i++) {
-		uint64_t status = (i & 1 ? X86_CF : 0) | (i & 2 ? X86_PF : 0) | (i & 4 ? X86_AF : 0) | (i & 8 ? X86_ZF : 0) |
-		                  (i & 16 ? X86_SF : 0) | (i & 32 ? X86_OF : 0);
+		uint64_t status = (i & 1 ? X86_CF : 0) | (i & 2 ? X86_PF : 0) | (i & 4 ? X86_AF : 0) |
+				  (i & 8 ? X86_ZF : 0) | (i & 16 ? X86_SF : 0) | (i & 32 ? X86_OF : 0);
 
 		f->state->rflags = 2 | others | status;
 		f->state->gpr[X86_RAX] = 1;
@@ -129,7 +128,7 @@ static void test_flags_pass_through(void **fixture)
 static void test_sse(void **fixture)
 {
 	struct fixture *f = *fixture;
-	_Alignas(16) float memory[4] = { 1, 2, 3, 4 };
+	_Alignas(16) float memory[4] = {1, 2, 3, 4};
 	float *xmm9 = (float *)f->state->fpu.vector[9];
 	struct native_code code = compile(f, "44 0f 58 08"); /* addps xmm9, [rax] */
 
@@ -229,16 +228,16 @@ static void test_x87_pending(void **fixture)
 	struct fixture *f = *fixture;
 
 	take_signals();
-	f->state->fpu.fcw = 0x37f & ~4; /* zero-divide unmasked */
+	f->state->fpu.fcw = 0x37f & ~4;             /* zero-divide unmasked */
 	assert_int_equal(run(f, "d9 ee", NULL), 0); /* fldz */
 	assert_int_equal(run(f, "d9 e8", NULL), 0); /* fld1 */
 	assert_int_equal(run(f, "d8 f1", NULL), 0); /* fdiv st0, st1: completes, ES set */
 	assert_int_equal(f->state->fpu.fsw & 0x84, 0x84);
 	assert_int_equal(run(f, "d9 e8", NULL), X86_MF);
 	assert_int_equal(f->state->fpu.ftw, 0xc0);
-	assert_int_equal(run(f, "9b", NULL), X86_MF); /* fwait */
+	assert_int_equal(run(f, "9b", NULL), X86_MF);       /* fwait */
 	assert_int_equal(run(f, "0f fc c1", NULL), X86_MF); /* paddb mm0, mm1 */
-	assert_int_equal(run(f, "db e2", NULL), 0); /* fnclex */
+	assert_int_equal(run(f, "db e2", NULL), 0);         /* fnclex */
 	assert_int_equal(f->state->fpu.fsw & 0x84, 0);
 	assert_int_equal(run(f, "d9 e8", NULL), 0);
 }
@@ -277,10 +276,27 @@ static void test_other_modes(void **fixture)
 static void test_refused(void **fixture)
 {
 	static const char *const hex[] = {
-		"0f ae 10", "0f ae 18",          /* ldmxcsr, stmxcsr */
-		"50", "58", "c3", "e8 00 00 00 00", "eb 00", "f4", "cd 80", "0f 05", "0f a2", "0f 31",
-		"8e d8", "0f 20 c0", "a4", "66 0f f7 c1", "c4 e2 69 90 04 08", /* mov ds; mov cr0; movsb; maskmovdqu; vpgatherdd */
-		"0f a3 08", "d9 30", "8d 04 08", "fa",
+		"0f ae 10",
+		"0f ae 18", /* ldmxcsr, stmxcsr */
+		"50",
+		"58",
+		"c3",
+		"e8 00 00 00 00",
+		"eb 00",
+		"f4",
+		"cd 80",
+		"0f 05",
+		"0f a2",
+		"0f 31",
+		"8e d8",
+		"0f 20 c0",
+		"a4",
+		"66 0f f7 c1",
+		"c4 e2 69 90 04 08", /* mov ds; mov cr0; movsb; maskmovdqu; vpgatherdd */
+		"0f a3 08",
+		"d9 30",
+		"8d 04 08",
+		"fa",
 	};
 	struct fixture *f = *fixture;
 	struct native_code code;
@@ -293,7 +309,8 @@ static void test_refused(void **fixture)
 static void test_sharing_and_reset(void **fixture)
 {
 	struct fixture *f = *fixture;
-	struct native_code first = compile(f, "0f 58 c1"), again = compile(f, "0f 58 c1"), other = compile(f, "0f 58 c2");
+	struct native_code first = compile(f, "0f 58 c1"), again = compile(f, "0f 58 c1"),
+			   other = compile(f, "0f 58 c2");
 
 	assert_ptr_equal(first.run, again.run);
 	assert_ptr_not_equal(first.run, other.run);
@@ -348,7 +365,7 @@ static void test_foreign_signal(void **fixture)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		struct sigaction action = { .sa_handler = on_foreign, .sa_flags = (int)SA_RESETHAND };
+		struct sigaction action = {.sa_handler = on_foreign, .sa_flags = (int)SA_RESETHAND};
 
 		alarm(10);
 		sigaction(SIGFPE, &action, NULL);
