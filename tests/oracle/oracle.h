@@ -79,6 +79,10 @@ static inline bool random_chance(struct oracle_random *r, unsigned percent)
 	return random_below(r, 100) < percent;
 }
 
+/* --- values.c --- */
+void generate_registers(struct oracle_regs *regs, struct oracle_random *r);
+void generate_memory(struct oracle_memory *memory, struct oracle_random *r);
+
 /* --- generate.c, operands.c --- */
 /* Makes the case of this seed. mode 0: any. bytes non-NULL: of this instruction instead of a random one. False: no
  * valid, safe and offered instruction came out. */

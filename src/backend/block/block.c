@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Operations on open nodes: checks, the plain form with its fallbacks, counters. Opening is in graph.c, the
+ * Operations on open nodes: checks, the plain form with its fallbacks, counters. Opening is in open.c, the
  * asynchronous form in queue.c.
  */
 #include "backend/block/internal.h"

@@ -20,6 +20,19 @@ const struct block_driver *block_driver_find(const char *name);
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
 
+/* --- graph.c --- */
+struct block_graph {
+	struct log *log;
+	struct block *first; /* newest */
+	struct pool *pool;
+	unsigned next_number; /* of a node without a name */
+};
+
+/* One node over file (NULL for protocols; a reference is taken). name NULL: one is made up. */
+struct block *block_open_node(struct block_graph *graph, const struct block_driver *driver, const char *name,
+			      struct block *file, struct options *options, const struct block_open *how,
+			      struct error *err);
+
 /* --- block.c --- */
 struct log *block_log(const struct block *block);
 struct pool *block_pool(struct block *block);
