@@ -35,7 +35,7 @@ struct loop {
 	int wake_fd;
 	_Atomic bool quit;
 	_Atomic bool running;
-	pthread_t owner; /* valid while running */
+	_Atomic(pthread_t) owner; /* valid while running */
 	bool no_pwait2;
 
 	pthread_mutex_t work_lock;
@@ -336,7 +336,7 @@ void loop_poll(struct loop *loop, int64_t timeout_ns)
 	int count;
 
 	if (!nested) {
-		loop->owner = pthread_self();
+		atomic_store(&loop->owner, pthread_self());
 		atomic_store(&loop->running, true);
 	}
 	count = loop_wait(loop, events, loop_timeout(loop, timeout_ns));
@@ -364,7 +364,7 @@ void loop_quit(struct loop *loop)
 
 bool loop_is_current(const struct loop *loop)
 {
-	return atomic_load(&loop->running) && pthread_equal(loop->owner, pthread_self());
+	return atomic_load(&loop->running) && pthread_equal(atomic_load(&loop->owner), pthread_self());
 }
 
 /* --- a thread with a loop --- */

@@ -14,6 +14,7 @@
 
 struct bus_interval {
 	uint64_t first, last;
+	uint64_t base; /* the region's when the view was made: a move must not shift accesses that are under way */
 	struct region *region;
 };
 
@@ -131,7 +132,7 @@ static struct bus_view *bus_view_build(const struct bus *bus)
 		if (previous && previous->region == winner && previous->last + 1 == cuts[i])
 			previous->last = last;
 		else
-			view->intervals[view->interval_count++] = (struct bus_interval){cuts[i], last, winner};
+			view->intervals[view->interval_count++] = (struct bus_interval){cuts[i], last, winner->base, winner};
 	}
 	free(cuts);
 	view->doorbell_count = bus->doorbell_count;
@@ -203,7 +204,7 @@ static struct bus_interval bus_lookup(const struct bus_view *view, uint64_t offs
 	if (low < view->interval_count && offset >= view->intervals[low].first)
 		return view->intervals[low];
 	/* Nothing answers up to the next interval. */
-	return (struct bus_interval){offset, low < view->interval_count ? view->intervals[low].first - 1 : UINT64_MAX, NULL};
+	return (struct bus_interval){offset, low < view->interval_count ? view->intervals[low].first - 1 : UINT64_MAX, 0, NULL};
 }
 
 static struct bus_interval bus_at(struct bus *bus, uint64_t offset)
@@ -260,7 +261,7 @@ uint64_t bus_read(struct bus *bus, uint64_t offset, unsigned size)
 		uint64_t part = UINT64_MAX;
 
 		if (interval.region)
-			part = region_read(interval.region, offset + done - interval.region->base, piece);
+			part = region_read(interval.region, offset + done - interval.base, piece);
 		value |= (part & mask_bytes(piece)) << 8 * done;
 		done += piece;
 	}
@@ -314,7 +315,7 @@ void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size)
 		                            interval.region ? region_max_width(interval.region) : 8);
 
 		if (interval.region)
-			interval.region->ops->write(interval.region->opaque, offset + done - interval.region->base,
+			interval.region->ops->write(interval.region->opaque, offset + done - interval.base,
 			                            value >> 8 * done & mask_bytes(piece), piece);
 		done += piece;
 	}
