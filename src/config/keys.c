@@ -251,6 +251,8 @@ static void print_roff(FILE *to, const char *text)
 			fputs("\\-", to);
 		else
 			fputc(*text, to);
+		if (*text == '\n')
+			fputs(".br\n", to);
 		line_start = *text == '\n';
 	}
 }

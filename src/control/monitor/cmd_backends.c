@@ -100,9 +100,16 @@ static json_t *run_usernet(struct command_call *call, struct error *err)
 
 	for (size_t i = 0; (netdev = machine_netdev_at(call->machine, i)); i++) {
 		char *info = netdev->driver->info ? netdev->driver->info(netdev) : NULL;
+		size_t length = strlen(netdev->id);
+		const char *rows = info;
 
-		if (info)
-			text_printf(call->text, "%s%s", info, *info && info[strlen(info) - 1] == '\n' ? "" : "\n");
+		if (!info)
+			continue;
+		/* The driver's title is the id; qemu's, which scripts look for, says more. */
+		if (strncmp(info, netdev->id, length) == 0 && strncmp(info + length, ":\n", 2) == 0)
+			rows += length + 2;
+		text_printf(call->text, "Hub -1 (%s):\n%s%s", netdev->id, rows,
+			    *rows && rows[strlen(rows) - 1] == '\n' ? "" : "\n");
 		free(info);
 	}
 	return json_object();
