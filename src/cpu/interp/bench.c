@@ -69,6 +69,45 @@ static KERNEL uint64_t kernel_fib(uint8_t *data, uint64_t n)
 	return n < 2 ? n : kernel_fib(data, n - 1) + kernel_fib(data, n - 2);
 }
 
+static KERNEL uint64_t kernel_double(uint8_t *data, uint64_t rounds)
+{
+	double *a = (double *)data, sum = 0;
+
+	for (unsigned i = 0; i < 1024; i++)
+		a[i] = i + 0.5;
+	for (uint64_t r = 0; r < rounds; r++)
+		for (unsigned i = 1; i < 1024; i++)
+			sum += a[i] * a[i - 1] / (a[i] + 3.0);
+	return (uint64_t)sum;
+}
+
+static KERNEL uint64_t kernel_sse(uint8_t *data, uint64_t rounds)
+{
+	typedef float vec __attribute__((vector_size(16)));
+	vec *a = (vec *)data, acc[4] = { { 0 } };
+
+	for (unsigned i = 0; i < 4096; i++)
+		((uint32_t *)data)[i] = 0x3f800000 + i;
+	for (uint64_t r = 0; r < rounds; r++)
+		for (unsigned i = 0; i < 1024; i += 4) {
+			acc[0] += a[i] * a[i + 1];
+			acc[1] += a[i + 1] * a[i + 2];
+			acc[2] -= a[i + 2] * a[i + 3];
+			acc[3] += a[i + 3];
+		}
+	acc[0] += acc[1] + acc[2] + acc[3];
+	return (uint64_t)(int64_t)acc[0][0];
+}
+
+static KERNEL uint64_t kernel_x87(uint8_t *data, uint64_t rounds)
+{
+	long double sum = 1;
+
+	for (uint64_t r = 0; r < rounds; r++)
+		sum = sum * 1.000001L + 0.25L;
+	return (uint64_t)sum;
+}
+
 static void run(struct guest *guest, const char *name, const void *code, uint64_t argument)
 {
 	static const uint8_t stub[] = { 0xff, 0xd3, 0xf4 }; /* call *rbx; hlt */
@@ -110,6 +149,9 @@ int main(int argc, char **argv)
 	run(&guest, "sieve", (const void *)kernel_sieve, 50 * scale);
 	run(&guest, "heap", (const void *)kernel_heap, 600 * scale);
 	run(&guest, "fib", (const void *)kernel_fib, 27 + scale);
+	run(&guest, "double", (const void *)kernel_double, 1000 * scale);
+	run(&guest, "sse", (const void *)kernel_sse, 1000 * scale);
+	run(&guest, "x87", (const void *)kernel_x87, 1000000 * scale);
 	guest_fini(&guest);
 	return 0;
 }

@@ -275,6 +275,12 @@ ALWAYS_INLINE void flags_import(struct interp *ip)
 
 /* --- memory --- */
 
+/* Values in guest memory, at any alignment. */
+typedef uint8_t guest8_t;
+typedef uint16_t guest16_t __attribute__((aligned(1)));
+typedef uint32_t guest32_t __attribute__((aligned(1)));
+typedef uint64_t guest64_t __attribute__((aligned(1)));
+
 uint64_t mem_load_slow(struct interp *ip, const struct op *op, uint64_t gva, unsigned size);
 void mem_store_slow(struct interp *ip, const struct op *op, uint64_t gva, uint64_t value, unsigned size);
 /* Pointer to read and write [gva, +size), or ip->bounce filled with what is there; then mem_update_end writes it. */
@@ -328,14 +334,14 @@ ALWAYS_INLINE bool mem_hit(uint64_t tag, uint64_t gva, unsigned size)
 	{                                                                                                       \
 		const struct x86_tlb_entry *slot = mem_slot(ip, gva);                                           \
 		if (mem_hit(slot->tag_read, gva, (bits) / 8))                                                   \
-			return *(const uint##bits##_t *)(gva + slot->addend);                                   \
+			return *(const guest##bits##_t *)(gva + slot->addend);                                   \
 		return mem_load_slow(ip, op, gva, (bits) / 8);                                                  \
 	}                                                                                                       \
 	ALWAYS_INLINE void mem_store##bits(struct interp *ip, const struct op *op, uint64_t gva, uint##bits##_t value) \
 	{                                                                                                       \
 		const struct x86_tlb_entry *slot = mem_slot(ip, gva);                                           \
 		if (mem_hit(slot->tag_write, gva, (bits) / 8))                                                  \
-			*(uint##bits##_t *)(gva + slot->addend) = value;                                        \
+			*(guest##bits##_t *)(gva + slot->addend) = value;                                        \
 		else                                                                                            \
 			mem_store_slow(ip, op, gva, value, (bits) / 8);                                         \
 	}

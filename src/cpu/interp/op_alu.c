@@ -60,7 +60,7 @@
 	static void name##_##form##bits(struct interp *ip, const struct op *op)                                       \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_update(ip, op, gva, bits / 8), s = source;                                    \
+		guest##bits##_t *p = mem_update(ip, op, gva, bits / 8), s = source;                                    \
 		uint32_t flags;                                                                                       \
 		ASM("", insn, suffix, p, s);                                                                          \
 		mem_update_end(ip, op, gva, bits / 8, p);                                                             \
@@ -70,7 +70,7 @@
 	static void name##_lock_##form##bits(struct interp *ip, const struct op *op)                                  \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_locked(ip, op, gva, bits / 8), s = source;                                    \
+		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8), s = source;                                    \
 		uint32_t flags;                                                                                       \
 		ASM("lock ", insn, suffix, p, s);                                                                     \
 		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
@@ -138,7 +138,7 @@ ALU_COMPARES(alu_test, "test")
 	static void name##_m##bits(struct interp *ip, const struct op *op)                                            \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_update(ip, op, gva, bits / 8);                                                \
+		guest##bits##_t *p = mem_update(ip, op, gva, bits / 8);                                                \
 		uint32_t flags;                                                                                       \
 		UNARY_ASM(*p, "+m", "", insn, suffix);                                                                \
 		mem_update_end(ip, op, gva, bits / 8, p);                                                             \
@@ -148,7 +148,7 @@ ALU_COMPARES(alu_test, "test")
 	static void name##_lock_m##bits(struct interp *ip, const struct op *op)                                       \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
+		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
 		uint32_t flags;                                                                                       \
 		UNARY_ASM(*p, "+m", "lock ", insn, suffix);                                                           \
 		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
@@ -171,7 +171,7 @@ UNARIES(alu_neg, "neg")
 	static void alu_not_m##bits(struct interp *ip, const struct op *op)                                           \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_update(ip, op, gva, bits / 8);                                                \
+		guest##bits##_t *p = mem_update(ip, op, gva, bits / 8);                                                \
 		*p = ~*p;                                                                                             \
 		mem_update_end(ip, op, gva, bits / 8, p);                                                             \
 		next(ip, op);                                                                                         \
@@ -179,7 +179,7 @@ UNARIES(alu_neg, "neg")
 	static void alu_not_lock_m##bits(struct interp *ip, const struct op *op)                                      \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
+		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
 		__asm__ volatile("lock not" suffix " %0" : "+m"(*p) : : "memory");                                    \
 		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
 		next(ip, op);                                                                                         \

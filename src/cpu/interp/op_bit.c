@@ -27,7 +27,7 @@
 	{                                                                                                             \
 		uint##bits##_t bit = op->imm == 256 ? reg_get##bits(ip, op->dst) : op->imm;                           \
 		uint64_t gva = bit_address(ip, op, (int##bits##_t)bit, bits / 8, X86_WRITE);                          \
-		uint##bits##_t *p = update(ip, op, gva, bits / 8);                                                    \
+		guest##bits##_t *p = update(ip, op, gva, bits / 8);                                                    \
 		uint32_t flags = ip->flags;                                                                           \
 		bit &= bits - 1;                                                                                      \
 		BIT_ASM(lock, insn, suffix, *p, "+m", bit);                                                           \

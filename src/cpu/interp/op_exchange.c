@@ -18,7 +18,7 @@
 	static void xchg_m##bits(struct interp *ip, const struct op *op)                                              \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_locked(ip, op, gva, bits / 8), value = reg_get##bits(ip, op->dst);            \
+		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8), value = reg_get##bits(ip, op->dst);            \
 		__asm__ volatile("xchg" suffix " %0, %1" : "+r"(value), "+m"(*p) : : "memory");                       \
 		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
 		reg_set##bits(ip, op->dst, value);                                                                    \
@@ -37,7 +37,7 @@
 	static void xadd_m##bits(struct interp *ip, const struct op *op)                                              \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_locked(ip, op, gva, bits / 8), s = reg_get##bits(ip, op->dst);                \
+		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8), s = reg_get##bits(ip, op->dst);                \
 		uint32_t flags;                                                                                       \
 		__asm__ volatile("lock xadd" suffix " %[s], %[d]" KEEP_FLAGS                                          \
 		                 : [d] "+m"(*p), [s] "+&r"(s), "=&a"(flags) : : "cc", "memory");                      \
@@ -70,7 +70,7 @@ EXCHANGE(64, "q")
 	static void cmpxchg_m##bits(struct interp *ip, const struct op *op)                                           \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
+		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
 		uint64_t s = reg_get##bits(ip, op->dst), acc = reg_get64(ip, X86_RAX * 8);                            \
 		uint32_t flags;                                                                                       \
 		__asm__ volatile("lock cmpxchg" suffix " %" modifier "[s], %[d]\n\tmov %%rax, %[o]" KEEP_FLAGS        \
@@ -117,7 +117,7 @@ static void cmpxchg_m8(struct interp *ip, const struct op *op)
 static void cmpxchg8b(struct interp *ip, const struct op *op)
 {
 	uint64_t gva = op_address(ip, op, 8, X86_WRITE);
-	uint64_t *p = mem_locked(ip, op, gva, 8);
+	guest64_t *p = mem_locked(ip, op, gva, 8);
 	uint32_t low = reg_get32(ip, X86_RAX * 8), high = reg_get32(ip, X86_RDX * 8);
 	bool equal;
 

@@ -32,7 +32,7 @@
 	static void name##_m##bits(struct interp *ip, const struct op *op)                                            \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_update(ip, op, gva, bits / 8);                                                \
+		guest##bits##_t *p = mem_update(ip, op, gva, bits / 8);                                                \
 		uint32_t flags = ip->flags;                                                                           \
 		__asm__ volatile(LOAD_FLAGS insn suffix " %%cl, %[d]\n\t" KEEP_FLAGS                                  \
 		                 : [d] "+m"(*p), "+&a"(flags) : "c"((uint8_t)(op->dst == 255 ? op->imm : reg_get8(ip, op->dst))) : "cc"); \
@@ -86,7 +86,7 @@ SHIFT_CONST(shift_sar, "sar", 64, "q")
 	static void name##_m##bits(struct interp *ip, const struct op *op)                                            \
 	{                                                                                                             \
 		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
-		uint##bits##_t *p = mem_update(ip, op, gva, bits / 8), s = reg_get##bits(ip, op->dst);                \
+		guest##bits##_t *p = mem_update(ip, op, gva, bits / 8), s = reg_get##bits(ip, op->dst);                \
 		uint8_t count = op->imm == 256 ? reg_get8(ip, X86_RCX * 8) : op->imm;                                 \
 		uint32_t flags = ip->flags;                                                                           \
 		__asm__ volatile(LOAD_FLAGS insn suffix " %%cl, %[s], %[d]\n\t" KEEP_FLAGS                            \

@@ -183,15 +183,15 @@ static void store_pattern(void *to, uint64_t value, unsigned size, uint64_t coun
 		break;
 	case 2:
 		for (uint64_t i = 0; i < count; i++)
-			((uint16_t *)to)[i] = value;
+			((guest16_t *)to)[i] = value;
 		break;
 	case 4:
 		for (uint64_t i = 0; i < count; i++)
-			((uint32_t *)to)[i] = value;
+			((guest32_t *)to)[i] = value;
 		break;
 	default:
 		for (uint64_t i = 0; i < count; i++)
-			((uint64_t *)to)[i] = value;
+			((guest64_t *)to)[i] = value;
 		break;
 	}
 }
