@@ -8,12 +8,14 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/loop.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -78,6 +80,17 @@ static struct block *open_raw(struct fixture *f, const char *path, const struct 
 
 	if (!block)
 		fail_msg("%s", err.msg);
+	return block;
+}
+
+static struct block *open_text(struct fixture *f, const char *text, struct error *err)
+{
+	struct options options;
+	struct block *block;
+
+	assert_int_equal(options_parse(&options, text, NULL, NULL), 0);
+	block = block_open_options(f->graph, &options, err);
+	options_free(&options);
 	return block;
 }
 
@@ -386,6 +399,72 @@ out:
 	free(path);
 }
 
+/* A loop device over a file; -1 where there is no right to make one. */
+static int attach_loop(const char *path, char *device, size_t size)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), file = open(path, O_RDWR | O_CLOEXEC);
+	int number = control >= 0 ? ioctl(control, LOOP_CTL_GET_FREE) : -1, fd = -1;
+
+	if (number >= 0) {
+		snprintf(device, size, "/dev/loop%d", number);
+		fd = open(device, O_RDWR | O_CLOEXEC);
+		if (fd >= 0 && ioctl(fd, LOOP_SET_FD, file) < 0) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	if (control >= 0)
+		close(control);
+	close(file);
+	return fd;
+}
+
+static void test_host_device(void **fixture)
+{
+	struct fixture *f = *fixture;
+	const struct block_open how = {.no_cache = true, .discard = true};
+	char *path = path_of(f, "backing"), device[32], *text;
+	uint8_t *data = aligned_alloc(4096, 64 * KIB);
+	struct error err = {0};
+	struct block *block, *wrong;
+	struct block_queue *queue;
+	int loop_fd;
+
+	make_file(path, 4 * MIB);
+	loop_fd = attach_loop(path, device, sizeof(device));
+	if (loop_fd < 0) {
+		print_message("SKIPPED: no loop device to be had\n");
+		goto out;
+	}
+	block = block_open_file(f->graph, device, "raw", &how, &err);
+	if (!block)
+		fail_msg("%s", err.msg);
+	assert_string_equal(block->file->driver->name, "host_device");
+	assert_int_equal(block->length, 4 * MIB);
+	queue = block_queue_new(block, f->loop, NULL, NULL);
+	fill(data, 0, 64 * KIB);
+	assert_int_equal(perform(f, queue, BLOCK_WRITE, 0, data, 64 * KIB, BLOCK_FUA), 0);
+	assert_int_equal(perform(f, queue, BLOCK_WRITE_ZEROES, 8192, NULL, 4096, BLOCK_MAY_UNMAP), 0);
+	assert_int_equal(perform(f, queue, BLOCK_DISCARD, 32 * KIB, NULL, 16 * KIB, 0), 0);
+	assert_int_equal(perform(f, queue, BLOCK_FLUSH, 0, NULL, 0, 0), 0);
+	assert_int_equal(perform(f, queue, BLOCK_READ, 0, data, 32 * KIB, 0), 0);
+	check_filled(data, 0, 8192);
+	check_zero(data + 8192, 4096);
+	check_filled(data + 12288, 12288, 32 * KIB - 12288);
+	block_queue_free(queue);
+	block_unref(block);
+	text = xasprintf("driver=file,filename=%s", device);
+	wrong = open_text(f, text, &err);
+	assert_null(wrong);
+	assert_non_null(strstr(err.msg, "use driver 'host_device'"));
+	free(text);
+	ioctl(loop_fd, LOOP_CLR_FD);
+	close(loop_fd);
+out:
+	free(data);
+	free(path);
+}
+
 /* --- faults of the host, each in a child process --- */
 
 static int in_child(struct fixture *f, int (*fn)(struct fixture *))
@@ -618,17 +697,6 @@ static void test_probed_raw(void **fixture)
 	free(path);
 }
 
-static struct block *open_text(struct fixture *f, const char *text, struct error *err)
-{
-	struct options options;
-	struct block *block;
-
-	assert_int_equal(options_parse(&options, text, NULL, NULL), 0);
-	block = block_open_options(f->graph, &options, err);
-	options_free(&options);
-	return block;
-}
-
 static void test_blockdev(void **fixture)
 {
 	struct fixture *f = *fixture;
@@ -705,6 +773,7 @@ int main(void)
 		TEST(test_short_reads),
 		TEST(test_direct),
 		TEST(test_direct_neighbours),
+		TEST(test_host_device),
 		TEST(test_file_size_limit),
 		TEST(test_full_file_system),
 		TEST(test_locks),

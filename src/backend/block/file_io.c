@@ -224,7 +224,8 @@ int file_discard(struct block *block, uint64_t offset, uint64_t length)
 		return 0;
 	if (!not_offered(errno))
 		return -errno;
-	file->no_discard = true;
+	if (errno != EINVAL) /* which may be this range's fault alone */
+		file->no_discard = true;
 	return -ENOTSUP;
 }
 
