@@ -195,6 +195,40 @@ static void test_avx(void **fixture)
 	assert_int_equal(f->state->fpu.vector[16][16], 0x11);
 }
 
+/* Masked and unmasked forms with memory, high registers, opmask moves: where the host has AVX-512. */
+static void test_avx512(void **fixture)
+{
+	struct fixture *f = *fixture;
+	_Alignas(64) uint32_t memory[16];
+	uint32_t *zmm2 = (uint32_t *)f->state->fpu.vector[2], *zmm17 = (uint32_t *)f->state->fpu.vector[17];
+	struct native_code code;
+
+	if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) {
+		print_message("SKIPPED: no AVX-512 here\n");
+		return;
+	}
+	f->state->gpr[X86_RBX] = 0x8421;
+	code = compile(f, "c5 f8 92 cb"); /* kmovw k1, ebx */
+	assert_true(code.uses_avx512);
+	assert_int_equal(code.run(f->state, NULL), 0);
+	assert_int_equal(f->state->fpu.opmask[1], 0x8421);
+	for (uint32_t i = 0; i < 16; i++) {
+		memory[i] = 100 * i;
+		zmm2[i] = i;
+		zmm17[i] = 7;
+	}
+	code = compile(f, "62 e1 6d 49 fe 4c 24 01"); /* vpaddd zmm17{k1}, zmm2, [rsp + 64] */
+	assert_int_equal(code.memory_bytes, 64);
+	assert_int_equal(code.run(f->state, memory), 0);
+	for (uint32_t i = 0; i < 16; i++)
+		assert_int_equal(zmm17[i], 0x8421 >> i & 1 ? 101 * i : 7);
+	assert_int_equal(run(f, "62 a1 75 20 fe c9", NULL), 0); /* vpaddd ymm17, ymm17, ymm17 */
+	assert_int_equal(zmm17[5], 2 * 505);
+	assert_int_equal(zmm17[8], 0);
+	assert_int_equal(run(f, "c5 f5 ef c9", NULL), 0); /* vpxor ymm1, ymm1, ymm1: the upper half too */
+	assert_int_equal(f->state->fpu.vector[1][63], 0);
+}
+
 static long double st(const struct fixture *f, unsigned n)
 {
 	long double value = 0;
@@ -386,6 +420,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_simd_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_divide_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_avx, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_avx512, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_x87, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_x87_pending, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mmx, setup, teardown),
