@@ -418,14 +418,14 @@ static inline void mem_locked_end(struct interp *ip, const struct op *op, uint64
 /* The r/m operand of an instruction that is not worth a handler per form. */
 static inline uint64_t operand_read(struct interp *ip, const struct op *op, unsigned size)
 {
-	if (op->ea == EA_NONE)
+	if ((op->ea & 15) == EA_NONE)
 		return reg_get(ip, op->src, size);
 	return mem_load(ip, op, op_address(ip, op, size, X86_READ), size);
 }
 
 static inline void operand_write(struct interp *ip, const struct op *op, uint64_t value, unsigned size)
 {
-	if (op->ea == EA_NONE)
+	if ((op->ea & 15) == EA_NONE)
 		reg_set(ip, op->src, value, size);
 	else
 		mem_store(ip, op, op_address(ip, op, size, X86_WRITE), value, size);

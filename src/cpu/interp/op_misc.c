@@ -123,8 +123,9 @@ static void random_number(struct interp *ip, const struct op *op)
 static void bound(struct interp *ip, const struct op *op)
 {
 	unsigned size = op_size(op);
-	uint64_t gva = op_address(ip, op, 2 * size, X86_READ);
-	int64_t low = mem_load(ip, op, gva, size), high = mem_load(ip, op, gva + size, size);
+	uint64_t sum = op_sum(ip, op);
+	int64_t low = mem_load(ip, op, op_address_slow(ip, op, sum, size, X86_READ), size);
+	int64_t high = mem_load(ip, op, op_address_slow(ip, op, sum + size, size, X86_READ), size);
 	int64_t index = reg_get(ip, op->dst, size);
 
 	if (size == 2) {

@@ -280,6 +280,7 @@ bool select_stack(struct decode *d)
 	struct op *op = d->op;
 
 	op->length_size = d->insn.length | size << 4;
+	op->ea = EA_NONE | X86_SS << 4;
 	switch (d->insn.mnemonic) {
 	case ZYDIS_MNEMONIC_PUSH:
 		return select_push(d, size, mode64);
@@ -309,7 +310,6 @@ bool select_stack(struct decode *d)
 		op->fn = enter_any;
 		return true;
 	case ZYDIS_MNEMONIC_LEAVE:
-		op->ea = EA_NONE | X86_SS << 4;
 		op->fn = mode64 && size == 3 ? leave64 : leave_any;
 		return true;
 	default:
