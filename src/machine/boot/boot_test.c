@@ -215,7 +215,7 @@ static void test_large_initrd_goes_above_4g(void **state)
 	assert_int_equal(gpa, 4 * GIB + 128 * MIB - size);
 	assert_int_equal(ram_u32(p.ram, gpa + size - 4), 0x6c696174);
 	done(&p);
-	refuse(&source, 64, "the initrd", "needs 98304 KiB");
+	refuse(&source, 64, source.initrd, "needs 98304 KiB");
 }
 
 static void test_hostile_bzimages(void **state)

@@ -153,9 +153,8 @@ static int place_initrd(struct boot_plan *plan, const struct linux_header *h, ui
 	if (!plan->boot->module_count || !initrd->size)
 		return 0;
 	uint64_t gpa, limit = h->xloadflags & XLF_ABOVE_4G ? 4 * GIB : h->initrd_end_max;
-	int rc = boot_find(plan, initrd->size, PAGE_SIZE, MIB, limit, true, "the initrd", &gpa, err);
-	if (rc < 0 && h->xloadflags & XLF_ABOVE_4G && h->xloadflags & XLF_KERNEL_64)
-		rc = boot_find(plan, initrd->size, PAGE_SIZE, 4 * GIB, UINT64_MAX, true, "the initrd", &gpa, err);
+	bool above_4g = h->xloadflags & XLF_ABOVE_4G && h->xloadflags & XLF_KERNEL_64;
+	int rc = boot_find_module(plan, initrd, limit, above_4g, &gpa, err);
 	if (rc < 0)
 		return rc;
 	store_le32(zero_page + HDR_RAMDISK_IMAGE, (uint32_t)gpa);

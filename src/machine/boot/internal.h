@@ -60,6 +60,10 @@ bool boot_is_free(const struct boot_plan *plan, uint64_t gpa, uint64_t size);
 /* Finds and claims the lowest or (from_top) highest place inside [low, high). */
 int boot_find(struct boot_plan *plan, uint64_t size, uint64_t align, uint64_t low, uint64_t high, bool from_top,
 	      const char *what, uint64_t *gpa, struct error *err);
+/* Room for a file that the guest is given (initrd, module): as high as possible below limit, else, if the guest can
+ * reach that, above 4 GiB. */
+int boot_find_module(struct boot_plan *plan, const struct boot_file *file, uint64_t limit, bool above_4g, uint64_t *gpa,
+		     struct error *err);
 /* Allocates low memory for size bytes, zeroed. */
 int boot_low(struct boot_plan *plan, uint64_t size, uint64_t align, const char *what, uint64_t *gpa, struct error *err);
 int boot_store(struct boot_plan *plan, uint64_t gpa, const void *from, size_t length, struct error *err);

@@ -168,6 +168,17 @@ int boot_find(struct boot_plan *plan, uint64_t size, uint64_t align, uint64_t lo
 			 (unsigned long long)high);
 }
 
+int boot_find_module(struct boot_plan *plan, const struct boot_file *file, uint64_t limit, bool above_4g, uint64_t *gpa,
+		     struct error *err)
+{
+	int rc = boot_find(plan, file->size, PAGE_SIZE, MIB, limit, true, file->name, gpa, err);
+
+	/* The first message is the one that a person can do something about. */
+	if (rc < 0 && above_4g)
+		rc = boot_find(plan, file->size, PAGE_SIZE, 4 * GIB, UINT64_MAX, true, file->name, gpa, NULL);
+	return rc;
+}
+
 int boot_low(struct boot_plan *plan, uint64_t size, uint64_t align, const char *what, uint64_t *gpa, struct error *err)
 {
 	int rc = boot_find(plan, size, align, 0x1000, BASE_MEMORY_END, false, what, gpa, err);

@@ -17,9 +17,7 @@ static int place_modules(struct boot_plan *plan, uint64_t list_gpa, struct error
 		uint64_t gpa = 0;
 		int rc = 0;
 		if (file->size)
-			rc = boot_find(plan, file->size, PAGE_SIZE, MIB, 4 * GIB, true, "the initrd", &gpa, err);
-		if (rc < 0)
-			rc = boot_find(plan, file->size, PAGE_SIZE, 4 * GIB, UINT64_MAX, true, "the initrd", &gpa, err);
+			rc = boot_find_module(plan, file, 4 * GIB, true, &gpa, err);
 		if (!rc)
 			rc = boot_file_load(file, 0, file->size, plan->ram, gpa, err);
 		if (rc < 0)
