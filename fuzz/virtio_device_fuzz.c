@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A driver that does anything to a virtio network card and to a virtio console: chains of any kind on any queue, control
- * commands, configuration writes, resets, while frames and input arrive from the other side. No crash, no access outside
- * of guest memory, and both work after a reset.
+ * A driver that does anything to a virtio network card and to a virtio console: chains of any kind on any queue,
+ * control commands, configuration writes, resets, while frames and input arrive from the other side. No crash, no
+ * access outside of guest memory, and both work after a reset.
  *
  * Input: byte 0 chooses device and features, then operations of one byte and their operands.
  */
@@ -54,7 +54,8 @@ static void build(void)
 	sink.loop = machine->env.loop;
 	sink.log = &machine->log;
 	machine->backend = &sink;
-	card = test_device(machine, &virtio_net_pci, "addr=3,netdev=n0,mac=52:54:00:00:00:01,mq=on,rx_queue_size=64,tx_queue_size=64", NULL);
+	card = test_device(machine, &virtio_net_pci,
+			   "addr=3,netdev=n0,mac=52:54:00:00:00:01,mq=on,rx_queue_size=64,tx_queue_size=64", NULL);
 	serial = test_device(machine, &virtio_serial_pci, "addr=4,max_ports=2", NULL);
 	if (!card || !serial)
 		abort();
@@ -63,7 +64,9 @@ static void build(void)
 		chardevs[i] = chardev_open("ringbuf", "c", &options, machine->env.loop, &machine->log, NULL, NULL);
 		options_free(&options);
 		machine->backend = chardevs[i];
-		if (!test_device(machine, i ? &virtio_serialport_class : &virtio_console_class, "chardev=c,name=p", NULL) && !i)
+		if (!test_device(machine, i ? &virtio_serialport_class : &virtio_console_class, "chardev=c,name=p",
+				 NULL) &&
+		    !i)
 			abort();
 	}
 }
@@ -90,8 +93,9 @@ static void offer_any(struct guest *guest, struct input *input)
 	unsigned shape = (unsigned)take(input, 1), count = 1 + shape % 4, queue = (shape >> 2) % QUEUES;
 
 	for (unsigned i = 0; i < count; i++)
-		buffers[i] = (struct guest_buffer){
-			.gpa = take(input, 3), .bytes = (uint32_t)take(input, 2), .device_writes = shape >> 5 & (i + 1)};
+		buffers[i] = (struct guest_buffer){.gpa = take(input, 3),
+						   .bytes = (uint32_t)take(input, 2),
+						   .device_writes = shape >> 5 & (i + 1)};
 	if (guest->queues[queue].size)
 		guest_offer(guest, queue, buffers, count);
 }

@@ -26,7 +26,7 @@ static int fill_unix(struct socket_address *address, struct error *err)
 	/* An abstract name needs a byte before it, a path one behind it. */
 	if (length + 1 > sizeof(name->sun_path))
 		return error_set(err, ENAMETOOLONG, "socket path '%s' is longer than %zu bytes", address->path,
-		                 sizeof(name->sun_path) - 1);
+				 sizeof(name->sun_path) - 1);
 	memcpy(name->sun_path + offset, address->path, length);
 	target->length = sizeof(*name);
 	if (address->abstract && address->tight)
@@ -93,8 +93,8 @@ static int read_tcp(struct socket_address *address, struct options *options, boo
 	}
 	address->port = xstrdup(port);
 	address->port_last = (int)to;
-	snprintf(address->text, sizeof(address->text), strchr(address->host, ':') ? "tcp:[%.100s]:%.20s" : "tcp:%.100s:%.20s",
-	         address->host, address->port);
+	snprintf(address->text, sizeof(address->text),
+		 strchr(address->host, ':') ? "tcp:[%.100s]:%.20s" : "tcp:%.100s:%.20s", address->host, address->port);
 	family = ipv4 && ipv6 ? AF_UNSPEC : ipv6 ? AF_INET6 : AF_INET;
 	return resolve(address, family, server, err);
 }
@@ -172,7 +172,7 @@ static int remove_stale(const struct socket_address *address, struct error *err)
 	if (!result || errno != ECONNREFUSED) {
 		close(fd);
 		return error_set(err, EADDRINUSE, "%s: another process listens there; choose another path or end it",
-		                 address->path);
+				 address->path);
 	}
 	close(fd);
 	unlink(address->path);

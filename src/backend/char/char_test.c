@@ -67,7 +67,7 @@ static void front_event(void *opaque, enum chardev_event event)
 {
 	struct front *front = opaque;
 	int *counters[] = {&front->opened,  &front->closed,  &front->breaks,
-	                   &front->resized, &front->focused, &front->unfocused};
+			   &front->resized, &front->focused, &front->unfocused};
 
 	++*counters[event];
 }
@@ -165,13 +165,13 @@ static struct chardev *attach(struct bench *bench, struct chardev *chardev, int 
 }
 
 /* The condition is evaluated once after every pass, and no more once it held. */
-#define RUN_UNTIL(bench, condition)                                      \
-	do {                                                             \
-		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;       \
-		bool held;                                               \
-		while (!(held = (condition)) && host_now_ns() < deadline_ns) \
-			loop_poll((bench)->loop, 10 * NS_PER_MS);        \
-		assert_true(held);                                       \
+#define RUN_UNTIL(bench, condition)                                                                                    \
+	do {                                                                                                           \
+		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;                                                     \
+		bool held;                                                                                             \
+		while (!(held = (condition)) && host_now_ns() < deadline_ns)                                           \
+			loop_poll((bench)->loop, 10 * NS_PER_MS);                                                      \
+		assert_true(held);                                                                                     \
 	} while (0)
 
 static void run_for(struct bench *bench, int64_t ns)
@@ -467,8 +467,7 @@ static void busy_tcp_port_is_one_clear_line(void **state)
 	assert_non_null(chardev);
 	snprintf(text, sizeof(text), "host=127.0.0.1,port=%u,server,nowait", port_of(chardev));
 	assert_null(open_text(bench, "socket", text));
-	snprintf(expected, sizeof(expected), "listening on tcp:127.0.0.1:%u: Address already in use",
-	         port_of(chardev));
+	snprintf(expected, sizeof(expected), "listening on tcp:127.0.0.1:%u: Address already in use", port_of(chardev));
 	assert_string_equal(bench->err.msg, expected);
 	/* to= takes the next free one. */
 	snprintf(text, sizeof(text), "host=127.0.0.1,port=%u,to=65535,server=on,wait=off", port_of(chardev));
@@ -593,8 +592,8 @@ static void telnet_server_negotiates_and_strips_commands(void **state)
 {
 	struct bench *bench = *state;
 	struct chardev *chardev = open_text(bench, "socket", "host=127.0.0.1,port=0,server=on,wait=off,telnet=on");
-	static const uint8_t input[] = {'a',  255, 253, 1,   'b', 255, 255, '\r', 0,   'c', 255, 243, 255, 250,
-	                                31,   0,   132, 0,   43,  255, 240, '\r', '\n', 'd'};
+	static const uint8_t input[] = {'a', 255, 253, 1, 'b', 255, 255, '\r', 0,   'c',  255,  243,
+					255, 250, 31,  0, 132, 0,   43,  255,  240, '\r', '\n', 'd'};
 	static const uint8_t expected[] = {'a', 'b', 255, '\r', 'c', '\r', 'd'};
 	static const uint8_t output[] = {'x', 255, 'y'}, output_sent[] = {'x', 255, 255, 'y'};
 	uint16_t columns, rows;
@@ -898,7 +897,7 @@ static void legacy_spellings_become_types_and_options(void **state)
 		{"tcp::4444,server=on", "socket", "host=,port=4444,server=on", false},
 		{"tcp:[::1]:44", "socket", "host=[::1],port=44", false},
 		{"telnet:localhost:4444,server=on,wait=off", "socket",
-	         "telnet=on,host=localhost,port=4444,server=on,wait=off", false},
+		 "telnet=on,host=localhost,port=4444,server=on,wait=off", false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -912,7 +911,7 @@ static void legacy_spellings_become_types_and_options(void **state)
 		assert_int_equal(mux, rows[i].mux);
 		for (size_t k = 0; k < options.count; k++)
 			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s=%s", k ? "," : "",
-			         options.items[k].key, options.items[k].value);
+				 options.items[k].key, options.items[k].value);
 		assert_string_equal(text, rows[i].options);
 		options_free(&options);
 		free(type);
@@ -921,7 +920,8 @@ static void legacy_spellings_become_types_and_options(void **state)
 
 static void legacy_errors_are_clear(void **state)
 {
-	static const char *const bad[] = {"stdoi", "tcp:nohost", "tcp:h:", "vc:1", "vc:80x", "file:", "", "mon:", "telnet:x"};
+	static const char *const bad[] = {"stdoi", "tcp:nohost", "tcp:h:", "vc:1",    "vc:80x",
+					  "file:", "",           "mon:",   "telnet:x"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct error err = {0};

@@ -93,7 +93,7 @@ static int open_driver(struct chardev *chardev, struct options *options, struct 
 }
 
 struct chardev *chardev_open(const char *type, const char *id, struct options *options, struct loop *loop,
-                             struct log *log, const struct chardev_host *host, struct error *err)
+			     struct log *log, const struct chardev_host *host, struct error *err)
 {
 	const struct chardev_driver *driver = driver_find(type, err);
 	struct chardev *chardev;
@@ -136,7 +136,7 @@ struct chardev *chardev_attach(struct chardev *chardev, const struct chardev_fro
 		return mux_attach(chardev, front, err);
 	if (chardev->attached || chardev->mux) {
 		error_set(err, EBUSY, "chardev %s is in use already; mux=on lets several share it",
-		          chardev->id ? chardev->id : chardev->driver->name);
+			  chardev->id ? chardev->id : chardev->driver->name);
 		return NULL;
 	}
 	chardev->attached = true;

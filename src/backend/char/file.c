@@ -17,10 +17,12 @@ struct file {
 
 static int open_output(const char *path, bool append, struct error *err)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (append ? O_APPEND : O_TRUNC), 0666);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (append ? O_APPEND : O_TRUNC),
+		      0666);
 
 	if (fd < 0 && errno == ENXIO)
-		return error_set(err, ENXIO, "%s is a fifo that nobody reads: start the reader first, or use 'pipe'", path);
+		return error_set(err, ENXIO, "%s is a fifo that nobody reads: start the reader first, or use 'pipe'",
+				 path);
 	if (fd < 0)
 		return error_set_errno(err, errno, "opening %s", path);
 	return fd;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 static const char *const plain_types[] = {"null", "pty", "stdio", "none", "ringbuf", "memory", NULL};
-static const char *const spellings[] = {"stdio", "null", "none", "pty",  "vc",  "file",    "pipe",
-                                        "unix",  "tcp",  "udp",  "telnet", "mon", "chardev", "ringbuf", NULL};
+static const char *const spellings[] = {"stdio", "null", "none",   "pty", "vc",      "file",    "pipe", "unix",
+					"tcp",   "udp",  "telnet", "mon", "chardev", "ringbuf", NULL};
 
 static const char *after(const char *text, const char *prefix)
 {
@@ -31,7 +31,8 @@ static int parse_vc(const char *text, struct options *options, struct error *err
 	char c, x;
 	int end = 0;
 
-	if (sscanf(text, "%5u%c%c%5u%c%n", &width, &c, &x, &height, &c, &end) == 5 && x == 'x' && c == 'C' && !text[end]) {
+	if (sscanf(text, "%5u%c%c%5u%c%n", &width, &c, &x, &height, &c, &end) == 5 && x == 'x' && c == 'C' &&
+	    !text[end]) {
 		snprintf(buffer, sizeof(buffer), "%u", width);
 		options_add(options, "cols", buffer);
 		snprintf(buffer, sizeof(buffer), "%u", height);
@@ -107,8 +108,10 @@ static int unknown(const char *text, struct error *err)
 	near = nearest_word(word, spellings);
 	if (near)
 		return error_set(err, EINVAL, "'%s' is not a character device; did you mean '%s'?", text, near);
-	return error_set(err, EINVAL, "'%s' is not a character device (stdio, null, none, pty, vc, file:PATH, pipe:PATH, "
-	                 "unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, mon:..., chardev:ID)", text);
+	return error_set(err, EINVAL,
+			 "'%s' is not a character device (stdio, null, none, pty, vc, file:PATH, pipe:PATH, "
+			 "unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, mon:..., chardev:ID)",
+			 text);
 }
 
 static int parse(const char *text, char **type, struct options *options, bool mux, struct error *err)

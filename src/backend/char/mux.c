@@ -67,15 +67,15 @@ static void print_help(struct mux *mux)
 	else
 		snprintf(key, sizeof(key), "0x%02x", escape);
 	snprintf(text, sizeof(text),
-	         "\r\n"
-	         "%s h    this help\r\n"
-	         "%s x    end the machine\r\n"
-	         "%s s    write disk data out\r\n"
-	         "%s t    time stamps on or off\r\n"
-	         "%s b    send a break (magic SysRq)\r\n"
-	         "%s c    switch between console and monitor\r\n"
-	         "%s %s  send %s itself\r\n",
-	         key, key, key, key, key, key, key, key, key);
+		 "\r\n"
+		 "%s h    this help\r\n"
+		 "%s x    end the machine\r\n"
+		 "%s s    write disk data out\r\n"
+		 "%s t    time stamps on or off\r\n"
+		 "%s b    send a break (magic SysRq)\r\n"
+		 "%s c    switch between console and monitor\r\n"
+		 "%s %s  send %s itself\r\n",
+		 key, key, key, key, key, key, key, key, key);
 	say(mux, text);
 }
 
@@ -248,7 +248,7 @@ static void stamp(struct mux *mux)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	ms = (now.tv_sec - mux->started.tv_sec) * 1000 + (now.tv_nsec - mux->started.tv_nsec) / 1000000;
 	snprintf(text, sizeof(text), "[%02ld:%02ld:%02ld.%03ld] ", ms / 3600000, ms / 60000 % 60, ms / 1000 % 60,
-	         ms % 1000);
+		 ms % 1000);
 	say(mux, text);
 }
 

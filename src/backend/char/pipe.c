@@ -51,8 +51,8 @@ static int pipe_open(struct chardev *chardev, struct options *options, struct er
 			close(out_fd);
 		in_fd = out_fd = open_fifo(path, "");
 		if (in_fd == -ENOENT)
-			return error_set(err, ENOENT, "neither %s.in and %s.out nor %s exist; make them with mkfifo", path, path,
-			                 path);
+			return error_set(err, ENOENT, "neither %s.in and %s.out nor %s exist; make them with mkfifo",
+					 path, path, path);
 		if (in_fd < 0)
 			return error_set_errno(err, -in_fd, "opening %s", path);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A pseudo terminal; the other side is opened by whoever wants to look. While nobody has it open, output is dropped. The
- * kernel says when the last one closed it (hang-up) but not when one opened it: inotify does.
+ * A pseudo terminal; the other side is opened by whoever wants to look. While nobody has it open, output is dropped.
+ * The kernel says when the last one closed it (hang-up) but not when one opened it: inotify does.
  */
 #include "backend/char/drivers.h"
 #include "backend/char/stream.h"

@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SIZE_DEFAULT (64 * KIB)
+#define SIZE_DEFAULT   (64 * KIB)
 #define SIZE_MAX_BYTES (64 * MIB)
 
 struct ringbuf {
 	struct chardev chardev;
 	pthread_mutex_t lock; /* guards what follows */
 	uint8_t *data;
-	uint64_t size; /* a power of two */
+	uint64_t size;               /* a power of two */
 	uint64_t produced, consumed; /* bytes since the beginning; produced - consumed <= size */
 };
 
@@ -28,7 +28,7 @@ static int ringbuf_open(struct chardev *chardev, struct options *options, struct
 		return -EINVAL;
 	if (!is_power_of_two(ringbuf->size) || ringbuf->size > SIZE_MAX_BYTES)
 		return error_set(err, EINVAL, "size=%llu: a power of two up to 64M is needed",
-		                 (unsigned long long)ringbuf->size);
+				 (unsigned long long)ringbuf->size);
 	ringbuf->data = malloc(ringbuf->size);
 	if (!ringbuf->data)
 		return error_set_errno(err, ENOMEM, "a ring buffer of %llu bytes", (unsigned long long)ringbuf->size);

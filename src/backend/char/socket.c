@@ -142,7 +142,8 @@ static int server_open(struct socket_chardev *chardev, struct error *err)
 		return 0;
 	}
 	if (chardev->stream.chardev.log)
-		log_write(chardev->stream.chardev.log, "waiting for a connection on %s,server=on", chardev->address.text);
+		log_write(chardev->stream.chardev.log, "waiting for a connection on %s,server=on",
+			  chardev->address.text);
 	for (;;) {
 		struct pollfd pollfd = {.fd = fd, .events = POLLIN};
 		int client;
@@ -365,9 +366,9 @@ static void socket_describe(struct chardev *base, char *text, size_t size)
 }
 
 static const char *const socket_known[] = {
-	"path",   "abstract", "tight",   "host",  "port",      "to",           "ipv4", "ipv6",   "fd",        "server",
-	"wait",   "delay",    "nodelay", "telnet", "reconnect", "reconnect-ms", "tn3270", "websocket", "tls-creds", "tls-authz",
-	NULL,
+	"path",      "abstract",     "tight",  "host",      "port",      "to",        "ipv4",
+	"ipv6",      "fd",           "server", "wait",      "delay",     "nodelay",   "telnet",
+	"reconnect", "reconnect-ms", "tn3270", "websocket", "tls-creds", "tls-authz", NULL,
 };
 
 const struct chardev_driver socket_driver = {

@@ -142,7 +142,7 @@ static bool refill(struct stream *stream)
 	pthread_mutex_unlock(&stream->lock);
 	if (queue_length(&stream->draining))
 		chardev_log(&stream->chardev, stream->draining.data + stream->draining.start,
-		            queue_length(&stream->draining));
+			    queue_length(&stream->draining));
 	if (room && stream->chardev.front.writable)
 		stream->chardev.front.writable(stream->chardev.front.opaque);
 	return queue_length(&stream->draining) > 0;
@@ -284,14 +284,15 @@ void stream_update(struct chardev *chardev)
 
 	atomic_store(&stream->paused, false);
 	reading = may_read(stream);
-	watching = stream->in_fd >= 0 && stream->in_pollable && !stream->input_ended &&
-	           (reading || stream->watch_hangup);
+	watching =
+		stream->in_fd >= 0 && stream->in_pollable && !stream->input_ended && (reading || stream->watch_hangup);
 	if (!watching && stream->in_watch) {
 		/* Without interest in input a watch would still report hang-ups, over and over. */
 		loop_fd_remove(stream->in_watch);
 		stream->in_watch = NULL;
 	} else if (watching && !stream->in_watch) {
-		stream->in_watch = loop_fd_add(chardev->loop, stream->in_fd, reading ? EPOLLIN : 0, input_ready, stream);
+		stream->in_watch =
+			loop_fd_add(chardev->loop, stream->in_fd, reading ? EPOLLIN : 0, input_ready, stream);
 	} else if (watching) {
 		loop_fd_events(stream->in_watch, reading ? EPOLLIN : 0);
 	}

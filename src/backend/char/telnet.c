@@ -19,8 +19,8 @@ enum {
 };
 
 const uint8_t telnet_greeting[15] = {
-	IAC, WILL, OPTION_ECHO, IAC, WILL, OPTION_NO_GO_AHEAD, IAC, WILL, OPTION_BINARY,
-	IAC, DO,   OPTION_BINARY, IAC, DO,  OPTION_WINDOW,
+	IAC, WILL, OPTION_ECHO,   IAC, WILL, OPTION_NO_GO_AHEAD, IAC, WILL, OPTION_BINARY,
+	IAC, DO,   OPTION_BINARY, IAC, DO,   OPTION_WINDOW,
 };
 
 static void sub_end(struct telnet *telnet)

@@ -104,7 +104,8 @@ static void handle(int number, void (*handler)(int), struct sigaction *old)
 int terminal_take(int fd, bool signals, int resize_fd, struct error *err)
 {
 	if (terminal.taken || terminal.fd >= 0)
-		return error_set(err, EBUSY, "the terminal is in use by another stdio back end; mux=on lets several share it");
+		return error_set(err, EBUSY,
+				 "the terminal is in use by another stdio back end; mux=on lets several share it");
 	if (!isatty(fd))
 		return 0;
 	terminal.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);

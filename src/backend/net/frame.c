@@ -192,7 +192,7 @@ bool frame_checksum(uint8_t *data, const struct frame *frame)
 	field = frame->l4 + (frame->protocol == PROTOCOL_TCP ? 16 : 6);
 	memset(data + field, 0, 2);
 	sum = (uint16_t)~checksum_fold(checksum_add(checksum_pseudo(data, frame, frame->end - frame->l4),
-	                                            data + frame->l4, frame->end - frame->l4));
+						    data + frame->l4, frame->end - frame->l4));
 	/* UDP's zero means "none". */
 	if (!sum && frame->protocol == PROTOCOL_UDP)
 		sum = 0xffff;
@@ -221,7 +221,8 @@ uint16_t frame_raise_mss(uint8_t *data, const struct frame *frame, uint16_t mss)
 		size_t size = data[at] == OPTION_NOP ? 1 : frame->payload - at >= 2 ? data[at + 1] : 0;
 		uint16_t old;
 
-		if (data[at] == OPTION_END || !size || size > frame->payload - at || (size == 1 && data[at] != OPTION_NOP))
+		if (data[at] == OPTION_END || !size || size > frame->payload - at ||
+		    (size == 1 && data[at] != OPTION_NOP))
 			return 0;
 		if (data[at] != OPTION_MSS || size != 4) {
 			at += size;
@@ -253,7 +254,7 @@ static void fix_ip(uint8_t *ip, bool is_v6, size_t l3_bytes, uint16_t id_step)
 }
 
 static bool cut_tcp(const uint8_t *data, const struct frame *frame, size_t mtu,
-                    void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque)
+		    void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque)
 {
 	size_t headers = frame->payload - frame->ip;
 	size_t total = frame->end - frame->payload;
@@ -276,7 +277,7 @@ static bool cut_tcp(const uint8_t *data, const struct frame *frame, size_t mtu,
 		fix_ip(buffer + frame->ip, frame->is_v6, headers + size, index);
 		put32(tcp + 4, get32(tcp + 4) + (uint32_t)done);
 		if (done + size < total)
-			tcp[13] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+			tcp[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 		if (index)
 			tcp[13] &= (uint8_t)~TCP_CWR;
 		frame_checksum(buffer, &piece);
@@ -286,7 +287,7 @@ static bool cut_tcp(const uint8_t *data, const struct frame *frame, size_t mtu,
 }
 
 static bool cut_ipv4(const uint8_t *data, const struct frame *frame, size_t mtu,
-                     void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque)
+		     void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque)
 {
 	const uint8_t *ip = data + frame->ip;
 	size_t header = (ip[0] & 15u) * 4;
@@ -304,8 +305,7 @@ static bool cut_ipv4(const uint8_t *data, const struct frame *frame, size_t mtu,
 
 		memcpy(buffer, data, frame->ip + header);
 		memcpy(buffer + frame->ip + header, ip + header + done, size);
-		put16(buffer + frame->ip + 6,
-		      (uint16_t)(((flags & 0x1fff) + done / 8) | (more ? 0x2000 : 0)));
+		put16(buffer + frame->ip + 6, (uint16_t)(((flags & 0x1fff) + done / 8) | (more ? 0x2000 : 0)));
 		fix_ip(buffer + frame->ip, false, header + size, 0);
 		emit(opaque, buffer, frame->ip + header + size);
 	}
@@ -313,7 +313,7 @@ static bool cut_ipv4(const uint8_t *data, const struct frame *frame, size_t mtu,
 }
 
 bool frame_cut(const uint8_t *data, size_t length, const struct frame *frame, size_t mtu,
-               void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque)
+	       void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque)
 {
 	if (!frame->ip || frame->end > FRAME_MAX)
 		return false;

@@ -137,7 +137,7 @@ static void lengths_that_lie_are_refused(void **state)
 	assert_int_equal(frame.payload, 0);
 	for (int round = 0; round < 20000; round++) {
 		size_t size = make(bad, rand_r(&seed) & 1, rand_r(&seed) & 1 ? 6 : 17, (rand_r(&seed) % 11) * 4,
-		                   (size_t)rand_r(&seed) % 64);
+				   (size_t)rand_r(&seed) % 64);
 		uint8_t *copy = malloc(size);
 
 		for (int flips = 0; flips < 4; flips++)
@@ -191,7 +191,7 @@ static void tcp_piece(void *opaque, uint8_t *data, size_t length)
 	sequence = (uint32_t)get16(data + frame.l4 + 4) << 16 | get16(data + frame.l4 + 6);
 	assert_int_equal(sequence, (uint32_t)(0x0102fffe + pieces->done));
 	assert_memory_equal(data + frame.payload, pieces->whole + pieces->frame.payload + pieces->done,
-	                    frame.end - frame.payload);
+			    frame.end - frame.payload);
 	pieces->done += frame.end - frame.payload;
 	pieces->count++;
 	if (frame.end - frame.ip > pieces->largest)

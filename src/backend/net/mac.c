@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * MAC addresses that no two machines on a host share. An address is held by binding an abstract unix socket of its name:
- * the kernel lets only one process have it, whoever the user, within one network namespace (where addresses have to be
- * unique), and drops it with the process. No directory, no rights, nothing left behind.
+ * MAC addresses that no two machines on a host share. An address is held by binding an abstract unix socket of its
+ * name: the kernel lets only one process have it, whoever the user, within one network namespace (where addresses have
+ * to be unique), and drops it with the process. No directory, no rights, nothing left behind.
  */
 #include "backend/net/net.h"
 
@@ -26,7 +26,8 @@ static int take(uint32_t number)
 	if (fd < 0)
 		return -errno;
 	length = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "xuni-mac-%06x", number);
-	if (!bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)))
+	if (!bind(fd, (struct sockaddr *)&name,
+		  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length)))
 		return fd;
 	code = errno;
 	close(fd);
@@ -49,7 +50,8 @@ int net_mac_allocate(uint8_t mac[6], int *lock_fd, struct error *err)
 	*lock_fd = -1;
 	for (int i = 0; i < ATTEMPTS && result == -EADDRINUSE; i++) {
 		uint32_t number = random_number();
-		uint8_t chosen[6] = {0x52, 0x54, 0x00, (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
+		uint8_t chosen[6] = {0x52,           0x54, 0x00, (uint8_t)(number >> 16), (uint8_t)(number >> 8),
+				     (uint8_t)number};
 
 		result = take(number);
 		if (result < 0)

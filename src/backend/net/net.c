@@ -28,7 +28,7 @@ static const struct net_driver *driver_find(const char *type, struct error *err)
 }
 
 struct net_backend *net_open_streams(const char *type, const char *id, struct options *options, struct loop *loop,
-                                     struct log *log, const struct net_streams *streams, struct error *err)
+				     struct log *log, const struct net_streams *streams, struct error *err)
 {
 	const struct net_driver *driver = driver_find(type, err);
 	struct net_backend *backend;
@@ -61,7 +61,7 @@ struct net_backend *net_open_streams(const char *type, const char *id, struct op
 }
 
 struct net_backend *net_open(const char *type, const char *id, struct options *options, struct loop *loop,
-                             struct log *log, struct error *err)
+			     struct log *log, struct error *err)
 {
 	return net_open_streams(type, id, options, loop, log, NULL, err);
 }

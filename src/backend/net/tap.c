@@ -20,9 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define QUEUES_MAX 16
-#define BATCH      64 /* frames in one go, so that other work gets its turn */
-#define UP_SCRIPT  "/etc/qemu-ifup"
+#define QUEUES_MAX  16
+#define BATCH       64 /* frames in one go, so that other work gets its turn */
+#define UP_SCRIPT   "/etc/qemu-ifup"
 #define DOWN_SCRIPT "/etc/qemu-ifdown"
 
 struct tap_queue {
@@ -117,7 +117,7 @@ static void tap_resume(struct net_backend *backend)
 }
 
 static void tap_send_queue(struct net_backend *backend, unsigned index, const struct iovec *iov, int iov_count,
-                           size_t length)
+			   size_t length)
 {
 	struct net_tap *tap = (struct net_tap *)backend;
 	const struct tap_queue *queue = &tap->queues[tap->queues[index].enabled ? index : 0];
@@ -169,7 +169,7 @@ static void tap_set_offloads(struct net_backend *backend, uint32_t offloads, uns
 		return;
 	if (header_bytes && offloads & NET_CSUM)
 		flags = TUN_F_CSUM | (offloads & NET_TSO4 ? TUN_F_TSO4 : 0) | (offloads & NET_TSO6 ? TUN_F_TSO6 : 0) |
-		        (offloads & NET_ECN && offloads & (NET_TSO4 | NET_TSO6) ? TUN_F_TSO_ECN : 0);
+			(offloads & NET_ECN && offloads & (NET_TSO4 | NET_TSO6) ? TUN_F_TSO_ECN : 0);
 	for (unsigned i = 0; i < backend->queues; i++) {
 		ioctl(tap->queues[i].fd, TUNSETOFFLOAD, (unsigned long)flags);
 		tap->queues[i].kept_bytes = 0;
@@ -228,22 +228,25 @@ static int open_queue(struct net_tap *tap, bool vnet_hdr, bool several, struct e
 
 	if (fd < 0)
 		return error_set_errno(err, errno,
-		                       errno == ENOENT ? "/dev/net/tun (load the 'tun' module)" :
-		                                         "/dev/net/tun (run as root, or hand over a descriptor with fd=)");
-	request.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0) | (several ? IFF_MULTI_QUEUE : 0));
+				       errno == ENOENT
+					       ? "/dev/net/tun (load the 'tun' module)"
+					       : "/dev/net/tun (run as root, or hand over a descriptor with fd=)");
+	request.ifr_flags =
+		(short)(IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0) | (several ? IFF_MULTI_QUEUE : 0));
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", tap->name);
 	if (ioctl(fd, TUNSETIFF, &request)) {
 		code = errno;
 		close(fd);
 		if (code == EPERM)
 			return error_set(err, EPERM,
-			                 "making interface %s needs CAP_NET_ADMIN: run as root, have root make it with "
-			                 "'ip tuntap add mode tap user %u', or use -netdev user",
-			                 tap->name, getuid());
+					 "making interface %s needs CAP_NET_ADMIN: run as root, have root make it with "
+					 "'ip tuntap add mode tap user %u', or use -netdev user",
+					 tap->name, getuid());
 		if (code == EBUSY)
 			return error_set(err, EBUSY, "interface %s is in use by another process", tap->name);
 		if (code == EINVAL && if_nametoindex(tap->name))
-			return error_set(err, EINVAL, "interface %s exists with another kind or number of queues", tap->name);
+			return error_set(err, EINVAL, "interface %s exists with another kind or number of queues",
+					 tap->name);
 		return error_set_errno(err, code, "making interface %s", tap->name);
 	}
 	snprintf(tap->name, sizeof(tap->name), "%s", request.ifr_name);
@@ -255,7 +258,8 @@ static bool has_header(int fd)
 	struct ifreq request = {0};
 	int size = sizeof(struct net_header);
 
-	return !ioctl(fd, TUNGETIFF, &request) && (request.ifr_flags & IFF_VNET_HDR) && !ioctl(fd, TUNSETVNETHDRSZ, &size);
+	return !ioctl(fd, TUNGETIFF, &request) && (request.ifr_flags & IFF_VNET_HDR) &&
+	       !ioctl(fd, TUNSETVNETHDRSZ, &size);
 }
 
 static int add_descriptor(struct net_tap *tap, const char *text, struct error *err)
@@ -434,11 +438,12 @@ static void tap_describe(struct net_backend *backend, char *text, size_t size)
 	const struct net_tap *tap = (const struct net_tap *)backend;
 
 	snprintf(text, size, "tap,ifname=%s,queues=%u,vnet_hdr=%s", tap->name, backend->queues,
-	         tap->kernel_header ? "on" : "off");
+		 tap->kernel_header ? "on" : "off");
 }
 
-static const char *const tap_known[] = {"ifname", "fd", "fds", "script", "downscript", "br", "helper", "sndbuf", "vnet_hdr",
-                                        "vhost", "vhostfd", "vhostfds", "vhostforce", "queues", NULL};
+static const char *const tap_known[] = {"ifname",  "fd",       "fds",        "script",   "downscript",
+					"br",      "helper",   "sndbuf",     "vnet_hdr", "vhost",
+					"vhostfd", "vhostfds", "vhostforce", "queues",   NULL};
 
 const struct net_driver net_tap_driver = {
 	.name = "tap",

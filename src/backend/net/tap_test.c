@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * tap against the real kernel, in network namespaces of its own, and the user network with the kernel's TCP as its guest:
- * tap and user are joined back to back. Without the right to make namespaces all of it is skipped, and says so.
+ * tap against the real kernel, in network namespaces of its own, and the user network with the kernel's TCP as its
+ * guest: tap and user are joined back to back. Without the right to make namespaces all of it is skipped, and says so.
  */
 #include "backend/net/net.h"
 
@@ -121,13 +121,13 @@ static bool record(void *opaque, const struct iovec *iov, int iov_count, size_t 
 	return true;
 }
 
-#define RUN_UNTIL(bench, condition)                                      \
-	do {                                                             \
-		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;       \
-		bool held;                                               \
-		while (!(held = (condition)) && host_now_ns() < deadline_ns) \
-			loop_poll((bench)->loop, 10 * NS_PER_MS);        \
-		assert_true(held);                                       \
+#define RUN_UNTIL(bench, condition)                                                                                    \
+	do {                                                                                                           \
+		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;                                                     \
+		bool held;                                                                                             \
+		while (!(held = (condition)) && host_now_ns() < deadline_ns)                                           \
+			loop_poll((bench)->loop, 10 * NS_PER_MS);                                                      \
+		assert_true(held);                                                                                     \
 	} while (0)
 
 static char *write_script(const char *text)
@@ -145,7 +145,8 @@ static void scripts_run_with_the_interfaces_name(void **state)
 {
 	struct bench *bench = *state;
 	char *log = write_script("");
-	char *up_text = xasprintf("#!/bin/sh\necho up $1 >> %s\n", log), *down_text = xasprintf("#!/bin/sh\necho down $1 >> %s\n", log);
+	char *up_text = xasprintf("#!/bin/sh\necho up $1 >> %s\n", log),
+	     *down_text = xasprintf("#!/bin/sh\necho down $1 >> %s\n", log);
 	char *up = write_script(up_text), *down = write_script(down_text);
 	char *text = xasprintf("ifname=xtest0,script=%s,downscript=%s", up, down);
 	struct net_backend *backend = must_open(bench, "tap", text);
@@ -197,8 +198,8 @@ static void mistakes_are_explained(void **state)
 }
 
 /* Who has 10.9.0.1? */
-static const uint8_t arp[42] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 1, 2, 3, 8, 6, 0, 1, 8, 0, 6, 4, 0,
-                                1, 0x52, 0x54, 0, 1, 2, 3, 10, 9, 0, 2, 0, 0, 0, 0, 0, 0, 10, 9, 0, 1};
+static const uint8_t arp[42] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 1, 2, 3, 8, 6, 0, 1, 8, 0,  6, 4, 0,
+				1,    0x52, 0x54, 0,    1,    2,    3,    10,   9, 0, 2, 0, 0, 0, 0, 0, 0, 10, 9, 0, 1};
 
 static void ask(struct net_backend *backend, bool header)
 {
@@ -365,7 +366,7 @@ static void default_route(void)
 {
 	struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY};
 	struct sockaddr_in *any = (struct sockaddr_in *)&route.rt_dst, *mask = (struct sockaddr_in *)&route.rt_genmask,
-	                   *gateway = (struct sockaddr_in *)&route.rt_gateway;
+			   *gateway = (struct sockaddr_in *)&route.rt_gateway;
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
 	any->sin_family = mask->sin_family = gateway->sin_family = AF_INET;
@@ -437,8 +438,8 @@ static void run_transfer(struct bench *bench, bool to_guest, bool offloads, size
 	pthread_join(guest, NULL);
 	pthread_join(host, NULL);
 	print_message("%s, %s: %zu MiB, %.0f MB/s\n", to_guest ? "to the guest" : "from the guest",
-	              offloads ? "large frames" : "frames of 1500 bytes", bytes >> 20,
-	              (double)bytes * 1e3 / (double)transfer.took_ns);
+		      offloads ? "large frames" : "frames of 1500 bytes", bytes >> 20,
+		      (double)bytes * 1e3 / (double)transfer.took_ns);
 	net_close(transfer.user);
 	net_close(transfer.tap);
 	close(transfer.listen_fd);
@@ -478,12 +479,9 @@ static bool enter_namespace(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(scripts_run_with_the_interfaces_name),
-		TEST(mistakes_are_explained),
-		TEST(kernel_answers_with_and_without_headers),
-		TEST(queues_are_attached_as_the_guest_asks),
-		TEST(descriptors_can_be_handed_over),
-		TEST(kernel_tcp_through_the_user_network),
+		TEST(scripts_run_with_the_interfaces_name),    TEST(mistakes_are_explained),
+		TEST(kernel_answers_with_and_without_headers), TEST(queues_are_attached_as_the_guest_asks),
+		TEST(descriptors_can_be_handed_over),          TEST(kernel_tcp_through_the_user_network),
 	};
 
 	if (!enter_namespace()) {

@@ -6,12 +6,12 @@
  * Large frames. For a guest that runs emulated, the cost is per packet. libslirp takes TCP packets of any size as they
  * come, so segmentation offload is offered to the guest, and no frame is ever cut on the way out: only checksums are
  * completed. In the other direction libslirp makes segments as large as the guest's SYN allows: when the guest can
- * receive large ones, the option in the SYN is raised on the way through, and the frame is labelled with the segment size
- * it stands for.
+ * receive large ones, the option in the SYN is raised on the way through, and the frame is labelled with the segment
+ * size it stands for.
  *
  * Waiting. libslirp's sockets sit in one epoll set that is itself one descriptor of the loop. After anything that may
- * change what libslirp waits for, a timer that is due at once runs at the end of the loop's pass: one look at the sockets
- * for a whole batch of frames. When nothing is pending there is no timer at all.
+ * change what libslirp waits for, a timer that is due at once runs at the end of the loop's pass: one look at the
+ * sockets for a whole batch of frames. When nothing is pending there is no timer at all.
  */
 #include "backend/net/user.h"
 
@@ -31,9 +31,9 @@
 #define SLIRP_IDLE_TIMEOUT 1000  /* what libslirp asks for when it waits for nothing */
 /* libslirp wants a tick every half second as long as any socket exists, a forwarded port included. When nothing moved
  * for a while, its tick (retransmission to a silent guest, age of fragments) may come late. */
-#define SLOW_TICK_MS       499
-#define QUIET_AFTER_NS     (60 * NS_PER_S)
-#define QUIET_TICK_MS      10000
+#define SLOW_TICK_MS   499
+#define QUIET_AFTER_NS (60 * NS_PER_S)
+#define QUIET_TICK_MS  10000
 
 static uint32_t to_epoll(int events)
 {
@@ -247,8 +247,8 @@ static void deliver_piece(void *opaque, uint8_t *data, size_t length)
 	deliver(user, &header, data, length);
 }
 
-/* A TCP frame larger than the guest's MTU goes as one when the guest takes such, with the checksum begun as for a packet
- * that was never on a wire (virtio 1.2 5.1.6.4.1). */
+/* A TCP frame larger than the guest's MTU goes as one when the guest takes such, with the checksum begun as for a
+ * packet that was never on a wire (virtio 1.2 5.1.6.4.1). */
 static bool deliver_large(struct net_user *user, const uint8_t *data, size_t length, const struct frame *frame)
 {
 	struct net_header header = {.flags = NET_HEADER_NEEDS_CSUM, .csum_offset = 16};
@@ -324,7 +324,8 @@ static void user_send(struct net_backend *backend, const struct iovec *iov, int 
 	}
 	length = at - skip;
 	if (!complete(user, &header, length)) {
-		log_guest(backend->log, &user->log_limit, "netdev %s: a frame whose header does not fit it", backend->id);
+		log_guest(backend->log, &user->log_limit, "netdev %s: a frame whose header does not fit it",
+			  backend->id);
 		return;
 	}
 	if (user->offloads & (NET_TSO4 | NET_TSO6) && length < 128 && frame_parse(user->staging, length, &frame) &&
@@ -502,9 +503,29 @@ static char *user_info(struct net_backend *backend)
 }
 
 static const char *const user_known[] = {
-	"ipv4",      "net",         "host",     "ipv6",      "ipv6-net",   "ipv6-prefix", "ipv6-prefixlen",
-	"ipv6-host", "restrict",    "hostname", "dhcpstart", "dns",        "ipv6-dns",    "dnssearch",
-	"domainname", "tftp",       "tftp-server-name", "bootfile", "hostfwd", "guestfwd", "smb", "smbserver", NULL,
+	"ipv4",
+	"net",
+	"host",
+	"ipv6",
+	"ipv6-net",
+	"ipv6-prefix",
+	"ipv6-prefixlen",
+	"ipv6-host",
+	"restrict",
+	"hostname",
+	"dhcpstart",
+	"dns",
+	"ipv6-dns",
+	"dnssearch",
+	"domainname",
+	"tftp",
+	"tftp-server-name",
+	"bootfile",
+	"hostfwd",
+	"guestfwd",
+	"smb",
+	"smbserver",
+	NULL,
 };
 
 const struct net_driver net_user_driver = {

@@ -87,7 +87,7 @@ static int check_inside(const struct net_user *user, const char *key, struct in_
 	inet_ntop(AF_INET, &address, text, sizeof(text));
 	inet_ntop(AF_INET, &user->net, net_text, sizeof(net_text));
 	return error_set(err, EINVAL, "%s=%s is not a host of the network %s/%d", key, text, net_text,
-	                 __builtin_popcount(mask));
+			 __builtin_popcount(mask));
 }
 
 static int read_ipv4_part(struct net_user *user, struct options *options, struct error *err)
@@ -134,9 +134,9 @@ static int read_ipv6_part(struct net_user *user, struct options *options, struct
 	user->host6 = user->dns6 = user->net6;
 	user->host6.s6_addr[15] |= 2;
 	user->dns6.s6_addr[15] |= 3;
-	return read_ipv6(options, "ipv6-host", &user->host6, err) || read_ipv6(options, "ipv6-dns", &user->dns6, err) ?
-	               -EINVAL :
-	               0;
+	return read_ipv6(options, "ipv6-host", &user->host6, err) || read_ipv6(options, "ipv6-dns", &user->dns6, err)
+		       ? -EINVAL
+		       : 0;
 }
 
 /* Families: each may be turned off; naming one on turns the other off, as in qemu. */
@@ -159,8 +159,9 @@ static int read_families(struct net_user *user, struct options *options, struct 
 static int refuse_smb(struct options *options, struct error *err)
 {
 	if (options_get(options, "smb") || options_get(options, "smbserver"))
-		return error_set(err, ENOTSUP, "smb= is not supported; serve the folder yourself and reach the host as %s",
-		                 "10.0.2.2");
+		return error_set(err, ENOTSUP,
+				 "smb= is not supported; serve the folder yourself and reach the host as %s",
+				 "10.0.2.2");
 	return 0;
 }
 

@@ -81,15 +81,16 @@ static void name_port(const struct endpoint *endpoint, bool is_udp, char *text, 
 	char address[INET6_ADDRSTRLEN] = "*";
 
 	if (!endpoint->any && endpoint->address.ss_family == AF_INET)
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)&endpoint->address)->sin_addr, address, sizeof(address));
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)&endpoint->address)->sin_addr, address,
+			  sizeof(address));
 	else if (!endpoint->any)
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&endpoint->address)->sin6_addr, address,
-		          sizeof(address));
+			  sizeof(address));
 	snprintf(text, size, "%s port %u on %s", is_udp ? "UDP" : "TCP", endpoint->port, address);
 }
 
 static int host_add(struct net_user *user, bool is_udp, const struct endpoint *host, struct endpoint *guest,
-                    struct error *err)
+		    struct error *err)
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)&guest->address;
 	int flags = is_udp ? SLIRP_HOSTFWD_UDP : 0;
@@ -103,7 +104,7 @@ static int host_add(struct net_user *user, bool is_udp, const struct endpoint *h
 		flags |= SLIRP_HOSTFWD_V6ONLY;
 	errno = 0;
 	if (!slirp_add_hostxfwd(user->slirp, (const struct sockaddr *)&host->address, host->length,
-	                        (const struct sockaddr *)&guest->address, guest->length, flags)) {
+				(const struct sockaddr *)&guest->address, guest->length, flags)) {
 		user_service_soon(user);
 		return 0;
 	}
@@ -145,10 +146,11 @@ static int host_rule_remove(struct net_user *user, const char *rule, struct erro
 	if (parse_endpoint(rest, dash ? (size_t)(dash - rest) : strlen(rest), &host, err))
 		return error_prefix(err, "hostfwd_remove %s", rule);
 	if (slirp_remove_hostxfwd(user->slirp, (const struct sockaddr *)&host.address, host.length,
-	                          is_udp ? SLIRP_HOSTFWD_UDP : 0) &&
+				  is_udp ? SLIRP_HOSTFWD_UDP : 0) &&
 	    slirp_remove_hostxfwd(user->slirp, (const struct sockaddr *)&host.address, host.length,
-	                          (is_udp ? SLIRP_HOSTFWD_UDP : 0) | SLIRP_HOSTFWD_V6ONLY))
-		return error_set(err, ENOENT, "hostfwd_remove %s: there is no such rule; 'info usernet' lists them", rule);
+				  (is_udp ? SLIRP_HOSTFWD_UDP : 0) | SLIRP_HOSTFWD_V6ONLY))
+		return error_set(err, ENOENT, "hostfwd_remove %s: there is no such rule; 'info usernet' lists them",
+				 rule);
 	user_service_soon(user);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The user network with a guest made by hand: it answers ARP, asks for a lease, pings the gateway, and speaks enough TCP
- * to talk to real servers and clients on the host's loopback, with and without large frames.
+ * The user network with a guest made by hand: it answers ARP, asks for a lease, pings the gateway, and speaks enough
+ * TCP to talk to real servers and clients on the host's loopback, with and without large frames.
  */
 #include "backend/net/frame.h"
 #include "backend/net/net.h"
@@ -32,7 +32,7 @@ static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 1, 2, 3};
 /* One TCP connection of the guest's. */
 struct tcp {
 	uint16_t port, peer_port;
-	uint32_t peer_ip; /* 0: the gateway */
+	uint32_t peer_ip;        /* 0: the gateway */
 	uint32_t sent, received; /* next sequence numbers */
 	uint32_t acknowledged;
 	bool open, closed;
@@ -88,7 +88,8 @@ static void put32(uint8_t *p, uint32_t value)
 static void send_frame(struct guest *guest, const struct net_header *header, uint8_t *data, size_t length)
 {
 	static const struct net_header none;
-	struct iovec iov[4] = {{(void *)(header ? header : &none), sizeof(none)}, {data, 9}, {data + 9, 11}, {data + 20, length - 20}};
+	struct iovec iov[4] = {
+		{(void *)(header ? header : &none), sizeof(none)}, {data, 9}, {data + 9, 11}, {data + 20, length - 20}};
 
 	if (guest->header)
 		net_send(guest->backend, 0, iov, 4, length + sizeof(none));
@@ -248,7 +249,7 @@ static void frame_receive(struct guest *guest, const struct net_header *header, 
 		check_large(guest, header, data, &frame);
 	if (frame.protocol == 6 && frame.payload) {
 		uint16_t sum = checksum_fold(checksum_add(checksum_pseudo(data, &frame, frame.end - frame.l4),
-		                                          data + frame.l4, frame.end - frame.l4));
+							  data + frame.l4, frame.end - frame.l4));
 
 		assert_int_equal(sum, 0xffff);
 		tcp_receive(guest, data, &frame);
@@ -350,13 +351,13 @@ static int teardown(void **state)
 }
 
 /* The condition is evaluated once after every pass, and no more once it held. */
-#define RUN_UNTIL(guest, condition)                                      \
-	do {                                                             \
-		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;       \
-		bool held;                                               \
-		while (!(held = (condition)) && host_now_ns() < deadline_ns) \
-			pass((guest), 10 * NS_PER_MS);                   \
-		assert_true(held);                                       \
+#define RUN_UNTIL(guest, condition)                                                                                    \
+	do {                                                                                                           \
+		int64_t deadline_ns = host_now_ns() + PATIENCE_NS;                                                     \
+		bool held;                                                                                             \
+		while (!(held = (condition)) && host_now_ns() < deadline_ns)                                           \
+			pass((guest), 10 * NS_PER_MS);                                                                 \
+		assert_true(held);                                                                                     \
 	} while (0)
 
 static void ask_arp(struct guest *guest)
@@ -781,8 +782,7 @@ static void mistakes_are_explained(void **state)
 
 	snprintf(busy, sizeof(busy), "hostfwd=tcp:127.0.0.1:%u-:22", port);
 	snprintf(busy_message, sizeof(busy_message),
-	         "hostfwd=tcp:127.0.0.1:%u-:22: TCP port %u on 127.0.0.1 is in use; choose another port", port,
-	         port);
+		 "hostfwd=tcp:127.0.0.1:%u-:22: TCP port %u on 127.0.0.1 is in use; choose another port", port, port);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct options options;
 		struct error err = {0};

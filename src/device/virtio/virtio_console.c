@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The virtio console controller (virtio 1.2 5.3): queues, control messages, configuration space, emergency write. A driver
- * without the multiport feature sees port 0 alone.
+ * The virtio console controller (virtio 1.2 5.3): queues, control messages, configuration space, emergency write. A
+ * driver without the multiport feature sees port 0 alone.
  */
 #include "device/virtio/virtio_console.h"
 
@@ -84,7 +84,7 @@ static void send_messages(struct virtio_serial *serial, struct virtqueue *queue)
 }
 
 void virtio_serial_tell(struct virtio_serial *serial, uint32_t port, uint16_t event, uint16_t value, const void *extra,
-                        size_t extra_bytes)
+			size_t extra_bytes)
 {
 	struct virtqueue *queue = virtio_queue(&serial->virtio, CONTROL_RX);
 	struct virtio_serial_message *message;
@@ -106,7 +106,7 @@ void virtio_serial_tell(struct virtio_serial *serial, uint32_t port, uint16_t ev
 	} else {
 		/* Only a driver that asks again and again and never reads gets here. */
 		log_guest(serial->virtio.device.env->log, &serial->log_limit,
-		          "virtio-serial: a control message is dropped: the driver does not read them");
+			  "virtio-serial: a control message is dropped: the driver does not read them");
 		free(message);
 	}
 	send_messages(serial, queue);
@@ -136,7 +136,7 @@ static void obey(struct virtio_serial *serial, const uint8_t *message)
 	}
 	if (!port) {
 		log_guest(serial->virtio.device.env->log, &serial->log_limit,
-		          "virtio-serial: control message %u for port %u, which does not exist", event, number);
+			  "virtio-serial: control message %u for port %u, which does not exist", event, number);
 		return;
 	}
 	if (event == VIRTIO_CONSOLE_PORT_READY && value)
@@ -208,7 +208,8 @@ static void config_write(struct virtio_device *device, const uint8_t *bytes, uns
 	struct virtio_serial *serial = serial_of(device);
 	struct virtio_serial_port *port = serial->ports[0];
 
-	if (serial->emergency_write && offset == offsetof(struct console_config, emergency_write) && port && port->handle)
+	if (serial->emergency_write && offset == offsetof(struct console_config, emergency_write) && port &&
+	    port->handle)
 		chardev_write(port->handle, bytes + offset, 1);
 }
 
@@ -234,7 +235,7 @@ static int init(struct virtio_device *device, struct error *err)
 
 	if (serial->max_ports < 1 || serial->max_ports > VIRTIO_SERIAL_PORTS_MAX - 1)
 		return error_set(err, EINVAL, "max_ports=%u: 1 to %d are possible", serial->max_ports,
-		                 VIRTIO_SERIAL_PORTS_MAX - 1);
+				 VIRTIO_SERIAL_PORTS_MAX - 1);
 	serial->messages_last = &serial->messages;
 	device->offered |= VIRTIO_BIT(VIRTIO_CONSOLE_F_SIZE) | VIRTIO_BIT(VIRTIO_CONSOLE_F_MULTIPORT);
 	if (serial->emergency_write)
@@ -261,33 +262,39 @@ static void fini(struct virtio_device *device)
 }
 
 static const struct virtio_class model = {
-        .name = "virtio-console",
-        .id = VIRTIO_ID_CONSOLE,
-        .config_size = sizeof(struct console_config),
-        .init = init,
-        .fini = fini,
-        .config_read = config_read,
-        .config_write = config_write,
-        .reset = reset,
+	.name = "virtio-console",
+	.id = VIRTIO_ID_CONSOLE,
+	.config_size = sizeof(struct console_config),
+	.init = init,
+	.fini = fini,
+	.config_read = config_read,
+	.config_write = config_write,
+	.reset = reset,
 };
 
 static const struct state_field fields[] = {
-        STATE_SUB(virtio_device_state, struct virtio_serial, virtio, 1),
-        STATE_FIELD(STATE_BOOL, struct virtio_serial, driver_ready),
-        STATE_END,
+	STATE_SUB(virtio_device_state, struct virtio_serial, virtio, 1),
+	STATE_FIELD(STATE_BOOL, struct virtio_serial, driver_ready),
+	STATE_END,
 };
 
 static const struct state_table state = {
-        .name = "virtio-serial", .version = 1, .size = sizeof(struct virtio_serial), .fields = fields};
+	.name = "virtio-serial", .version = 1, .size = sizeof(struct virtio_serial), .fields = fields};
 
 static const struct property properties[] = {
-        {.name = "max_ports", .type = PROPERTY_U32, .offset = offsetof(struct virtio_serial, max_ports), .fallback = "31",
-         .help = "highest number of ports, 1 to 31"},
-        {.name = "emergency-write", .type = PROPERTY_BOOL, .offset = offsetof(struct virtio_serial, emergency_write),
-         .fallback = "on", .help = "offer output through the configuration space"},
-        VIRTIO_PCI_PROPERTIES(struct virtio_serial),
-        {.name = NULL},
+	{.name = "max_ports",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct virtio_serial, max_ports),
+	 .fallback = "31",
+	 .help = "highest number of ports, 1 to 31"},
+	{.name = "emergency-write",
+	 .type = PROPERTY_BOOL,
+	 .offset = offsetof(struct virtio_serial, emergency_write),
+	 .fallback = "on",
+	 .help = "offer output through the configuration space"},
+	VIRTIO_PCI_PROPERTIES(struct virtio_serial),
+	{.name = NULL},
 };
 
-VIRTIO_PCI_CLASSES(virtio_serial, "virtio-serial", "controller for virtconsole and virtserialport", struct virtio_serial,
-                   properties, &state, &model, CLASS_COMMUNICATION_OTHER);
+VIRTIO_PCI_CLASSES(virtio_serial, "virtio-serial", "controller for virtconsole and virtserialport",
+		   struct virtio_serial, properties, &state, &model, CLASS_COMMUNICATION_OTHER);

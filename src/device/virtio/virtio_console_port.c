@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Ports of the virtio console: bytes between a pair of queues and a character back end. A slow back end leaves chains on
- * the transmit ring, so the guest waits; a guest without buffers makes the back end stop reading.
+ * Ports of the virtio console: bytes between a pair of queues and a character back end. A slow back end leaves chains
+ * on the transmit ring, so the guest waits; a guest without buffers makes the back end stop reading.
  */
 #include "device/virtio/virtio_console.h"
 
@@ -66,8 +66,8 @@ static void writable(void *opaque)
 
 static bool guest_listens(const struct virtio_serial_port *port)
 {
-	return port->serial && (atomic_load(&port->guest_connected) ||
-	                        !virtio_has(&port->serial->virtio, VIRTIO_CONSOLE_F_MULTIPORT));
+	return port->serial &&
+	       (atomic_load(&port->guest_connected) || !virtio_has(&port->serial->virtio, VIRTIO_CONSOLE_F_MULTIPORT));
 }
 
 static size_t can_receive(void *opaque)
@@ -151,7 +151,7 @@ void virtio_serial_port_introduce(struct virtio_serial_port *port)
 		virtio_serial_tell(port->serial, port->number, VIRTIO_CONSOLE_CONSOLE_PORT, 1, NULL, 0);
 	if (port->name)
 		virtio_serial_tell(port->serial, port->number, VIRTIO_CONSOLE_PORT_NAME, 1, port->name,
-		                   strlen(port->name) + 1);
+				   strlen(port->name) + 1);
 	if (port->host_connected)
 		tell_open(port);
 	tell_size(port);
@@ -235,7 +235,7 @@ static struct virtio_serial *find_controller(const struct device *device, struct
 		error_set(err, ENODEV, "%s: there is no virtio-serial bus '%s'", device->class->name, device->bus_name);
 	else
 		error_set(err, ENODEV, "%s: there is no virtio-serial bus; put -device virtio-serial-pci before it",
-		          device->class->name);
+			  device->class->name);
 	return NULL;
 }
 
@@ -256,7 +256,7 @@ static int choose_number(struct virtio_serial_port *port, struct virtio_serial *
 	}
 	if (port->number >= serial->max_ports)
 		return error_set(err, EINVAL, "%s: nr=%u: the bus has ports 0 to %u", class, port->number,
-		                 serial->max_ports - 1);
+				 serial->max_ports - 1);
 	if (port->number < first)
 		return error_set(err, EINVAL, "%s: nr=0 is for a virtconsole", class);
 	if (serial->ports[port->number])
@@ -270,10 +270,11 @@ static int check_name(const struct virtio_serial_port *port, const struct virtio
 		return 0;
 	if (strlen(port->name) > VIRTIO_SERIAL_NAME_MAX)
 		return error_set(err, EINVAL, "%s: the name is longer than %d characters", port->device.class->name,
-		                 VIRTIO_SERIAL_NAME_MAX);
+				 VIRTIO_SERIAL_NAME_MAX);
 	for (uint32_t i = 0; i < serial->max_ports; i++)
 		if (serial->ports[i] && serial->ports[i]->name && !strcmp(serial->ports[i]->name, port->name))
-			return error_set(err, EEXIST, "%s: name=%s is port %u already", port->device.class->name, port->name, i);
+			return error_set(err, EEXIST, "%s: name=%s is port %u already", port->device.class->name,
+					 port->name, i);
 	return 0;
 }
 
@@ -347,49 +348,56 @@ static void after_load(void *object)
 }
 
 static const struct state_field fields[] = {
-        STATE_FIELD(STATE_BOOL, struct virtio_serial_port, guest_connected),
-        STATE_FIELD(STATE_U32, struct virtio_serial_port, sent_bytes),
-        STATE_END,
+	STATE_FIELD(STATE_BOOL, struct virtio_serial_port, guest_connected),
+	STATE_FIELD(STATE_U32, struct virtio_serial_port, sent_bytes),
+	STATE_END,
 };
 
 static const struct state_table state = {
-        .name = "virtio-serial-port",
-        .version = 1,
-        .size = sizeof(struct virtio_serial_port),
-        .fields = fields,
-        .after_load = after_load,
+	.name = "virtio-serial-port",
+	.version = 1,
+	.size = sizeof(struct virtio_serial_port),
+	.fields = fields,
+	.after_load = after_load,
 };
 
 static const struct property properties[] = {
-        {.name = "chardev", .type = PROPERTY_CHAR, .offset = offsetof(struct virtio_serial_port, chardev),
-         .help = "id of a -chardev"},
-        {.name = "name", .type = PROPERTY_STRING, .offset = offsetof(struct virtio_serial_port, name),
-         .help = "the guest finds the port as /dev/virtio-ports/NAME"},
-        {.name = "nr", .type = PROPERTY_U32, .offset = offsetof(struct virtio_serial_port, number),
-         .fallback = "4294967295", .help = "number of the port; default: the next free one"},
-        {.name = NULL},
+	{.name = "chardev",
+	 .type = PROPERTY_CHAR,
+	 .offset = offsetof(struct virtio_serial_port, chardev),
+	 .help = "id of a -chardev"},
+	{.name = "name",
+	 .type = PROPERTY_STRING,
+	 .offset = offsetof(struct virtio_serial_port, name),
+	 .help = "the guest finds the port as /dev/virtio-ports/NAME"},
+	{.name = "nr",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct virtio_serial_port, number),
+	 .fallback = "4294967295",
+	 .help = "number of the port; default: the next free one"},
+	{.name = NULL},
 };
 
 const struct device_class virtio_console_class = {
-        .name = "virtconsole",
-        .help = "a console (hvc0...) on a virtio-serial bus",
-        .bus = DEVICE_VIRTIO_SERIAL,
-        .size = sizeof(struct virtio_serial_port),
-        .properties = properties,
-        .state = &state,
-        .init = port_init,
-        .fini = port_fini,
+	.name = "virtconsole",
+	.help = "a console (hvc0...) on a virtio-serial bus",
+	.bus = DEVICE_VIRTIO_SERIAL,
+	.size = sizeof(struct virtio_serial_port),
+	.properties = properties,
+	.state = &state,
+	.init = port_init,
+	.fini = port_fini,
 };
 
 const struct device_class virtio_serialport_class = {
-        .name = "virtserialport",
-        .help = "a byte stream (/dev/virtio-ports/NAME) on a virtio-serial bus",
-        .bus = DEVICE_VIRTIO_SERIAL,
-        .size = sizeof(struct virtio_serial_port),
-        .properties = properties,
-        .state = &state,
-        .init = port_init,
-        .fini = port_fini,
+	.name = "virtserialport",
+	.help = "a byte stream (/dev/virtio-ports/NAME) on a virtio-serial bus",
+	.bus = DEVICE_VIRTIO_SERIAL,
+	.size = sizeof(struct virtio_serial_port),
+	.properties = properties,
+	.state = &state,
+	.init = port_init,
+	.fini = port_fini,
 };
 
 /* init finds the controller; the table's being there is what makes bus= legal. */

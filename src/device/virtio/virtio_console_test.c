@@ -109,7 +109,8 @@ static void add_port(struct fixture *f, const struct device_class *class, const 
 static void give(struct fixture *f, unsigned queue, unsigned count, uint32_t bytes)
 {
 	for (unsigned i = 0; i < count; i++) {
-		struct guest_buffer buffer = {.gpa = guest_alloc(&f->guest, bytes), .bytes = bytes, .device_writes = true};
+		struct guest_buffer buffer = {
+			.gpa = guest_alloc(&f->guest, bytes), .bytes = bytes, .device_writes = true};
 
 		f->rx[queue][f->guest.queues[queue].free_next] = buffer.gpa;
 		guest_offer(&f->guest, queue, &buffer, 1);
@@ -404,8 +405,8 @@ static void hostile_driver_does_no_harm(void **state)
 		guest_start(&f->guest, MULTIPORT, 6);
 		for (int i = 0; i < 30; i++) {
 			struct guest_buffer buffer = {.gpa = (uint64_t)rand_r(&seed) % (17 * MIB),
-			                              .bytes = (uint32_t)rand_r(&seed) % 5000,
-			                              .device_writes = rand_r(&seed) % 2};
+						      .bytes = (uint32_t)rand_r(&seed) % 5000,
+						      .device_writes = rand_r(&seed) % 2};
 			unsigned queue = (unsigned)rand_r(&seed) % 6;
 
 			if (i < 20) {
@@ -439,15 +440,15 @@ static void hostile_driver_does_no_harm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(ports_are_announced_opened_and_carry_bytes),
-	        TEST(driver_without_multiport_has_one_console),
-	        TEST(slow_back_end_stops_the_guest_and_nothing_is_lost),
-	        TEST(window_size_reaches_the_guest),
-	        TEST(emergency_write_needs_no_queue),
-	        TEST(reset_forgets_what_was_open),
-	        TEST(ports_come_and_go_while_running),
-	        TEST(impossible_ports_are_refused),
-	        TEST(hostile_driver_does_no_harm),
+		TEST(ports_are_announced_opened_and_carry_bytes),
+		TEST(driver_without_multiport_has_one_console),
+		TEST(slow_back_end_stops_the_guest_and_nothing_is_lost),
+		TEST(window_size_reaches_the_guest),
+		TEST(emergency_write_needs_no_queue),
+		TEST(reset_forgets_what_was_open),
+		TEST(ports_come_and_go_while_running),
+		TEST(impossible_ports_are_refused),
+		TEST(hostile_driver_does_no_harm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

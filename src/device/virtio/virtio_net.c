@@ -85,11 +85,11 @@ static void config_read(struct virtio_device *device, uint8_t *bytes)
 {
 	struct virtio_net *net = virtio_net_of(device);
 	struct net_config config = {
-	        .status = atomic_load(&net->status),
-	        .pairs_max = (uint16_t)net->pairs_max,
-	        .mtu = net->host_mtu,
-	        .speed_mbit = (uint32_t)net->speed,
-	        .duplex = !net->duplex ? 0xff : !strcmp(net->duplex, "full"),
+		.status = atomic_load(&net->status),
+		.pairs_max = (uint16_t)net->pairs_max,
+		.mtu = net->host_mtu,
+		.speed_mbit = (uint32_t)net->speed,
+		.duplex = !net->duplex ? 0xff : !strcmp(net->duplex, "full"),
 	};
 
 	pthread_mutex_lock(&net->filter_lock);
@@ -174,7 +174,7 @@ static int check_properties(struct virtio_net *net, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		if (!is_power_of_two(sizes[i]) || sizes[i] < 64 || sizes[i] > VIRTIO_QUEUE_SIZE_MAX)
 			return error_set(err, EINVAL, "%s_queue_size=%u: a power of two from 64 to %d is needed",
-			                 i ? "tx" : "rx", sizes[i], VIRTIO_QUEUE_SIZE_MAX);
+					 i ? "tx" : "rx", sizes[i], VIRTIO_QUEUE_SIZE_MAX);
 	if (net->host_mtu && net->host_mtu < 68)
 		return error_set(err, EINVAL, "host_mtu=%u: at least 68 is needed", net->host_mtu);
 	if (net->duplex && strcmp(net->duplex, "full") && strcmp(net->duplex, "half"))
@@ -197,9 +197,9 @@ static int init(struct virtio_device *device, struct error *err)
 	if (result)
 		return result;
 	pthread_mutex_init(&net->filter_lock, NULL);
-	net->pairs_max = net->multiqueue && net->control && net->netdev ?
-	                         (unsigned)min_u64(net->netdev->queues, VIRTIO_NET_PAIRS_MAX) :
-	                         1;
+	net->pairs_max = net->multiqueue && net->control && net->netdev
+				 ? (unsigned)min_u64(net->netdev->queues, VIRTIO_NET_PAIRS_MAX)
+				 : 1;
 	net->wanted_pairs = net->applied_pairs = 1;
 	virtio_net_filter_reset(net);
 	offer_features(net);
@@ -212,9 +212,9 @@ static int init(struct virtio_device *device, struct error *err)
 		virtio_queue_add(device, CONTROL_QUEUE_SIZE, 0, loop, handle);
 	if (net->netdev) {
 		struct net_port port = {.receive = receive_first,
-		                        .receive_queue = virtio_net_receive,
-		                        .link_changed = link_changed,
-		                        .opaque = net};
+					.receive_queue = virtio_net_receive,
+					.link_changed = link_changed,
+					.opaque = net};
 
 		if (net->netdev->link_up)
 			net->status = VIRTIO_NET_STATUS_LINK_UP;
@@ -237,15 +237,15 @@ static void fini(struct virtio_device *device)
 }
 
 static const struct virtio_class model = {
-        .name = "virtio-net",
-        .id = VIRTIO_ID_NET,
-        .config_size = sizeof(struct net_config),
-        .init = init,
-        .fini = fini,
-        .config_read = config_read,
-        .config_write = config_write,
-        .features_set = features_set,
-        .reset = reset,
+	.name = "virtio-net",
+	.id = VIRTIO_ID_NET,
+	.config_size = sizeof(struct net_config),
+	.init = init,
+	.fini = fini,
+	.config_read = config_read,
+	.config_write = config_write,
+	.features_set = features_set,
+	.reset = reset,
 };
 
 static int check_state(const void *staged, struct error *err)
@@ -255,7 +255,8 @@ static int check_state(const void *staged, struct error *err)
 	if (net->filter.unicast_count > VIRTIO_NET_TABLE || net->filter.multicast_count > VIRTIO_NET_TABLE)
 		return error_set(err, EINVAL, "more than %d addresses in the receive filter", VIRTIO_NET_TABLE);
 	if (net->wanted_pairs < 1 || net->wanted_pairs > net->pairs_max)
-		return error_set(err, EINVAL, "%u queue pairs in use; this device has %u", net->wanted_pairs, net->pairs_max);
+		return error_set(err, EINVAL, "%u queue pairs in use; this device has %u", net->wanted_pairs,
+				 net->pairs_max);
 	return 0;
 }
 
@@ -276,75 +277,97 @@ static void after_load(void *object)
 }
 
 static const struct state_field fields[] = {
-        STATE_SUB(virtio_device_state, struct virtio_net, virtio, 1),
-        STATE_FIELD(STATE_U16, struct virtio_net, status),
-        STATE_FIELD(STATE_U32, struct virtio_net, wanted_offloads),
-        STATE_FIELD(STATE_U32, struct virtio_net, wanted_pairs),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.promiscuous),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.all_multicast),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.all_unicast),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.no_multicast),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.no_unicast),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.no_broadcast),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.unicast_overflow),
-        STATE_FIELD(STATE_BOOL, struct virtio_net, filter.multicast_overflow),
-        STATE_FIELD(STATE_U32, struct virtio_net, filter.unicast_count),
-        STATE_FIELD(STATE_U32, struct virtio_net, filter.multicast_count),
-        STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.unicast, VIRTIO_NET_TABLE * 6),
-        STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.multicast, VIRTIO_NET_TABLE * 6),
-        STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.vlans, 4096 / 8),
-        STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.mac, 6),
-        STATE_END,
+	STATE_SUB(virtio_device_state, struct virtio_net, virtio, 1),
+	STATE_FIELD(STATE_U16, struct virtio_net, status),
+	STATE_FIELD(STATE_U32, struct virtio_net, wanted_offloads),
+	STATE_FIELD(STATE_U32, struct virtio_net, wanted_pairs),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.promiscuous),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.all_multicast),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.all_unicast),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.no_multicast),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.no_unicast),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.no_broadcast),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.unicast_overflow),
+	STATE_FIELD(STATE_BOOL, struct virtio_net, filter.multicast_overflow),
+	STATE_FIELD(STATE_U32, struct virtio_net, filter.unicast_count),
+	STATE_FIELD(STATE_U32, struct virtio_net, filter.multicast_count),
+	STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.unicast, VIRTIO_NET_TABLE * 6),
+	STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.multicast, VIRTIO_NET_TABLE * 6),
+	STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.vlans, 4096 / 8),
+	STATE_FIELD_N(STATE_BYTES, struct virtio_net, filter.mac, 6),
+	STATE_END,
 };
 
 static const struct state_table state = {
-        .name = "virtio-net",
-        .version = 1,
-        .size = sizeof(struct virtio_net),
-        .fields = fields,
-        .check = check_state,
-        .after_load = after_load,
+	.name = "virtio-net",
+	.version = 1,
+	.size = sizeof(struct virtio_net),
+	.fields = fields,
+	.check = check_state,
+	.after_load = after_load,
 };
 
-#define FLAG(NAME, MEMBER, FALLBACK, HELP) \
-	{ .name = NAME, .type = PROPERTY_BOOL, .offset = offsetof(struct virtio_net, MEMBER), .fallback = FALLBACK, .help = HELP }
+#define FLAG(NAME, MEMBER, FALLBACK, HELP)                                                                             \
+	{                                                                                                              \
+		.name = NAME, .type = PROPERTY_BOOL, .offset = offsetof(struct virtio_net, MEMBER),                    \
+		.fallback = FALLBACK, .help = HELP                                                                     \
+	}
 
 static const struct property properties[] = {
-        {.name = "netdev", .type = PROPERTY_NET, .offset = offsetof(struct virtio_net, netdev), .help = "id of a -netdev"},
-        {.name = "mac", .type = PROPERTY_MAC, .offset = offsetof(struct virtio_net, mac),
-         .help = "address; default: one that no other machine on this host has"},
-        FLAG("csum", csum, "on", "take frames whose checksum the driver left open"),
-        FLAG("gso", gso, "on", "take frames larger than the MTU at all"),
-        FLAG("host_tso4", host_tso4, "on", "take large TCP/IPv4 frames"),
-        FLAG("host_tso6", host_tso6, "on", "take large TCP/IPv6 frames"),
-        FLAG("host_ecn", host_ecn, "on", "take large TCP frames with ECN"),
-        FLAG("guest_csum", guest_csum, "on", "give frames without checksum"),
-        FLAG("guest_tso4", guest_tso4, "on", "give large TCP/IPv4 frames"),
-        FLAG("guest_tso6", guest_tso6, "on", "give large TCP/IPv6 frames"),
-        FLAG("guest_ecn", guest_ecn, "on", "give large TCP frames with ECN"),
-        FLAG("mrg_rxbuf", mergeable, "on", "a frame may fill several receive buffers"),
-        FLAG("status", report_status, "on", "report the link's state"),
-        FLAG("ctrl_vq", control, "on", "control queue"),
-        FLAG("ctrl_rx", control_rx, "on", "receive modes"),
-        FLAG("ctrl_rx_extra", control_rx_extra, "on", "more receive modes"),
-        FLAG("ctrl_vlan", control_vlan, "on", "VLAN filter"),
-        FLAG("ctrl_mac_addr", control_mac, "on", "the driver may change the address"),
-        FLAG("ctrl_guest_offloads", guest_offloads, "on", "the driver may change what it receives while running"),
-        FLAG("guest_announce", announce, "on", "have the guest announce itself after a migration"),
-        FLAG("mq", multiqueue, "off", "as many queue pairs as the back end has queues"),
-        {.name = "host_mtu", .type = PROPERTY_U16, .offset = offsetof(struct virtio_net, host_mtu), .fallback = "0",
-         .help = "MTU to tell the guest; 0: none"},
-        {.name = "rx_queue_size", .type = PROPERTY_U16, .offset = offsetof(struct virtio_net, rx_queue_size),
-         .fallback = "256", .help = "entries of a receive queue"},
-        {.name = "tx_queue_size", .type = PROPERTY_U16, .offset = offsetof(struct virtio_net, tx_queue_size),
-         .fallback = "256", .help = "entries of a transmit queue"},
-        {.name = "speed", .type = PROPERTY_U32, .offset = offsetof(struct virtio_net, speed), .fallback = "4294967295",
-         .help = "Mbit/s to report; default: unknown"},
-        {.name = "duplex", .type = PROPERTY_STRING, .offset = offsetof(struct virtio_net, duplex),
-         .help = "full or half; default: unknown"},
-        VIRTIO_PCI_PROPERTIES(struct virtio_net),
-        {.name = NULL},
+	{.name = "netdev",
+	 .type = PROPERTY_NET,
+	 .offset = offsetof(struct virtio_net, netdev),
+	 .help = "id of a -netdev"},
+	{.name = "mac",
+	 .type = PROPERTY_MAC,
+	 .offset = offsetof(struct virtio_net, mac),
+	 .help = "address; default: one that no other machine on this host has"},
+	FLAG("csum", csum, "on", "take frames whose checksum the driver left open"),
+	FLAG("gso", gso, "on", "take frames larger than the MTU at all"),
+	FLAG("host_tso4", host_tso4, "on", "take large TCP/IPv4 frames"),
+	FLAG("host_tso6", host_tso6, "on", "take large TCP/IPv6 frames"),
+	FLAG("host_ecn", host_ecn, "on", "take large TCP frames with ECN"),
+	FLAG("guest_csum", guest_csum, "on", "give frames without checksum"),
+	FLAG("guest_tso4", guest_tso4, "on", "give large TCP/IPv4 frames"),
+	FLAG("guest_tso6", guest_tso6, "on", "give large TCP/IPv6 frames"),
+	FLAG("guest_ecn", guest_ecn, "on", "give large TCP frames with ECN"),
+	FLAG("mrg_rxbuf", mergeable, "on", "a frame may fill several receive buffers"),
+	FLAG("status", report_status, "on", "report the link's state"),
+	FLAG("ctrl_vq", control, "on", "control queue"),
+	FLAG("ctrl_rx", control_rx, "on", "receive modes"),
+	FLAG("ctrl_rx_extra", control_rx_extra, "on", "more receive modes"),
+	FLAG("ctrl_vlan", control_vlan, "on", "VLAN filter"),
+	FLAG("ctrl_mac_addr", control_mac, "on", "the driver may change the address"),
+	FLAG("ctrl_guest_offloads", guest_offloads, "on", "the driver may change what it receives while running"),
+	FLAG("guest_announce", announce, "on", "have the guest announce itself after a migration"),
+	FLAG("mq", multiqueue, "off", "as many queue pairs as the back end has queues"),
+	{.name = "host_mtu",
+	 .type = PROPERTY_U16,
+	 .offset = offsetof(struct virtio_net, host_mtu),
+	 .fallback = "0",
+	 .help = "MTU to tell the guest; 0: none"},
+	{.name = "rx_queue_size",
+	 .type = PROPERTY_U16,
+	 .offset = offsetof(struct virtio_net, rx_queue_size),
+	 .fallback = "256",
+	 .help = "entries of a receive queue"},
+	{.name = "tx_queue_size",
+	 .type = PROPERTY_U16,
+	 .offset = offsetof(struct virtio_net, tx_queue_size),
+	 .fallback = "256",
+	 .help = "entries of a transmit queue"},
+	{.name = "speed",
+	 .type = PROPERTY_U32,
+	 .offset = offsetof(struct virtio_net, speed),
+	 .fallback = "4294967295",
+	 .help = "Mbit/s to report; default: unknown"},
+	{.name = "duplex",
+	 .type = PROPERTY_STRING,
+	 .offset = offsetof(struct virtio_net, duplex),
+	 .help = "full or half; default: unknown"},
+	VIRTIO_PCI_PROPERTIES(struct virtio_net),
+	{.name = NULL},
 };
 
 VIRTIO_PCI_CLASSES(virtio_net, "virtio-net", "virtio network card", struct virtio_net, properties, &state, &model,
-                   CLASS_NETWORK_ETHERNET);
+		   CLASS_NETWORK_ETHERNET);

@@ -77,9 +77,10 @@ static bool accepts_address(const struct virtio_net_filter *filter, const uint8_
 		return !filter->no_broadcast;
 	if (mac[0] & 1)
 		return !filter->no_multicast && (filter->all_multicast || filter->multicast_overflow ||
-		                                 in_table(filter->multicast, filter->multicast_count, mac));
-	return !filter->no_unicast && (filter->all_unicast || filter->unicast_overflow || !memcmp(mac, filter->mac, 6) ||
-	                               in_table(filter->unicast, filter->unicast_count, mac));
+						 in_table(filter->multicast, filter->multicast_count, mac));
+	return !filter->no_unicast &&
+	       (filter->all_unicast || filter->unicast_overflow || !memcmp(mac, filter->mac, 6) ||
+		in_table(filter->unicast, filter->unicast_count, mac));
 }
 
 bool virtio_net_filter_accepts(struct virtio_net *net, const uint8_t *frame, size_t length)
@@ -89,8 +90,7 @@ bool virtio_net_filter_accepts(struct virtio_net *net, const uint8_t *frame, siz
 	if (length < 14)
 		return false;
 	pthread_mutex_lock(&net->filter_lock);
-	accepts = net->filter.promiscuous ||
-	          (accepts_vlan(net, frame, length) && accepts_address(&net->filter, frame));
+	accepts = net->filter.promiscuous || (accepts_vlan(net, frame, length) && accepts_address(&net->filter, frame));
 	pthread_mutex_unlock(&net->filter_lock);
 	return accepts;
 }
@@ -99,7 +99,7 @@ static uint8_t set_mode(struct virtio_net *net, uint8_t command, struct control_
 {
 	struct virtio_net_filter *filter = &net->filter;
 	bool *modes[] = {&filter->promiscuous,  &filter->all_multicast, &filter->all_unicast,
-	                 &filter->no_multicast, &filter->no_unicast,    &filter->no_broadcast};
+			 &filter->no_multicast, &filter->no_unicast,    &filter->no_broadcast};
 	uint8_t on;
 
 	if (command >= ARRAY_SIZE(modes) || !take(input, &on, 1))
@@ -174,7 +174,7 @@ static uint8_t set_vlan(struct virtio_net *net, uint8_t command, struct control_
 	if (command == VLAN_ADD)
 		net->filter.vlans[id / 8] |= (uint8_t)(1 << id % 8);
 	else
-		net->filter.vlans[id / 8] &= (uint8_t)~(1 << id % 8);
+		net->filter.vlans[id / 8] &= (uint8_t) ~(1 << id % 8);
 	pthread_mutex_unlock(&net->filter_lock);
 	return OK;
 }
@@ -197,7 +197,7 @@ static uint8_t set_pairs(struct virtio_net *net, uint8_t command, struct control
 static uint8_t set_offloads(struct virtio_net *net, uint8_t command, struct control_input *input)
 {
 	const uint64_t switchable = VIRTIO_BIT(VIRTIO_NET_F_GUEST_CSUM) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO4) |
-	                            VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN);
+				    VIRTIO_BIT(VIRTIO_NET_F_GUEST_TSO6) | VIRTIO_BIT(VIRTIO_NET_F_GUEST_ECN);
 	uint8_t bytes[8];
 	uint64_t features;
 
@@ -259,7 +259,7 @@ void virtio_net_control(struct virtio_device *device, struct virtqueue *queue)
 			result = execute(net, head[0], head[1], &input);
 			if (result != OK)
 				log_guest(device->device.env->log, &net->log_limit,
-				          "virtio-net: control command %u.%u refused", head[0], head[1]);
+					  "virtio-net: control command %u.%u refused", head[0], head[1]);
 			/* The answer is the last byte of what the driver reads. */
 			iov_write(element->in, element->in_count, element->in_bytes - 1, &result, 1);
 			virtqueue_push(element, element->in_bytes);

@@ -2,8 +2,8 @@
 /*
  * Frames between the rings and the back end (virtio 1.2 5.1.6.2 to 5.1.6.4).
  *
- * To the back end a frame goes as the driver's own buffers, without a copy; from it, it is copied once into the driver's
- * buffers. The driver is interrupted once for all frames of a pass of the loop.
+ * To the back end a frame goes as the driver's own buffers, without a copy; from it, it is copied once into the
+ * driver's buffers. The driver is interrupted once for all frames of a pass of the loop.
  */
 #include "device/virtio/virtio_net.h"
 
@@ -18,7 +18,8 @@
 static size_t guest_header_bytes(const struct virtio_net *net)
 {
 	/* 5.1.6.1: legacy drivers without mergeable buffers have no num_buffers. */
-	return virtio_has(&net->virtio, VIRTIO_F_VERSION_1) || virtio_has(&net->virtio, VIRTIO_NET_F_MRG_RXBUF) ? 12 : 10;
+	return virtio_has(&net->virtio, VIRTIO_F_VERSION_1) || virtio_has(&net->virtio, VIRTIO_NET_F_MRG_RXBUF) ? 12
+														: 10;
 }
 
 /* ---- To the network ---- */
@@ -34,8 +35,8 @@ static void send_element(struct virtio_net *net, unsigned pair, struct virtq_ele
 
 	if (element->out_bytes < header_bytes + FRAME_ETHERNET || element->out_bytes > header_bytes + FRAME_MAX ||
 	    count >= IOV_MAX) {
-		log_guest(net->virtio.device.env->log, &net->log_limit, "virtio-net: a frame of %zu bytes in %u buffers",
-		          element->out_bytes, count);
+		log_guest(net->virtio.device.env->log, &net->log_limit,
+			  "virtio-net: a frame of %zu bytes in %u buffers", element->out_bytes, count);
 		return;
 	}
 	/* Read once; the guest may change its copy meanwhile. */
@@ -130,7 +131,7 @@ static size_t copy_out(struct source *source, const struct virtq_element *elemen
 		size_t piece = min_u64(source->iov->iov_len - source->offset, room - done);
 
 		iov_write(element->in, element->in_count, at + done, (uint8_t *)source->iov->iov_base + source->offset,
-		          piece);
+			  piece);
 		done += piece;
 		source_skip(source, piece);
 	}
@@ -145,9 +146,10 @@ static void put_back(struct virtq_element **elements, unsigned count)
 
 enum gathered { GATHERED, NO_ROOM, NEVER };
 
-/* Takes buffers for `bytes`. NO_ROOM: the driver will ring when it has added more. NEVER: this frame cannot be placed. */
+/* Takes buffers for `bytes`. NO_ROOM: the driver will ring when it has added more. NEVER: this frame cannot be placed.
+ */
 static enum gathered gather(struct virtio_net *net, struct virtqueue *queue, size_t bytes,
-                            struct virtq_element **elements, unsigned *count)
+			    struct virtq_element **elements, unsigned *count)
 {
 	unsigned limit = virtio_has(&net->virtio, VIRTIO_NET_F_MRG_RXBUF) ? MERGE_MAX : 1;
 	size_t found = 0;
@@ -155,7 +157,8 @@ static enum gathered gather(struct virtio_net *net, struct virtqueue *queue, siz
 	for (*count = 0; found < bytes && *count < limit; (*count)++) {
 		struct virtq_element *element = virtqueue_pop(queue);
 
-		/* Asked for with all that there is taken off the ring: then the doorbell is rung for the very next one. */
+		/* Asked for with all that there is taken off the ring: then the doorbell is rung for the very next one.
+		 */
 		if (!element && virtqueue_kicks_on(queue))
 			element = virtqueue_pop(queue);
 		if (!element)
@@ -173,7 +176,7 @@ static enum gathered gather(struct virtio_net *net, struct virtqueue *queue, siz
 
 /* Under the queue's lock. False: the back end is to keep the frame. */
 static bool place(struct virtio_net *net, struct virtqueue *queue, struct net_header *header, struct source *source,
-                  size_t length)
+		  size_t length)
 {
 	size_t header_bytes = guest_header_bytes(net), left = length;
 	struct virtq_element *elements[MERGE_MAX];
@@ -186,7 +189,7 @@ static bool place(struct virtio_net *net, struct virtqueue *queue, struct net_he
 		put_back(elements, count);
 		if (gathered == NEVER)
 			log_guest(net->virtio.device.env->log, &net->log_limit,
-			          "virtio-net: no receive buffers for a frame of %zu bytes", length);
+				  "virtio-net: no receive buffers for a frame of %zu bytes", length);
 		return gathered == NEVER;
 	}
 	header->buffers = (uint16_t)count;
@@ -224,9 +227,9 @@ bool virtio_net_receive(void *opaque, unsigned pair, const struct iovec *iov, in
 	if (!(net->applied_offloads & NET_CSUM))
 		header.flags = 0;
 	if (length > FRAME_MAX ||
-	    !virtio_net_filter_accepts(net, start,
-	                               iov_read(iov, (unsigned)iov_count, net->backend_header ? sizeof(header) : 0, start,
-	                                        sizeof(start))))
+	    !virtio_net_filter_accepts(
+		    net, start,
+		    iov_read(iov, (unsigned)iov_count, net->backend_header ? sizeof(header) : 0, start, sizeof(start))))
 		return true;
 	if (virtqueue_enter(queue))
 		done = place(net, queue, &header, &source, length);

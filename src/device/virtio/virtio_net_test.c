@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The virtio network card: a driver in this process on one side, a recording back end (or the user network) on the other. */
+/* The virtio network card: a driver in this process on one side, a recording back end (or the user network) on the
+ * other. */
 #include "base/util.h"
 #include "device/virtio/test_guest.h"
 #include "device/virtio/virtio_net.h"
@@ -12,10 +13,10 @@
 
 enum { DEVFN = 4 << 3, RX = 0, TX = 1, CONTROL = 2, BUFFER = 2048 };
 
-#define BIT(n)  (1ull << (n))
-#define INDIRECT BIT(28)
-#define EVENT_IDX BIT(29)
-#define PACKED  BIT(34)
+#define BIT(n)     (1ull << (n))
+#define INDIRECT   BIT(28)
+#define EVENT_IDX  BIT(29)
+#define PACKED     BIT(34)
 #define GUEST_BITS (BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4))
 
 /* Records what the card sends. */
@@ -40,7 +41,7 @@ struct fixture {
 };
 
 static void recorder_send_queue(struct net_backend *backend, unsigned queue, const struct iovec *iov, int iov_count,
-                                size_t length)
+				size_t length)
 {
 	struct recorder *recorder = (struct recorder *)backend;
 
@@ -77,13 +78,13 @@ static void recorder_set_queues(struct net_backend *backend, unsigned queues)
 }
 
 static const struct net_driver recorder_driver = {
-        .name = "recorder",
-        .send = recorder_send,
-        .send_queue = recorder_send_queue,
-        .resume = recorder_resume,
-        .offloads = recorder_offloads,
-        .set_offloads = recorder_set_offloads,
-        .set_queues = recorder_set_queues,
+	.name = "recorder",
+	.send = recorder_send,
+	.send_queue = recorder_send_queue,
+	.resume = recorder_resume,
+	.offloads = recorder_offloads,
+	.set_offloads = recorder_set_offloads,
+	.set_queues = recorder_set_queues,
 };
 
 static int set_up(void **state)
@@ -92,11 +93,11 @@ static int set_up(void **state)
 
 	f->machine = test_machine_new(16 * MIB, true);
 	f->recorder.backend = (struct net_backend){.driver = &recorder_driver,
-	                                           .id = (char *)"n0",
-	                                           .loop = f->machine->env.loop,
-	                                           .log = &f->machine->log,
-	                                           .link_up = true,
-	                                           .queues = 1};
+						   .id = (char *)"n0",
+						   .loop = f->machine->env.loop,
+						   .log = &f->machine->log,
+						   .link_up = true,
+						   .queues = 1};
 	f->recorder.can = NET_VNET_HDR | NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN;
 	f->backend = &f->recorder.backend;
 	*state = f;
@@ -131,7 +132,8 @@ static void plug(struct fixture *f, const char *options, bool legacy)
 static void give_buffers(struct fixture *f, unsigned queue, unsigned count, uint32_t bytes)
 {
 	for (unsigned i = 0; i < count; i++) {
-		struct guest_buffer buffer = {.gpa = guest_alloc(&f->guest, bytes), .bytes = bytes, .device_writes = true};
+		struct guest_buffer buffer = {
+			.gpa = guest_alloc(&f->guest, bytes), .bytes = bytes, .device_writes = true};
 
 		f->rx[f->guest.queues[queue].free_next % 64] = buffer.gpa;
 		f->guest.queues[queue].chain = 1;
@@ -155,7 +157,7 @@ static void pattern(uint8_t *to, size_t bytes, unsigned seed)
 
 /* header 10 or 12 bytes, then `length` bytes of frame, in pieces of `piece`. */
 static void send(struct fixture *f, unsigned queue, const void *header, uint32_t header_bytes, const uint8_t *frame,
-                 uint32_t length, uint32_t piece)
+		 uint32_t length, uint32_t piece)
 {
 	struct guest_buffer buffers[64];
 	unsigned count = 0;
@@ -177,11 +179,13 @@ static void send(struct fixture *f, unsigned queue, const void *header, uint32_t
 }
 
 /* From the back end; with a header when the card asked for one. */
-static bool deliver(struct fixture *f, unsigned queue, const struct net_header *header, const uint8_t *frame, size_t length)
+static bool deliver(struct fixture *f, unsigned queue, const struct net_header *header, const uint8_t *frame,
+		    size_t length)
 {
 	static const struct net_header none;
-	struct iovec iov[3] = {{(void *)(header ? header : &none), sizeof(none)}, {(void *)frame, length / 3},
-	                       {(void *)(frame + length / 3), length - length / 3}};
+	struct iovec iov[3] = {{(void *)(header ? header : &none), sizeof(none)},
+			       {(void *)frame, length / 3},
+			       {(void *)(frame + length / 3), length - length / 3}};
 
 	if (f->recorder.header_bytes)
 		return net_deliver(f->backend, queue, iov, 3, length + sizeof(none));
@@ -268,7 +272,8 @@ static void large_frames_fill_several_buffers(void **state)
 {
 	struct fixture *f = *state;
 	uint8_t *frame = xcalloc(1, 70000), *got = xcalloc(1, 70000);
-	struct net_header header = {.flags = 1, .gso_type = 1, .gso_size = 1460, .csum_start = 34, .csum_offset = 16}, back;
+	struct net_header header = {.flags = 1, .gso_type = 1, .gso_size = 1460, .csum_start = 34, .csum_offset = 16},
+			  back;
 
 	plug(f, "", false);
 	start(f, BIT(VIRTIO_NET_F_MRG_RXBUF) | GUEST_BITS, 2);
@@ -340,9 +345,9 @@ static uint8_t control(struct fixture *f, uint8_t class, uint8_t command, const 
 {
 	uint64_t gpa = guest_alloc(&f->guest, 8192);
 	struct guest_buffer buffers[] = {
-	        {.gpa = gpa, .bytes = 2},
-	        {.gpa = gpa + 16, .bytes = bytes},
-	        {.gpa = gpa + 8000, .bytes = 1, .device_writes = true},
+		{.gpa = gpa, .bytes = 2},
+		{.gpa = gpa + 16, .bytes = bytes},
+		{.gpa = gpa + 8000, .bytes = 1, .device_writes = true},
 	};
 	uint8_t *memory = guest_memory(&f->guest, gpa, 8192);
 	uint32_t id, written;
@@ -388,8 +393,9 @@ static void control_queue_sets_the_filter(void **state)
 	uint8_t many[4 + 100 * 6 + 4] = {100};
 
 	plug(f, "", false);
-	start(f, BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) |
-	                 BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR),
+	start(f,
+	      BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) |
+		      BIT(VIRTIO_NET_F_CTRL_VLAN) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR),
 	      3);
 	give_buffers(f, RX, 60, BUFFER);
 	assert_true(reaches(f, OTHER, -1)); /* promiscuous until told otherwise */
@@ -516,10 +522,8 @@ static void unusable_properties_are_refused(void **state)
 	static const struct {
 		const char *options, *message;
 	} rows[] = {
-		{"rx_queue_size=100", "a power of two"},
-		{"tx_queue_size=2048", "a power of two"},
-		{"host_mtu=10", "at least 68"},
-		{"duplex=both", "'full' or 'half'"},
+		{"rx_queue_size=100", "a power of two"}, {"tx_queue_size=2048", "a power of two"},
+		{"host_mtu=10", "at least 68"},          {"duplex=both", "'full' or 'half'"},
 		{"mac=01:00:5e:00:00:01", "multicast"},
 	};
 	struct fixture *f = *state;
@@ -550,9 +554,10 @@ static void hostile_rings_do_no_harm(void **state)
 
 			for (unsigned k = 0; k < count; k++)
 				buffers[k] = (struct guest_buffer){
-				        .gpa = (uint64_t)rand_r(&seed) % (20 * MIB),
-				        .bytes = (uint32_t)(rand_r(&seed) % (rand_r(&seed) % 3 ? 100 : 200000)),
-				        .device_writes = queue == RX ? rand_r(&seed) % 8 : queue == CONTROL && k + 1 == count};
+					.gpa = (uint64_t)rand_r(&seed) % (20 * MIB),
+					.bytes = (uint32_t)(rand_r(&seed) % (rand_r(&seed) % 3 ? 100 : 200000)),
+					.device_writes =
+						queue == RX ? rand_r(&seed) % 8 : queue == CONTROL && k + 1 == count};
 			guest_offer(&f->guest, queue, buffers, count);
 			guest_kick(&f->guest, queue);
 			deliver(f, 0, NULL, frame, (size_t)rand_r(&seed) % sizeof(frame));
@@ -572,8 +577,9 @@ static void state_survives_a_save(void **state)
 	struct error err = {0};
 
 	plug(f, "", false);
-	start(f, BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
-	                 BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | GUEST_BITS,
+	start(f,
+	      BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+		      BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) | GUEST_BITS,
 	      3);
 	give_buffers(f, RX, 4, BUFFER);
 	assert_int_equal(control(f, 0, 0, "\0", 1), 0);
@@ -597,8 +603,9 @@ static void state_survives_a_save(void **state)
 /* The whole way: the driver asks libslirp for the gateway's address. */
 static void user_network_answers_through_the_card(void **state)
 {
-	static const uint8_t question[42] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 8, 6, 0, 1, 8, 0, 6, 4,
-	                                     0, 1, 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2};
+	static const uint8_t question[42] = {
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc, 8, 6, 0, 1, 8, 0,  6, 4, 0,
+		1,    0x52, 0x54, 0,    0xaa, 0xbb, 0xcc, 10,   0, 2,    15,   0,    0, 0, 0, 0, 0, 10, 0, 2, 2};
 	struct fixture *f = *state;
 	struct options options = {0};
 	struct net_header back;
@@ -623,22 +630,22 @@ static void user_network_answers_through_the_card(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(frames_go_both_ways_modern),
-	        TEST(frames_go_both_ways_plain),
-	        TEST(frames_go_both_ways_packed),
-	        TEST(frames_go_both_ways_legacy),
-	        TEST(large_frames_fill_several_buffers),
-	        TEST(full_ring_makes_the_back_end_wait),
-	        TEST(frames_for_nobody_are_dropped),
-	        TEST(control_queue_sets_the_filter),
-	        TEST(guest_offloads_can_be_switched),
-	        TEST(link_changes_reach_the_driver),
-	        TEST(queue_pairs_are_used_as_the_driver_says),
-	        TEST(nothing_is_offered_that_the_back_end_cannot_take),
-	        TEST(unusable_properties_are_refused),
-	        TEST(hostile_rings_do_no_harm),
-	        TEST(state_survives_a_save),
-	        TEST(user_network_answers_through_the_card),
+		TEST(frames_go_both_ways_modern),
+		TEST(frames_go_both_ways_plain),
+		TEST(frames_go_both_ways_packed),
+		TEST(frames_go_both_ways_legacy),
+		TEST(large_frames_fill_several_buffers),
+		TEST(full_ring_makes_the_back_end_wait),
+		TEST(frames_for_nobody_are_dropped),
+		TEST(control_queue_sets_the_filter),
+		TEST(guest_offloads_can_be_switched),
+		TEST(link_changes_reach_the_driver),
+		TEST(queue_pairs_are_used_as_the_driver_says),
+		TEST(nothing_is_offered_that_the_back_end_cannot_take),
+		TEST(unusable_properties_are_refused),
+		TEST(hostile_rings_do_no_harm),
+		TEST(state_survives_a_save),
+		TEST(user_network_answers_through_the_card),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
