@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Parts of the user network: user.c runs libslirp, user_config.c reads its options, user_forward.c forwards ports. */
+/* Parts of the user network: user.c carries frames, user_poll.c waits for libslirp's sockets, user_config.c
+ * reads the options, user_forward.c forwards ports. */
 #ifndef XUNI_BACKEND_NET_USER_H
 #define XUNI_BACKEND_NET_USER_H
 
@@ -73,6 +74,10 @@ int user_configure(struct net_user *user, const SlirpCb *callbacks, struct optio
 int user_forward_open(struct net_user *user, struct options *options, struct error *err);
 void user_forward_close(struct net_user *user);
 int user_hostfwd(struct net_backend *backend, bool add, const char *rule, struct error *err);
+/* Reports what happened on the sockets to libslirp and learns what it waits for next. */
+void user_service(struct net_user *user);
+/* A descriptor number may come back as another socket: what epoll knew of it no longer counts. */
+void user_forget_socket(struct net_user *user, int fd);
 /* Libslirp has to look at its sockets again, at the end of this pass of the loop. */
 void user_service_soon(struct net_user *user);
 /* Guest-forwarded streams that waited for room in libslirp. */
