@@ -23,10 +23,10 @@ struct socket_address {
 	enum socket_kind kind;
 	char *path; /* unix */
 	bool abstract, tight;
-	char *host, *port;     /* tcp */
-	int port_last;         /* to=, or 0 */
-	int fd;                /* fd= */
-	char text[160];        /* "unix:/path", "tcp:host:port" for people */
+	char *host, *port; /* tcp */
+	int port_last;     /* to=, or 0 */
+	int fd;            /* fd= */
+	char text[160];    /* "unix:/path", "tcp:host:port" for people */
 	struct socket_target targets[SOCKET_TARGETS_MAX];
 	unsigned target_count;
 };

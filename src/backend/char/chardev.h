@@ -34,8 +34,8 @@ struct chardev_front {
 
 /* What the mux's special keys ask of the machine; one per machine, handed to chardev_open. */
 struct chardev_host {
-	void (*quit)(void *opaque);          /* Ctrl-a x */
-	void (*sync_disks)(void *opaque);    /* Ctrl-a s */
+	void (*quit)(void *opaque);       /* Ctrl-a x */
+	void (*sync_disks)(void *opaque); /* Ctrl-a s */
 	void *opaque;
 	uint8_t escape; /* -echr; 0: Ctrl-a */
 };
@@ -43,7 +43,7 @@ struct chardev_host {
 struct chardev_driver {
 	const char *name; /* stdio file pipe pty socket null ringbuf mux */
 	const char *help;
-	size_t size;      /* of the instance; it begins with struct chardev */
+	size_t size; /* of the instance; it begins with struct chardev */
 	const char *const *known;
 	int (*open)(struct chardev *chardev, struct options *options, struct error *err);
 	void (*close)(struct chardev *chardev);
@@ -58,7 +58,7 @@ struct chardev_driver {
 	/* "disconnected:unix:/path,server=on" for `info chardev`. */
 	void (*describe)(struct chardev *chardev, char *text, size_t size);
 	void (*attached)(struct chardev *chardev); /* a front end came or went; loop's thread; may be NULL */
-	bool logs_itself; /* the driver calls chardev_log with what it sends, in batches */
+	bool logs_itself;                          /* the driver calls chardev_log with what it sends, in batches */
 };
 
 #define CHARDEV_BACKLOG_MAX (1024u * 1024)
@@ -72,21 +72,22 @@ struct chardev {
 	const struct chardev_host *host;
 	_Atomic bool connected;
 	bool attached;
-	int log_fd;                 /* logfile=, or -1 */
-	struct chardev *mux;        /* the mux that owns this back end, or NULL */
+	int log_fd;          /* logfile=, or -1 */
+	struct chardev *mux; /* the mux that owns this back end, or NULL */
 };
 
 /* NULL-ended. */
 extern const struct chardev_driver *const chardev_drivers[];
 
-/* type: driver name; options: the rest of -chardev without id (mux=on wraps it in a mux). Errors do not name the id: the
- * caller knows what the user typed. */
+/* type: driver name; options: the rest of -chardev without id (mux=on wraps it in a mux). Errors do not name the id:
+ * the caller knows what the user typed. */
 struct chardev *chardev_open(const char *type, const char *id, struct options *options, struct loop *loop,
-                             struct log *log, const struct chardev_host *host, struct error *err);
+			     struct log *log, const struct chardev_host *host, struct error *err);
 void chardev_close(struct chardev *chardev);
 
-/* Attaches a front end, which is told CHARDEV_OPENED at once when the other side is there. A mux takes several and returns a handle for each; others take one: -EBUSY for a second.
- * The handle is what the front end then uses in place of the chardev. Freed by chardev_detach. */
+/* Attaches a front end, which is told CHARDEV_OPENED at once when the other side is there. A mux takes several and
+ * returns a handle for each; others take one: -EBUSY for a second. The handle is what the front end then uses in place
+ * of the chardev. Freed by chardev_detach. */
 struct chardev *chardev_attach(struct chardev *chardev, const struct chardev_front *front, struct error *err);
 void chardev_detach(struct chardev *handle);
 /* On a mux: the keyboard goes to this handle from now on (the last one attached has it at first). Else nothing. */

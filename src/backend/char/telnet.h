@@ -12,11 +12,11 @@ enum telnet_state { TELNET_DATA, TELNET_IAC, TELNET_OPTION, TELNET_SUB, TELNET_S
 struct telnet {
 	enum telnet_state state;
 	uint8_t verb;
-	bool binary;    /* the client sends its bytes unchanged */
+	bool binary; /* the client sends its bytes unchanged */
 	bool after_cr;
 	uint8_t sub[8]; /* the beginning of a subnegotiation */
 	size_t sub_length;
-	bool breaks, resized; /* set by telnet_decode, cleared by the caller */
+	bool breaks, resized;   /* set by telnet_decode, cleared by the caller */
 	uint16_t columns, rows; /* 0: unknown */
 };
 

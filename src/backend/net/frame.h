@@ -12,7 +12,7 @@
 #define FRAME_ETHERNET 14
 
 struct frame {
-	size_t ip;        /* offset of the IP header; 0: neither IPv4 nor IPv6 */
+	size_t ip; /* offset of the IP header; 0: neither IPv4 nor IPv6 */
 	bool is_v6;
 	uint8_t protocol; /* 6 TCP, 17 UDP, ... */
 	size_t l4;        /* offset of the transport header; 0: a later fragment or cut short */
@@ -33,14 +33,14 @@ bool frame_checksum(uint8_t *data, const struct frame *frame);
 /* Finishes a checksum as struct net_header asks. False when its offsets lie outside. */
 bool frame_checksum_at(uint8_t *data, size_t length, size_t start, size_t offset);
 
-/* In a TCP SYN: raises the maximum segment size option to at least mss and corrects the checksum; returns the old value,
- * 0 when there is none. */
+/* In a TCP SYN: raises the maximum segment size option to at least mss and corrects the checksum; returns the old
+ * value, 0 when there is none. */
 uint16_t frame_raise_mss(uint8_t *data, const struct frame *frame, uint16_t mss);
 
 /* Cuts a frame into ones of at most mtu bytes behind the Ethernet header: TCP into segments, other IPv4 into fragments.
- * emit gets each in turn, in a buffer of its own. False when the frame cannot be cut (it is IPv6 and not TCP, or must not
- * be fragmented). */
+ * emit gets each in turn, in a buffer of its own. False when the frame cannot be cut (it is IPv6 and not TCP, or must
+ * not be fragmented). */
 bool frame_cut(const uint8_t *data, size_t length, const struct frame *frame, size_t mtu,
-               void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque);
+	       void (*emit)(void *opaque, uint8_t *data, size_t length), void *opaque);
 
 #endif

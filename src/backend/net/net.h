@@ -40,12 +40,20 @@ struct net_header {
 };
 
 enum net_header_flags { NET_HEADER_NEEDS_CSUM = 1, NET_HEADER_DATA_VALID = 2 };
-enum net_header_gso { NET_GSO_NONE = 0, NET_GSO_TCP4 = 1, NET_GSO_UDP = 3, NET_GSO_TCP6 = 4, NET_GSO_UDP_L4 = 5, NET_GSO_ECN = 0x80 };
+enum net_header_gso {
+	NET_GSO_NONE = 0,
+	NET_GSO_TCP4 = 1,
+	NET_GSO_UDP = 3,
+	NET_GSO_TCP6 = 4,
+	NET_GSO_UDP_L4 = 5,
+	NET_GSO_ECN = 0x80
+};
 
-/* The NIC's side; called in the back end's loop thread. None of them sends, from inside the call, on the same back end. */
+/* The NIC's side; called in the back end's loop thread. None of them sends, from inside the call, on the same back end.
+ */
 struct net_port {
-	/* A frame for the guest (with header when enabled). Returns false when the NIC has no room: the back end keeps the
-	 * frame and stops reading until net_resume. */
+	/* A frame for the guest (with header when enabled). Returns false when the NIC has no room: the back end keeps
+	 * the frame and stops reading until net_resume. */
 	bool (*receive)(void *opaque, const struct iovec *iov, int iov_count, size_t length);
 	void (*link_changed)(void *opaque, bool up);
 	void *opaque;
@@ -72,7 +80,7 @@ struct net_streams {
 struct net_driver {
 	const char *name; /* as in -netdev */
 	const char *help;
-	size_t size;      /* of the instance; it begins with struct net_backend */
+	size_t size;              /* of the instance; it begins with struct net_backend */
 	const char *const *known; /* option names, NULL-ended */
 	int (*open)(struct net_backend *backend, struct options *options, struct error *err);
 	void (*close)(struct net_backend *backend);
@@ -80,13 +88,13 @@ struct net_driver {
 	void (*send)(struct net_backend *backend, const struct iovec *iov, int iov_count, size_t length);
 	/* The same on one of several queues; NULL: send. */
 	void (*send_queue)(struct net_backend *backend, unsigned queue, const struct iovec *iov, int iov_count,
-	                   size_t length);
+			   size_t length);
 	/* How many of backend->queues the guest uses; may be NULL. */
 	void (*set_queues)(struct net_backend *backend, unsigned queues);
 	void (*resume)(struct net_backend *backend);
-	/* Offloads that can be had: with NET_VNET_HDR the back end takes frames of all these kinds. set tells which of them
-	 * the guest wants to receive, and whether frames carry a struct net_header from now on, both ways (header_bytes 12
-	 * or 0). */
+	/* Offloads that can be had: with NET_VNET_HDR the back end takes frames of all these kinds. set tells which of
+	 * them the guest wants to receive, and whether frames carry a struct net_header from now on, both ways
+	 * (header_bytes 12 or 0). */
 	uint32_t (*offloads)(struct net_backend *backend);
 	void (*set_offloads)(struct net_backend *backend, uint32_t offloads, unsigned header_bytes);
 	/* One line for `info network` ("user,restrict=off,..."). */
@@ -100,7 +108,7 @@ struct net_driver {
 struct net_backend {
 	const struct net_driver *driver;
 	char *id;
-	struct loop *loop;  /* where it lives: the main loop or an iothread's */
+	struct loop *loop; /* where it lives: the main loop or an iothread's */
 	struct log *log;
 	struct net_port port; /* zero until a NIC attached */
 	bool link_up;
@@ -114,10 +122,10 @@ extern const struct net_driver *const net_drivers[];
 
 /* type is the driver's name; options hold the rest of -netdev without id. */
 struct net_backend *net_open(const char *type, const char *id, struct options *options, struct loop *loop,
-                             struct log *log, struct error *err);
+			     struct log *log, struct error *err);
 /* The same with what guestfwd=...-chardev:ID needs; streams outlives the back end. */
 struct net_backend *net_open_streams(const char *type, const char *id, struct options *options, struct loop *loop,
-                                     struct log *log, const struct net_streams *streams, struct error *err);
+				     struct log *log, const struct net_streams *streams, struct error *err);
 void net_close(struct net_backend *backend);
 void net_attach(struct net_backend *backend, const struct net_port *port);
 void net_detach(struct net_backend *backend);
@@ -129,8 +137,8 @@ void net_resume(struct net_backend *backend);
 uint32_t net_offloads(struct net_backend *backend);
 void net_set_offloads(struct net_backend *backend, uint32_t offloads, unsigned header_bytes);
 void net_set_queues(struct net_backend *backend, unsigned queues);
-/* For drivers: hands a frame to the NIC; true when it is done with (taken, or there is no NIC or link), false when it is
- * to be kept for resume. */
+/* For drivers: hands a frame to the NIC; true when it is done with (taken, or there is no NIC or link), false when it
+ * is to be kept for resume. */
 bool net_deliver(struct net_backend *backend, unsigned queue, const struct iovec *iov, int iov_count, size_t length);
 
 /* MAC addresses that no two machines on a host share: 52:54:00 and 24 random bits, held by a lock until

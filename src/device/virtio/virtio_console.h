@@ -16,7 +16,11 @@
 #define VIRTIO_SERIAL_NAME_MAX  255
 #define VIRTIO_SERIAL_NR_AUTO   0xffffffffu
 
-enum virtio_console_feature { VIRTIO_CONSOLE_F_SIZE = 0, VIRTIO_CONSOLE_F_MULTIPORT = 1, VIRTIO_CONSOLE_F_EMERG_WRITE = 2 };
+enum virtio_console_feature {
+	VIRTIO_CONSOLE_F_SIZE = 0,
+	VIRTIO_CONSOLE_F_MULTIPORT = 1,
+	VIRTIO_CONSOLE_F_EMERG_WRITE = 2
+};
 
 struct virtio_serial_port;
 struct virtio_serial_message;
@@ -27,7 +31,7 @@ struct virtio_serial {
 	bool emergency_write;
 
 	struct virtio_serial_port *ports[VIRTIO_SERIAL_PORTS_MAX]; /* by number */
-	_Atomic bool driver_ready; /* it wants to hear of ports */
+	_Atomic bool driver_ready;                                 /* it wants to hear of ports */
 	/* Messages for which the driver has no buffer yet. */
 	struct virtio_serial_message *messages, **messages_last;
 	unsigned message_count;
@@ -53,7 +57,7 @@ struct virtio_serial_port {
 
 /* Sends a control message with `extra` bytes behind it, or keeps it until the driver has a buffer. */
 void virtio_serial_tell(struct virtio_serial *serial, uint32_t port, uint16_t event, uint16_t value, const void *extra,
-                        size_t extra_bytes);
+			size_t extra_bytes);
 struct virtqueue *virtio_serial_rx(struct virtio_serial *serial, uint32_t port);
 struct virtqueue *virtio_serial_tx(struct virtio_serial *serial, uint32_t port);
 /* The driver knows the port and wants to hear what it is. */

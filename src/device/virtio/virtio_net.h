@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The virtio network device in three parts: virtio_net.c (features, configuration, life), virtio_net_data.c (frames both
- * ways), virtio_net_control.c (control queue and receive filter).
+ * The virtio network device in three parts: virtio_net.c (features, configuration, life), virtio_net_data.c (frames
+ * both ways), virtio_net_control.c (control queue and receive filter).
  *
  * Threads: frames and control commands in the thread of the back end's loop. features_set and reset run in a vCPU's
- * thread; what they decide reaches the back end through `wanted` when the loop gets there (virtio_net_sync). filter_lock
- * guards `filter` and is a leaf.
+ * thread; what they decide reaches the back end through `wanted` when the loop gets there (virtio_net_sync).
+ * filter_lock guards `filter` and is a leaf.
  */
 #ifndef XUNI_DEVICE_VIRTIO_VIRTIO_NET_H
 #define XUNI_DEVICE_VIRTIO_VIRTIO_NET_H
