@@ -10,6 +10,7 @@
  */
 #include "core/bus.h"
 #include "cpu/interp/internal.h"
+#include "cpu/x86/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,7 +214,7 @@ struct fetch {
 static uint64_t fetch_page(struct interp *ip, uint64_t linear)
 {
 	struct x86_cpu *cpu = &ip->cpu;
-	const struct x86_tlb_entry *slot = mem_slot(ip, linear);
+	const struct x86_tlb_entry *slot = x86_tlb_slot(cpu, linear);
 	unsigned access = X86_FETCH | (cpu->cpl == 3 ? X86_USER : 0);
 
 	uint64_t gpa;
@@ -490,7 +491,7 @@ static void queue_page(uint64_t *pages, unsigned *count, bool *all, uint64_t pag
 
 void cache_written(struct interp *ip, uint64_t first, uint64_t last)
 {
-	if (atomic_load_explicit(&ip->running, memory_order_acquire) && pthread_equal(ip->thread, pthread_self())) {
+	if (atomic_load_explicit(&ip->runner, memory_order_relaxed) == (uintptr_t)pthread_self()) {
 		cache_drop_pages(ip, first, last);
 		return;
 	}

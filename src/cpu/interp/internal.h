@@ -124,7 +124,7 @@ struct interp {
 	uint8_t fpu_denied;
 	bool stop;          /* leave run with `exit` */
 	bool verify;        /* nobody tells this CPU of writes to code: compare bytes before use */
-	_Atomic bool running;
+	_Atomic uintptr_t runner; /* pthread_self() of the thread inside run, else 0 */
 	bool exact;         /* s.rflags holds the status flags, not `flags` */
 	bool no_trap;       /* this instruction ends without a single-step trap (INT n) */
 	bool stepped;
@@ -148,7 +148,7 @@ struct interp {
 	struct engine_env env;
 	ZydisDecoder decoder[3];
 	struct log_limit unknown_limit;
-	pthread_t thread;
+	unsigned pauses;
 
 	pthread_mutex_t pending_lock; /* pages written by other threads, see VCPU_ENGINE */
 	unsigned pending_count;

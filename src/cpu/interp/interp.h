@@ -15,5 +15,8 @@ void interp_cpu_free(struct x86_cpu *cpu);
 /* Executes up to `count` instructions; stops early at HLT, at an event or after a fault was delivered (which counts as
  * one instruction). Returns how many were executed; *exit says why it stopped (VCPU_KICKED: count reached). */
 uint64_t interp_step(struct x86_cpu *cpu, uint64_t count, enum vcpu_exit *exit);
+/* From a callback of a bus or of the local APIC inside interp_step: takes the instruction back. interp_step returns at
+ * once (VCPU_KICKED) with the state before it (before the iteration of a REP). Works for CPUs of interp_engine, too. */
+_Noreturn void interp_abandon(struct x86_cpu *cpu);
 
 #endif

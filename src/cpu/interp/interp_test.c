@@ -17,7 +17,7 @@
 
 #define BLOBS(X)                                                                                                       \
 	X(real) X(protected) X(modify) X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt)      \
-	X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
+	X(read) X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
 #define BLOB_DECLARE(name) extern const uint8_t code_##name[], code_##name##_end[];
 BLOBS(BLOB_DECLARE)
 
@@ -422,6 +422,35 @@ static void test_kick_ends_a_loop(void **unused)
 	guest_fini(&guest);
 }
 
+/* CPL 3 with CR0.AM and RFLAGS.AC: misaligned is #AC, aligned is not. */
+static void test_alignment_check(void **unused)
+{
+	for (unsigned offset = 0; offset < 2; offset++) {
+		struct x86_state state;
+		struct guest guest;
+		enum vcpu_exit exit;
+
+		start(&guest, X86_CODE64);
+		PLACE(&guest, GUEST_CODE, read);
+		guest_gate(&guest, X86_ACV, GUEST_CODE + 0x1000);
+		store_le64(guest_ram(&guest, 0x8004), GUEST_STACK);
+		store_le64(guest_ram(&guest, GUEST_DATA + 8), 42);
+		interp_engine.get_state(&guest.cpu[0]->vcpu, &state);
+		state.cr0 |= X86_CR0_AM;
+		state.rflags |= X86_AC;
+		state.seg[X86_CS].selector = 0x23;
+		state.seg[X86_CS].attr = 0xa0fb;
+		state.seg[X86_SS].selector = 0x2b;
+		state.seg[X86_SS].attr = 0xc0f3;
+		state.gpr[X86_RBX] = GUEST_DATA + 8 + offset;
+		interp_engine.set_state(&guest.cpu[0]->vcpu, &state);
+		guest_run(&guest, 0, 1, &exit);
+		assert_int_equal(state_of(&guest, 0)->rip, offset ? GUEST_CODE + 0x1000 : GUEST_CODE + 3);
+		assert_int_equal(gpr_of(&guest)[X86_RAX], offset ? 0 : 42);
+		guest_fini(&guest);
+	}
+}
+
 static void test_divide_error_is_precise(void **unused)
 {
 	struct guest guest;
@@ -652,6 +681,7 @@ int main(void)
 		cmocka_unit_test(test_nmi_wakes_halt),
 		cmocka_unit_test(test_interrupt_shadow),
 		cmocka_unit_test(test_kick_ends_a_loop),
+		cmocka_unit_test(test_alignment_check),
 		cmocka_unit_test(test_divide_error_is_precise),
 		cmocka_unit_test(test_vector_and_x87),
 		cmocka_unit_test(test_misaligned_vector_faults),

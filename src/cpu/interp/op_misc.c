@@ -5,6 +5,7 @@
  */
 #include "cpu/interp/internal.h"
 
+#include <sched.h>
 #include <sys/random.h>
 
 static void clc(struct interp *ip, const struct op *op)
@@ -56,7 +57,10 @@ static void fence(struct interp *ip, const struct op *op)
 
 static void pause_hint(struct interp *ip, const struct op *op)
 {
+	/* A guest that spins may wait for a vCPU that has no host CPU now. */
 	__builtin_ia32_pause();
+	if (!(++ip->pauses & 63))
+		sched_yield();
 	next(ip, op);
 }
 

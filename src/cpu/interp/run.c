@@ -138,6 +138,15 @@ void op_undefined(struct interp *ip, const struct op *op)
 	fault_at(ip, op, X86_UD);
 }
 
+/* fault_vector when it is interp_abandon that came through fault_exit; no exception has this vector. */
+enum { VECTOR_ABANDONED = 0xff };
+
+_Noreturn void interp_abandon(struct x86_cpu *cpu)
+{
+	cpu->fault_vector = VECTOR_ABANDONED;
+	longjmp(cpu->fault_exit, 1);
+}
+
 /* After a longjmp to fault_exit. */
 static void deliver_fault(struct interp *ip)
 {
@@ -154,7 +163,10 @@ static void deliver_fault(struct interp *ip)
 		flags_sync(ip);
 		ip->exact = true;
 	}
-	if (!x86_deliver_fault(cpu)) {
+	if (cpu->fault_vector == VECTOR_ABANDONED) {
+		ip->exit = VCPU_KICKED;
+		ip->stop = true;
+	} else if (!x86_deliver_fault(cpu)) {
 		ip->exit = VCPU_RESET;
 		ip->stop = true;
 	} else if (ip->stop_at_fault) {
@@ -398,8 +410,7 @@ static int64_t stepped_slice(struct interp *ip, int64_t count)
 
 enum vcpu_exit interp_run(struct interp *ip, int64_t count)
 {
-	ip->thread = pthread_self();
-	atomic_store_explicit(&ip->running, true, memory_order_release);
+	atomic_store_explicit(&ip->runner, (uintptr_t)pthread_self(), memory_order_relaxed);
 	flags_import(ip);
 	ip->exact = false;
 	interp_resync(ip);
@@ -416,6 +427,6 @@ enum vcpu_exit interp_run(struct interp *ip, int64_t count)
 	ip->left = count;
 	flags_sync(ip);
 	ip->exact = true;
-	atomic_store_explicit(&ip->running, false, memory_order_release);
+	atomic_store_explicit(&ip->runner, 0, memory_order_relaxed);
 	return ip->exit;
 }

@@ -197,4 +197,11 @@
 	hlt
 	blob_end code_maskmov
 
+	/* Reads eight bytes at (RBX). */
+	blob code_read
+	movq (%rbx), %rax
+	nop
+	hlt
+	blob_end code_read
+
 	.section .note.GNU-stack,"",@progbits
