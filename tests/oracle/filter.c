@@ -86,6 +86,8 @@ static bool vendor_specific(const struct oracle_case *c)
 		break;
 	case ZYDIS_MNEMONIC_NOP: /* 0F 0D with a register: #UD with AMD */
 		return instruction->opcode_map == ZYDIS_OPCODE_MAP_0F && instruction->opcode == 0x0d;
+	case ZYDIS_MNEMONIC_UD0: /* AMD's has no ModRM byte to fetch */
+		return true;
 	case ZYDIS_MNEMONIC_VPEXTRD: /* W outside 64-bit mode: #UD with AMD, ignored by Intel */
 	case ZYDIS_MNEMONIC_VPINSRD:
 		return c->in.mode != 64 && instruction->raw.vex.W;
@@ -136,8 +138,7 @@ static bool is_vex_masked_move(ZydisMnemonic mnemonic)
 
 bool filter_refuses_operands(const struct oracle_case *c)
 {
-	if (has_two_accesses(&c->instruction) && is_memory_fault(c->host.vector) && is_memory_fault(c->guest.vector) &&
-	    c->host.vector != c->guest.vector)
+	if (has_two_accesses(&c->instruction) && is_memory_fault(c->host.vector) && is_memory_fault(c->guest.vector))
 		return true;
 	/* Segment checks of elements that the mask leaves out. */
 	if (is_vex_masked_move(c->instruction.mnemonic) && c->in.mode != 64 &&

@@ -241,7 +241,7 @@ static uint8_t *operand_bytes(struct oracle_case *c, unsigned size)
 
 static uint64_t entry(const struct oracle_case *c)
 {
-	return (c->in.mode == 16 ? 0 : ORACLE_CODE) + ORACLE_OFFSET;
+	return (c->in.mode == 16 ? 0 : ORACLE_CODE) + c->offset;
 }
 
 static bool is_inside(const struct oracle_case *c, uint64_t target)
@@ -255,7 +255,7 @@ static uint64_t landing(struct oracle_case *c, struct oracle_random *r)
 	uint64_t target;
 
 	do {
-		target = entry(c) - ORACLE_OFFSET + random_below(r, ORACLE_PAGE);
+		target = entry(c) - c->offset + random_below(r, ORACLE_PAGE);
 		if (random_chance(r, 4)) /* nothing is there, or not canonical */
 			target = (random_next(r) & ~0xfffull) >> (64 - c->in.mode);
 	} while (is_inside(c, target));
@@ -426,6 +426,9 @@ void generate_operands(struct oracle_case *c, struct oracle_random *r)
 {
 	generate_registers(&c->in.regs, r);
 	generate_memory(&c->in.memory, r);
+	c->offset = 0x800;
+	if (c->length > 1 && random_chance(r, 1))
+		c->offset = (uint16_t)(ORACLE_PAGE - 1 - random_below(r, c->length - 1u));
 	c->in.regs.rip = entry(c);
 	for (unsigned i = 0; i < 8 && c->in.mode != 64; i++)
 		c->in.regs.gpr[i] = (uint32_t)c->in.regs.gpr[i];
@@ -438,5 +441,6 @@ void generate_operands(struct oracle_case *c, struct oracle_random *r)
 	tame(c, r);
 	for (unsigned i = 0; i < 8 && c->in.mode != 64; i++)
 		c->in.regs.gpr[i] = (uint32_t)c->in.regs.gpr[i];
-	memcpy(c->in.memory.code + (ORACLE_OFFSET), c->bytes, c->length);
+	memcpy(c->in.memory.code + c->offset, c->bytes,
+	       c->length < ORACLE_PAGE - c->offset ? c->length : ORACLE_PAGE - c->offset);
 }

@@ -15,12 +15,11 @@
 #include <stdint.h>
 
 /* Where things lie, on the host and in the guest. Everything else near by is unmapped. */
-#define ORACLE_CODE   0x10000000ull /* one page, read and execute; INT3 around the instruction */
-#define ORACLE_DATA   0x10010000ull /* two pages */
-#define ORACLE_CONST  0x10020000ull /* one page, read-only */
-#define ORACLE_STACK  0x10030000ull /* one page */
-#define ORACLE_PAGE   4096u
-#define ORACLE_OFFSET 0x800u /* of the instruction in the code page */
+#define ORACLE_CODE  0x10000000ull /* one page, read and execute; INT3 around the instruction */
+#define ORACLE_DATA  0x10010000ull /* two pages */
+#define ORACLE_CONST 0x10020000ull /* one page, read-only */
+#define ORACLE_STACK 0x10030000ull /* one page */
+#define ORACLE_PAGE  4096u
 
 #define ORACLE_TIMEOUT 255 /* instead of a vector */
 
@@ -50,6 +49,7 @@ struct oracle_case {
 	uint64_t seed;
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	uint8_t length;
+	uint16_t offset; /* of the instruction in the code page; near the end it leaves the page, which faults */
 	ZydisDecodedInstruction instruction;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	struct oracle_state in, host, guest;
