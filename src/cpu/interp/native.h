@@ -51,7 +51,10 @@ void native_arena_reset(struct native_arena *arena);
 int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *instruction,
 		   const ZydisDecodedOperand *operands, struct native_code *out);
 
-/* Instructions with implicit or scattered memory operands (gathers, MASKMOVDQU, FSAVE...) are not covered: interp has
+/* EVEX forms with a write mask and a memory operand access all of it: whoever offers AVX-512 to guests has to keep
+ * faults of masked-out elements from them.
+ *
+ * Instructions with implicit or scattered memory operands (gathers, MASKMOVDQU, FSAVE...) are not covered: interp has
  * handlers for them. */
 
 #endif
