@@ -50,6 +50,11 @@ static void put32(uint8_t *p, uint32_t value)
 	put16(p + 2, (uint16_t)value);
 }
 
+bool frame_is_fragment(const uint8_t *data, size_t length)
+{
+	return length >= FRAME_ETHERNET + 20 && data[12] == 0x08 && data[13] == 0x00 && (data[20] & 0x3f || data[21]);
+}
+
 uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length)
 {
 	uint64_t parts[4] = {sum, 0, 0, 0};

@@ -23,6 +23,9 @@ struct frame {
 /* All offsets lie inside the frame. False when there is no IP in it or its lengths contradict the frame's. */
 bool frame_parse(const uint8_t *data, size_t length, struct frame *frame);
 
+/* True for a piece of a larger IPv4 packet (RFC 791 3.2). */
+bool frame_is_fragment(const uint8_t *data, size_t length);
+
 /* One's complement sum, to be folded; chainable where pieces begin at even offsets. */
 uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length);
 uint16_t checksum_fold(uint64_t sum); /* not complemented */
