@@ -102,11 +102,23 @@ static void host_quit(void *opaque)
 	machine_request_quit(opaque, SHUTDOWN_HOST_UI);
 }
 
+/* Ctrl-a s: what the guest wrote and the host still holds goes to the disks. */
+static void host_sync_disks(void *opaque)
+{
+	struct machine *machine = opaque;
+	struct block *block = NULL;
+
+	while (machine->blocks && (block = block_next(machine->blocks, block)))
+		if (!block->read_only)
+			block_flush(block);
+}
+
 static int open_chardevs(struct backends *backends, const struct config_list *list, struct error *err)
 {
 	struct machine *machine = backends->machine;
 
-	backends->chardev_host = (struct chardev_host){.quit = host_quit, .opaque = machine};
+	backends->chardev_host = (struct chardev_host){
+		.quit = host_quit, .sync_disks = host_sync_disks, .opaque = machine};
 	backends->chardevs = xcalloc(list->count, sizeof(struct chardev *));
 	for (size_t i = 0; i < list->count; i++) {
 		const struct config_item *item = &list->items[i];

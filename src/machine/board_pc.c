@@ -220,6 +220,7 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 	int ret;
 
 	machine->env.bus_ops[DEVICE_PCI] = &pci_device_bus_ops;
+	machine->env.bus_ops[DEVICE_VIRTIO_SERIAL] = &virtio_serial_bus_ops;
 	board->piix3 = device_alloc(&piix3_class, &machine->env);
 	piix3_pirq(board->piix3, wires);
 	machine->env.pci_bus = pci_bus_new(&machine->env, wires);

@@ -155,6 +155,7 @@ struct host_signals *host_signals_new(struct loop *loop, void (*arrived)(void *o
 			sigaction(crashes[i], &crash, NULL);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write beyond RLIMIT_FSIZE is the disk's error, not our end */
 	return signals;
 }
 
