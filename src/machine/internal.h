@@ -71,6 +71,16 @@ struct device *machine_create_device(struct machine *machine, const char *class_
 /* A request of a device or a vCPU; any thread. */
 void machine_device_request(void *opaque, int request, int argument);
 
+/* --- machine.c, for build.c --- */
+/* Runs the clock's due timers and arms the loop for the next; the waker asks for that from any thread. */
+void machine_clock_serve(void *opaque);
+void machine_clock_waker(void *opaque);
+/* vcpu_report_fn: in the vCPU's thread. */
+void machine_vcpu_reported(void *opaque, struct vcpu *vcpu, enum vcpu_exit why, const struct error *err);
+void machine_reset_devices(struct machine *machine);
+/* Puts what was loaded into RAM back and sets every vCPU's first state. vCPUs stand still. */
+int machine_load(struct machine *machine, struct error *err);
+
 /* --- backends.c: everything that -chardev, -netdev, -drive, -blockdev and -object made --- */
 struct backends *backends_open(struct machine *machine, struct error *err);
 void backends_close(struct backends *backends);
