@@ -249,10 +249,9 @@ static uint32_t check_rights(const struct x86_cpu *cpu, struct x86_leaf *leaf, u
 	unsigned denied = key_denies(cpu, leaf, view);
 
 	leaf->may = rights & ~denied;
-	if (needs & ~rights)
-		return WALK_FAULT | X86_PF_PRESENT | access_error(cpu, access);
-	if (needs & denied)
-		return WALK_FAULT | X86_PF_PRESENT | X86_PF_KEY | access_error(cpu, access);
+	/* The key's bit tells that the key forbids, whatever else does too (SDM 3A 4.7). */
+	if (needs & ~leaf->may)
+		return WALK_FAULT | X86_PF_PRESENT | (needs & denied ? X86_PF_KEY : 0) | access_error(cpu, access);
 	return 0;
 }
 
