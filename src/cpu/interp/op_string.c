@@ -7,6 +7,9 @@
 #include "core/bus.h"
 #include "cpu/interp/internal.h"
 
+/* A REP that goes on for longer counts as several instructions. */
+enum { ROUNDS_MAX = 16384 };
+
 enum { REPEAT_NONE, REPEAT_EQUAL, REPEAT_NOT_EQUAL };
 
 #define RCX (X86_RCX * 8)
@@ -251,7 +254,7 @@ typedef uint64_t bulk_fn(struct interp *ip, const struct op *op, unsigned size, 
 /* The repeat loop of all of them; inlined so that element and bulk are known. */
 ALWAYS_INLINE void string_run(struct interp *ip, const struct op *op, element_fn *element, bulk_fn *bulk, bool compares)
 {
-	unsigned size = op_size(op);
+	unsigned size = op_size(op), rounds = 0;
 	uint64_t count;
 
 	if (op->imm == REPEAT_NONE) {
@@ -271,6 +274,11 @@ ALWAYS_INLINE void string_run(struct interp *ip, const struct op *op, element_fn
 			break;
 		if (unlikely(must_pause(ip)) && count != done) {
 			block_leave(ip, op);
+			return;
+		}
+		if (unlikely(++rounds == ROUNDS_MAX) && count != done) {
+			block_leave(ip, op);
+			ip->left--; /* so that limits and clocks move on */
 			return;
 		}
 	}
