@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's kernel in a machine: boot_test.py ENGINE CASE."""
 import hashlib
+import re
 import subprocess
 import sys
 
-from machine import Checks, WebServer, Workspace, engine_or_skip
+from machine import GUEST, Checks, WebServer, Workspace, engine_or_skip, skip
 
 
 def report(engine, work, checks):
@@ -78,7 +79,29 @@ def panic(engine, work, checks):
     checks.holds(status == 0, f"the panic's reboot ends a -no-reboot machine (exit status {status})")
 
 
-CASES = {f.__name__: f for f in (report, disk, net, smp, reboot, panic)}
+def debian(engine, work, checks):
+    image = GUEST / "debian.raw"
+    if not image.exists():
+        skip("no Debian root file system; make it with guests/make-debian .cache/guest")
+    disk = work.path / "debian.raw"
+    subprocess.run(["cp", "--sparse=always", str(image), str(disk)], check=True)
+    status, text = work.converse(
+        engine, "quiet root=/dev/vda xuni=root",
+        [("login: ", "root\r"), ("# ", "apt-get --version\r"), ("# ", "systemctl is-system-running; echo state-seen\r"),
+         ("# ", "poweroff\r")],
+        "-smp", "2", "-drive", f"file={disk},format=raw,if=virtio", "-nic", "user,model=virtio-net-pci",
+        "-device", "virtio-rng-pci", "-no-reboot", memory="1G", timeout=400)
+    checks.holds("Debian GNU/Linux 12 xuni ttyS0" in text, "systemd reaches the login prompt")
+    checks.holds(re.search(r"apt \d+\.\d+.*amd64", text) is not None, "apt-get --version runs")
+    checks.holds(status == 0, f"poweroff ends the machine with exit status 0 (was {status})")
+    checks.holds("reboot: Power down" in text, "the kernel reaches power-off")
+    fsck = subprocess.run(["e2fsck", "-fn", str(disk)], capture_output=True, text=True)
+    checks.holds(fsck.returncode == 0, "the root file system is clean afterwards")
+    if checks.failed:
+        print(text[-4000:], fsck.stdout[-1000:])
+
+
+CASES = {f.__name__: f for f in (report, disk, net, smp, reboot, panic, debian)}
 
 if __name__ == "__main__":
     engine_name, case = sys.argv[1:3]

@@ -74,6 +74,31 @@ class Workspace:
         return [str(VMM), "-accel", engine, "-m", memory, "-nographic", "-nodefaults", "-serial", "stdio", "-kernel",
                 str(GUEST / "vmlinuz"), "-initrd", str(self.initrd), "-append", "console=ttyS0 " + append, *extra]
 
+    def converse(self, engine, append, steps, *extra, timeout=300, **kwargs):
+        """As boot, but answers: steps are (text to wait for, what to type then). Returns (exit status, text)."""
+        process = subprocess.Popen(self.command(engine, append, *extra, **kwargs), stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        timer = threading.Timer(timeout * PATIENCE, process.kill)
+        timer.start()
+        text = b""
+        seen = 0
+        for wanted, answer in steps:
+            while wanted.encode() not in text[seen:]:
+                chunk = process.stdout.read1(4096)
+                if not chunk:
+                    break
+                text += chunk
+            else:
+                seen = text.index(wanted.encode(), seen) + len(wanted)
+                process.stdin.write(answer.encode())
+                process.stdin.flush()
+                continue
+            break
+        text += process.stdout.read()
+        status = process.wait()
+        timer.cancel()
+        return status, text.decode(errors="replace")
+
     def boot(self, engine, append, *extra, timeout=120, **kwargs):
         """Runs to the end; returns (exit status, text). A hang is a failure with what was printed so far."""
         command = self.command(engine, append, *extra, **kwargs)
