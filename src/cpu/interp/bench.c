@@ -9,7 +9,7 @@
 
 #define KERNEL __attribute__((noinline, noclone, optimize("O2"), used, section(".text.kernels")))
 
-/* Position-independent leaf code that is copied into the guest. */
+/* Position-independent leaf code that is copied into the guest: no constants in memory, so no floating-point literals. */
 static KERNEL uint64_t kernel_crc(uint8_t *data, uint64_t rounds)
 {
 	uint32_t crc = ~0u;
@@ -71,13 +71,13 @@ static KERNEL uint64_t kernel_fib(uint8_t *data, uint64_t n)
 
 static KERNEL uint64_t kernel_double(uint8_t *data, uint64_t rounds)
 {
-	double *a = (double *)data, sum = 0;
+	double *a = (double *)data, sum = 0, three = (double)(int64_t)(rounds % 2 + 3);
 
 	for (unsigned i = 0; i < 1024; i++)
-		a[i] = i + 0.5;
+		((volatile double *)a)[i] = (double)(int)(i + 1) / three;
 	for (uint64_t r = 0; r < rounds; r++)
 		for (unsigned i = 1; i < 1024; i++)
-			sum += a[i] * a[i - 1] / (a[i] + 3.0);
+			sum += a[i] * a[i - 1] / (a[i] + three);
 	return (uint64_t)sum;
 }
 
@@ -87,7 +87,7 @@ static KERNEL uint64_t kernel_sse(uint8_t *data, uint64_t rounds)
 	vec *a = (vec *)data, acc[4] = { { 0 } };
 
 	for (unsigned i = 0; i < 4096; i++)
-		((uint32_t *)data)[i] = 0x3f800000 + i;
+		((volatile uint32_t *)data)[i] = 0x3f800000 + i;
 	for (uint64_t r = 0; r < rounds; r++)
 		for (unsigned i = 0; i < 1024; i += 4) {
 			acc[0] += a[i] * a[i + 1];
@@ -101,10 +101,10 @@ static KERNEL uint64_t kernel_sse(uint8_t *data, uint64_t rounds)
 
 static KERNEL uint64_t kernel_x87(uint8_t *data, uint64_t rounds)
 {
-	long double sum = 1;
+	long double sum = 1, factor = (long double)(int64_t)(rounds + 1) / (int64_t)rounds;
 
 	for (uint64_t r = 0; r < rounds; r++)
-		sum = sum * 1.000001L + 0.25L;
+		sum = sum * factor + 1;
 	return (uint64_t)sum;
 }
 

@@ -152,10 +152,16 @@ static void engine_flush(struct engine *engine)
 {
 	struct interp_machine *machine = machine_of(engine);
 
-	pthread_mutex_lock(&machine->lock);
-	for (unsigned i = 0; i < machine->count; i++)
-		atomic_fetch_or(&machine->cpus[i]->cpu.vcpu.events, VCPU_FLUSH);
-	pthread_mutex_unlock(&machine->lock);
+	for (unsigned i = 0;; i++) { /* not under the lock: a flush may report writes, which come back to code_written */
+		struct interp *ip;
+
+		pthread_mutex_lock(&machine->lock);
+		ip = i < machine->count ? machine->cpus[i] : NULL;
+		pthread_mutex_unlock(&machine->lock);
+		if (!ip)
+			return;
+		interp_flush(ip);
+	}
 }
 
 static void engine_nothing(struct engine *engine)

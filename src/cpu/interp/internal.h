@@ -138,6 +138,7 @@ struct interp {
 	uint32_t limit;     /* of CS outside 64-bit mode when it was looked at last */
 	enum vcpu_exit exit;
 	int64_t granted;    /* what `left` started from */
+	uint64_t random_state; /* of RDRAND in a deterministic run */
 	struct clock *clock;
 	struct engine *own_engine; /* of a bare CPU */
 	struct jump_entry jump[1 << JUMP_BITS];
@@ -150,6 +151,7 @@ struct interp {
 	struct log_limit unknown_limit;
 	unsigned pauses;
 
+	pthread_mutex_t run_lock;     /* held while inside run */
 	pthread_mutex_t pending_lock; /* pages written by other threads, see VCPU_ENGINE */
 	unsigned pending_count;
 	uint64_t pending[PENDING_PAGES];
@@ -275,7 +277,7 @@ ALWAYS_INLINE void flags_import(struct interp *ip)
 
 /* --- memory --- */
 
-/* Values in guest memory, at any alignment. */
+/* Values in guest memory, at any alignment; volatile where they are accessed, because other CPUs are at it, too. */
 typedef uint8_t guest8_t;
 typedef uint16_t guest16_t __attribute__((aligned(1)));
 typedef uint32_t guest32_t __attribute__((aligned(1)));
@@ -334,14 +336,14 @@ ALWAYS_INLINE bool mem_hit(uint64_t tag, uint64_t gva, unsigned size)
 	{                                                                                                       \
 		const struct x86_tlb_entry *slot = mem_slot(ip, gva);                                           \
 		if (mem_hit(slot->tag_read, gva, (bits) / 8))                                                   \
-			return *(const guest##bits##_t *)(gva + slot->addend);                                   \
+			return *(const volatile guest##bits##_t *)(gva + slot->addend);                                   \
 		return mem_load_slow(ip, op, gva, (bits) / 8);                                                  \
 	}                                                                                                       \
 	ALWAYS_INLINE void mem_store##bits(struct interp *ip, const struct op *op, uint64_t gva, uint##bits##_t value) \
 	{                                                                                                       \
 		const struct x86_tlb_entry *slot = mem_slot(ip, gva);                                           \
 		if (mem_hit(slot->tag_write, gva, (bits) / 8))                                                  \
-			*(guest##bits##_t *)(gva + slot->addend) = value;                                        \
+			*(volatile guest##bits##_t *)(gva + slot->addend) = value;                                        \
 		else                                                                                            \
 			mem_store_slow(ip, op, gva, value, (bits) / 8);                                         \
 	}
@@ -478,6 +480,9 @@ int interp_init(struct interp *ip, struct engine *engine, unsigned index, uint32
 void interp_fini(struct interp *ip);
 /* Executes up to count instructions. */
 enum vcpu_exit interp_run(struct interp *ip, int64_t count);
+/* Makes later writes of the guest known to ram's clients: now when the vCPU is outside run, else at its next block. Any
+ * thread. */
+void interp_flush(struct interp *ip);
 
 /* --- decoding --- */
 

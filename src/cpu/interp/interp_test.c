@@ -616,6 +616,35 @@ static void test_stepped_clock(void **unused)
 	guest_fini(&guest);
 }
 
+/* Writes show up in a harvest after dirty_sync, though the TLB lets them pass silently. */
+static void test_dirty_log(void **unused)
+{
+	struct guest guest;
+	const struct ram_slot *slot;
+	uint8_t bitmap[GUEST_RAM / PAGE_SIZE / 8];
+
+	start(&guest, X86_CODE64);
+	PLACE(&guest, GUEST_CODE, rep_stos);
+	ram_slots(guest.ram, &slot);
+	for (unsigned round = 0; round < 3; round++) {
+		if (round == 0) {
+			ram_track(guest.ram, RAM_MIGRATE, true);
+			interp_engine.dirty_start(guest.engine);
+		}
+		gpr_of(&guest)[X86_RDI] = GUEST_DATA;
+		gpr_of(&guest)[X86_RCX] = 8;
+		state_of(&guest, 0)->rip = GUEST_CODE;
+		state_of(&guest, 0)->mp_state = X86_MP_RUNNING;
+		run_to_halt(&guest);
+		interp_engine.dirty_sync(guest.engine);
+		ram_harvest(guest.ram, RAM_MIGRATE, slot, bitmap);
+		assert_true(bitmap[(GUEST_DATA >> 12) / 8] >> (GUEST_DATA >> 12 & 7) & 1);
+		ram_harvest(guest.ram, RAM_MIGRATE, slot, bitmap);
+		assert_false(bitmap[(GUEST_DATA >> 12) / 8] >> (GUEST_DATA >> 12 & 7) & 1);
+	}
+	guest_fini(&guest);
+}
+
 /* A bare CPU sees changes of code that nobody told it of. */
 static void test_bare_cpu_sees_silent_writes(void **unused)
 {
@@ -690,6 +719,7 @@ int main(void)
 		cmocka_unit_test(test_gather),
 		cmocka_unit_test(test_masked_store_suppresses_faults),
 		cmocka_unit_test(test_stepped_clock),
+		cmocka_unit_test(test_dirty_log),
 		cmocka_unit_test(test_bare_cpu_sees_silent_writes),
 		cmocka_unit_test(test_cache_flushes_when_full),
 	};

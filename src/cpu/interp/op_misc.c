@@ -114,10 +114,25 @@ static void rdpid(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
+/* A deterministic run draws the same numbers every time (splitmix64). */
+static uint64_t stepped_random(struct interp *ip)
+{
+	uint64_t z = ip->random_state += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
 static void random_number(struct interp *ip, const struct op *op)
 {
 	uint64_t value = 0;
-	bool ok = getrandom(&value, sizeof(value), GRND_NONBLOCK) == sizeof(value);
+	bool ok = true;
+
+	if (ip->env.stepped)
+		value = stepped_random(ip);
+	else
+		ok = getrandom(&value, sizeof(value), GRND_NONBLOCK) == sizeof(value);
 
 	reg_set(ip, op->src, ok ? value : 0, op_size(op));
 	ip->flags = ok ? FLAG_CF : 0;

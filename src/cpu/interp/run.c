@@ -25,6 +25,7 @@ int interp_init(struct interp *ip, struct engine *engine, unsigned index, uint32
 	ip->stepped = engine->env.stepped;
 	ip->exact = true;
 	pthread_mutex_init(&ip->pending_lock, NULL);
+	pthread_mutex_init(&ip->run_lock, NULL);
 	ret = x86_cpu_init(&ip->cpu, engine, index, apic_id, err);
 	if (ret)
 		return ret;
@@ -37,6 +38,7 @@ void interp_fini(struct interp *ip)
 	cache_fini(ip);
 	x86_cpu_fini(&ip->cpu);
 	pthread_mutex_destroy(&ip->pending_lock);
+	pthread_mutex_destroy(&ip->run_lock);
 }
 
 void interp_account(struct interp *ip)
@@ -194,6 +196,15 @@ static void flush_translations(struct interp *ip)
 		if (entries[i].tag_write != X86_TLB_NONE)
 			ram_written(ip->env.ram, entries[i].gpa, PAGE_SIZE);
 	x86_tlb_flush(&ip->cpu);
+}
+
+void interp_flush(struct interp *ip)
+{
+	atomic_fetch_or_explicit(&ip->cpu.vcpu.events, VCPU_FLUSH, memory_order_release);
+	if (pthread_mutex_trylock(&ip->run_lock))
+		return;
+	flush_translations(ip);
+	pthread_mutex_unlock(&ip->run_lock);
 }
 
 static void take_architectural(struct interp *ip)
@@ -410,6 +421,7 @@ static int64_t stepped_slice(struct interp *ip, int64_t count)
 
 enum vcpu_exit interp_run(struct interp *ip, int64_t count)
 {
+	pthread_mutex_lock(&ip->run_lock);
 	atomic_store_explicit(&ip->runner, (uintptr_t)pthread_self(), memory_order_relaxed);
 	flags_import(ip);
 	ip->exact = false;
@@ -428,5 +440,6 @@ enum vcpu_exit interp_run(struct interp *ip, int64_t count)
 	flags_sync(ip);
 	ip->exact = true;
 	atomic_store_explicit(&ip->runner, 0, memory_order_relaxed);
+	pthread_mutex_unlock(&ip->run_lock);
 	return ip->exit;
 }
