@@ -78,7 +78,7 @@ static KERNEL uint64_t kernel_double(uint8_t *data, uint64_t rounds)
 	for (uint64_t r = 0; r < rounds; r++)
 		for (unsigned i = 1; i < 1024; i++)
 			sum += a[i] * a[i - 1] / (a[i] + three);
-	return (uint64_t)sum;
+	return (uint64_t)(int64_t)sum;
 }
 
 static KERNEL uint64_t kernel_sse(uint8_t *data, uint64_t rounds)
@@ -105,7 +105,7 @@ static KERNEL uint64_t kernel_x87(uint8_t *data, uint64_t rounds)
 
 	for (uint64_t r = 0; r < rounds; r++)
 		sum = sum * factor + 1;
-	return (uint64_t)sum;
+	return (uint64_t)(int64_t)sum;
 }
 
 static void run(struct guest *guest, const char *name, const void *code, uint64_t argument)
