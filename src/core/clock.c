@@ -10,10 +10,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 struct clock {
 	uint64_t tsc_khz;
 	bool stepped;
+	bool has_epoch;
+	int64_t epoch_ns;
 
 	/* Sequence lock over what clock_now reads. */
 	_Atomic unsigned sequence;
@@ -110,6 +113,22 @@ int64_t clock_host_offset_ns(const struct clock *clock)
 void clock_set(struct clock *clock, int64_t now_ns)
 {
 	clock_change(clock, false, 0, now_ns);
+}
+
+void clock_set_epoch(struct clock *clock, int64_t epoch_ns)
+{
+	clock->has_epoch = true;
+	clock->epoch_ns = epoch_ns;
+}
+
+int64_t clock_epoch_ns(const struct clock *clock)
+{
+	struct timespec now;
+
+	if (clock->has_epoch)
+		return clock->epoch_ns;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec - clock_now(clock);
 }
 
 uint64_t clock_tsc_khz(const struct clock *clock)

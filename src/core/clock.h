@@ -40,6 +40,11 @@ void clock_set(struct clock *clock, int64_t now_ns);
 /* Stepped mode only: moves time on and runs the timers that come due, each at its own deadline. */
 void clock_advance(struct clock *clock, int64_t ns);
 
+/* The date at virtual time 0, ns since 1970 UTC: as set, else what the host's calendar says now. A run that must be the same
+ * every time sets it. */
+void clock_set_epoch(struct clock *clock, int64_t epoch_ns);
+int64_t clock_epoch_ns(const struct clock *clock);
+
 /* TSC ticks at virtual time ns, rounded down; and the way back, rounded up. */
 uint64_t clock_tsc_khz(const struct clock *clock);
 uint64_t clock_tsc_at(const struct clock *clock, int64_t now_ns);

@@ -6,6 +6,7 @@
 #include "base/loop.h"
 #include "base/util.h"
 #include "backend/block/block.h"
+#include "backend/block/qcow2.h"
 #include "backend/char/chardev.h"
 #include "backend/net/net.h"
 #include "config/domain.h"
@@ -31,6 +32,8 @@ struct backends {
 	char **drive_ids; /* ids of -drive; their nodes are named alike */
 	struct block **drives;
 	size_t drive_count;
+	struct block **nodes; /* of -blockdev */
+	size_t node_count;
 	struct backend_use *uses;
 	size_t use_count;
 };
@@ -159,6 +162,7 @@ static int open_netdevs(struct backends *backends, const struct config_list *lis
 
 static int open_blockdevs(struct backends *backends, const struct config_list *list, struct error *err)
 {
+	backends->nodes = xcalloc(list->count, sizeof(struct block *));
 	for (size_t i = 0; i < list->count; i++) {
 		struct options options;
 		struct block *block;
@@ -171,6 +175,7 @@ static int open_blockdevs(struct backends *backends, const struct config_list *l
 		options_free(&options);
 		if (!block)
 			return error_prefix(err, "-blockdev %s", list->items[i].id ? list->items[i].id : list->items[i].type);
+		backends->nodes[backends->node_count++] = block;
 	}
 	return 0;
 }
@@ -183,10 +188,11 @@ static int open_drive(struct backends *backends, const struct drive_config *driv
 	};
 	struct block *block = NULL;
 
-	if (drive->snapshot)
-		return error_set(err, ENOTSUP, "snapshot=on: not supported yet (it needs the qcow2 format)");
 	if (drive->file) {
-		block = block_open_file(backends->machine->blocks, drive->file, drive->format, &how, err);
+		struct block_graph *graph = backends->machine->blocks;
+
+		block = drive->snapshot ? block_open_temporary(graph, drive->file, drive->format, &how, err)
+					: block_open_file(graph, drive->file, drive->format, &how, err);
 		if (!block)
 			return -err->code;
 	}
@@ -240,6 +246,9 @@ void backends_close(struct backends *backends)
 		if (backends->drives[i])
 			block_unref(backends->drives[i]);
 	}
+	/* Formats write their metadata when they are closed; overlays before what they lie on. */
+	for (size_t i = backends->node_count; i--;)
+		block_unref(backends->nodes[i]);
 	block_graph_free(backends->machine->blocks);
 	backends->machine->blocks = NULL;
 	for (size_t i = backends->netdev_count; i--;)
@@ -250,6 +259,7 @@ void backends_close(struct backends *backends)
 		object_close(backends->objects[i]);
 	free(backends->drive_ids);
 	free(backends->drives);
+	free(backends->nodes);
 	free(backends->netdevs);
 	free(backends->chardevs);
 	free(backends->objects);

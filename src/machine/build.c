@@ -117,6 +117,8 @@ static int build_engine(struct machine *machine, struct error *err)
 	if (ret)
 		return ret;
 	machine->clock = clock_new(config->stepped, tsc_khz);
+	if (config->rtc.base == RTC_BASE_DATE)
+		clock_set_epoch(machine->clock, config->rtc.date * NS_PER_S);
 	clock_set_waker(machine->clock, machine_clock_waker, machine);
 	env = (struct engine_env){
 		.log = machine->log, .ram = machine->ram, .io = machine->io, .memory = machine->memory,

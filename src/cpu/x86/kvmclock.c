@@ -104,11 +104,8 @@ void x86_kvmclock_refresh(struct x86_cpu *cpu)
 static void write_wall_clock(struct x86_cpu *cpu, uint64_t gpa)
 {
 	struct wall_clock wall = {0};
-	struct timespec now;
-	int64_t ns;
+	int64_t ns = clock_epoch_ns(cpu->vcpu.engine->env.clock);
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	ns = now.tv_sec * NS_PER_S + now.tv_nsec - clock_now(cpu->vcpu.engine->env.clock);
 	wall.sec = (uint32_t)(ns / NS_PER_S);
 	wall.nsec = (uint32_t)(ns % NS_PER_S);
 	write_versioned(cpu, gpa, &wall, sizeof(wall));
