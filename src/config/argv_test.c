@@ -400,7 +400,7 @@ static void test_drives(void **state)
 		 "-drive file=a,fomat=raw: 'fomat' is not an option of -drive; did you mean 'format'?"},
 		{"-drive file=a,cache=wrietback",
 		 "-drive file=a,cache=wrietback: unknown cache mode 'wrietback'; did you mean 'writeback'?"},
-		{"-drive file=a,snapshot=on", "-drive file=a,snapshot=on: snapshot=on: not supported yet"},
+		{"-drive file=a,copy-on-read=on", "-drive file=a,copy-on-read=on: copy-on-read=on: not supported yet"},
 		{"-drive file=a,snapshot=maybe", "-drive file=a,snapshot=maybe: snapshot=maybe: expected on or off"},
 		{"-drive file=a,bps=100", "-drive file=a,bps=100: bps: not supported yet"},
 		{"-drive file=a,index=0 -hda b", "-hda b: there is already a drive with if=virtio, bus=0, unit=0"},

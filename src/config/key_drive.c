@@ -237,8 +237,8 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 	    take_bool(options, "snapshot", &drive->snapshot, err) < 0 ||
 	    take_bool(options, "copy-on-read", &copy_on_read, err) < 0)
 		return -EINVAL;
-	if (drive->snapshot || copy_on_read)
-		return not_yet(err, drive->snapshot ? "snapshot=on" : "copy-on-read=on");
+	if (copy_on_read)
+		return not_yet(err, "copy-on-read=on");
 	if (drive->file && !*drive->file)
 		free(drive->file), drive->file = NULL;
 	if (take_cache(drive, options, err) < 0 || take_policies(drive, options, err) < 0 ||

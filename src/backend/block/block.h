@@ -64,6 +64,9 @@ struct block_open {
 	bool auto_read_only;
 	bool discard;     /* discard=unmap */
 	bool force_share; /* no locks */
+	bool no_backing;  /* formats: leave the backing file closed (reads of what it holds give zeroes) */
+	bool no_repair;   /* formats: do not repair an image that was not closed cleanly */
+	unsigned chain_depth; /* how many overlays lie above, to end loops */
 	bool probed;      /* the format was guessed: a raw image must not come to look like another format */
 	const char *aio;  /* "io_uring", "threads" or NULL: the best there is */
 	struct log *log;
@@ -73,6 +76,7 @@ struct block_open {
 struct block_driver {
 	const char *name; /* as in format= or driver= */
 	bool is_protocol;
+	bool own_metadata; /* a durable write may need more than its data: FUA goes through the plain form */
 	size_t size;              /* of the private structure at block->private_data */
 	const char *const *known; /* option names, NULL-ended */
 	/* Score 0..100 that these first bytes are this format; NULL for protocols. */

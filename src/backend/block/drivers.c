@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of block drivers, and recognition of formats by their first bytes. */
 #include "backend/block/internal.h"
+#include "backend/block/qcow2.h"
 
 const struct block_driver *const block_drivers[] = {
-	&block_file_driver, &block_host_device_driver, &block_null_driver, &block_raw_driver, NULL,
+	&block_file_driver, &block_host_device_driver, &block_null_driver, &block_raw_driver, &block_qcow2_driver, NULL,
 };
 
 const struct block_driver *block_driver_find(const char *name)

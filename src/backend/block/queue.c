@@ -239,7 +239,8 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 
 		/* A flush of a node with a map of its own may have metadata to write: that is the plain form's
 		 * business. */
-		if (!block->driver->map || !block->file)
+		if (!block->driver->map || !block->file ||
+		    (block->driver->own_metadata && request->flags & BLOCK_FUA))
 			return -EAGAIN;
 		result = block->driver->map(block, request->op, offset, &length, &child_offset);
 		if (result)

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What qcow2 offers beyond a block driver: making images, looking into them, check and repair, internal snapshots,
+ * backing file changes, compressed writes. Everything here blocks and needs exclusive use of the node unless it says
+ * otherwise. `block` is a node with driver "qcow2".
+ */
+#ifndef XUNI_BACKEND_BLOCK_QCOW2_H
+#define XUNI_BACKEND_BLOCK_QCOW2_H
+
+#include "backend/block/block.h"
+
+extern const struct block_driver block_qcow2_driver;
+
+enum qcow2_compression { QCOW2_ZLIB = 0, QCOW2_ZSTD = 1 };
+enum qcow2_preallocation { QCOW2_PREALLOC_OFF, QCOW2_PREALLOC_METADATA, QCOW2_PREALLOC_FALLOC, QCOW2_PREALLOC_FULL };
+
+struct qcow2_create {
+	uint64_t length;            /* bytes, a multiple of 512 */
+	unsigned version;           /* 2 or 3 */
+	uint32_t cluster_bytes;     /* 512..2 MiB, power of two */
+	unsigned refcount_bits;     /* 1..64, power of two */
+	bool lazy_refcounts;        /* sets the bit; refcounts are kept exact all the same */
+	const char *backing;        /* or NULL */
+	const char *backing_format; /* or NULL */
+	enum qcow2_compression compression;
+	enum qcow2_preallocation preallocation;
+};
+
+/* length 0, version 3, 64 KiB, 16 bits, zlib. */
+void qcow2_create_defaults(struct qcow2_create *create);
+/* Writes an empty image over the file (created or truncated). The backing file is not looked at. */
+int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err);
+/* Bytes of file that an image of these parameters with data_bytes of allocated guest clusters needs. */
+uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes);
+
+struct qcow2_info {
+	unsigned version;
+	uint32_t cluster_bytes;
+	unsigned refcount_bits;
+	bool lazy_refcounts, corrupt, dirty, extended_l2;
+	enum qcow2_compression compression;
+	const char *backing, *backing_format; /* as in the header, or NULL; the node's own */
+	unsigned snapshot_count;
+};
+void qcow2_get_info(const struct block *block, struct qcow2_info *info);
+
+struct qcow2_snapshot {
+	char *id, *name;
+	uint32_t date_s, date_ns;
+	uint64_t vm_clock_ns, vm_state_bytes, disk_bytes;
+	uint64_t icount;    /* UINT64_MAX: none */
+	uint64_t l1_offset; /* in the file */
+	uint32_t l1_size;
+	uint8_t *extra; /* as in the file, kept */
+	uint32_t extra_size;
+};
+/* The node's own table. */
+const struct qcow2_snapshot *qcow2_snapshots(const struct block *block, size_t *count);
+int qcow2_snapshot_create(struct block *block, const char *name, struct error *err);
+/* By id, else by name. */
+int qcow2_snapshot_apply(struct block *block, const char *name, struct error *err);
+int qcow2_snapshot_delete(struct block *block, const char *name, struct error *err);
+
+/* Changes the name in the header only; NULL: none. */
+int qcow2_set_backing(struct block *block, const char *backing, const char *format, struct error *err);
+/* One whole cluster (the last may be shorter) that is not allocated yet, compressed where that saves space. Any thread.
+ */
+int qcow2_write_compressed(struct block *block, uint64_t offset, const void *data, uint64_t length);
+/* Makes every cluster of the image unallocated again (commit). */
+int qcow2_make_empty(struct block *block, struct error *err);
+
+struct qcow2_check {
+	uint64_t corruptions, leaks, check_errors;
+	uint64_t corruptions_fixed, leaks_fixed;
+	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+	uint64_t image_end_offset;
+	/* Told each finding, a line without newline; may be NULL. */
+	void (*report)(void *opaque, const char *line);
+	void *opaque;
+};
+/* Counts references to every cluster and compares; repairs leaks and corruptions where asked. */
+int qcow2_check(struct block *block, struct qcow2_check *check, bool repair_leaks, bool repair_all, struct error *err);
+
+/* A temporary overlay over filename (snapshot=on), gone when it is closed. */
+struct block *block_open_temporary(struct block_graph *graph, const char *filename, const char *format,
+				   const struct block_open *how, struct error *err);
+
+#endif

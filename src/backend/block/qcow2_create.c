@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Writes new qcow2 images. Layout: header, refcount table, refcount blocks, L1 table; with preallocation L2 and data.
+ */
+#include "backend/block/qcow2_internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+void qcow2_create_defaults(struct qcow2_create *create)
+{
+	*create = (struct qcow2_create){.version = 3, .cluster_bytes = 64 * KIB, .refcount_bits = 16};
+}
+
+/* Where everything goes, in clusters. */
+struct layout {
+	uint64_t l1_entries, l1_clusters;
+	uint64_t table_clusters, blocks; /* of refcounts */
+	uint64_t used;                   /* header, tables and L1 */
+};
+
+static uint64_t divide_up(uint64_t value, uint64_t by)
+{
+	return value / by + !!(value % by);
+}
+
+/* extra: clusters to be counted besides. */
+static void plan(const struct qcow2_create *create, uint64_t extra, struct layout *layout)
+{
+	const uint64_t cs = create->cluster_bytes, per_block = cs * 8 / create->refcount_bits;
+
+	layout->l1_entries = divide_up(create->length, cs * (cs / 8));
+	layout->l1_clusters = divide_up(layout->l1_entries * 8, cs);
+	layout->blocks = layout->table_clusters = 1;
+	for (;;) {
+		uint64_t blocks;
+
+		layout->used = 1 + layout->table_clusters + layout->blocks + layout->l1_clusters;
+		blocks = divide_up(layout->used + extra, per_block);
+		if (blocks <= layout->blocks && divide_up(layout->blocks * 8, cs) <= layout->table_clusters)
+			break;
+		layout->blocks = max_u64(blocks, layout->blocks);
+		layout->table_clusters = divide_up(layout->blocks * 8, cs);
+	}
+}
+
+uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes)
+{
+	const uint64_t cs = create->cluster_bytes, l2_span = cs * (cs / 8);
+	const uint64_t l2 = divide_up(create->length, l2_span);
+	struct layout layout;
+
+	plan(create, l2 + divide_up(data_bytes, cs), &layout);
+	return (layout.used + l2) * cs + align_up(data_bytes, cs);
+}
+
+static int check(const struct qcow2_create *create, struct error *err)
+{
+	const uint64_t cs = create->cluster_bytes;
+
+	if (!is_power_of_two(cs) || cs < 512 || cs > 2 * MIB)
+		return error_set(err, EINVAL, "Cluster size must be a power of two between 512 and 2048k");
+	if (create->version != 2 && create->version != 3)
+		return error_set(err, EINVAL, "Invalid compatibility level");
+	if (create->version < 3 && create->lazy_refcounts)
+		return error_set(err, EINVAL,
+				 "Lazy refcounts only supported with compatibility level 1.1 and above "
+				 "(use version=v3 or greater)");
+	if (!is_power_of_two(create->refcount_bits) || create->refcount_bits > 64)
+		return error_set(err, EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+	if (create->version < 3 && create->refcount_bits != 16)
+		return error_set(err, EINVAL,
+				 "Different refcount widths than 16 bits require compatibility level 1.1 or "
+				 "above (use version=v3 or greater)");
+	if (create->version < 3 && create->compression != QCOW2_ZLIB)
+		return error_set(err, EINVAL,
+				 "Non-zlib compression type is only supported with compatibility level 1.1 "
+				 "and above (use version=v3 or greater)");
+	if (create->backing && create->preallocation != QCOW2_PREALLOC_OFF)
+		return error_set(err, EINVAL,
+				 "Backing file and preallocation can only be used at the same time if "
+				 "extended_l2 is enabled");
+	if (create->backing && strlen(create->backing) > 1023)
+		return error_set(err, EINVAL, "Backing file name is too long");
+	if (create->length > INT64_MAX - cs || divide_up(create->length, cs * (cs / 8)) > QCOW2_MAX_L1_BYTES / 8)
+		return error_set(err, EFBIG,
+				 "The image size is too large for file format 'qcow2' (try using a larger "
+				 "cluster size)");
+	return 0;
+}
+
+/* --- the pieces --- */
+
+static const struct {
+	uint8_t type, bit;
+	const char *name;
+} features[] = {
+	{0, 0, "dirty bit"},        {0, 1, "corrupt bit"},         {0, 2, "external data file"},
+	{0, 3, "compression type"}, {0, 4, "extended L2 entries"}, {1, 0, "lazy refcounts"},
+	{2, 0, "bitmaps"},          {2, 1, "raw external data"},
+};
+
+static uint32_t put_features(uint8_t *to)
+{
+	store_be32(to, QCOW2_EXT_FEATURE_NAMES);
+	store_be32(to + 4, ARRAY_SIZE(features) * 48);
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+		uint8_t *row = to + 8 + i * 48;
+
+		row[0] = features[i].type;
+		row[1] = features[i].bit;
+		strncpy((char *)row + 2, features[i].name, 46);
+	}
+	return 8 + ARRAY_SIZE(features) * 48;
+}
+
+static int write_header(int fd, const struct qcow2_create *create, const struct layout *layout, struct error *err)
+{
+	const uint64_t cs = create->cluster_bytes;
+	struct qcow2_header header = {
+		.version = create->version,
+		.cluster_bits = (uint32_t)__builtin_ctzll(cs),
+		.size = create->length,
+		.l1_size = (uint32_t)layout->l1_entries,
+		.l1_offset = (1 + layout->table_clusters + layout->blocks) * cs,
+		.reftable_offset = cs,
+		.reftable_clusters = (uint32_t)layout->table_clusters,
+		.incompatible = create->compression != QCOW2_ZLIB ? QCOW2_COMPRESSION : 0,
+		.compatible = create->lazy_refcounts ? QCOW2_LAZY_REFCOUNTS : 0,
+		.refcount_order = (uint32_t)__builtin_ctz(create->refcount_bits),
+		.header_length = create->version >= 3 ? 112 : 72,
+		.compression = (uint8_t)create->compression,
+	};
+	const size_t name_length = create->backing ? strlen(create->backing) : 0;
+	uint8_t *head = xcalloc(1, 4096 + cs);
+	uint32_t at = header.header_length;
+	ssize_t put;
+
+	if (create->backing_format) {
+		const uint32_t length = (uint32_t)strlen(create->backing_format);
+
+		store_be32(head + at, QCOW2_EXT_BACKING_FORMAT);
+		store_be32(head + at + 4, length);
+		memcpy(head + at + 8, create->backing_format, length);
+		at += 8 + (uint32_t)align_up(length, 8);
+	}
+	if (create->version >= 3 && at + 8 + ARRAY_SIZE(features) * 48 + 8 + name_length <= cs)
+		at += put_features(head + at);
+	at += 8; /* the end mark */
+	if (at + name_length > cs) {
+		free(head);
+		return error_set(err, EINVAL, "Backing file name is too long for a cluster of %llu bytes",
+				 (unsigned long long)cs);
+	}
+	if (name_length) {
+		header.backing_offset = at;
+		header.backing_length = (uint32_t)name_length;
+		memcpy(head + at, create->backing, name_length);
+	}
+	qcow2_header_encode(&header, head);
+	put = pwrite(fd, head, cs, 0);
+	free(head);
+	return put == (ssize_t)cs ? 0 : error_set_errno(err, put < 0 ? errno : ENOSPC, "Could not write the header");
+}
+
+static int write_refcounts(int fd, const struct qcow2_create *create, const struct layout *layout, struct error *err)
+{
+	const uint64_t cs = create->cluster_bytes, per_block = cs * 8 / create->refcount_bits;
+	const struct qcow2 like = {.refcount_bits = create->refcount_bits};
+	uint8_t *table = xcalloc(layout->table_clusters, cs), *block = xcalloc(1, cs);
+	bool failed = false;
+
+	for (uint64_t b = 0; b < layout->blocks; b++) {
+		const uint64_t first = b * per_block, at = (1 + layout->table_clusters + b) * cs;
+
+		memset(block, 0, cs);
+		for (uint64_t i = 0; i < per_block && first + i < layout->used; i++)
+			qcow2_refcount_store(&like, block, i, 1);
+		store_be64(table + b * 8, at);
+		failed |= pwrite(fd, block, cs, (off_t)at) != (ssize_t)cs;
+	}
+	failed |= pwrite(fd, table, layout->table_clusters * cs, (off_t)cs) != (ssize_t)(layout->table_clusters * cs);
+	free(table);
+	free(block);
+	return failed ? error_set_errno(err, errno ? errno : ENOSPC, "Could not write reference counts") : 0;
+}
+
+static int write_image(int fd, const struct qcow2_create *create, struct error *err)
+{
+	struct layout layout;
+	int result;
+
+	plan(create, 0, &layout);
+	if ((result = write_header(fd, create, &layout, err)) || (result = write_refcounts(fd, create, &layout, err)))
+		return result;
+	/* The L1 table is a hole: all zeroes. */
+	if (ftruncate(fd, (off_t)(layout.used * create->cluster_bytes)) < 0)
+		return error_set_errno(err, errno, "Could not resize the image file");
+	return 0;
+}
+
+int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err)
+{
+	struct error ignored = {0};
+	int fd, result = check(create, err);
+
+	if (result)
+		return result;
+	fd = open(filename, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return error_set_errno(err, errno, "Could not create '%s'", filename);
+	result = image_lock(fd, true, filename, err);
+	if (result == -ENOTSUP)
+		result = 0;
+	if (!result && ftruncate(fd, 0) < 0)
+		result = error_set_errno(err, errno, "Could not resize '%s'", filename);
+	if (!result)
+		result = write_image(fd, create, err);
+	close(fd);
+	(void)ignored;
+	return result;
+}
+
+/* --- snapshot=on --- */
+
+struct block *block_open_temporary(struct block_graph *graph, const char *filename, const char *format,
+				   const struct block_open *how, struct error *err)
+{
+	struct block_open base_how = *how, overlay_how = *how;
+	const char *folder = getenv("TMPDIR");
+	struct qcow2_create create;
+	struct block *base, *block = NULL;
+	char *path, *full;
+	int fd;
+
+	/* The base is opened once by itself: its length, its format if that has to be found out, and clear errors. */
+	base_how.read_only = true;
+	base = block_open_file(graph, filename, format, &base_how, err);
+	if (!base)
+		return NULL;
+	qcow2_create_defaults(&create);
+	create.length = align_up(base->length, BLOCK_SECTOR);
+	create.backing = full = realpath(filename, NULL);
+	create.backing_format = base->driver->name;
+	path = xasprintf("%s/xuni-overlay-XXXXXX", folder ? folder : "/var/tmp");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0) {
+		error_set_errno(err, errno, "Could not create the temporary overlay '%s'", path);
+	} else {
+		close(fd);
+		overlay_how.read_only = false;
+		overlay_how.no_cache = how->no_cache;
+		overlay_how.no_flush = true; /* nothing of it outlives the process */
+		if (full && qcow2_create_file(path, &create, err) == 0)
+			block = block_open_file(graph, path, "qcow2", &overlay_how, err);
+		unlink(path);
+	}
+	block_unref(base);
+	free(path);
+	free(full);
+	return block;
+}

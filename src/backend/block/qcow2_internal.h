@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the qcow2 driver share. Format: docs/interop/qcow2.txt of QEMU. docs/design/block.md tells the
+ * order of writes that these functions keep.
+ *
+ * Locks: flush_lock before lock. `lock` guards everything that changes after open, but is not held over transfers of
+ * guest data nor over loads of L2 tables.
+ */
+#ifndef XUNI_BACKEND_BLOCK_QCOW2_INTERNAL_H
+#define XUNI_BACKEND_BLOCK_QCOW2_INTERNAL_H
+
+#include "backend/block/internal.h"
+#include "backend/block/qcow2.h"
+
+#include <pthread.h>
+
+#define QCOW2_MAGIC           0x514649fbu
+#define QCOW2_MAX_L1_BYTES    (32 * MIB)
+#define QCOW2_MAX_TABLE_BYTES (8 * MIB) /* refcount table */
+#define QCOW2_MAX_SNAPSHOTS   65536u
+
+#define QCOW2_COPIED      (1ull << 63)
+#define QCOW2_COMPRESSED  (1ull << 62)
+#define QCOW2_ZERO        1ull
+#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ull
+/* Reserved bits of a standard L2 entry that is not compressed (bit 0 is reserved in version 2). */
+#define QCOW2_L2_RESERVED 0x3f000000000001feull
+#define QCOW2_L1_RESERVED 0x7f000000000001ffull
+
+enum qcow2_incompatible {
+	QCOW2_DIRTY = 1,
+	QCOW2_CORRUPT = 2,
+	QCOW2_DATA_FILE = 4,
+	QCOW2_COMPRESSION = 8,
+	QCOW2_EXTENDED_L2 = 16
+};
+enum { QCOW2_LAZY_REFCOUNTS = 1 };              /* compatible */
+enum { QCOW2_BITMAPS = 1, QCOW2_RAW_DATA = 2 }; /* autoclear */
+
+enum qcow2_extension {
+	QCOW2_EXT_END = 0,
+	QCOW2_EXT_BACKING_FORMAT = 0xe2792aca,
+	QCOW2_EXT_FEATURE_NAMES = 0x6803f857,
+	QCOW2_EXT_BITMAPS = 0x23852875,
+	QCOW2_EXT_CRYPTO = 0x0537be77,
+	QCOW2_EXT_DATA_FILE = 0x44415441
+};
+
+/* The header in host order; lives in struct qcow2. */
+struct qcow2_header {
+	uint32_t version;
+	uint64_t backing_offset;
+	uint32_t backing_length;
+	uint32_t cluster_bits;
+	uint64_t size;
+	uint32_t crypt_method;
+	uint32_t l1_size;
+	uint64_t l1_offset;
+	uint64_t reftable_offset;
+	uint32_t reftable_clusters;
+	uint32_t snapshot_count;
+	uint64_t snapshots_offset;
+	uint64_t incompatible, compatible, autoclear;
+	uint32_t refcount_order;
+	uint32_t header_length;
+	uint8_t compression;
+};
+
+/* An L2 table or a refcount block in memory, in the byte order of the file. */
+struct qcow2_table {
+	uint64_t offset; /* in the file */
+	uint8_t *data;   /* a cluster */
+	uint32_t dirty_from, dirty_to;
+	bool is_new;  /* L2: no L1 entry on disk points here yet: it is written whole before the first barrier */
+	bool writing; /* a flush has a copy of it under way: not to be evicted */
+	bool used;    /* since the clock's hand went by */
+};
+
+struct qcow2_cache {
+	struct qcow2_table **tables;
+	size_t count, capacity, hand;
+	size_t dirty;
+	uint64_t evictions;
+	/* Open addressing: offset / cluster -> index + 1. */
+	uint32_t *slots;
+	size_t slot_count;
+};
+
+/* Clusters that a write is filling: [first, first + count) of the guest. */
+struct qcow2_flight {
+	struct qcow2_flight *next;
+	uint64_t first, count;
+};
+
+struct qcow2_free {
+	uint64_t offset, bytes; /* whole clusters of the file */
+	bool discard;
+};
+
+struct qcow2 {
+	struct block *block;
+	struct qcow2_header header;
+	char *backing_name, *backing_format;
+	uint8_t *extensions; /* all but backing format, as in the file, without end mark */
+	uint32_t extensions_length;
+	uint32_t cluster_bits, cluster_bytes, l2_bits, l2_entries, refcount_bits;
+	uint32_t block_bits; /* log2 of refcounts per block */
+
+	pthread_mutex_t lock, flush_lock;
+	pthread_cond_t landed;
+	struct qcow2_flight *flights;
+	uint64_t *l1; /* host order */
+	uint32_t l1_dirty_from, l1_dirty_to;
+	uint64_t *reftable; /* host order */
+	uint32_t reftable_entries;
+	struct qcow2_cache l2, refcounts;
+	struct qcow2_snapshot *snapshots;
+
+	uint64_t cursor;     /* cluster of the file where the search for a free one starts */
+	uint64_t freed_from; /* lowest cluster freed since the cursor went by, or UINT64_MAX */
+	int64_t reuse_after_ns;
+	uint64_t fresh_from;      /* clusters from here on were never written: they read as zeroes */
+	uint64_t file_end;        /* bytes */
+	uint64_t compressed_at;   /* where the next compressed cluster may start, or 0 */
+	struct qcow2_free *frees; /* of the next flush */
+	size_t free_count, free_room;
+	bool flushing;
+	bool metadata_written; /* since the last barrier, outside of a flush */
+	bool corrupt;
+	bool autoclear_done;
+};
+
+static inline uint32_t load_be32(const void *p)
+{
+	return __builtin_bswap32(load_le32(p));
+}
+
+static inline uint64_t load_be64(const void *p)
+{
+	return __builtin_bswap64(load_le64(p));
+}
+
+static inline uint16_t load_be16(const void *p)
+{
+	return __builtin_bswap16(load_le16(p));
+}
+
+static inline void store_be32(void *p, uint32_t v)
+{
+	store_le32(p, __builtin_bswap32(v));
+}
+
+static inline void store_be64(void *p, uint64_t v)
+{
+	store_le64(p, __builtin_bswap64(v));
+}
+
+static inline void store_be16(void *p, uint16_t v)
+{
+	store_le16(p, __builtin_bswap16(v));
+}
+
+static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
+{
+	return (bytes >> q->cluster_bits) + !!(bytes & (q->cluster_bytes - 1));
+}
+
+/* --- qcow2_header.c --- */
+/* Reads and checks header, extensions and backing names. */
+int qcow2_header_read(struct qcow2 *q, struct error *err);
+/* Puts the fixed fields back where they are. Not synchronised. */
+int qcow2_header_write_fields(struct qcow2 *q);
+/* Rewrites the header's first cluster: fields, extensions, backing name. */
+int qcow2_header_rewrite(struct qcow2 *q, struct error *err);
+void qcow2_header_encode(const struct qcow2_header *header, uint8_t *to);
+
+/* --- qcow2_io.c: transfers of the file --- */
+int qcow2_file_read(struct qcow2 *q, uint64_t offset, void *to, uint64_t length);
+int qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *from, uint64_t length);
+int qcow2_file_iov(struct qcow2 *q, enum block_op op, uint64_t offset, const struct iovec *iov, int iov_count,
+		   uint64_t skip, uint64_t length);
+int qcow2_file_sync(struct qcow2 *q);
+int qcow2_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length);
+
+/* --- qcow2_write.c --- */
+int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
+		 uint32_t flags);
+int qcow2_discard(struct block *block, uint64_t offset, uint64_t length);
+int qcow2_write_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
+/* Waits until no write fills any of these clusters; true when it had to (look again). Locked. */
+bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count);
+
+/* --- qcow2_cache.c; all locked --- */
+void qcow2_cache_init(struct qcow2_cache *cache, size_t capacity);
+void qcow2_cache_free(struct qcow2_cache *cache);
+struct qcow2_table *qcow2_cache_find(const struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset);
+/* A table with this content (taken over; of one cluster), evicting a clean one when full. */
+struct qcow2_table *qcow2_cache_insert(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset, uint8_t *data);
+/* Found, or read from the file. drop_lock: the lock is let go of meanwhile. */
+int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset, bool drop_lock,
+		    struct qcow2_table **table);
+void qcow2_cache_drop(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset);
+/* Forgets everything; what was dirty is lost. */
+void qcow2_cache_clear(struct qcow2_cache *cache);
+void qcow2_table_dirty(struct qcow2_cache *cache, struct qcow2_table *table, uint32_t from, uint32_t to);
+void qcow2_table_clean(struct qcow2_cache *cache, struct qcow2_table *table);
+
+/* --- qcow2_refcount.c; all locked --- */
+uint64_t qcow2_refcount_load(const struct qcow2 *q, const uint8_t *block, uint64_t index);
+void qcow2_refcount_store(const struct qcow2 *q, uint8_t *block, uint64_t index, uint64_t value);
+int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *value);
+/* Adds delta (+1 or -1) to each; makes refcount blocks as needed. */
+int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, uint64_t count, int delta);
+/* Up to *count clusters in one piece, with refcount 1; *count is how many. exact: all or nothing. */
+int qcow2_allocate(struct qcow2 *q, uint64_t *count, bool exact, uint64_t *offset);
+/* Whether these clusters, just allocated, read as zeroes because nothing was ever written there. */
+bool qcow2_take_fresh(struct qcow2 *q, uint64_t offset, uint64_t count);
+/* Gives back what no table on disk refers to. */
+void qcow2_unallocate(struct qcow2 *q, uint64_t offset, uint64_t count);
+/* Frees after the next flush has made durable that nothing refers to it. discard: the host may have the space back. */
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard);
+/* Whether [offset, offset + bytes) touches header, tables or snapshots that never hold guest data. */
+bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t bytes);
+
+/* --- qcow2_cluster.c --- */
+enum qcow2_kind { QCOW2_UNALLOCATED, QCOW2_ZERO_PLAIN, QCOW2_ZERO_ALLOCATED, QCOW2_NORMAL, QCOW2_PACKED };
+
+struct qcow2_mapping {
+	enum qcow2_kind kind;
+	bool copied;
+	uint64_t entry; /* L2 entry of the first cluster */
+	uint64_t host;  /* of the byte asked for; NORMAL and ZERO_ALLOCATED */
+	uint64_t bytes; /* how far it holds */
+};
+
+/* Where offset lies and how far that goes, at most length and within one L2 table. Locked; lets go of the lock when it
+ * has to read a table, unless cached_only: -EAGAIN. */
+int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t length, bool cached_only, struct qcow2_mapping *mapping);
+/* The L2 table of a guest offset, ready to be changed: allocated or copied when it must be. Locked; may let go of it.
+ */
+int qcow2_l2_for_write(struct qcow2 *q, uint64_t offset, struct qcow2_table **table, uint32_t *index);
+enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, uint64_t entry);
+/* Where the compressed bytes lie. */
+void qcow2_packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset, uint32_t *bytes);
+/* Frees what an L2 entry refers to, later. */
+void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard);
+/* The image contradicts itself: says so, marks it and refuses writes from now on. Returns -EIO. */
+int qcow2_set_corrupt(struct qcow2 *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- qcow2_flush.c --- */
+/* Everything that was done before becomes durable, in the order of docs/design/block.md. */
+int qcow2_flush(struct block *block);
+/* A flush when too much has gathered. */
+int qcow2_relieve(struct qcow2 *q);
+bool qcow2_is_dirty(const struct qcow2 *q);
+/* Called before the first change of an image that was opened for writing: clears autoclear bits. */
+int qcow2_begin_writing(struct qcow2 *q);
+
+/* --- qcow2_compress.c --- */
+int qcow2_unpack(struct qcow2 *q, uint64_t entry, void *to);
+
+/* --- qcow2_snapshot.c --- */
+int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
+void qcow2_snapshots_free(struct qcow2 *q);
+
+/* --- qcow2_resize.c --- */
+int qcow2_truncate(struct block *block, uint64_t length, struct error *err);
+
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qcow2 against a copy of the guest's disk in memory: random writes, zeroes, discards and flushes in every geometry, by
+ * several threads at once, over a backing file; closed, opened again and, where qemu-img is there, checked by it.
+ */
+#include "backend/block/qcow2.h"
+
+#include "base/log.h"
+#include "base/util.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DISK_BYTES (8 * MIB)
+
+struct fixture {
+	struct log log;
+	struct block_graph *graph;
+	char folder[64];
+	char image[96], base[96];
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+
+	f->log.fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	f->graph = block_graph_new(&f->log);
+	strcpy(f->folder, "/tmp/xuni-qcow2-XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(f->image, sizeof(f->image), "%s/image.qcow2", f->folder);
+	snprintf(f->base, sizeof(f->base), "%s/base.raw", f->folder);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	char *command = xasprintf("rm -rf %s", f->folder);
+
+	block_graph_free(f->graph);
+	close(f->log.fd);
+	assert_int_equal(system(command), 0);
+	free(command);
+	free(f);
+	return 0;
+}
+
+static bool have_qemu_img(void)
+{
+	static int have = -1;
+
+	if (have < 0)
+		have = system("qemu-img --version >/dev/null 2>&1") == 0;
+	if (!have)
+		print_message("qemu-img is not here: images are not checked by it\n");
+	return have;
+}
+
+static void qemu_check(const struct fixture *f)
+{
+	char *command;
+
+	if (!have_qemu_img())
+		return;
+	command = xasprintf("qemu-img check -q %s", f->image);
+	assert_int_equal(system(command), 0);
+	free(command);
+}
+
+static struct block *open_image(struct fixture *f, bool read_only)
+{
+	const struct block_open how = {.read_only = read_only, .discard = true, .log = &f->log};
+	struct error err = {0};
+	struct block *block = block_open_file(f->graph, f->image, "qcow2", &how, &err);
+
+	if (!block)
+		print_message("%s\n", err.msg);
+	assert_non_null(block);
+	return block;
+}
+
+static void create(struct fixture *f, const struct qcow2_create *create)
+{
+	struct error err = {0};
+
+	if (qcow2_create_file(f->image, create, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+/* Repeatable numbers, one sequence a thread. */
+static uint32_t next_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+struct worker {
+	struct block *block;
+	uint8_t *shadow;
+	uint64_t from, to; /* this worker's part of the disk */
+	uint32_t seed;
+	unsigned steps;
+	bool exact_discard; /* discarded whole clusters read as zeroes */
+	pthread_t thread;
+};
+
+static void check_part(const struct worker *w, uint64_t offset, uint64_t length)
+{
+	uint8_t *got = malloc(length + 1);
+
+	assert_int_equal(block_pread(w->block, offset, got, length), 0);
+	for (uint64_t i = 0; i < length; i++)
+		if (got[i] != w->shadow[offset + i])
+			fail_msg("byte %llu is %02x, not %02x", (unsigned long long)(offset + i), got[i],
+				 w->shadow[offset + i]);
+	free(got);
+}
+
+static void *work(void *opaque)
+{
+	struct worker *w = opaque;
+
+	for (unsigned step = 0; step < w->steps; step++) {
+		const uint64_t room = w->to - w->from;
+		uint64_t length = 1 + next_random(&w->seed) % (next_random(&w->seed) % 8 ? 6000 : 300000);
+		uint64_t offset;
+
+		length = min_u64(length, room);
+		offset = w->from + (next_random(&w->seed) * 256ull + next_random(&w->seed)) % (room - length + 1);
+		switch (next_random(&w->seed) % 10) {
+		case 0:
+			assert_int_equal(block_execute(w->block, BLOCK_WRITE_ZEROES, offset, length, NULL, 0,
+						       step & 1 ? BLOCK_MAY_UNMAP : 0),
+					 0);
+			memset(w->shadow + offset, 0, length);
+			break;
+		case 1:
+			if (!w->exact_discard)
+				break;
+			offset = align_up(offset, w->block->optimal_bytes);
+			length = align_down(length, w->block->optimal_bytes);
+			if (!length || offset + length > w->to)
+				break;
+			assert_int_equal(block_execute(w->block, BLOCK_DISCARD, offset, length, NULL, 0, 0), 0);
+			memset(w->shadow + offset, 0, length);
+			break;
+		case 2:
+			assert_int_equal(block_flush(w->block), 0);
+			break;
+		case 3:
+		case 4:
+			check_part(w, offset, length);
+			break;
+		default:
+			memset(w->shadow + offset, (int)next_random(&w->seed), length);
+			assert_int_equal(
+				block_pwrite(w->block, offset, w->shadow + offset, length, step % 32 ? 0 : BLOCK_FUA),
+				0);
+			break;
+		}
+	}
+	return NULL;
+}
+
+static void run_workers(struct block *block, uint8_t *shadow, uint64_t bytes, bool exact_discard, unsigned threads,
+			unsigned steps)
+{
+	struct worker workers[4] = {0};
+
+	for (unsigned i = 0; i < threads; i++) {
+		/* Parts end inside clusters, so that threads meet in them. */
+		workers[i] = (struct worker){.block = block,
+					     .shadow = shadow,
+					     .seed = 77 + i,
+					     .steps = steps,
+					     .exact_discard = exact_discard,
+					     .from = bytes / threads * i + (i ? 777 : 0),
+					     .to = i + 1 == threads ? bytes : bytes / threads * (i + 1) + 777};
+		if (threads == 1)
+			work(&workers[i]);
+		else
+			assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+	}
+	for (unsigned i = 0; i < threads && threads > 1; i++)
+		pthread_join(workers[i].thread, NULL);
+}
+
+static void exercise(struct fixture *f, const struct qcow2_create *how, unsigned threads, unsigned steps)
+{
+	uint8_t *shadow = calloc(1, how->length);
+	struct worker whole = {.shadow = shadow};
+	struct block *block;
+
+	create(f, how);
+	if (how->backing) {
+		int fd = open(f->base, O_RDONLY);
+
+		assert_true(read(fd, shadow, how->length) >= 0);
+		close(fd);
+	}
+	for (unsigned round = 0; round < 3; round++) {
+		block = open_image(f, false);
+		assert_int_equal(block->length, how->length);
+		run_workers(block, shadow, how->length, threads == 1 && (how->version >= 3 || !how->backing), threads,
+			    steps);
+		whole.block = block;
+		check_part(&whole, 0, how->length);
+		block_unref(block);
+		qemu_check(f);
+	}
+	block = open_image(f, true);
+	whole.block = block;
+	check_part(&whole, 0, how->length);
+	block_unref(block);
+	free(shadow);
+}
+
+static void make_base(struct fixture *f, uint64_t bytes)
+{
+	uint32_t seed = 5;
+	FILE *to = fopen(f->base, "wb");
+
+	for (uint64_t i = 0; i < bytes; i++)
+		fputc((int)next_random(&seed), to);
+	fclose(to);
+}
+
+static void test_geometries(void **state)
+{
+	static const struct {
+		unsigned version;
+		uint32_t cluster;
+		unsigned refcount_bits;
+	} cases[] = {{2, 65536, 16}, {3, 65536, 16},  {3, 512, 16},  {3, 512, 64},
+		     {3, 4096, 1},   {3, 2 << 20, 8}, {3, 1024, 32}, {2, 512, 16}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct qcow2_create how;
+
+		qcow2_create_defaults(&how);
+		how.version = cases[i].version;
+		how.cluster_bytes = cases[i].cluster;
+		how.refcount_bits = cases[i].refcount_bits;
+		how.length = DISK_BYTES + 512;
+		exercise(*state, &how, 1, 400);
+	}
+}
+
+static void test_backing(void **state)
+{
+	struct fixture *f = *state;
+	struct qcow2_create how;
+
+	make_base(f, 5 * MIB + 512);
+	for (unsigned version = 2; version <= 3; version++) {
+		qcow2_create_defaults(&how);
+		how.version = version;
+		how.length = DISK_BYTES;
+		how.backing = "base.raw";
+		how.backing_format = "raw";
+		exercise(f, &how, 1, 300);
+	}
+}
+
+static void test_threads(void **state)
+{
+	struct fixture *f = *state;
+	struct qcow2_create how;
+
+	qcow2_create_defaults(&how);
+	how.length = DISK_BYTES;
+	exercise(f, &how, 4, 500);
+	how.cluster_bytes = 4096;
+	exercise(f, &how, 4, 500);
+	make_base(f, 5 * MIB + 512);
+	how.backing = "base.raw";
+	how.backing_format = "raw";
+	exercise(f, &how, 4, 300);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_geometries, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
