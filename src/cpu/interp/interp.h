@@ -19,4 +19,18 @@ uint64_t interp_step(struct x86_cpu *cpu, uint64_t count, enum vcpu_exit *exit);
  * once (VCPU_KICKED) with the state before it (before the iteration of a REP). Works for CPUs of interp_engine, too. */
 _Noreturn void interp_abandon(struct x86_cpu *cpu);
 
+/* Another engine may run most guest code itself on vCPUs that interp_engine.vcpu_create made, and leave the rest, events,
+ * faults and all between two instructions to the interpreter's loop. */
+struct interp_partner {
+	/* Runs guest code as far as it can. State is exact in cpu->s at entry and return, status flags included; it may
+	 * raise. True: the next instruction is the interpreter's; false: events are to be looked at. */
+	bool (*run)(struct x86_cpu *cpu);
+	/* Pages of guest memory (numbers) are written to: forget the code made of them. In the vCPU's thread, outside run or
+	 * in a call that run made. */
+	void (*drop)(struct x86_cpu *cpu, uint64_t first, uint64_t last);
+};
+void interp_set_partner(struct x86_cpu *cpu, const struct interp_partner *partner);
+/* Watches a page of RAM from now on: drop is called when it is written. Before its code is read. */
+void interp_watch_code(struct x86_cpu *cpu, uint64_t page);
+
 #endif

@@ -201,6 +201,7 @@ static void flush_translations(struct interp *ip)
 void interp_flush(struct interp *ip)
 {
 	atomic_fetch_or_explicit(&ip->cpu.vcpu.events, VCPU_FLUSH, memory_order_release);
+	ip->cpu.vcpu.engine->ops->kick(&ip->cpu.vcpu);
 	if (pthread_mutex_trylock(&ip->run_lock))
 		return;
 	flush_translations(ip);
@@ -375,6 +376,30 @@ ALWAYS_INLINE struct block *find_block(struct interp *ip)
 	return entry->block;
 }
 
+void interp_set_partner(struct x86_cpu *cpu, const struct interp_partner *partner)
+{
+	interp_of(cpu)->partner = partner;
+}
+
+/* A limited number of instructions is the interpreter's alone: partners do not count. */
+static bool partnered(const struct interp *ip)
+{
+	return unlikely(ip->partner) && ip->left > 1ll << 62;
+}
+
+static void run_partner(struct interp *ip)
+{
+	bool interpret;
+
+	flags_sync(ip);
+	ip->exact = true;
+	interpret = ip->partner->run(&ip->cpu);
+	flags_import(ip);
+	ip->exact = false;
+	if (interpret)
+		step_one(ip);
+}
+
 static void run_loop(struct interp *ip)
 {
 	struct x86_cpu *cpu = &ip->cpu;
@@ -396,6 +421,10 @@ static void run_loop(struct interp *ip)
 		}
 		if (unlikely(ip->attention)) {
 			step_one(ip);
+			continue;
+		}
+		if (partnered(ip)) {
+			run_partner(ip);
 			continue;
 		}
 		ip->block = find_block(ip);

@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The interpreter beside KVM, for two purposes.
- *
- * An instruction that the kernel gives up on (KVM_EXIT_INTERNAL_ERROR, suberror emulation) is executed by it and the
- * vCPU goes on. KVMs that execute in software do this now and then, ones on real hardware for exotic instructions on
- * MMIO.
- *
- * On a host whose KVM executes the guest's kernel in software (kvm->software) that emulation is an order of magnitude
- * slower than ours, while user code runs natively. There guest kernel code is executed by the interpreter in batches,
- * and KVM runs user code, delivers interrupts and executes what touches its interrupt controllers: a single step each
- * time, then the next batch. A timer signal bounds how long kernel code that was entered from user code stays in KVM.
+ * An instruction that the kernel gives up on (KVM_EXIT_INTERNAL_ERROR, suberror emulation) is executed by the
+ * interpreter beside the vCPU (helper.c), and the vCPU goes on. Happens for exotic instructions on MMIO, and now and
+ * then in KVMs that execute in software.
  */
 #include "base/util.h"
 #include "core/clock.h"
+#include "core/ram.h"
 #include "cpu/kvm/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-
-enum { BATCH_CHUNK = 2000, BATCH_CHUNKS = 25 };
 
 /* How often -v names an instruction: the first few, then every power of two. */
 static bool worth_a_line(uint64_t count)
@@ -52,13 +44,6 @@ static enum vcpu_exit give_up(struct kvm_vcpu *v, struct error *err, const struc
 	return VCPU_FAILED;
 }
 
-static struct kvm_helper *helper(struct kvm_vcpu *v, struct error *err)
-{
-	if (!v->helper)
-		v->helper = kvm_helper_new(v, err);
-	return v->helper;
-}
-
 /* The interpreter's TSC is the machine clock's plus TSC_ADJUST; the difference to what the guest sees under KVM. */
 static uint64_t tsc_skew(struct kvm_vcpu *v)
 {
@@ -85,10 +70,21 @@ static void put_back(struct kvm_vcpu *v, const struct x86_state *after, const st
 	}
 }
 
+/* Makes the interpreter decode the instruction anew, since KVM does not tell what was written. It may lie in two pages.
+ */
+static void forget_code(struct kvm_vcpu *v, const struct x86_state *s)
+{
+	uint64_t linear = s->rip + (s->efer >> 10 & 1 && s->seg[X86_CS].attr & X86_SEG_L ? 0 : s->seg[X86_CS].base),
+		 gpa;
+	for (unsigned i = 0; i < 2; i++, linear += 15)
+		if (kvm_translate_gva(&v->vcpu, linear, &gpa) == 0)
+			ram_written(v->kvm->engine.env.ram, gpa & ~(PAGE_SIZE - 1), PAGE_SIZE);
+}
+
 enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err)
 {
 	struct x86_state *before = xcalloc(2, sizeof(*before)), *after = before + 1;
-	struct kvm_helper *h = helper(v, err);
+	struct kvm_helper *h = kvm_helper_of(v, err);
 	enum vcpu_exit why = VCPU_FAILED;
 	kvm_get_state(&v->vcpu, before);
 	if (v->run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION) {
@@ -98,6 +94,7 @@ enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err)
 		v->assists++;
 		log_assist(v, before);
 		before->tsc_adjust += skew;
+		forget_code(v, before);
 		kvm_helper_load(h, before);
 		uint64_t done = kvm_helper_step(h, 1, &why);
 		kvm_helper_store(h, after);
@@ -112,52 +109,4 @@ enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err)
 	}
 	free(before);
 	return why;
-}
-
-/* Executes until user mode, HLT, an access to the kernel's controllers, an event or the end of the batch. */
-static enum vcpu_exit batch(struct kvm_vcpu *v, struct kvm_helper *h)
-{
-	enum vcpu_exit why = VCPU_KICKED;
-	int64_t left = (int64_t)BATCH_CHUNK * BATCH_CHUNKS;
-	while (left > 0 && why == VCPU_KICKED && !kvm_helper_refused(h) && !kvm_helper_in_user_mode(h) &&
-	       !atomic_load(&v->vcpu.events)) {
-		uint64_t done = kvm_helper_step(h, BATCH_CHUNK, &why);
-		left -= done ? (int64_t)done : 1;
-	}
-	return why;
-}
-
-static bool in_user_mode(struct kvm_vcpu *v)
-{
-	struct kvm_sregs sregs = {0};
-	return kvm_ioctl(v->fd, KVM_GET_SREGS, &sregs) == 0 && sregs.ss.dpl == 3 && sregs.cr0 & 1;
-}
-
-enum vcpu_exit kvm_interpret(struct kvm_vcpu *v, struct error *err)
-{
-	struct x86_state *before = v->exchange, *after = before + 1;
-	struct kvm_helper *h = helper(v, err);
-	if (!h)
-		return VCPU_FAILED;
-	v->in_kernel_code = v->halted = false;
-	if (in_user_mode(v))
-		return VCPU_KICKED;
-	kvm_get_state(&v->vcpu, before);
-	v->halted = before->mp_state != X86_MP_RUNNING;
-	v->in_kernel_code = !v->halted;
-	if (v->halted || before->exception_pending)
-		return VCPU_KICKED;
-	uint64_t skew = tsc_skew(v);
-	before->tsc_adjust += skew;
-	kvm_helper_load(h, before);
-	enum vcpu_exit why = batch(v, h);
-	kvm_helper_store(h, after);
-	before->tsc_adjust -= skew;
-	after->tsc_adjust = v->kvm->tsc_is_host ? before->tsc_adjust : after->tsc_adjust - skew;
-	v->halted = after->mp_state != X86_MP_RUNNING;
-	v->in_kernel_code = kvm_helper_refused(h) || !kvm_helper_in_user_mode(h);
-	if (!kvm_helper_refused(h) && why != VCPU_KICKED && why != VCPU_HALTED)
-		return why;
-	put_back(v, after, before);
-	return VCPU_KICKED;
 }

@@ -72,6 +72,7 @@ static void start(struct kvm_engine_data *kvm)
 		/* Tells the guest's watchdogs that it was paused; only if it uses kvmclock. */
 		kvm_ioctl(kvm->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, NULL);
 	}
+	kvm_software_clock_changed(kvm, true);
 	int rc = kvm_ioctl(kvm->vm_fd, KVM_SET_CLOCK, &data);
 	if (rc < 0)
 		log_warn(kvm->engine.env.log, "KVM_SET_CLOCK: %s", strerror(-rc));

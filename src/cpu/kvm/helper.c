@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A vCPU's bare interpreter on the same RAM, buses and clock. It has no local APIC: that one, the IOAPIC and the 8259
- * are the kernel's. Where an instruction reaches for them, the state before it is kept, what the instruction does is
- * thrown away and the kernel executes it. That is sound because state is precise when a device is called: rip and
- * registers are those before the instruction (before the iteration of a REP).
+ * Interpreters beside the vCPUs of KVM: an instance of the engine interp on the same RAM and clock. It has no interrupt
+ * controllers: local APICs, IOAPIC and 8259 are the kernel's. An instruction that reaches for them is taken back
+ * (interp_abandon), and the kernel executes it.
+ *
+ * The interpreter caches decoded code and is told of changes through RAM's flags. What KVM lets the guest write it does
+ * not tell: a single instruction is decoded anew (assist.c), and where the helper executes everything (software.c) KVM
+ * writes no code.
  */
 #include "base/util.h"
 #include "core/clock.h"
@@ -16,23 +19,25 @@ enum { IOAPIC_GPA = 0xfec00000, IOAPIC_BYTES = 0x1000 };
 
 struct kvm_helper {
 	struct x86_cpu *cpu;
-	const struct engine_env *real; /* with the buses that devices are on */
-	struct engine_env env;
-	struct bus *io, *memory;
-	struct region io_region, memory_region;
 	bool stepping, refused;
-	struct x86_state given;  /* what step was called with: the local APIC's registers among it */
-	struct x86_state before; /* refused: the instruction that is the kernel's business */
+	struct x86_state given; /* what load was called with: the local APIC's registers among it */
 };
 
+/* One for all vCPUs; its buses lead to the devices' ones. */
+struct kvm_helpers {
+	struct kvm_engine_data *kvm;
+	struct engine *engine;
+	struct bus *io, *memory;
+	struct region io_region, memory_region;
+};
+
+/* Returns only outside of step (when state is copied). */
 static void refuse(struct kvm_helper *h)
 {
-	if (!h->stepping || h->refused)
+	if (!h->stepping)
 		return;
-	h->stepping = false;
-	x86_cpu_get_state(h->cpu, &h->before);
-	h->stepping = h->refused = true;
-	atomic_fetch_or(&h->cpu->vcpu.events, VCPU_KICK);
+	h->refused = true;
+	interp_abandon(h->cpu);
 }
 
 /* --- the local APIC that is not here --- */
@@ -95,6 +100,17 @@ static const struct vcpu_apic_ops no_apic = {.ack = apic_ack,
 
 /* --- the buses, less what the kernel has --- */
 
+/* Callbacks come in the thread of the vCPU that executes. */
+static void refuse_here(struct kvm_helpers *helpers)
+{
+	struct kvm_engine_data *kvm = helpers->kvm;
+	for (unsigned i = 0; i < kvm->vcpu_count; i++) {
+		struct kvm_vcpu *v = kvm->vcpus[i];
+		if (v && v->helper && v->helper->stepping && pthread_equal(v->thread, pthread_self()))
+			refuse(v->helper);
+	}
+}
+
 static bool kernel_port(uint64_t port, unsigned size)
 {
 	static const uint16_t first[] = {0x20, 0xa0, 0x4d0};
@@ -106,100 +122,146 @@ static bool kernel_port(uint64_t port, unsigned size)
 
 static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
 {
-	struct kvm_helper *h = opaque;
-	if (!kernel_port(offset, size))
-		return h->refused ? 0 : bus_read(h->real->io, offset, size);
-	refuse(h);
-	return 0;
+	struct kvm_helpers *helpers = opaque;
+	if (kernel_port(offset, size))
+		refuse_here(helpers);
+	return bus_read(helpers->kvm->engine.env.io, offset, size);
 }
 
 static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-	struct kvm_helper *h = opaque;
+	struct kvm_helpers *helpers = opaque;
 	if (kernel_port(offset, size))
-		refuse(h);
-	else if (!h->refused)
-		bus_write(h->real->io, offset, value, size);
+		refuse_here(helpers);
+	bus_write(helpers->kvm->engine.env.io, offset, value, size);
 }
 
 static bool kernel_memory(uint64_t gpa, unsigned size)
 {
-	return gpa < IOAPIC_GPA + IOAPIC_BYTES && IOAPIC_GPA < gpa + size;
+	return gpa < IOAPIC_GPA + (uint64_t)IOAPIC_BYTES && IOAPIC_GPA < gpa + size;
 }
 
 static uint64_t memory_read(void *opaque, uint64_t offset, unsigned size)
 {
-	struct kvm_helper *h = opaque;
-	if (!kernel_memory(offset, size))
-		return h->refused ? 0 : bus_read(h->real->memory, offset, size);
-	refuse(h);
-	return 0;
+	struct kvm_helpers *helpers = opaque;
+	if (kernel_memory(offset, size))
+		refuse_here(helpers);
+	return bus_read(helpers->kvm->engine.env.memory, offset, size);
 }
 
 static void memory_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-	struct kvm_helper *h = opaque;
+	struct kvm_helpers *helpers = opaque;
 	if (kernel_memory(offset, size))
-		refuse(h);
-	else if (!h->refused)
-		bus_write(h->real->memory, offset, value, size);
+		refuse_here(helpers);
+	bus_write(helpers->kvm->engine.env.memory, offset, value, size);
 }
 
 static const struct region_ops port_ops = {.read = port_read, .write = port_write, .min_width = 1, .max_width = 4};
 static const struct region_ops memory_ops = {
 	.read = memory_read, .write = memory_write, .min_width = 1, .max_width = 8};
 
-/* --- life and use --- */
+/* --- life --- */
 
-struct kvm_helper *kvm_helper_new(struct kvm_vcpu *v, struct error *err)
+static void helpers_free(struct kvm_helpers *helpers)
 {
+	if (helpers->engine)
+		interp_engine.destroy(helpers->engine);
+	bus_free(helpers->io);
+	bus_free(helpers->memory);
+	free(helpers);
+}
+
+static struct kvm_helpers *helpers_new(struct kvm_engine_data *kvm, struct error *err)
+{
+	struct kvm_helpers *helpers = xcalloc(1, sizeof(*helpers));
+	struct engine_env env = kvm->engine.env;
+	helpers->kvm = kvm;
+	env.io = helpers->io = bus_new("I/O port", 0x10000);
+	env.memory = helpers->memory = bus_new("memory", 0);
+	helpers->io_region = (struct region){.name = "devices", .ops = &port_ops, .opaque = helpers, .size = 0x10000};
+	helpers->memory_region =
+		(struct region){.name = "devices", .ops = &memory_ops, .opaque = helpers, .size = 1ull << 52};
+	if (bus_add(helpers->io, &helpers->io_region, err) == 0 &&
+	    bus_add(helpers->memory, &helpers->memory_region, err) == 0)
+		helpers->engine = interp_engine.create(&env, err);
+	if (!helpers->engine) {
+		helpers_free(helpers);
+		return NULL;
+	}
+	return helpers;
+}
+
+struct kvm_helper *kvm_helper_of(struct kvm_vcpu *v, struct error *err)
+{
+	struct kvm_engine_data *kvm = v->kvm;
+	if (v->helper)
+		return v->helper;
 	struct kvm_helper *h = xcalloc(1, sizeof(*h));
-	h->real = &v->kvm->engine.env;
-	h->env = *h->real;
-	h->env.io = h->io = bus_new("I/O port", 0x10000);
-	h->env.memory = h->memory = bus_new("memory", 0);
-	h->io_region = (struct region){.name = "devices", .ops = &port_ops, .opaque = h, .size = 0x10000};
-	h->memory_region = (struct region){.name = "devices", .ops = &memory_ops, .opaque = h, .size = 1ull << 52};
-	if (bus_add(h->io, &h->io_region, err) < 0 || bus_add(h->memory, &h->memory_region, err) < 0)
-		goto fail;
-	h->cpu = interp_cpu_new(&h->env, v->vcpu.index, v->vcpu.apic_id, err);
-	if (!h->cpu)
-		goto fail;
-	h->cpu->vcpu.apic_ops = &no_apic;
-	h->cpu->vcpu.apic = h;
-	return h;
-fail:
-	bus_free(h->io);
-	bus_free(h->memory);
-	free(h);
-	return NULL;
+	struct vcpu *vcpu = NULL;
+	pthread_mutex_lock(&kvm->lock);
+	if (!kvm->helpers)
+		kvm->helpers = helpers_new(kvm, err);
+	if (kvm->helpers)
+		vcpu = interp_engine.vcpu_create(kvm->helpers->engine, v->vcpu.index, v->vcpu.apic_id, err);
+	if (vcpu) {
+		h->cpu = x86_cpu_of(vcpu);
+		vcpu->apic_ops = &no_apic;
+		vcpu->apic = h;
+		v->helper = h;
+	}
+	pthread_mutex_unlock(&kvm->lock);
+	if (!vcpu)
+		free(h);
+	return vcpu ? h : NULL;
 }
 
 void kvm_helper_free(struct kvm_helper *h)
 {
 	if (!h)
 		return;
-	interp_cpu_free(h->cpu);
-	bus_free(h->io);
-	bus_free(h->memory);
+	interp_engine.vcpu_destroy(&h->cpu->vcpu);
 	free(h);
+}
+
+void kvm_helpers_free(struct kvm_engine_data *kvm)
+{
+	if (kvm->helpers)
+		helpers_free(kvm->helpers);
+}
+
+/* --- use --- */
+
+void kvm_helpers_flush(struct kvm_engine_data *kvm)
+{
+	pthread_mutex_lock(&kvm->lock);
+	if (kvm->helpers)
+		interp_engine.dirty_start(kvm->helpers->engine);
+	pthread_mutex_unlock(&kvm->lock);
+}
+
+void kvm_helper_kick(struct kvm_helper *h)
+{
+	atomic_fetch_or(&h->cpu->vcpu.events, VCPU_KICK);
+}
+
+void kvm_helpers_clock(struct kvm_engine_data *kvm, bool running)
+{
+	if (kvm->helpers)
+		interp_engine.clock_changed(kvm->helpers->engine, running);
 }
 
 void kvm_helper_load(struct kvm_helper *h, const struct x86_state *state)
 {
 	h->given = *state;
 	h->refused = false;
-	atomic_store(&h->cpu->vcpu.events, 0);
+	vcpu_clear(&h->cpu->vcpu, VCPU_KICK | VCPU_INTR | VCPU_NMI);
 	x86_cpu_set_state(h->cpu, state);
-}
-
-void kvm_helper_flush(struct kvm_helper *h)
-{
-	atomic_fetch_or(&h->cpu->vcpu.events, VCPU_FLUSH);
 }
 
 uint64_t kvm_helper_step(struct kvm_helper *h, uint64_t count, enum vcpu_exit *why)
 {
+	h->refused = false;
 	h->stepping = true;
 	uint64_t done = interp_step(h->cpu, count, why);
 	h->stepping = false;
@@ -211,17 +273,14 @@ bool kvm_helper_refused(const struct kvm_helper *h)
 	return h->refused;
 }
 
-bool kvm_helper_in_user_mode(const struct kvm_helper *h)
+struct x86_cpu *kvm_helper_cpu(struct kvm_helper *h)
 {
-	return h->cpu->cpl == 3;
+	return h->cpu;
 }
 
 void kvm_helper_store(struct kvm_helper *h, struct x86_state *state)
 {
-	if (h->refused)
-		*state = h->before;
-	else
-		x86_cpu_get_state(h->cpu, state);
+	x86_cpu_get_state(h->cpu, state);
 	state->cr8 = h->given.cr8;
 	state->apic_base = h->given.apic_base;
 	state->tsc_deadline = h->given.tsc_deadline;

@@ -9,9 +9,9 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
-#include <time.h>
 
 struct kvm_helper;
+struct kvm_helpers;
 
 enum { KVM_PINS = 24, KVM_MSRS_MAX = 64, KVM_XSAVE_AREA_MAX = 16384 };
 
@@ -40,7 +40,7 @@ struct kvm_engine_data {
 	size_t xsave_bytes;
 	struct kvm_msr_set msrs;
 	bool has_exception_payload;
-	bool software; /* the host has neither VMX nor SVM: see assist.c */
+	bool software; /* the host has neither VMX nor SVM: see software.c */
 
 	pthread_mutex_t lock; /* vcpus[], routes */
 	struct kvm_vcpu **vcpus;
@@ -52,7 +52,10 @@ struct kvm_engine_data {
 	struct kvm_doorbells port_doorbells, memory_doorbells;
 	struct log_limit msi_limit;
 
-	bool dirty_logging;
+	bool dirty_logging;         /* asked for; software hosts log always, for the helpers' sake */
+	pthread_mutex_t dirty_lock; /* dirty_bitmap; outer to lock */
+	uint64_t *dirty_bitmap;     /* for the largest slot */
+	struct kvm_helpers *helpers;
 
 	/* TSC and kvmclock: see clock.c. */
 	bool clock_running, tsc_is_host;
@@ -70,11 +73,9 @@ struct kvm_vcpu {
 	bool io_unfinished; /* the kernel completes the last I/O exit at the next entry */
 	uint64_t assists;   /* instructions that the interpreter executed because the kernel could not */
 
-	struct kvm_helper *_Atomic helper; /* made when first needed */
-	/* kvm->software */
-	struct x86_state *exchange; /* two */
-	bool in_kernel_code, halted, single_step, timer_on;
-	timer_t timer;
+	struct kvm_helper *helper;  /* made when first needed */
+	pthread_t thread;           /* inside run; valid with tid */
+	struct x86_state *exchange; /* kvm->software: scratch */
 	struct log_limit assist_limit;
 };
 
@@ -130,21 +131,30 @@ void kvm_log_triple_fault(struct kvm_vcpu *v);
 /* --- assist.c --- */
 /* KVM_EXIT_INTERNAL_ERROR: lets the interpreter execute what the kernel gave up on. VCPU_KICKED: go on. */
 enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err);
-/* kvm->software: executes a batch of guest kernel code. Sets v->in_kernel_code and v->halted. VCPU_KICKED: go on. */
-enum vcpu_exit kvm_interpret(struct kvm_vcpu *v, struct error *err);
+
+/* --- software.c: the run loop and the state of vCPUs where kvm->software --- */
+void kvm_software_thread(struct kvm_vcpu *v);
+enum vcpu_exit kvm_run_software(struct kvm_vcpu *v, struct error *err);
+void kvm_software_get_state(struct kvm_vcpu *v, struct x86_state *state);
+void kvm_software_set_state(struct kvm_vcpu *v, const struct x86_state *state);
+void kvm_software_clock_changed(struct kvm_engine_data *kvm, bool running);
 
 /* --- helper.c --- */
-struct kvm_helper;
-struct kvm_helper *kvm_helper_new(struct kvm_vcpu *v, struct error *err);
+/* The vCPU's interpreter, made at the first call. */
+struct kvm_helper *kvm_helper_of(struct kvm_vcpu *v, struct error *err);
 void kvm_helper_free(struct kvm_helper *h);
+void kvm_helpers_free(struct kvm_engine_data *kvm);
 /* Any thread: writes to pages whose flags were cleared are told again. */
-void kvm_helper_flush(struct kvm_helper *h);
+void kvm_helpers_flush(struct kvm_engine_data *kvm);
+/* Ends a step soon. Async-signal-safe. */
+void kvm_helper_kick(struct kvm_helper *h);
+void kvm_helpers_clock(struct kvm_engine_data *kvm, bool running);
 void kvm_helper_load(struct kvm_helper *h, const struct x86_state *state);
-/* Up to count instructions, fewer after a fault, HLT or an instruction that was refused; returns how many. */
+/* Up to count instructions, fewer after a fault, HLT or at an instruction that was refused; returns how many. */
 uint64_t kvm_helper_step(struct kvm_helper *h, uint64_t count, enum vcpu_exit *why);
 /* The last step ended at an instruction that only the kernel can execute. */
 bool kvm_helper_refused(const struct kvm_helper *h);
-bool kvm_helper_in_user_mode(const struct kvm_helper *h);
+struct x86_cpu *kvm_helper_cpu(struct kvm_helper *h);
 void kvm_helper_store(struct kvm_helper *h, struct x86_state *state);
 
 /* --- state.c, msrs.c, fpu.c --- */

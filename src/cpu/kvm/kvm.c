@@ -57,6 +57,7 @@ static int create_vm(struct kvm_engine_data *kvm, struct error *err)
 static void destroy(struct engine *engine)
 {
 	struct kvm_engine_data *kvm = kvm_of(engine);
+	kvm_helpers_free(kvm);
 	kvm_irqchip_fini(kvm);
 	if (kvm->vm_fd >= 0)
 		close(kvm->vm_fd);
@@ -64,6 +65,8 @@ static void destroy(struct engine *engine)
 		close(kvm->kvm_fd);
 	free(kvm->supported);
 	free(kvm->vcpus);
+	free(kvm->dirty_bitmap);
+	pthread_mutex_destroy(&kvm->dirty_lock);
 	pthread_mutex_destroy(&kvm->lock);
 	free(kvm);
 }
@@ -76,6 +79,7 @@ static struct engine *create(const struct engine_env *env, struct error *err)
 	kvm->kvm_fd = kvm->vm_fd = -1;
 	kvm->software = !kvm_has_hardware();
 	pthread_mutex_init(&kvm->lock, NULL);
+	pthread_mutex_init(&kvm->dirty_lock, NULL);
 	int rc = env->stepped ? error_set(err, ENOTSUP, "KVM cannot run with a deterministic clock; use -accel interp")
 			      : 0;
 	if (!rc)

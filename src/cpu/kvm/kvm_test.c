@@ -66,7 +66,10 @@ static void must(int rc, const struct error *err)
 		fail_msg("%s", err->msg);
 }
 
-static struct bench *bench_new(void)
+/* The run loop for hardware can be tried on a host without, too; user mode is more than such a KVM can do. */
+enum loop { LOOP_OF_HOST, LOOP_HARDWARE };
+
+static struct bench *bench_new(void **state)
 {
 	struct bench *b = xcalloc(1, sizeof(*b));
 	struct ram_config config = {.size = 8 * MIB};
@@ -99,6 +102,8 @@ static struct bench *bench_new(void)
 	b->engine = kvm_engine.create(&env, &err);
 	if (!b->engine)
 		fail_msg("%s", err.msg);
+	if (*state && *(enum loop *)*state == LOOP_HARDWARE)
+		kvm_of(b->engine)->software = false;
 	b->vcpu = kvm_engine.vcpu_create(b->engine, 0, 0, &err);
 	if (!b->vcpu)
 		fail_msg("%s", err.msg);
@@ -150,7 +155,7 @@ static enum vcpu_exit run(struct bench *b)
 
 static void test_ports_of_all_widths(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	b->stop_after = 3;
 	/* mov dx,0x300; in al,dx; out dx,al; in eax,dx; out dx,eax; add eax,1 (the kick must not lose it); out dx,ax;
 	 * jmp . */
@@ -172,7 +177,7 @@ static void test_ports_of_all_widths(void **state)
 
 static void test_string_io(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	ram_write(b->ram, 0x2000, "abcdefgh", 8);
 	b->stop_after = 9;
 	/* mov dx,0x300; mov esi,0x2000; mov ecx,8; rep outsb; mov edi,0x3000; mov ecx,2; rep insd; out dx,al; jmp . */
@@ -190,7 +195,7 @@ static void test_string_io(void **state)
 
 static void test_mmio(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	b->stop_after = 3;
 	/* mov eax,[MMIO]; mov [MMIO+8],eax; mov [MMIO+0x10],al; mov dword [MMIO+0xffe], 0x44332211; jmp . */
 	START(b, 0xa1, 0x00, 0x00, 0x00, 0x10, 0xa3, 0x08, 0x00, 0x00, 0x10, 0xa2, 0x10, 0x00, 0x00, 0x10, 0xc7, 0x05,
@@ -233,7 +238,7 @@ static void fill_state(struct x86_state *s)
 
 static void test_state_survives_the_kernel(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	struct x86_state *in = xcalloc(2, sizeof(*in)), *out = in + 1;
 	START(b, 0xeb, 0xfe);
 	kvm_engine.get_state(b->vcpu, in);
@@ -302,7 +307,7 @@ static void *kick_later(void *opaque)
 
 static void test_kick_ends_a_loop_and_a_halt(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	pthread_t thread;
 	START(b, 0xeb, 0xfe);
 	pthread_create(&thread, NULL, kick_later, b);
@@ -340,7 +345,7 @@ static void make_idt(struct bench *b)
 
 static void test_msi_through_an_irqfd(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	struct msi_sink sink = kvm_engine.irqchip->msi(b->engine);
 	uint64_t one = 1;
 	int fd = eventfd(0, 0);
@@ -367,7 +372,7 @@ static void test_msi_through_an_irqfd(void **state)
 
 static void test_isa_line_through_the_8259(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	b->stop_after = 1;
 	/* ICW1-4 for the master at vector 0x20, mask all but line 4, say so on the port, sti, hlt. */
 	START(b, 0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x20, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0, 0x01, 0xe6, 0x21, 0xb0,
@@ -384,7 +389,7 @@ static void test_isa_line_through_the_8259(void **state)
 
 static void test_doorbell_does_not_exit(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	int fd = eventfd(0, EFD_NONBLOCK);
 	const struct doorbell bell = {.offset = MMIO + 0x100, .size = 4, .match = true, .value = 5, .event_fd = fd};
 	uint64_t count = 0;
@@ -404,7 +409,7 @@ static void test_doorbell_does_not_exit(void **state)
 
 static void test_dirty_log(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	const struct ram_slot *slot = ram_find(b->ram, 0);
 	uint8_t bitmap[8 * MIB / 4096 / 8];
 	b->stop_after = 1;
@@ -437,7 +442,7 @@ static uint64_t guest_tsc(struct bench *b)
 
 static void test_tsc_stands_still_with_the_machine(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	uint64_t khz = clock_tsc_khz(b->clock), first;
 	if (((struct kvm_engine_data *)b->engine)->tsc_is_host) {
 		print_message("SKIPPED: this host's KVM cannot offset the TSC\n");
@@ -464,7 +469,7 @@ static void test_tsc_stands_still_with_the_machine(void **state)
 
 static void test_kvmclock_stands_still_with_the_machine(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	struct kvm_engine_data *kvm = (struct kvm_engine_data *)b->engine;
 	struct kvm_clock_data before = {0}, after = {0};
 	assert_int_equal(kvm_ioctl(kvm->vm_fd, KVM_GET_CLOCK, &before), 0);
@@ -482,7 +487,7 @@ static void test_kvmclock_stands_still_with_the_machine(void **state)
 
 static void test_triple_fault_is_a_reset(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	START(b, 0x0f, 0x0b); /* ud2 without an IDT */
 	struct x86_state *s = xcalloc(1, sizeof(*s));
 	kvm_engine.get_state(b->vcpu, s);
@@ -493,9 +498,87 @@ static void test_triple_fault_is_a_reset(void **state)
 	bench_free(b);
 }
 
+/* 64-bit mode with everything below 1 GiB mapped for user mode; GDT 8 kernel code, 16 data, 32 user data, 40 user code;
+ * the system call entry is at 0x5000. */
+static void start64(struct bench *b, const uint8_t *code, size_t length, const uint8_t *entry, size_t entry_length)
+{
+	const uint64_t gdt[] = {0, 0x00af9b000000ffffull, 0x00cf93000000ffffull,
+				0, 0x00cff3000000ffffull, 0x00affb000000ffffull};
+	uint64_t table = 0x11000 | 7;
+	struct x86_state *s = xcalloc(1, sizeof(*s));
+	ram_write(b->ram, 0x10000, &table, 8);
+	table = 0x12000 | 7;
+	ram_write(b->ram, 0x11000, &table, 8);
+	for (uint64_t i = 0; i < 512; i++) {
+		table = i << 21 | 0x87;
+		ram_write(b->ram, 0x12000 + 8 * i, &table, 8);
+	}
+	ram_write(b->ram, 0x6000, gdt, sizeof(gdt));
+	ram_write(b->ram, 0x5000, entry, entry_length);
+	ram_write(b->ram, 0x100000, code, length);
+	x86_state_reset(s, true);
+	for (unsigned i = 0; i < X86_SEGMENTS; i++)
+		s->seg[i] = (struct x86_segment){
+			.limit = UINT32_MAX, .attr = i == X86_CS ? 0xa09b : 0xc093, .selector = i == X86_CS ? 8 : 16};
+	s->tr = (struct x86_segment){.base = 0x7000, .limit = 0x67, .attr = 0x8b, .selector = 0x30};
+	s->gdtr = (struct x86_table){0x6000, sizeof(gdt) - 1};
+	s->cr0 = 0x80000011;
+	s->cr3 = 0x10000;
+	s->cr4 = 0x620;
+	s->efer = 0x501;
+	s->star = (uint64_t)(0x18 | 3) << 48 | (uint64_t)8 << 32;
+	s->lstar = 0x5000;
+	s->rip = 0x100000;
+	s->gpr[X86_RSP] = 0x100000;
+	kvm_engine.set_state(b->vcpu, s);
+	free(s);
+}
+
+static void test_user_mode_and_back(void **state)
+{
+	struct bench *b = bench_new(state);
+	if (!kvm_has_hardware() && !kvm_of(b->engine)->software) {
+		bench_free(b);
+		skip();
+	}
+	/* push 0x23; push 0x90000; push 0x3002; push 0x2b; push 0x100013; iretq; user: mov eax,cs; mov ebx,eax; syscall
+	 */
+	static const uint8_t code[] = {0x6a, 0x23, 0x68, 0x00, 0x00, 0x09, 0x00, 0x68, 0x02, 0x30,
+				       0x00, 0x00, 0x6a, 0x2b, 0x68, 0x16, 0x00, 0x10, 0x00, 0x48,
+				       0xcf, 0x90, 0x8c, 0xc8, 0x89, 0xc3, 0x0f, 0x05};
+	/* mov eax,cs; mov dx,0x300; out dx,eax; mov eax,ebx; out dx,eax; jmp . */
+	static const uint8_t entry[] = {0x8c, 0xc8, 0x66, 0xba, 0x00, 0x03, 0xef, 0x89, 0xd8, 0xef, 0xeb, 0xfe};
+	start64(b, code, sizeof(code), entry, sizeof(entry));
+	b->stop_after = 2;
+	assert_int_equal(run(b), VCPU_KICKED);
+	assert_int_equal(b->written[1], 0x2b);
+	assert_int_equal(b->written[0], 8);
+	bench_free(b);
+}
+
+/* LOCK CMPXCHG16B is an instruction that KVMs in software do not know; wherever it is executed, its result is this. */
+static void test_instruction_that_needs_help(void **state)
+{
+	struct bench *b = bench_new(state);
+	/* mov edi,0x200000; xor eax,eax; xor edx,edx; mov ebx,0x55; mov ecx,0x66; lock cmpxchg16b [rdi]; setz al; mov
+	 * dx,0x300; out dx,al; jmp . */
+	static const uint8_t code[] = {0xbf, 0x00, 0x00, 0x20, 0x00, 0x31, 0xc0, 0x31, 0xd2, 0xbb, 0x55, 0x00,
+				       0x00, 0x00, 0xb9, 0x66, 0x00, 0x00, 0x00, 0xf0, 0x48, 0x0f, 0xc7, 0x0f,
+				       0x0f, 0x94, 0xc0, 0x66, 0xba, 0x00, 0x03, 0xee, 0xeb, 0xfe};
+	uint64_t memory[2];
+	start64(b, code, sizeof(code), code, 0);
+	b->stop_after = 1;
+	assert_int_equal(run(b), VCPU_KICKED);
+	assert_int_equal(b->written[0], 1);
+	ram_read(b->ram, 0x200000, memory, sizeof(memory));
+	assert_int_equal(memory[0], 0x55);
+	assert_int_equal(memory[1], 0x66);
+	bench_free(b);
+}
+
 static void test_translate(void **state)
 {
-	struct bench *b = bench_new();
+	struct bench *b = bench_new(state);
 	uint64_t gpa = 0;
 	START(b, 0xeb, 0xfe);
 	assert_int_equal(kvm_engine.translate_gva(b->vcpu, 0x123456, &gpa), 0);
@@ -506,20 +589,28 @@ static void test_translate(void **state)
 int main(void)
 {
 	const struct CMUnitTest always[] = {cmocka_unit_test(test_fpu_image)};
+	static enum loop of_host = LOOP_OF_HOST, hardware = LOOP_HARDWARE;
+#define BOTH(test)                                                                                                     \
+	{#test, test, NULL, NULL, &of_host},                                                                           \
+	{                                                                                                              \
+#test " (loop for hardware)", test, NULL, NULL, &hardware                                              \
+	}
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ports_of_all_widths),
-		cmocka_unit_test(test_string_io),
-		cmocka_unit_test(test_mmio),
-		cmocka_unit_test(test_state_survives_the_kernel),
-		cmocka_unit_test(test_kick_ends_a_loop_and_a_halt),
-		cmocka_unit_test(test_msi_through_an_irqfd),
-		cmocka_unit_test(test_isa_line_through_the_8259),
-		cmocka_unit_test(test_doorbell_does_not_exit),
-		cmocka_unit_test(test_dirty_log),
-		cmocka_unit_test(test_tsc_stands_still_with_the_machine),
-		cmocka_unit_test(test_kvmclock_stands_still_with_the_machine),
-		cmocka_unit_test(test_triple_fault_is_a_reset),
-		cmocka_unit_test(test_translate),
+		BOTH(test_ports_of_all_widths),
+		BOTH(test_string_io),
+		BOTH(test_mmio),
+		BOTH(test_state_survives_the_kernel),
+		BOTH(test_kick_ends_a_loop_and_a_halt),
+		BOTH(test_msi_through_an_irqfd),
+		BOTH(test_isa_line_through_the_8259),
+		BOTH(test_doorbell_does_not_exit),
+		BOTH(test_dirty_log),
+		BOTH(test_tsc_stands_still_with_the_machine),
+		BOTH(test_kvmclock_stands_still_with_the_machine),
+		BOTH(test_triple_fault_is_a_reset),
+		BOTH(test_translate),
+		BOTH(test_instruction_that_needs_help),
+		BOTH(test_user_mode_and_back),
 	};
 	bool rank_last;
 	struct error err = {0};

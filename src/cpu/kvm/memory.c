@@ -4,9 +4,6 @@
 #include "core/ram.h"
 #include "cpu/kvm/internal.h"
 
-#include <stdlib.h>
-#include <sys/ioctl.h>
-
 static int set_slot(struct kvm_engine_data *kvm, uint32_t index, const struct ram_slot *slot)
 {
 	const struct kvm_userspace_memory_region region = {
@@ -45,21 +42,10 @@ static void dirty_log(struct kvm_engine_data *kvm, bool on)
 	}
 }
 
-static void flush_helpers(struct kvm_engine_data *kvm)
-{
-	pthread_mutex_lock(&kvm->lock);
-	for (unsigned i = 0; i < kvm->vcpu_count; i++) {
-		struct kvm_helper *helper = kvm->vcpus[i] ? atomic_load(&kvm->vcpus[i]->helper) : NULL;
-		if (helper)
-			kvm_helper_flush(helper);
-	}
-	pthread_mutex_unlock(&kvm->lock);
-}
-
 void kvm_dirty_start(struct engine *engine)
 {
 	dirty_log(kvm_of(engine), true);
-	flush_helpers(kvm_of(engine));
+	kvm_helpers_flush(kvm_of(engine));
 }
 
 void kvm_dirty_stop(struct engine *engine)
@@ -67,23 +53,38 @@ void kvm_dirty_stop(struct engine *engine)
 	dirty_log(kvm_of(engine), false);
 }
 
+static void harvest_slot(struct kvm_engine_data *kvm, uint32_t index, const struct ram_slot *slot)
+{
+	uint64_t words = (slot->size / PAGE_SIZE + 63) / 64;
+	const struct kvm_dirty_log log = {.slot = index, .dirty_bitmap = kvm->dirty_bitmap};
+	if (kvm_ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0)
+		return;
+	for (uint64_t word = 0; word < words; word++)
+		for (uint64_t bits = kvm->dirty_bitmap[word]; bits; bits &= bits - 1)
+			ram_written(kvm->engine.env.ram,
+				    slot->gpa + (word * 64 + (unsigned)__builtin_ctzll(bits)) * PAGE_SIZE, PAGE_SIZE);
+}
+
+static void harvest(struct kvm_engine_data *kvm)
+{
+	const struct ram_slot *slots;
+	size_t count = ram_slots(kvm->engine.env.ram, &slots);
+	uint64_t largest = 0;
+	pthread_mutex_lock(&kvm->dirty_lock);
+	for (size_t i = 0; i < count; i++)
+		largest = max_u64(largest, slots[i].size);
+	if (!kvm->dirty_bitmap)
+		kvm->dirty_bitmap = xcalloc((largest / PAGE_SIZE + 63) / 64 + 1, sizeof(*kvm->dirty_bitmap));
+	for (size_t i = 0; i < count; i++)
+		harvest_slot(kvm, (uint32_t)i, &slots[i]);
+	pthread_mutex_unlock(&kvm->dirty_lock);
+}
+
 void kvm_dirty_sync(struct engine *engine)
 {
 	struct kvm_engine_data *kvm = kvm_of(engine);
-	const struct ram_slot *slots;
-	size_t count = ram_slots(engine->env.ram, &slots);
-	flush_helpers(kvm);
-	for (size_t i = 0; kvm->dirty_logging && i < count; i++) {
-		uint64_t pages = slots[i].size / PAGE_SIZE;
-		uint64_t *bitmap = xcalloc((pages + 63) / 64, sizeof(*bitmap));
-		const struct kvm_dirty_log log = {.slot = (uint32_t)i, .dirty_bitmap = bitmap};
-		if (kvm_ioctl(kvm->vm_fd, KVM_GET_DIRTY_LOG, &log) == 0)
-			for (uint64_t word = 0; word < (pages + 63) / 64; word++)
-				for (uint64_t bits = bitmap[word]; bits; bits &= bits - 1)
-					ram_written(engine->env.ram,
-						    slots[i].gpa +
-							    (word * 64 + (unsigned)__builtin_ctzll(bits)) * PAGE_SIZE,
-						    PAGE_SIZE);
-		free(bitmap);
-	}
+	if (!kvm->dirty_logging)
+		return;
+	kvm_helpers_flush(kvm);
+	harvest(kvm);
 }

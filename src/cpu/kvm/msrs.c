@@ -75,8 +75,9 @@ static const struct state_msr state_msrs[] = {
 };
 _Static_assert(ARRAY_SIZE(state_msrs) <= KVM_MSRS_MAX, "KVM_MSRS_MAX");
 
+/* struct kvm_msrs with its entries. */
 struct msr_list {
-	struct kvm_msrs header;
+	uint32_t count, pad;
 	struct kvm_msr_entry entries[KVM_MSRS_MAX];
 };
 
@@ -93,7 +94,7 @@ static void field_set(struct x86_state *state, const struct state_msr *msr, uint
 
 int kvm_get_msr(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 {
-	struct msr_list list = {.header.nmsrs = 1, .entries[0].index = index};
+	struct msr_list list = {.count = 1, .entries[0].index = index};
 	int rc = kvm_ioctl(v->fd, KVM_GET_MSRS, &list);
 	if (rc == 1)
 		*value = list.entries[0].data;
@@ -102,7 +103,7 @@ int kvm_get_msr(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 
 int kvm_set_msr(struct kvm_vcpu *v, uint32_t index, uint64_t value)
 {
-	struct msr_list list = {.header.nmsrs = 1, .entries[0] = {.index = index, .data = value}};
+	struct msr_list list = {.count = 1, .entries[0] = {.index = index, .data = value}};
 	int rc = kvm_ioctl(v->fd, KVM_SET_MSRS, &list);
 	return rc == 1 ? 0 : rc < 0 ? rc : -EINVAL;
 }
@@ -134,15 +135,15 @@ void kvm_get_msrs(struct kvm_vcpu *v, struct x86_state *state)
 		size_t which[KVM_MSRS_MAX];
 		for (size_t i = next; i < ARRAY_SIZE(state_msrs); i++)
 			if (v->kvm->msrs.known[i]) {
-				which[list.header.nmsrs] = i;
-				list.entries[list.header.nmsrs++].index = state_msrs[i].index;
+				which[list.count] = i;
+				list.entries[list.count++].index = state_msrs[i].index;
 			}
-		if (!list.header.nmsrs)
+		if (!list.count)
 			return;
 		int got = kvm_ioctl(v->fd, KVM_GET_MSRS, &list);
 		for (int i = 0; i < got; i++)
 			field_set(state, &state_msrs[which[i]], list.entries[i].data);
-		if (got < 0 || got >= (int)list.header.nmsrs)
+		if (got < 0 || got >= (int)list.count)
 			return;
 		v->kvm->msrs.known[which[got]] = false;
 		next = which[got] + 1;
@@ -158,14 +159,14 @@ void kvm_set_msrs(struct kvm_vcpu *v, const struct x86_state *state, const struc
 			uint64_t value = field_get(state, &state_msrs[i]);
 			if (!v->kvm->msrs.known[i] || (before && value == field_get(before, &state_msrs[i])))
 				continue;
-			which[list.header.nmsrs] = i;
-			list.entries[list.header.nmsrs++] =
+			which[list.count] = i;
+			list.entries[list.count++] =
 				(struct kvm_msr_entry){.index = state_msrs[i].index, .data = value};
 		}
-		if (!list.header.nmsrs)
+		if (!list.count)
 			return;
 		int done = kvm_ioctl(v->fd, KVM_SET_MSRS, &list);
-		if (done < 0 || done >= (int)list.header.nmsrs)
+		if (done < 0 || done >= (int)list.count)
 			return;
 		/* A feature that CPUID does not offer refuses its MSR; zero is what it holds anyway. */
 		if (list.entries[done].data)

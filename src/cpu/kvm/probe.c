@@ -2,6 +2,7 @@
 /* Whether and how well /dev/kvm works here, and what it can give a guest (Linux Documentation/virt/kvm/api.rst). */
 #include "base/util.h"
 #include "cpu/kvm/internal.h"
+#include "cpu/x86/features.h"
 
 #include <cpuid.h>
 #include <fcntl.h>
@@ -109,7 +110,7 @@ int kvm_probe(bool *rank_last, struct error *err)
 	*rank_last = false;
 	if (!rc && !kvm_has_hardware()) {
 		*rank_last = true;
-		error_set(err, 0, "works, but executes in software here (the host's CPU has neither vmx nor svm)");
+		error_set(err, 0, "works, but executes in software here: the host's CPU has neither vmx nor svm");
 	}
 	return rc;
 }
@@ -135,9 +136,9 @@ struct kvm_cpuid2 *kvm_supported_cpuid(int kvm_fd, struct error *err)
 static uint64_t feature_msr(int kvm_fd, uint32_t index)
 {
 	struct {
-		struct kvm_msrs header;
+		uint32_t count, pad; /* as in struct kvm_msrs */
 		struct kvm_msr_entry entry;
-	} list = {.header.nmsrs = 1, .entry.index = index};
+	} list = {.count = 1, .entry.index = index};
 	return kvm_ioctl(kvm_fd, KVM_GET_MSRS, &list) == 1 ? list.entry.data : 0;
 }
 
@@ -170,16 +171,18 @@ static void add_irqchip_features(int kvm_fd, struct cpuid_table *offer)
 		entry->eax &= ~(1u << 15 | 1u << 17);
 }
 
-/* Where the interpreter executes kernel code (assist.c) there are no hypercalls: kvmclock, steal time and PV EOI
- * remain. IA32_TSC_ADJUST cannot be true where guests see the host's TSC. */
-static void remove_for_software(struct cpuid_table *offer)
+/* Where the interpreter executes guest code (software.c) the offer is the interpreter's, less what the kernel's TSC
+ * makes untrue: guests see the host's TSC, and IA32_TSC_ADJUST is used to follow it. */
+static void software_offer(struct cpuid_table *offer)
 {
-	struct cpuid_entry *entry = find(offer, 0x40000001, 0);
-	if (entry)
-		entry->eax &= 1u << 0 | 1u << 1 | 1u << 3 | 1u << 5 | 1u << 6 | 1u << 24;
-	entry = find(offer, 7, 0);
+	x86_engine_offer(offer);
+	struct cpuid_entry *entry = find(offer, 7, 0);
 	if (entry)
 		entry->ebx &= ~(1u << 1);
+	entry = find(offer, 0x80000007, 0);
+	if (entry)
+		entry->edx &=
+			~(1u << 8); /* the host's TSC goes on while the machine stands still: kvmclock is better */
 }
 
 int kvm_offer(struct cpuid_table *offer, struct error *err)
@@ -187,6 +190,11 @@ int kvm_offer(struct cpuid_table *offer, struct error *err)
 	int fd = kvm_open(err);
 	if (fd < 0)
 		return fd;
+	if (!kvm_has_hardware()) {
+		software_offer(offer);
+		close(fd);
+		return 0;
+	}
 	struct kvm_cpuid2 *list = kvm_supported_cpuid(fd, err);
 	if (!list) {
 		close(fd);
@@ -206,8 +214,6 @@ int kvm_offer(struct cpuid_table *offer, struct error *err)
 					     .edx = from->edx};
 	}
 	add_irqchip_features(fd, offer);
-	if (!kvm_has_hardware())
-		remove_for_software(offer);
 	uint64_t capabilities = feature_msr(fd, MSR_ARCH_CAPABILITIES);
 	if (capabilities)
 		offer->entries[offer->count++] = (struct cpuid_entry){.leaf = CPUID_ARCH_CAPABILITIES,

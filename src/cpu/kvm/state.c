@@ -2,6 +2,7 @@
 /* struct x86_state and KVM's registers, system registers, events, debug registers and MP state. */
 #include "base/util.h"
 #include "cpu/kvm/internal.h"
+#include "cpu/x86/cpu.h"
 
 #include <sys/ioctl.h>
 
@@ -230,6 +231,10 @@ void kvm_get_state(struct vcpu *vcpu, struct x86_state *state)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
 	struct kvm_mp_state mp = {0};
+	if (v->kvm->software) {
+		kvm_software_get_state(v, state);
+		return;
+	}
 	memset(state, 0, sizeof(*state));
 	kvm_get_registers(v, state);
 	warn(v, "KVM_GET_MP_STATE", kvm_ioctl(v->fd, KVM_GET_MP_STATE, &mp));
@@ -244,6 +249,10 @@ void kvm_set_state(struct vcpu *vcpu, const struct x86_state *state)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
 	const struct kvm_mp_state mp = {.mp_state = mp_to_kvm(state->mp_state)};
+	if (v->kvm->software) {
+		kvm_software_set_state(v, state);
+		return;
+	}
 	v->io_unfinished = false;
 	kvm_set_fpu(v, state);
 	set_xcr0(v, state);
@@ -256,6 +265,8 @@ void kvm_set_state(struct vcpu *vcpu, const struct x86_state *state)
 int kvm_translate_gva(struct vcpu *vcpu, uint64_t gva, uint64_t *gpa)
 {
 	struct kvm_translation translation = {.linear_address = gva};
+	if (kvm_vcpu_of(vcpu)->kvm->software)
+		return x86_walk_debug(kvm_helper_cpu(kvm_vcpu_of(vcpu)->helper), gva, gpa);
 	if (kvm_ioctl(kvm_vcpu_of(vcpu)->fd, KVM_TRANSLATE, &translation) < 0 || !translation.valid)
 		return -EFAULT;
 	*gpa = translation.physical_address;

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SIGNAL_KICK = SIGUSR1, MSR_ARCH_CAPABILITIES = 0x10a, USER_SLICE_NS = 1000000 };
+enum { SIGNAL_KICK = SIGUSR1, MSR_ARCH_CAPABILITIES = 0x10a };
 
 static void on_kick(int signal)
 {
@@ -100,6 +100,11 @@ struct vcpu *kvm_vcpu_create(struct engine *engine, unsigned index, uint32_t api
 		goto fail;
 	if (index == 0)
 		kvm_clock_probe(v);
+	if (kvm->software) {
+		v->exchange = xcalloc(1, sizeof(*v->exchange));
+		if (!kvm_helper_of(v, err))
+			goto fail;
+	}
 	adopt(kvm, v);
 	x86_state_reset(state, index == 0);
 	kvm_set_state(&v->vcpu, state);
@@ -110,6 +115,7 @@ fail:
 		munmap(v->run, kvm->run_bytes);
 	if (v->fd >= 0)
 		close(v->fd);
+	free(v->exchange);
 	free(v);
 	free(state);
 	return NULL;
@@ -122,8 +128,6 @@ void kvm_vcpu_destroy(struct vcpu *vcpu)
 	pthread_mutex_lock(&kvm->lock);
 	kvm->vcpus[vcpu->index] = NULL;
 	pthread_mutex_unlock(&kvm->lock);
-	if (v->exchange && atomic_load(&v->tid))
-		timer_delete(v->timer);
 	kvm_helper_free(v->helper);
 	munmap(v->run, kvm->run_bytes);
 	close(v->fd);
@@ -137,6 +141,8 @@ void kvm_kick(struct vcpu *vcpu)
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
 	int tid = atomic_load(&v->tid);
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (v->kvm->software)
+		kvm_helper_kick(v->helper);
 	if (tid)
 		syscall(SYS_tgkill, getpid(), tid, SIGNAL_KICK);
 }
@@ -150,13 +156,9 @@ static void thread_enter(struct kvm_vcpu *v)
 	sigaddset(&set, SIGNAL_KICK);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	atomic_store(&v->tid, gettid());
-	if (v->kvm->software) {
-		struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_KICK};
-		event._sigev_un._tid = gettid();
-		v->exchange = xcalloc(2, sizeof(*v->exchange));
-		if (timer_create(CLOCK_MONOTONIC, &event, &v->timer) < 0)
-			log_warn(v->kvm->engine.env.log, "CPU %u: timer: %s", v->vcpu.index, strerror(errno));
-	}
+	v->thread = pthread_self();
+	if (v->kvm->software)
+		kvm_software_thread(v);
 }
 
 /* Lets the kernel complete an I/O instruction without executing another, so that the registers are whole. */
@@ -230,7 +232,6 @@ static enum vcpu_exit handle_exit(struct kvm_vcpu *v, struct error *err)
 	case KVM_EXIT_SET_TPR:
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_NMI:
-	case KVM_EXIT_DEBUG: /* the single step of prepare_software */
 		return VCPU_KICKED;
 	case KVM_EXIT_SHUTDOWN:
 		kvm_log_triple_fault(v);
@@ -249,60 +250,23 @@ static enum vcpu_exit handle_exit(struct kvm_vcpu *v, struct error *err)
 	}
 }
 
-/* --- hosts whose KVM executes in software --- */
-
-static void set_single_step(struct kvm_vcpu *v, bool on)
-{
-	const struct kvm_guest_debug debug = {.control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0};
-	if (v->single_step != on)
-		kvm_ioctl(v->fd, KVM_SET_GUEST_DEBUG, &debug);
-	v->single_step = on;
-}
-
-static void set_timer(struct kvm_vcpu *v, bool on)
-{
-	const struct timespec period = {.tv_nsec = on ? USER_SLICE_NS : 0};
-	const struct itimerspec when = {.it_value = period, .it_interval = period};
-	if (v->timer_on != on)
-		timer_settime(v->timer, 0, &when, NULL);
-	v->timer_on = on;
-}
-
-/* Before KVM_RUN: a batch of kernel code, then how KVM is to come back. */
-static enum vcpu_exit prepare_software(struct kvm_vcpu *v, struct error *err)
-{
-	enum vcpu_exit why = kvm_interpret(v, err);
-	set_single_step(v, v->in_kernel_code || v->halted);
-	set_timer(v, !v->single_step);
-	return why;
-}
-
 enum vcpu_exit kvm_run_vcpu(struct vcpu *vcpu, struct error *err)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
-	enum vcpu_exit why;
 	thread_enter(v);
+	if (v->kvm->software)
+		return kvm_run_software(v, err);
 	for (;;) {
-		if (v->kvm->software)
-			finish_io(v);
 		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-		if (take_events(v)) {
-			if (v->kvm->software)
-				set_timer(v, false);
+		if (take_events(v))
 			return VCPU_KICKED;
-		}
 		v->io_unfinished = false;
-		if (v->kvm->software) {
-			why = prepare_software(v, err);
-			if (why != VCPU_KICKED)
-				return why;
-		}
 		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
 			return failed(v, err, "KVM_RUN: error", (uint64_t)errno);
 		}
-		why = handle_exit(v, err);
+		enum vcpu_exit why = handle_exit(v, err);
 		if (why != VCPU_KICKED)
 			return why;
 	}

@@ -296,8 +296,6 @@ static void vendor_bits(struct cpu_choice *choice)
 	 * both. */
 	if (!is_amd(choice))
 		feature_set_list(&foreign, "topoext cmp-legacy cr8legacy mmxext fxsr-opt", true);
-	if (!choice->model->vendor && choice->host_identity)
-		memset(&foreign, 0, sizeof(foreign));
 	for (unsigned w = 0; w < FW_COUNT; w++)
 		set->word[w] &= ~foreign.word[w];
 }
