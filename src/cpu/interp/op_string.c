@@ -8,7 +8,7 @@
 #include "cpu/interp/internal.h"
 
 /* A REP that goes on for longer counts as several instructions. */
-enum { ROUNDS_MAX = 16384 };
+enum { ROUNDS_MAX = 4096 };
 
 enum { REPEAT_NONE, REPEAT_EQUAL, REPEAT_NOT_EQUAL };
 
