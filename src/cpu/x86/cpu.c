@@ -164,6 +164,7 @@ void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state)
 {
 	cpu->s = *state;
 	cpu->s.rflags = (cpu->s.rflags & X86_RFLAGS_DEFINED) | 2;
+	cpu->s.fpu.mxcsr &= X86_MXCSR_DEFINED; /* the host's own LDMXCSR is to take it */
 	cpu->debug_pending = 0;
 	cpu->delivery->kind = X86_DELIVER_NONE;
 	cpu->delivery->chain_length = 0;
@@ -174,6 +175,7 @@ void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state)
 		cpu->s.efer &= ~X86_EFER_LMA;
 	x86_tlb_flush(cpu);
 	x86_mode_update(cpu);
+	x86_tsc_moved(cpu);
 	(void)x86_load_pdptes(cpu, cpu->s.cr0, cpu->s.cr3, cpu->s.cr4);
 	/* Makes the engine call x86_take_events. */
 	if (state->exception_pending || state->nmi_pending)

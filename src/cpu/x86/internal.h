@@ -378,4 +378,9 @@ bool x86_kvm_msr_write(struct x86_cpu *cpu, uint32_t msr, uint64_t value, bool *
 const struct cpuid_entry *x86_cpuid_entry(const struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf);
 bool x86_is_amd(const struct x86_cpu *cpu);
 
+#define X86_MXCSR_DEFINED 0xffffu
+
+/* TSC_ADJUST changed: the APIC's deadline timer and kvmclock follow. */
+void x86_tsc_moved(struct x86_cpu *cpu);
+
 #endif

@@ -100,6 +100,15 @@ void x86_kvmclock_refresh(struct x86_cpu *cpu)
 	write_versioned(cpu, cpu->s.kvm_system_time & ~1ull, &time, sizeof(time));
 }
 
+void x86_tsc_moved(struct x86_cpu *cpu)
+{
+	const struct vcpu_apic_ops *ops = cpu->vcpu.apic_ops;
+
+	if (ops && ops->set_tsc_offset)
+		ops->set_tsc_offset(cpu->vcpu.apic, (int64_t)cpu->s.tsc_adjust);
+	x86_kvmclock_refresh(cpu);
+}
+
 /* The wall clock at virtual time 0. */
 static void write_wall_clock(struct x86_cpu *cpu, uint64_t gpa)
 {

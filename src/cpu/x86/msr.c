@@ -357,11 +357,11 @@ static bool write_state(struct x86_cpu *cpu, uint32_t msr, uint64_t value)
 		return true;
 	case MSR_TSC:
 		s->tsc_adjust += value - x86_rdtsc(cpu);
-		x86_kvmclock_refresh(cpu);
+		x86_tsc_moved(cpu);
 		return true;
 	case MSR_TSC_ADJUST:
 		s->tsc_adjust = value;
-		x86_kvmclock_refresh(cpu);
+		x86_tsc_moved(cpu);
 		return true;
 	case MSR_MISC_ENABLE:
 		s->misc_enable = value;

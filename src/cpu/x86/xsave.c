@@ -11,7 +11,6 @@
 enum { X87 = 0, SSE = 1, AVX = 2, OPMASK = 5, ZMM_HI256 = 6, HI16_ZMM = 7, PKRU = 9 };
 #define BIT(n) (1ull << (n))
 enum { LEGACY_BYTES = 512, HEADER_BYTES = 64, EXTENDED = LEGACY_BYTES + HEADER_BYTES, MAX_COMPONENT = 1024 };
-#define MXCSR_MASK 0xffffu
 #define MXCSR_INIT 0x1f80u
 #define COMPACTED  (1ull << 63)
 
@@ -122,7 +121,7 @@ void x86_fxsave(struct x86_cpu *cpu, uint64_t gva, bool rex_w)
 	fx_checks(cpu, gva);
 	x87_store(&cpu->s.fpu, image, rex_w);
 	store_le32(image + 24, cpu->s.fpu.mxcsr);
-	store_le32(image + 28, MXCSR_MASK);
+	store_le32(image + 28, X86_MXCSR_DEFINED);
 	if (cpu->s.cr4 & X86_CR4_OSFXSR) {
 		for (unsigned i = 0; i < vectors(cpu); i++)
 			memcpy(image + 160 + 16 * i, cpu->s.fpu.vector[i], 16);
@@ -138,7 +137,7 @@ void x86_fxrstor(struct x86_cpu *cpu, uint64_t gva, bool rex_w)
 	fx_checks(cpu, gva);
 	get(cpu, gva, 0, image, sizeof(image));
 	if (cpu->s.cr4 & X86_CR4_OSFXSR) {
-		if (load_le32(image + 24) & ~MXCSR_MASK)
+		if (load_le32(image + 24) & ~X86_MXCSR_DEFINED)
 			gp(cpu);
 		cpu->s.fpu.mxcsr = load_le32(image + 24);
 		for (unsigned i = 0; i < vectors(cpu); i++)
@@ -343,7 +342,7 @@ void x86_xsave(struct x86_cpu *cpu, uint64_t gva, uint64_t mask, enum x86_xsave_
 			used |= BIT(component);
 	}
 	if (compacted ? used & BIT(SSE) : requested & (BIT(SSE) | BIT(AVX))) {
-		uint32_t mxcsr[2] = {cpu->s.fpu.mxcsr, MXCSR_MASK};
+		uint32_t mxcsr[2] = {cpu->s.fpu.mxcsr, X86_MXCSR_DEFINED};
 
 		put(cpu, gva, 24, mxcsr, sizeof(mxcsr));
 	}
@@ -402,7 +401,7 @@ void x86_xrstor(struct x86_cpu *cpu, uint64_t gva, uint64_t mask, bool superviso
 	}
 	if (load_mxcsr) {
 		get(cpu, gva, 24, legacy + 24, 8);
-		if (load_le32(legacy + 24) & ~MXCSR_MASK)
+		if (load_le32(legacy + 24) & ~X86_MXCSR_DEFINED)
 			gp(cpu);
 	}
 	if (restored & BIT(SSE))
