@@ -171,6 +171,8 @@ static void page_drop(struct interp *ip, uint64_t page)
 
 void cache_drop_pages(struct interp *ip, uint64_t first, uint64_t last)
 {
+	if (ip->partner)
+		ip->partner->drop(&ip->cpu, first, last);
 	if (last - first < 1 << PAGE_HASH_BITS) {
 		for (uint64_t page = first; page <= last; page++)
 			page_drop(ip, page);
@@ -179,6 +181,16 @@ void cache_drop_pages(struct interp *ip, uint64_t first, uint64_t last)
 	for (unsigned i = 0; i < 1 << PAGE_HASH_BITS; i++)
 		while (ip->cache.pages[i])
 			page_drop(ip, ip->cache.pages[i]->page);
+}
+
+void interp_watch_code(struct x86_cpu *cpu, uint64_t page)
+{
+	struct interp *ip = interp_of(cpu);
+
+	if (ram_watch_code(ip->env.ram, page)) {
+		x86_tlb_protect(cpu, page << PAGE_SHIFT);
+		engine_page_watched(ip, page);
+	}
 }
 
 /* Watches the page and returns its list; NULL: the arena is full. */
@@ -193,10 +205,8 @@ static struct page_blocks *page_get(struct interp *ip, uint64_t page)
 		return NULL;
 	*entry = (struct page_blocks){ .page = page, .next = *page_slot(ip, page) };
 	*page_slot(ip, page) = entry;
-	if (!ip->verify && ram_watch_code(ip->env.ram, page)) {
-		x86_tlb_protect(&ip->cpu, page << PAGE_SHIFT);
-		engine_page_watched(ip, page);
-	}
+	if (!ip->verify)
+		interp_watch_code(&ip->cpu, page);
 	return entry;
 }
 
@@ -503,6 +513,7 @@ void cache_written(struct interp *ip, uint64_t first, uint64_t last)
 			queue_page(ip->pending, &ip->pending_count, &ip->pending_all, page);
 	pthread_mutex_unlock(&ip->pending_lock);
 	atomic_fetch_or_explicit(&ip->cpu.vcpu.events, VCPU_ENGINE, memory_order_release);
+	ip->cpu.vcpu.engine->ops->kick(&ip->cpu.vcpu);
 }
 
 /* True when a silent write to the page was possible; it is not any more. */
@@ -539,7 +550,7 @@ void cache_take_pending(struct interp *ip)
 	if (written_all)
 		cache_drop_pages(ip, 0, ~0ull >> PAGE_SHIFT);
 	for (unsigned i = 0; i < written_count; i++)
-		page_drop(ip, written[i]);
+		cache_drop_pages(ip, written[i], written[i]);
 	for (unsigned i = 0; i < watch_count; i++)
 		if (revoke_write(&ip->cpu, watch[i]))
 			ram_written(ip->env.ram, watch[i] << PAGE_SHIFT, PAGE_SIZE);

@@ -40,7 +40,7 @@ bool decode_locked(const struct decode *d)
 static uint16_t register_unit(ZydisRegister reg)
 {
 	if (reg == ZYDIS_REGISTER_NONE)
-		return offsetof(struct interp, zero) / 8;
+		return offsetof(struct interp, cpu.zero) / 8;
 	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
 		return offsetof(struct interp, cpu.s.rip) / 8;
 	return offsetof(struct interp, cpu.s.gpr) / 8 + ZydisRegisterGetId(reg);
@@ -69,7 +69,7 @@ void decode_memory(struct decode *d, const ZydisDecodedOperand *operand)
 	op->disp = (int32_t)disp;
 	/* With 64-bit base zero for the others, where a base register is irrelevant. */
 	op->segbase = mode64 && based ? (offsetof(struct interp, cpu.s.seg[0].base) + segment * sizeof(struct x86_segment)) / 8 :
-	                                offsetof(struct interp, zero) / 8;
+	                                offsetof(struct interp, cpu.zero) / 8;
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
 		op->disp += d->offset + d->insn.length;
 	if (!mode64)

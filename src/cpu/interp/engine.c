@@ -3,6 +3,7 @@
 #include "cpu/interp/internal.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct interp_machine {
 	struct engine engine; /* first */
@@ -49,6 +50,7 @@ void engine_page_watched(struct interp *ip, uint64_t page)
 			other->watch_all = true;
 		pthread_mutex_unlock(&other->pending_lock);
 		atomic_fetch_or_explicit(&other->cpu.vcpu.events, VCPU_ENGINE, memory_order_release);
+		other->cpu.vcpu.engine->ops->kick(&other->cpu.vcpu);
 	}
 	pthread_mutex_unlock(&machine->lock);
 }
@@ -75,13 +77,20 @@ static void engine_destroy(struct engine *engine)
 	free(machine);
 }
 
+/* Below 2 GiB when there is room, where translated code reaches it by absolute addresses. */
 static struct interp *interp_alloc(void)
 {
-	struct interp *ip = aligned_alloc(64, align_up(sizeof(*ip), 64));
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	void *p = mmap(NULL, sizeof(struct interp), PROT_READ | PROT_WRITE, flags | MAP_32BIT, -1, 0);
 
-	if (ip)
-		memset(ip, 0, sizeof(*ip));
-	return ip;
+	if (p == MAP_FAILED)
+		p = mmap(NULL, sizeof(struct interp), PROT_READ | PROT_WRITE, flags, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void interp_free(struct interp *ip)
+{
+	munmap(ip, sizeof(*ip));
 }
 
 static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, uint32_t apic_id, struct error *err)
@@ -100,7 +109,7 @@ static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, ui
 	}
 	if (interp_init(ip, engine, index, apic_id, err)) {
 		interp_fini(ip);
-		free(ip);
+		interp_free(ip);
 		return NULL;
 	}
 	pthread_mutex_lock(&machine->lock);
@@ -120,7 +129,7 @@ static void engine_vcpu_destroy(struct vcpu *vcpu)
 			machine->cpus[i] = machine->cpus[--machine->count];
 	pthread_mutex_unlock(&machine->lock);
 	interp_fini(ip);
-	free(ip);
+	interp_free(ip);
 }
 
 static enum vcpu_exit engine_run(struct vcpu *vcpu, struct error *err)
@@ -236,7 +245,7 @@ void interp_cpu_free(struct x86_cpu *cpu)
 
 	interp_fini(ip);
 	free(ip->own_engine);
-	free(ip);
+	interp_free(ip);
 }
 
 uint64_t interp_step(struct x86_cpu *cpu, uint64_t count, enum vcpu_exit *exit)

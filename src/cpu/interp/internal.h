@@ -117,7 +117,6 @@ struct cache {
 
 struct interp {
 	struct x86_cpu cpu; /* first */
-	uint64_t zero;      /* stands for an absent base or index */
 	uint16_t flags;     /* invariant 5 */
 	uint8_t attention;
 	uint8_t key;        /* of blocks for the current mode */
@@ -152,6 +151,7 @@ struct interp {
 	unsigned pauses;
 
 	pthread_mutex_t run_lock;     /* held while inside run */
+	const struct interp_partner *partner; /* NULL: this interpreter runs everything */
 	pthread_mutex_t pending_lock; /* pages written by other threads, see VCPU_ENGINE */
 	unsigned pending_count;
 	uint64_t pending[PENDING_PAGES];

@@ -75,9 +75,10 @@ enum x86_access {
 
 /* Software TLB: direct-mapped, one array per way of looking at memory (enum x86_view). An entry answers for one 4 KiB linear page. tag_* is the page's
  * linear address when that kind of access needs no help, ~0 otherwise. addend + gva = hva. MMIO, watched pages (code,
- * dirty tracking) and pages with armed watchpoints never get their tag set. */
+ * dirty tracking) and pages with armed watchpoints never get their tag set. 64 bytes, so that translated code finds an
+ * entry by shift and mask. */
 struct x86_tlb_entry {
-	uint64_t tag_read, tag_write, tag_fetch;
+	_Alignas(64) uint64_t tag_read, tag_write, tag_fetch;
 	uintptr_t addend;
 	uint64_t gpa;       /* of the page */
 };
@@ -91,6 +92,7 @@ enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_
 struct x86_cpu {
 	struct vcpu vcpu;   /* first */
 	struct x86_state s; /* rflags: see flags_* below */
+	uint64_t zero;      /* stays 0: stands for an absent base or index where engines address registers */
 
 	/* Status flags (CF PF AF ZF SF OF) may be held by the engine in a lazy form; then s.rflags' copies are stale until
 	 * flags_sync(cpu). NULL: they are always in s.rflags. */
@@ -193,6 +195,9 @@ void x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa);
 /* Out-of-line halves of mem.h: MMIO, page crossing, TLB miss, watched pages. size 1..64. */
 void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, unsigned access);
 void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigned size, unsigned access);
+/* Tries to get the tag for this access into tlb_active's slot of gva; accessed and dirty bits are set. false: the access
+ * would fault, or memory wants to see it one by one. Raises nothing. */
+bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access);
 /* Host address for a read-modify-write or a vector access of size bytes at gva when it lies in one page of RAM that may
  * be written (write permission, dirty bits and ram_written done); NULL: MMIO or page-crossing, use read and write. */
 void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size);

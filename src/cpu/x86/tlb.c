@@ -231,6 +231,21 @@ static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct pl
 	fill(cpu, gva, access, &leaf, place);
 }
 
+bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access)
+{
+	struct x86_tlb_entry *slot = x86_tlb_slot(cpu, gva);
+	struct x86_leaf leaf;
+	struct place place;
+
+	access |= x86_user_access(cpu);
+	if (cpu->alignment_checked || (cpu->code_mode == X86_CODE64 && !x86_canonical(cpu, gva)))
+		return false;
+	if (cpu->paging && x86_page_walk(cpu, gva, access, &leaf))
+		return false;
+	locate(cpu, gva, access, &place); /* does not raise: the walk has just succeeded */
+	return page_of(gva) == (access & X86_WRITE ? slot->tag_write : access & X86_FETCH ? slot->tag_fetch : slot->tag_read);
+}
+
 /* --- moving bytes --- */
 
 /* The guest's aligned accesses of up to 8 bytes are single copies; memcpy with a constant size compiles to that. */
