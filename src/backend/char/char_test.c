@@ -406,6 +406,41 @@ static void unix_server_serves_one_client_after_the_other(void **state)
 	free(path);
 }
 
+/* What OpenStack and others rely on: the log is whole whether or not somebody looks at the console. */
+static void log_file_gets_what_nobody_reads(void **state)
+{
+	struct bench *bench = *state;
+	char *path = path_in(bench, "sock"), *log_path = path_in(bench, "log");
+	struct chardev *chardev;
+	char data[64] = {0}, options[512];
+	int fd;
+
+	snprintf(options, sizeof(options), "path=%s,server=on,wait=off,logfile=%s", path, log_path);
+	chardev = open_text(bench, "socket", options);
+	assert_non_null(chardev);
+	attach(bench, chardev, 0);
+	put(chardev, "before ");
+	run_for(bench, 5 * NS_PER_MS);
+	put(chardev, "late "); /* still queued when the client comes: not for the client */
+	fd = connect_unix(path);
+	RUN_UNTIL(bench, bench->fronts[0].opened == 1);
+	put(chardev, "during ");
+	expect_read(bench, fd, "during ", 7);
+	close(fd);
+	RUN_UNTIL(bench, bench->fronts[0].closed == 1);
+	put(chardev, "after");
+	run_for(bench, 5 * NS_PER_MS);
+	put(chardev, "!"); /* queued at the end */
+	chardev_detach(chardev);
+	chardev_close(chardev);
+	fd = open(log_path, O_RDONLY);
+	assert_int_equal(read(fd, data, sizeof(data)), 25);
+	assert_string_equal(data, "before late during after!");
+	close(fd);
+	free(path);
+	free(log_path);
+}
+
 static void stale_unix_socket_is_replaced(void **state)
 {
 	struct bench *bench = *state;
@@ -946,6 +981,7 @@ int main(void)
 		TEST(pipe_pair_carries_both_directions),
 		TEST(pty_drops_output_until_opened_and_survives_reopening),
 		TEST(unix_server_serves_one_client_after_the_other),
+		TEST(log_file_gets_what_nobody_reads),
 		TEST(stale_unix_socket_is_replaced),
 		TEST(peer_gone_is_noticed_while_input_is_paused),
 		TEST(busy_tcp_port_is_one_clear_line),

@@ -81,7 +81,8 @@ static size_t enqueue(struct stream *stream, const uint8_t *data, size_t length,
 	bool wake;
 
 	pthread_mutex_lock(&stream->lock);
-	if (stream->discard) {
+	/* A log file gets what nobody else is there for. */
+	if (stream->discard && stream->chardev.log_fd < 0) {
 		pthread_mutex_unlock(&stream->lock);
 		return length;
 	}
@@ -120,6 +121,14 @@ size_t stream_write_all(struct chardev *chardev, const uint8_t *data, size_t len
 	return enqueue((struct stream *)chardev, data, length, CHARDEV_BACKLOG_MAX);
 }
 
+static void log_drained(struct stream *stream)
+{
+	const struct stream_queue *queue = &stream->draining;
+
+	if (queue_length(queue))
+		chardev_log(&stream->chardev, queue->data + queue->start, queue_length(queue));
+}
+
 /* Moves the filled half to the loop's side when that one is empty. Returns false when there is nothing to write. */
 static bool refill(struct stream *stream)
 {
@@ -140,30 +149,31 @@ static bool refill(struct stream *stream)
 		room = true;
 	}
 	pthread_mutex_unlock(&stream->lock);
-	if (queue_length(&stream->draining))
-		chardev_log(&stream->chardev, stream->draining.data + stream->draining.start,
-			    queue_length(&stream->draining));
+	log_drained(stream);
 	if (room && stream->chardev.front.writable)
 		stream->chardev.front.writable(stream->chardev.front.opaque);
 	return queue_length(&stream->draining) > 0;
 }
 
+/* The connection came (discard false) or went. What is queued belongs to none: it goes to the log file alone. */
 static void set_discard(struct stream *stream, bool discard)
 {
+	struct stream_queue unsent;
 	bool waiting;
 
+	stream->draining.start = stream->draining.end = 0;
 	pthread_mutex_lock(&stream->lock);
 	stream->discard = discard;
 	stream->kicked = false;
-	waiting = discard && stream->short_write;
-	if (discard) {
-		stream->filling.start = stream->filling.end = 0;
-		stream->short_write = false;
-	}
+	waiting = stream->short_write;
+	stream->short_write = false;
+	unsent = stream->filling;
+	stream->filling = stream->draining;
+	stream->draining = unsent;
 	pthread_mutex_unlock(&stream->lock);
-	if (discard)
-		stream->draining.start = stream->draining.end = 0;
-	/* Whoever waited for room may go on: into the void. */
+	log_drained(stream);
+	stream->draining.start = stream->draining.end = 0;
+	/* Whoever waited for room may go on. */
 	if (waiting && stream->chardev.front.writable)
 		stream->chardev.front.writable(stream->chardev.front.opaque);
 }
@@ -188,11 +198,16 @@ static void output_over(struct stream *stream)
 /* Returns false when the peer takes no more now. */
 static bool flush(struct stream *stream)
 {
-	while (stream->out_fd >= 0 && refill(stream)) {
+	while (refill(stream)) {
 		struct stream_queue *queue = &stream->draining;
 		size_t length = queue_length(queue);
-		ssize_t n = write(stream->out_fd, queue->data + queue->start, length);
+		ssize_t n;
 
+		if (stream->out_fd < 0) {
+			queue->start = queue->end;
+			continue;
+		}
+		n = write(stream->out_fd, queue->data + queue->start, length);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)

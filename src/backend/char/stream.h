@@ -27,7 +27,7 @@ struct stream {
 	struct stream_queue filling; /* under lock */
 	bool kicked;                 /* under lock: the loop knows that there is work */
 	bool short_write;            /* under lock: the front end waits for room */
-	bool discard;                /* under lock: nobody on the other side, output is dropped */
+	bool discard;                /* under lock: nobody on the other side, output goes to the log file alone */
 	struct stream_queue draining;
 	int kick_fd; /* eventfd: other threads wake the loop through it */
 	struct loop_fd *kick_watch;
