@@ -204,6 +204,7 @@ void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard)
 		qcow2_free_later(q, entry & QCOW2_OFFSET_MASK, q->cluster_bytes, discard);
 		break;
 	case QCOW2_PACKED:
+		q->compressed_at = 0; /* its cluster may go */
 		qcow2_packed_place(q, entry, &offset, &bytes);
 		bytes = (uint32_t)(align_up(offset + bytes, q->cluster_bytes) - align_down(offset, q->cluster_bytes));
 		qcow2_free_later(q, align_down(offset, q->cluster_bytes), bytes, false);
