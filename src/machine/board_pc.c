@@ -188,7 +188,8 @@ static int build_timers(struct machine *machine, struct board_state *board, stru
 {
 	const struct domain_config *config = machine->config;
 	struct irq pit_output = machine->env.isa_irq[0], rtc_output = machine->env.isa_irq[8];
-	struct mc146818_config rtc = {calendar_ns(&config->rtc), config->rtc.clock == RTC_CLOCK_HOST && !config->stepped};
+	struct mc146818_config rtc = {calendar_ns(&config->rtc), config->rtc.clock == RTC_CLOCK_HOST && !config->stepped,
+	                              config->rtc.drift_slew};
 	int ret;
 
 	board->hpet = true;

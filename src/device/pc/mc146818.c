@@ -3,7 +3,8 @@
  * MC146818A real-time clock with 128 bytes of CMOS RAM (Motorola data sheet ADI856R2) and the century byte of ACPI at
  * 0x32. Calendar in BCD or binary, 12 or 24 hours; update, alarm and periodic interrupts; update-in-progress.
  * Nothing ticks: calendar and flags follow from the machine's (or the host's) clock when somebody looks; a timer runs
- * only for an interrupt that is enabled and not already pending.
+ * only for an interrupt that is enabled and not already pending. Periodic ticks that the guest was too slow to take are
+ * lost as on the chip, or, with -rtc driftfix=slew, owed and given one by one, for guests that keep time by them.
  * Left out: daylight saving, square wave, other time bases than 32.768 kHz, the NMI mask in port 0x70.
  */
 #include "device/pc/mc146818.h"
@@ -11,6 +12,7 @@
 #include "base/util.h"
 #include "core/clock.h"
 #include "device/pc/isa.h"
+#include "device/pc/periodic.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -51,6 +53,7 @@ struct mc146818 {
 	int64_t offset_ns; /* calendar = base clock + offset */
 	int64_t seen_ns;   /* calendar time up to which the flags of register C are up to date */
 	int64_t alarm_ns;  /* calendar time of the next alarm after seen_ns; INT64_MAX: none */
+	uint32_t owed;     /* periodic ticks that were not taken (config.slew), at most a second's */
 	struct clock_timer timer;
 	struct region region;
 };
@@ -209,6 +212,22 @@ static void update_irq(struct mc146818 *rtc)
 	irq_set(&rtc->output, pending);
 }
 
+static void count_periodic(struct mc146818 *rtc, int64_t now)
+{
+	unsigned cycles = periodic_cycles(rtc);
+	uint64_t ticks, lost;
+
+	if (!cycles)
+		return;
+	ticks = clock_ns_to_ticks(now, HZ) / cycles - clock_ns_to_ticks(rtc->seen_ns, HZ) / cycles;
+	if (!ticks)
+		return;
+	lost = ticks - !(rtc->cmos[RTC_C] & C_PF);
+	if (rtc->config.slew && rtc->cmos[RTC_B] & B_PIE)
+		rtc->owed = (uint32_t)min_u64(rtc->owed + lost, HZ / cycles);
+	rtc->cmos[RTC_C] |= C_PF;
+}
+
 /* Sets the flags of all that happened since the last look. */
 static void catch_up(struct mc146818 *rtc)
 {
@@ -218,8 +237,7 @@ static void catch_up(struct mc146818 *rtc)
 		rtc->seen_ns = now;
 		find_alarm(rtc);
 	}
-	if (next_periodic(rtc, rtc->seen_ns) <= now)
-		rtc->cmos[RTC_C] |= C_PF;
+	count_periodic(rtc, now);
 	if (next_update(rtc, rtc->seen_ns) <= now)
 		rtc->cmos[RTC_C] |= C_UF;
 	if (rtc->alarm_ns <= now)
@@ -228,6 +246,12 @@ static void catch_up(struct mc146818 *rtc)
 	if (rtc->alarm_ns <= now)
 		find_alarm(rtc);
 	update_irq(rtc);
+}
+
+/* A tick that is owed comes a fraction of a period after the last one was taken, so that the guest can take each. */
+static int64_t owed_gap_ns(const struct mc146818 *rtc)
+{
+	return max_u64((uint64_t)clock_ticks_to_ns(periodic_cycles(rtc), HZ) / 4, PERIODIC_MIN_NS);
 }
 
 /* Arms the timer for the next interrupt; none is needed while one is pending, for register C is read first. */
@@ -239,6 +263,8 @@ static void arm(struct mc146818 *rtc)
 	if (!(rtc->cmos[RTC_C] & C_IRQF)) {
 		if (b & B_PIE)
 			next = next_periodic(rtc, rtc->seen_ns);
+		if (b & B_PIE && rtc->owed && rtc->seen_ns + owed_gap_ns(rtc) < next)
+			next = rtc->seen_ns + owed_gap_ns(rtc);
 		if (b & B_UIE && next_update(rtc, rtc->seen_ns) < next)
 			next = next_update(rtc, rtc->seen_ns);
 		if (b & B_AIE && rtc->alarm_ns < next)
@@ -256,6 +282,11 @@ static void expired(void *opaque)
 
 	pthread_mutex_lock(&rtc->lock);
 	catch_up(rtc);
+	if (rtc->owed && !(rtc->cmos[RTC_C] & C_PF)) {
+		rtc->owed--;
+		rtc->cmos[RTC_C] |= C_PF;
+		update_irq(rtc);
+	}
 	arm(rtc);
 	pthread_mutex_unlock(&rtc->lock);
 }
@@ -312,6 +343,9 @@ static void write_control(struct mc146818 *rtc, unsigned index, uint8_t value)
 
 	if (was_running)
 		calendar_to_bytes(rtc, calendar_ns(rtc));
+	/* Another rate, or no interrupts: the old ticks are of no use. */
+	if (index == RTC_A ? (value ^ rtc->cmos[RTC_A]) & (A_RATE | A_DIVIDER) : !(value & B_PIE))
+		rtc->owed = 0;
 	if (index == RTC_A)
 		rtc->cmos[RTC_A] = value & ~A_UIP;
 	else
@@ -413,6 +447,7 @@ static void reset(struct device *device)
 	pthread_mutex_lock(&rtc->lock);
 	rtc->cmos[RTC_B] &= ~(B_PIE | B_AIE | B_UIE);
 	rtc->cmos[RTC_C] = 0;
+	rtc->owed = 0;
 	rtc->seen_ns = calendar_ns(rtc);
 	find_alarm(rtc);
 	update_irq(rtc);
@@ -453,6 +488,8 @@ static int check(const void *staged, struct error *err)
 	if (rtc->offset_ns < -CALENDAR_MAX_S * NS_PER_S || rtc->offset_ns > CALENDAR_MAX_S * NS_PER_S ||
 	    rtc->seen_ns < 0 || rtc->seen_ns > CALENDAR_MAX_S * NS_PER_S)
 		return error_set(err, EINVAL, "calendar out of range");
+	if (rtc->owed > HZ || (rtc->owed && !periodic_cycles(rtc)))
+		return error_set(err, EINVAL, "%u ticks are owed", rtc->owed);
 	return 0;
 }
 
@@ -480,6 +517,7 @@ static const struct state_table state = {
 			STATE_FIELD(STATE_U8, struct mc146818, index),
 			STATE_FIELD(STATE_I64, struct mc146818, offset_ns),
 			STATE_FIELD(STATE_I64, struct mc146818, seen_ns),
+			STATE_FIELD(STATE_U32, struct mc146818, owed),
 			STATE_END,
 		},
 };

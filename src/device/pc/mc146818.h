@@ -12,6 +12,7 @@ struct mc146818_config {
 	int64_t calendar_ns; /* what the clock shows at creation: ns since 1970 in the guest's own calendar (UTC or
 				local) */
 	bool follow_host;    /* goes with the host's clock (-rtc clock=host), else with the machine's */
+	bool slew;           /* -rtc driftfix=slew: periodic ticks that a guest missed are given later */
 };
 
 /* Ports 0x70 and 0x71; output: env->isa_irq[8], or hpet_legacy_input(hpet, 1). */

@@ -20,9 +20,8 @@ static const int64_t start_s = 1704067198;
 static struct test_pc t;
 static struct mc146818 *rtc;
 
-static int setup(void **state)
+static int setup_with(struct mc146818_config config)
 {
-	struct mc146818_config config = {.calendar_ns = start_s * NS_PER_S};
 	struct error err = {0};
 
 	test_pc_init(&t);
@@ -30,6 +29,16 @@ static int setup(void **state)
 	assert_non_null(rtc);
 	device_reset((struct device *)rtc);
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with((struct mc146818_config){.calendar_ns = start_s * NS_PER_S});
+}
+
+static int setup_slew(void **state)
+{
+	return setup_with((struct mc146818_config){.calendar_ns = start_s * NS_PER_S, .slew = true});
 }
 
 static int teardown(void **state)
@@ -176,6 +185,45 @@ static void periodic_interrupt(void **unused)
 	assert_false(t.wires[IRQ].level);
 }
 
+/* Ticks seen within ns by a guest that looks every 10 us. */
+static unsigned ticks_taken(int64_t ns)
+{
+	unsigned count = 0;
+
+	for (int64_t at = 0; at < ns; at += 10000) {
+		clock_advance(t.env.clock, 10000);
+		count += t.wires[IRQ].level && rd(C) & 0x40;
+	}
+	return count;
+}
+
+/* The guest keeps interrupts off for 100 of 1024 ticks a second. */
+static void missed_ticks_are_lost(void **unused)
+{
+	wr(A, 0x26);
+	wr(B, 0x42);
+	rd(C);
+	clock_advance(t.env.clock, 100 * NS_PER_S / 1024 + 1);
+	assert_in_range(ticks_taken(100 * NS_PER_S / 1024), 100, 102);
+}
+
+static void missed_ticks_are_owed(void **unused)
+{
+	wr(A, 0x26);
+	wr(B, 0x42);
+	rd(C);
+	clock_advance(t.env.clock, 100 * NS_PER_S / 1024 + 1);
+	assert_in_range(ticks_taken(100 * NS_PER_S / 1024), 199, 201);
+	assert_in_range(ticks_taken(100 * NS_PER_S / 1024), 99, 101); /* and no more than that */
+	/* At most a second's worth, and none of another rate. */
+	clock_advance(t.env.clock, 30 * NS_PER_S);
+	assert_in_range(ticks_taken(NS_PER_S), 2047, 2049);
+	clock_advance(t.env.clock, NS_PER_S);
+	wr(A, 0x2a); /* 64 Hz */
+	rd(C);
+	assert_in_range(ticks_taken(NS_PER_S), 63, 65);
+}
+
 static void alarm_matches(void **unused)
 {
 	wr(1, 0x10);
@@ -292,6 +340,8 @@ int main(void)
 		T(update_in_progress),
 		T(update_interrupt),
 		T(periodic_interrupt),
+		T(missed_ticks_are_lost),
+		cmocka_unit_test_setup_teardown(missed_ticks_are_owed, setup_slew, teardown),
 		T(alarm_matches),
 		T(flags_show_without_enables),
 		T(cmos_and_reset),
