@@ -15,7 +15,7 @@ lib = pathlib.Path(__file__).resolve().parent / "lib"
 compiler = os.environ.get("GUEST_CC", "gcc")
 flags = [f"-m{bits}", "-O1", "-g0", "-ffreestanding", "-fno-pic", "-fno-pie", "-fno-stack-protector", "-mgeneral-regs-only",
          "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-fno-strict-aliasing", "-std=gnu17", "-nostdlib", "-static",
-         "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-array-bounds", f"-I{lib}"]
+         "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-array-bounds", "-Wno-unused-variable", f"-I{lib}"]
 if bits == "64":
     flags += ["-mno-red-zone"]
 link = ["-no-pie", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-Wl,--no-warn-rwx-segments", f"-Wl,-T,{lib}/link.ld"]

@@ -98,7 +98,7 @@ def judge(engine, topic, status, text, complaint):
             print(f"KNOWN DEVIATION of {engine}: {topic} ends with status {status} after '{where}' -- {reason}")
         else:
             failed.append(f"FAILED {topic}: ended with status {status}, last line '{where}'")
-    for line in failed:
+    for line in failed[:60]:
         print(line)
     if complaint:
         print(complaint[-4000:])

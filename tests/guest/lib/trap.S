@@ -147,10 +147,6 @@ trap_common:
 	mov trap_stack, %esp
 	push $2
 	popf
-	push $0
-	pop %fs
-	push $0
-	pop %gs
 	jmp *trap_resume
 
 	/* void enter(const struct enter *e): IRET to e; comes back at the first exception or INT 80h. */
