@@ -163,7 +163,8 @@ void x86_check_breakpoint(struct x86_cpu *cpu)
 	uint64_t hits = 0;
 	bool enabled = false;
 
-	if (!cpu->breakpoints_armed || cpu->s.rflags & X86_RF)
+	/* Behind MOV SS and POP SS as if RF were set (SDM 3A 6.8.3). */
+	if (!cpu->breakpoints_armed || cpu->s.rflags & X86_RF || cpu->s.shadow_ss)
 		return;
 	if (cpu->code_mode != X86_CODE64)
 		gva = (uint32_t)(gva + cpu->s.seg[X86_CS].base);
