@@ -78,7 +78,8 @@ enum x86_access {
  * dirty tracking) and pages with armed watchpoints never get their tag set. 64 bytes, so that translated code finds an
  * entry by shift and mask. */
 struct x86_tlb_entry {
-	_Alignas(64) uint64_t tag_read, tag_write, tag_fetch;
+	_Alignas(64) uint64_t tag_read; /* alone, or each of them would be aligned */
+	uint64_t tag_write, tag_fetch;
 	uintptr_t addend;
 	uint64_t gpa;       /* of the page */
 };
