@@ -250,7 +250,7 @@ static void test_machine_good(void **state)
 		{"-nodefaults -action reboot=shutdown,shutdown=pause", "noreboot noshutdown"},
 		{"-nodefaults -no-reboot -action reboot=reset", ""},
 		{"-nodefaults -icount auto", "stepped"},
-		{"-nodefaults -icount shift=3", "stepped"},
+		{"-nodefaults -icount shift=0,sleep=off,align=off", "stepped"},
 		{"-nodefaults -d int,cpu_reset -D f", "log(f) logitems(41)"},
 		{"-nodefaults -v", "logitems(400)"},
 		{"-nodefaults -trace 'virtio_*'", "logitems(200)"},
@@ -338,6 +338,8 @@ static void test_machine_bad(void **state)
 		{"-machine memory-backend=nope", "-machine memory-backend: there is no object 'nope'"},
 		{"-fw_cfg name=a", "-fw_cfg name=a: expected one of file= and string="},
 		{"-smbios foo=1", "-smbios foo=1: expected type=N,... or file=path"},
+		{"-icount shift=3", "-icount shift=3: a shift= other than 0: not supported yet"},
+		{"-icount 0,align=on", "-icount 0,align=on: align=on: not supported yet"},
 		{"-icount rr=record", "-icount rr=record: record and replay (rr=): not supported yet"},
 		{"-readconfig /nonexistent/x", "-readconfig /nonexistent/x: cannot open: No such file or directory"},
 	};

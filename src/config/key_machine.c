@@ -508,8 +508,8 @@ int word_icount(struct config_parse *parse, const struct key *key, const char *v
 	static const char *const known[] = {"shift", "sleep", "align", "rr", "rrfile", "rrsnapshot", NULL};
 	struct options options;
 	const char *shift;
-	bool sleep = false;
-	uint64_t n;
+	bool sleep = false, align = false;
+	uint64_t n = 0;
 	int ret = options_parse(&options, value, "shift", err);
 
 	if (ret < 0)
@@ -517,10 +517,15 @@ int word_icount(struct config_parse *parse, const struct key *key, const char *v
 	shift = options_get(&options, "shift");
 	if (shift && strcmp(shift, "auto") != 0)
 		ret = options_u64(&options, "shift", &n, 10, err);
+	/* One instruction is one nanosecond. */
+	if (ret == 0 && n)
+		ret = not_yet(err, "a shift= other than 0");
 	if (ret == 0)
 		ret = options_bool(&options, "sleep", &sleep, err);
-	if (ret == 0 && sleep)
-		ret = not_yet(err, "sleep=on");
+	if (ret == 0)
+		ret = options_bool(&options, "align", &align, err);
+	if (ret == 0 && (sleep || align))
+		ret = not_yet(err, sleep ? "sleep=on" : "align=on");
 	if (ret == 0 && (options_get(&options, "rr") || options_get(&options, "rrfile")))
 		ret = not_yet(err, "record and replay (rr=)");
 	if (ret == 0)

@@ -67,7 +67,7 @@ const struct key config_keys[] = {
 	  "set the name of the guest, and of the process", SECTION_STANDARD, KEY_LIST, .list = list_name, .implied = "guest", .group = "name" },
 	{ "uuid", "%08x-%04x-%04x-%04x-%012x", "specify machine UUID", SECTION_STANDARD, KEY_WORD, .word = word_uuid },
 	{ "smbios", "type=n[,prop=value...]",
-	  "specify SMBIOS fields (types 0, 1, 2, 3, 4, 11, 17); or file=path for a whole table",
+	  "specify SMBIOS fields (types 0, 1, 2, 3, 4, 11, 17)",
 	  SECTION_STANDARD, KEY_LIST, .list = list_smbios, .group = "smbios" },
 
 	/* Block device options */
@@ -144,7 +144,7 @@ const struct key config_keys[] = {
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", SECTION_DEBUG, KEY_FLAG, FIELD(start_paused) },
 	{ "pidfile", "file", "write PID to 'file'", SECTION_DEBUG, KEY_STRING, FIELD(pidfile) },
 	{ "daemonize", NULL, "go to the background once the machine is ready", SECTION_DEBUG, KEY_FLAG, FIELD(daemonize) },
-	{ "icount", "shift=n|auto", "deterministic: the clock advances with executed instructions", SECTION_DEBUG, KEY_WORD, .word = word_icount },
+	{ "icount", "shift=0|auto", "deterministic: the clock advances with executed instructions, one nanosecond each (engine interp)", SECTION_DEBUG, KEY_WORD, .word = word_icount },
 	{ "readconfig", "file", "read options from 'file' (sections [device \"id\"], [drive], ...)", SECTION_DEBUG, KEY_WORD, .word = word_readconfig },
 	{ "d", "item1,...", "enable logging of specified items (use '-d help' for a list)", SECTION_DEBUG, KEY_WORD, .word = word_log_items },
 	{ "D", "logfile", "output log to logfile (default stderr)", SECTION_DEBUG, KEY_STRING, FIELD(log_path) },
@@ -279,5 +279,13 @@ void keys_print_manual(FILE *to)
 			print_roff(to, key->help);
 			fputc('\n', to);
 		}
+	}
+	fprintf(to, ".SS Not supported yet\nThese options of qemu are known and refused:\n");
+	for (const struct key *key = config_keys; key->name; key++) {
+		if (key->kind != KEY_LATER)
+			continue;
+		fprintf(to, "\\fB\\-");
+		print_roff(to, key->name);
+		fprintf(to, key[1].name ? "\\fR,\n" : "\\fR.\n");
 	}
 }
