@@ -318,7 +318,7 @@ static void log_instruction(struct decode *d)
 /* Decodes up to max instructions from fetch into block. Returns false when an arena ran full. */
 static bool decode_block(struct interp *ip, struct fetch *fetch, uint64_t linear, struct block *block, unsigned max)
 {
-	struct decode d = { .ip = ip };
+	struct decode d = { .ip = ip, .flat32 = ip->key & KEY_FLAT };
 	bool log = log_on(ip->log, LOG_IN_ASM);
 	unsigned count = 0, offset = 0;
 
@@ -457,7 +457,7 @@ struct block *cache_block(struct interp *ip, bool single)
 {
 	struct x86_cpu *cpu = &ip->cpu;
 	uint64_t linear = ip->flat_base + cpu->s.rip;
-	uint8_t key = (ip->key & KEY_MODE) | (single ? KEY_SINGLE : 0);
+	uint8_t key = (ip->key & (KEY_MODE | KEY_FLAT)) | (single ? KEY_SINGLE : 0);
 	struct fetch fetch;
 	struct block *block;
 

@@ -72,8 +72,10 @@ void decode_memory(struct decode *d, const ZydisDecodedOperand *operand)
 	                                offsetof(struct interp, cpu.zero) / 8;
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
 		op->disp += d->offset + d->insn.length;
-	if (!mode64)
-		op->ea = d->insn.address_width == 16 ? EA_16 : EA_32;
+	if (!mode64 && d->insn.address_width == 16)
+		op->ea = EA_16;
+	else if (!mode64)
+		op->ea = d->flat32 && !based && segment != X86_CS ? EA_FLAT32 : EA_32;
 	else if (d->insn.address_width == 32)
 		op->ea = EA_64_A32;
 	else

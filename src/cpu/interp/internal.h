@@ -39,6 +39,7 @@ typedef void op_fn(struct interp *ip, const struct op *op);
 /* How the effective address is made; low nibble of op->ea, the segment stands in the high nibble. */
 enum ea_kind {
 	EA_FLAT,     /* 64-bit mode, 64-bit address: base + index + disp + segment base */
+	EA_FLAT32,   /* KEY_FLAT, 32-bit address in DS, ES or SS */
 	EA_64_A32,   /* 64-bit mode, 32-bit address */
 	EA_32,       /* other modes */
 	EA_16,
@@ -85,8 +86,9 @@ struct block {
 };
 
 enum { BLOCK_MAX_OPS = 48, BLOCK_MAX_BYTES = 240 };
-/* ip->key and struct block.key: code mode, and these; KEY_USER (CPL 3) is only in ip->key. */
-enum { KEY_MODE = 3, KEY_SINGLE = 4, KEY_USER = 8, KEY_DEAD = 0xff };
+/* ip->key and struct block.key: code mode, and these; KEY_USER (CPL 3) is only in ip->key.
+ * KEY_FLAT: 32-bit code whose DS, ES and SS are flat and whose stack is 32 bits wide. */
+enum { KEY_MODE = 3, KEY_SINGLE = 4, KEY_USER = 8, KEY_FLAT = 16, KEY_DEAD = 0xff };
 
 /* Reasons to execute instruction by instruction (ip->attention). */
 enum { ATTEND_TRAP = 1, ATTEND_SHADOW = 2, ATTEND_BREAKPOINT = 4, ATTEND_LOG = 8, ATTEND_DEBUG = 16, ATTEND_PENDING = 32 };
@@ -317,6 +319,8 @@ ALWAYS_INLINE uint64_t op_address(struct interp *ip, const struct op *op, unsign
 
 	if (likely((op->ea & 15) == EA_FLAT))
 		return sum + value_at(ip, op->segbase);
+	if (likely((op->ea & 15) == EA_FLAT32))
+		return (uint32_t)sum;
 	return op_address_slow(ip, op, sum, size, access);
 }
 
@@ -493,6 +497,7 @@ struct decode {
 	unsigned offset;
 	bool last;     /* set by the selection: nothing may follow in this block */
 	bool closed;   /* as well, and the handler never goes on to the next op */
+	bool flat32;    /* KEY_FLAT */
 	bool no_memory; /* the native arena or the block arena is full: flush and retry */
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -544,7 +549,7 @@ void engine_page_watched(struct interp *ip, uint64_t page);
 
 ALWAYS_INLINE uint64_t cache_stamp(const struct interp *ip)
 {
-	return (ip->cpu.tlb_generation + ip->stamp_own) << 4 | ip->key;
+	return (ip->cpu.tlb_generation + ip->stamp_own) << 5 | ip->key;
 }
 
 ALWAYS_INLINE struct jump_entry *jump_slot(struct interp *ip, uint64_t linear)

@@ -31,6 +31,8 @@ uint64_t NOINLINE op_address_slow(struct interp *ip, const struct op *op, uint64
 	switch (op->ea & 15) {
 	case EA_64_A32:
 		return (uint32_t)sum + value_at(ip, op->segbase);
+	case EA_FLAT32:
+		return (uint32_t)sum;
 	case EA_16:
 		sum = (uint16_t)sum;
 		break;
@@ -102,7 +104,7 @@ void mem_probe(struct interp *ip, const struct op *op, uint64_t gva, unsigned si
 
 void mem_check_stack(struct interp *ip, const struct op *op, uint64_t gva)
 {
-	if (unlikely(!canonical(ip, gva) || !canonical(ip, gva + 7)))
+	if (ip->cpu.code_mode == X86_CODE64 && unlikely(!canonical(ip, gva) || !canonical(ip, gva + 7)))
 		fault_at_error(ip, op, X86_SSF, 0);
 }
 

@@ -5,7 +5,7 @@
 #define RSP (X86_RSP * 8)
 
 /* Near target outside 64-bit mode: cut to the operand size, checked against CS. */
-static void go_legacy(struct interp *ip, const struct op *op, uint64_t target)
+ALWAYS_INLINE void go_legacy(struct interp *ip, const struct op *op, uint64_t target)
 {
 	target &= op_size(op) == 2 ? 0xffff : 0xffffffff;
 	if (target > ip->cpu.s.seg[X86_CS].limit)
@@ -113,6 +113,39 @@ static void call_m64(struct interp *ip, const struct op *op)
 	call_to(ip, op, target);
 }
 
+/* With KEY_FLAT and 32-bit operands. */
+ALWAYS_INLINE void call32_to(struct interp *ip, const struct op *op, uint64_t target)
+{
+	uint32_t gva = reg_get32(ip, RSP) - 4;
+
+	target = (uint32_t)target;
+	if (unlikely(target > ip->cpu.s.seg[X86_CS].limit))
+		fault_at_error(ip, op, X86_GP, 0);
+	mem_store32(ip, op, gva, behind(ip, op));
+	reg_set32(ip, RSP, gva);
+	ip->cpu.s.rip = target;
+}
+
+static void call_32(struct interp *ip, const struct op *op)
+{
+	call32_to(ip, op, ip->cpu.s.rip + op->imm);
+}
+
+static void call_rm32(struct interp *ip, const struct op *op)
+{
+	call32_to(ip, op, operand_read(ip, op, 4));
+}
+
+static void ret_32(struct interp *ip, const struct op *op)
+{
+	uint32_t gva = reg_get32(ip, RSP), target = mem_load32(ip, op, gva);
+
+	if (unlikely(target > ip->cpu.s.seg[X86_CS].limit))
+		fault_at_error(ip, op, X86_GP, 0);
+	reg_set32(ip, RSP, gva + 4 + op->imm);
+	ip->cpu.s.rip = target;
+}
+
 static void call_legacy_to(struct interp *ip, const struct op *op, uint64_t target)
 {
 	unsigned size = op_size(op);
@@ -205,20 +238,21 @@ static bool is_far(const struct decode *d)
 static bool select_jump(struct decode *d, bool mode64, bool call)
 {
 	const ZydisDecodedOperand *operand = &d->operands[0];
+	bool flat32 = d->flat32 && d->insn.operand_width == 32;
 	struct op *op = d->op;
 
 	if (is_far(d))
 		return false;
 	if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		op->imm = d->offset + d->insn.length + operand->imm.value.s;
-		op->fn = mode64 ? (call ? call_64 : jmp_64) : call ? call_legacy : jmp_legacy;
+		op->fn = mode64 ? (call ? call_64 : jmp_64) : !call ? jmp_legacy : flat32 ? call_32 : call_legacy;
 		op->ea = EA_NONE | X86_SS << 4;
 	} else {
 		bool reg = decode_is_reg(operand);
 
 		decode_rm(d, operand);
 		if (!mode64)
-			op->fn = call ? call_rm_legacy : jmp_rm_legacy;
+			op->fn = !call ? jmp_rm_legacy : flat32 ? call_rm32 : call_rm_legacy;
 		else if (!reg)
 			op->fn = call ? call_m64 : jmp_m64;
 		else
@@ -247,7 +281,7 @@ bool select_branch(struct decode *d)
 			return false;
 		op->imm = d->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? d->operands[0].imm.value.u & 0xffff : 0;
 		op->ea = EA_NONE | X86_SS << 4;
-		op->fn = mode64 ? ret_64 : ret_legacy;
+		op->fn = mode64 ? ret_64 : d->flat32 && size == 2 ? ret_32 : ret_legacy;
 		return true;
 	default:
 		break;

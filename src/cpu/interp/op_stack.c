@@ -4,52 +4,47 @@
 
 #define RSP (X86_RSP * 8)
 
-/* In 64-bit mode with 64-bit operands; ea says SS so that a non-canonical address is #SS. */
-static void push64_r(struct interp *ip, const struct op *op)
-{
-	uint64_t gva = reg_get64(ip, RSP) - 8;
-
-	mem_store64(ip, op, gva, reg_get64(ip, op->src));
-	reg_set64(ip, RSP, gva);
-	next(ip, op);
-}
-
-static void push64_i(struct interp *ip, const struct op *op)
-{
-	uint64_t gva = reg_get64(ip, RSP) - 8;
-
-	mem_store64(ip, op, gva, op->imm);
-	reg_set64(ip, RSP, gva);
-	next(ip, op);
-}
-
-static void push64_m(struct interp *ip, const struct op *op)
-{
-	uint64_t value = mem_load64(ip, op, op_address(ip, op, 8, X86_READ)), gva = reg_get64(ip, RSP) - 8;
-
-	mem_check_stack(ip, op, gva);
-	mem_store64(ip, op, gva, value);
-	reg_set64(ip, RSP, gva);
-	next(ip, op);
-}
-
-static void pop64_r(struct interp *ip, const struct op *op)
-{
-	uint64_t gva = reg_get64(ip, RSP), value = mem_load64(ip, op, gva);
-
-	reg_set64(ip, RSP, gva + 8);
-	reg_set64(ip, op->dst, value);
-	next(ip, op);
-}
-
-static void leave64(struct interp *ip, const struct op *op)
-{
-	uint64_t gva = reg_get64(ip, X86_RBP * 8), value = mem_load64(ip, op, gva);
-
-	reg_set64(ip, RSP, gva + 8);
-	reg_set64(ip, X86_RBP * 8, value);
-	next(ip, op);
-}
+/* Operands as wide as the stack: 64-bit mode, and 32-bit mode with KEY_FLAT. ea says SS so that a bad address is #SS. */
+#define STACK(bits)                                                                                                   \
+	static void push##bits##_r(struct interp *ip, const struct op *op)                                            \
+	{                                                                                                             \
+		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                               \
+		mem_store##bits(ip, op, gva, reg_get##bits(ip, op->src));                                             \
+		reg_set##bits(ip, RSP, gva);                                                                          \
+		next(ip, op);                                                                                         \
+	}                                                                                                             \
+	static void push##bits##_i(struct interp *ip, const struct op *op)                                            \
+	{                                                                                                             \
+		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                               \
+		mem_store##bits(ip, op, gva, op->imm);                                                                \
+		reg_set##bits(ip, RSP, gva);                                                                          \
+		next(ip, op);                                                                                         \
+	}                                                                                                             \
+	static void push##bits##_m(struct interp *ip, const struct op *op)                                            \
+	{                                                                                                             \
+		uint##bits##_t value = mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ));                \
+		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                               \
+		mem_check_stack(ip, op, gva);                                                                         \
+		mem_store##bits(ip, op, gva, value);                                                                  \
+		reg_set##bits(ip, RSP, gva);                                                                          \
+		next(ip, op);                                                                                         \
+	}                                                                                                             \
+	static void pop##bits##_r(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                             \
+		uint##bits##_t gva = reg_get##bits(ip, RSP), value = mem_load##bits(ip, op, gva);                     \
+		reg_set##bits(ip, RSP, gva + bits / 8);                                                               \
+		reg_set##bits(ip, op->dst, value);                                                                    \
+		next(ip, op);                                                                                         \
+	}                                                                                                             \
+	static void leave##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                             \
+		uint##bits##_t gva = reg_get##bits(ip, X86_RBP * 8), value = mem_load##bits(ip, op, gva);             \
+		reg_set##bits(ip, RSP, gva + bits / 8);                                                               \
+		reg_set##bits(ip, X86_RBP * 8, value);                                                                \
+		next(ip, op);                                                                                         \
+	}
+STACK(64)
+STACK(32)
 
 /* --- any mode and size --- */
 
@@ -230,30 +225,30 @@ static int segment_index(ZydisRegister reg)
 	return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_SEGMENT ? (int)(reg - ZYDIS_REGISTER_ES) : -1;
 }
 
-static bool select_push(struct decode *d, unsigned size, bool mode64)
+static bool select_push(struct decode *d, bool wide64, bool wide32)
 {
 	const ZydisDecodedOperand *operand = &d->operands[0];
 	struct op *op = d->op;
 
 	if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		op->imm = operand->imm.value.u;
-		op->fn = mode64 && size == 3 ? push64_i : push_imm;
+		op->fn = wide64 ? push64_i : wide32 ? push32_i : push_imm;
 	} else if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER && segment_index(operand->reg.value) >= 0) {
 		op->imm = segment_index(operand->reg.value);
 		op->fn = push_segment;
 	} else {
 		decode_rm(d, operand);
 		if (decode_is_reg(operand))
-			op->fn = mode64 && size == 3 ? push64_r : push_any;
+			op->fn = wide64 ? push64_r : wide32 ? push32_r : push_any;
 		else
-			op->fn = mode64 && size == 3 ? push64_m : push_any;
+			op->fn = wide64 ? push64_m : wide32 ? push32_m : push_any;
 	}
-	if (op->fn == push64_r || op->fn == push64_i)
+	if ((op->ea & 15) == EA_NONE)
 		op->ea = EA_NONE | X86_SS << 4;
 	return true;
 }
 
-static bool select_pop(struct decode *d, unsigned size, bool mode64)
+static bool select_pop(struct decode *d, bool wide64, bool wide32)
 {
 	const ZydisDecodedOperand *operand = &d->operands[0];
 	struct op *op = d->op;
@@ -263,10 +258,10 @@ static bool select_pop(struct decode *d, unsigned size, bool mode64)
 	decode_rm(d, operand);
 	if (!decode_is_reg(operand)) {
 		op->fn = pop_memory;
-	} else if (mode64 && size == 3) {
+	} else if (wide64 || wide32) {
 		op->dst = op->src;
 		op->ea = EA_NONE | X86_SS << 4;
-		op->fn = pop64_r;
+		op->fn = wide64 ? pop64_r : pop32_r;
 	} else {
 		op->fn = pop_register;
 	}
@@ -275,17 +270,17 @@ static bool select_pop(struct decode *d, unsigned size, bool mode64)
 
 bool select_stack(struct decode *d)
 {
-	bool mode64 = d->insn.machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
 	unsigned size = decode_log2(d->insn.operand_width);
+	bool wide64 = d->insn.machine_mode == ZYDIS_MACHINE_MODE_LONG_64 && size == 3, wide32 = d->flat32 && size == 2;
 	struct op *op = d->op;
 
 	op->length_size = d->insn.length | size << 4;
 	op->ea = EA_NONE | X86_SS << 4;
 	switch (d->insn.mnemonic) {
 	case ZYDIS_MNEMONIC_PUSH:
-		return select_push(d, size, mode64);
+		return select_push(d, wide64, wide32);
 	case ZYDIS_MNEMONIC_POP:
-		return select_pop(d, size, mode64);
+		return select_pop(d, wide64, wide32);
 	case ZYDIS_MNEMONIC_PUSHA:
 	case ZYDIS_MNEMONIC_PUSHAD:
 		op->fn = push_all;
@@ -310,7 +305,7 @@ bool select_stack(struct decode *d)
 		op->fn = enter_any;
 		return true;
 	case ZYDIS_MNEMONIC_LEAVE:
-		op->fn = mode64 && size == 3 ? leave64 : leave_any;
+		op->fn = wide64 ? leave64 : wide32 ? leave32 : leave_any;
 		return true;
 	default:
 		return false;

@@ -93,6 +93,8 @@ void interp_resync(struct interp *ip)
 	struct x86_cpu *cpu = &ip->cpu;
 
 	ip->key = cpu->code_mode | (cpu->cpl == 3 ? KEY_USER : 0);
+	if (cpu->code_mode == X86_CODE32 && cpu->flat_data && cpu->stack_mask == 0xffffffff)
+		ip->key |= KEY_FLAT;
 	ip->flat_base = cpu->code_mode == X86_CODE64 ? 0 : cpu->s.seg[X86_CS].base;
 	ip->fpu_denied = denied_fpu(cpu);
 	if (cpu->code_mode != X86_CODE64 && ip->limit != cpu->s.seg[X86_CS].limit) {
@@ -334,8 +336,11 @@ static bool leads_there(struct interp *ip, const struct jump_entry *entry, uint6
 	const struct x86_tlb_entry *slot = mem_slot(ip, linear);
 	const struct block *block = entry->block;
 
-	return entry->linear == linear && block && block->key == X86_CODE64 && ip->cpu.code_mode == X86_CODE64 &&
-	       block->gpa2 == ~0ull && slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)) &&
+	if (entry->linear != linear || !block || block->key != (ip->key & ~KEY_USER))
+		return false;
+	if (ip->cpu.code_mode != X86_CODE64 && ip->cpu.s.rip + block->bytes - 1 > ip->cpu.s.seg[X86_CS].limit)
+		return false;
+	return block->gpa2 == ~0ull && slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)) &&
 	       block->gpa == (slot->gpa | (linear & (PAGE_SIZE - 1)));
 }
 
@@ -387,17 +392,19 @@ static bool partnered(const struct interp *ip)
 	return unlikely(ip->partner) && ip->left > 1ll << 62;
 }
 
-static void run_partner(struct interp *ip)
+/* True: a block is to be interpreted. */
+static bool run_partner(struct interp *ip)
 {
-	bool interpret;
+	enum interp_share share;
 
 	flags_sync(ip);
 	ip->exact = true;
-	interpret = ip->partner->run(&ip->cpu);
+	share = ip->partner->run(&ip->cpu);
 	flags_import(ip);
 	ip->exact = false;
-	if (interpret)
+	if (share == INTERP_ONE)
 		step_one(ip);
+	return share == INTERP_BLOCK;
 }
 
 static void run_loop(struct interp *ip)
@@ -423,10 +430,8 @@ static void run_loop(struct interp *ip)
 			step_one(ip);
 			continue;
 		}
-		if (partnered(ip)) {
-			run_partner(ip);
+		if (partnered(ip) && !run_partner(ip))
 			continue;
-		}
 		ip->block = find_block(ip);
 		if (unlikely(ip->left < ip->block->count)) {
 			step_one(ip);
