@@ -58,7 +58,9 @@ class Workspace:
         archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, check=True, capture_output=True,
                                  input="\n".join(names).encode()).stdout
         self.initrd = self.path / "initrd.img"
-        self.initrd.write_bytes((GUEST / "initrd.img").read_bytes() + archive)
+        base = (GUEST / "initrd.img").read_bytes()
+        # The kernel looks for a second, uncompressed archive at multiples of four bytes only.
+        self.initrd.write_bytes(base + bytes(-len(base) % 4) + archive)
         return self
 
     def __exit__(self, *exc):
