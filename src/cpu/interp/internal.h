@@ -292,6 +292,8 @@ void *mem_update_slow(struct interp *ip, const struct op *op, uint64_t gva, unsi
 void mem_update_flush(struct interp *ip, const struct op *op, uint64_t gva, unsigned size);
 /* As mem_update, for LOCK: what is not one host instruction happens under the bus lock until mem_locked_end. */
 void *mem_locked_slow(struct interp *ip, const struct op *op, uint64_t gva, unsigned size);
+/* #GP or #SS unless [gva, +size) is canonical; sets ip->cur. */
+void mem_check(struct interp *ip, const struct op *op, uint64_t gva, unsigned size);
 /* Faults as a store would. */
 void mem_probe(struct interp *ip, const struct op *op, uint64_t gva, unsigned size);
 /* #SS(0) unless the stack address is canonical; for instructions whose op->ea names another segment. */

@@ -96,6 +96,11 @@ void NOINLINE mem_update_flush(struct interp *ip, const struct op *op, uint64_t 
 	x86_write_slow(&ip->cpu, gva, ip->bounce, size, privilege(ip));
 }
 
+void mem_check(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
+{
+	check_canonical(ip, op, gva, size);
+}
+
 void mem_probe(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
 {
 	check_canonical(ip, op, gva, size);

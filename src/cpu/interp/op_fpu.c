@@ -222,7 +222,7 @@ static void extended_state(struct interp *ip, const struct op *op)
 			fault_at(ip, op, X86_NM);
 	}
 	gva = op_address(ip, op, form <= FORM_FXRSTOR ? 512 : 576, form == FORM_FXRSTOR || form >= FORM_XRSTOR ? X86_READ : X86_WRITE);
-	ip->cur = op;
+	mem_check(ip, op, gva, form <= FORM_FXRSTOR ? 512 : 576);
 	switch (form) {
 	case FORM_FXSAVE:
 		x86_fxsave(cpu, gva, op->dst);
