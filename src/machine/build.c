@@ -56,6 +56,24 @@ struct device *machine_create_device(struct machine *machine, const char *class_
 	return device;
 }
 
+/* As in qemu not an error: a script may say for every machine what only some of them have. But never silent. */
+static void warn_of_unused_globals(const struct machine *machine)
+{
+	const struct options *globals = &machine->config->globals;
+
+	for (size_t i = 0; i < globals->count; i++) {
+		const char *key = globals->items[i].key;
+		char *class_name = strndup(key, strcspn(key, "."));
+		const struct device_class *class =
+			device_class_find((const struct device_class *const *)machine->device_classes, class_name);
+
+		if (!globals->items[i].used)
+			log_warn(machine->log, "-global %s=%s has no effect: there is no device %s%s", key,
+			         globals->items[i].value, class && !class->internal ? "" : "model ", class_name);
+		free(class_name);
+	}
+}
+
 static int create_configured_devices(struct machine *machine, struct error *err)
 {
 	for (size_t i = 0; i < machine->config->devices.count; i++) {
@@ -71,6 +89,7 @@ static int create_configured_devices(struct machine *machine, struct error *err)
 		if (!device)
 			return error_prefix(err, "-device %s", item->type);
 	}
+	warn_of_unused_globals(machine);
 	return 0;
 }
 

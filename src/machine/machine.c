@@ -16,6 +16,7 @@
 #include "machine/inspect.h"
 #include "machine/internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -183,6 +184,17 @@ static void machine_end(struct machine *machine, enum shutdown_cause cause, int 
 	loop_quit(machine->loop);
 }
 
+static void log_reset(struct log *log, unsigned index, const struct x86_state *state)
+{
+	if (!log_on(log, LOG_CPU_RESET))
+		return;
+	log_write(log,
+	          "CPU Reset (CPU %u): RIP=%016" PRIx64 " CS=%04x RSI=%016" PRIx64 " CR0=%08" PRIx64 " CR3=%016" PRIx64
+	          " CR4=%08" PRIx64 " EFER=%016" PRIx64,
+	          index, state->rip, state->seg[X86_CS].selector, state->gpr[6], state->cr0, state->cr3, state->cr4,
+	          state->efer);
+}
+
 int machine_load(struct machine *machine, struct error *err)
 {
 	struct machine_private *priv = machine->private_data;
@@ -205,6 +217,7 @@ int machine_load(struct machine *machine, struct error *err)
 			boot_set_state(&result, state);
 		vcpu_clear(vcpu, VCPU_INTR | VCPU_NMI | VCPU_INIT | VCPU_SIPI);
 		machine->engine->ops->set_state(vcpu, state);
+		log_reset(machine->log, i, state);
 	}
 	free(state);
 	return 0;
@@ -257,6 +270,21 @@ static void emit_balloon_change(struct machine *machine)
 	machine_emit(machine, "BALLOON_CHANGE", data);
 }
 
+static void guest_panicked(struct machine *machine)
+{
+	const struct domain_config *config = machine->config;
+
+	if (config->panic_action == PANIC_NONE) {
+		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"run\"}");
+	} else if (config->panic_action == PANIC_PAUSE || (config->panic_action == PANIC_SHUTDOWN && config->no_shutdown)) {
+		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"pause\"}");
+		machine_stop(machine, RUN_PANICKED);
+	} else {
+		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"poweroff\"}");
+		machine_end(machine, SHUTDOWN_GUEST_PANIC, config->panic_action == PANIC_EXIT_FAILURE);
+	}
+}
+
 static void serve_requests(void *opaque)
 {
 	struct machine *machine = opaque;
@@ -280,11 +308,7 @@ static void serve_requests(void *opaque)
 	} else if (asked.want_power_off) {
 		machine_end(machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
 	} else if (asked.want_panic) {
-		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"poweroff\"}");
-		if (machine->config->panic_action == PANIC_PAUSE)
-			machine_stop(machine, RUN_PANICKED);
-		else if (machine->config->panic_action != PANIC_NONE)
-			machine_end(machine, SHUTDOWN_GUEST_PANIC, machine->config->panic_action == PANIC_EXIT_FAILURE);
+		guest_panicked(machine);
 	} else if (asked.want_reset) {
 		machine_reset(machine, asked.reset_cause);
 	}

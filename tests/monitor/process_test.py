@@ -80,12 +80,45 @@ def messages(checks):
     checks.holds(result.returncode == 1 and " vm1 xuni-vmm: " in result.stderr and result.stderr[:2] == "20", "-msg: " + result.stderr.strip())
 
 
+def panics(checks, folder):
+    """A write to the port of pvpanic, as a guest's kernel does it."""
+    for action, wanted, status, code in (("shutdown", "poweroff", None, 0), ("exit-failure", "poweroff", None, 1),
+                                         ("pause", "pause", "guest-panicked", 0), ("none", "run", "running", 0)):
+        with vmm.QmpMachine(folder.command("-display", "none", "-qmp", "stdio", "-device", "pvpanic", "-action", f"panic={action}")) as machine:
+            machine.qmp.call("qmp_capabilities")
+            machine.qmp.human("o /b 0x505 1")
+            checks.same(machine.qmp.event("GUEST_PANICKED")["data"]["action"], wanted, f"event with panic={action}")
+            if status:
+                checks.same(machine.qmp.call("query-status")["return"]["status"], status, "status")
+                machine.qmp.call("quit")
+            checks.same(machine.process.wait(vmm.PATIENCE), code, "exit status")
+
+
+def logs(checks, folder):
+    log = folder.path / "log"
+    command = folder.command("-display", "none", "-qmp", "stdio", "-smp", "2", "-d", "cpu_reset", "-D", str(log), "-device", "virtio-rng-pci",
+                             "-global", "virtio-rng-pci.max-bytes=4096", "-global", "nosuch.x=1", "-global", "virtio-blk-pci.serial=x")
+    with vmm.QmpMachine(command) as machine:
+        machine.qmp.call("qmp_capabilities")
+        machine.qmp.call("system_reset")
+        machine.qmp.event("RESET")
+        machine.quit()
+    lines = log.read_text().splitlines()
+    checks.same([line.split(":")[0] for line in lines if line.startswith("CPU Reset")],
+                ["CPU Reset (CPU 0)", "CPU Reset (CPU 1)"] * 2, "-d cpu_reset")
+    checks.same([line.split("-global ")[1] for line in lines if "-global" in line],
+                ["nosuch.x=1 has no effect: there is no device model nosuch",
+                 "virtio-blk-pci.serial=x has no effect: there is no device virtio-blk-pci"], "-global that reaches nothing")
+
+
 def main():
     checks = vmm.Checks()
     with vmm.Folder() as folder:
         names(checks, folder)
         signals(checks, folder)
         background(checks, folder)
+        panics(checks, folder)
+        logs(checks, folder)
     messages(checks)
     checks.end()
 
