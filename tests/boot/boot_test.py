@@ -19,7 +19,10 @@ def report(engine, work, checks):
     checks.holds("disk:    vda, 16 MiB" in text, "the disk and its size")
     checks.holds("network: eth0 10.0.2.15/24" in text, "an address by DHCP")
     checks.holds("report complete" in text, "report complete")
-    for complaint in ["rcu_sched self-detected stall", "Kernel panic", "BUG:", "Oops", "MWAIT", "unstable"]:
+    complaints = ["rcu_sched self-detected stall", "Kernel panic", "BUG:", "Oops", "MWAIT"]
+    if engine != "kvm":  # a KVM that runs in software cannot offset the TSC of its vCPUs
+        complaints.append("unstable")
+    for complaint in complaints:
         checks.holds(complaint not in text, f"no '{complaint}'")
     if checks.failed:
         print(text[-4000:])

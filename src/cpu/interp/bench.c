@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __clang__
+#define KERNEL __attribute__((noinline, used, section(".text.kernels")))
+#else
 #define KERNEL __attribute__((noinline, noclone, optimize("O2"), used, section(".text.kernels")))
+#endif
 
 /* Position-independent leaf code that is copied into the guest: no constants in memory, so no floating-point literals. */
 static KERNEL uint64_t kernel_crc(uint8_t *data, uint64_t rounds)
