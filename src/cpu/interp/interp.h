@@ -21,10 +21,15 @@ _Noreturn void interp_abandon(struct x86_cpu *cpu);
 
 /* Another engine may run most guest code itself on vCPUs that interp_engine.vcpu_create made, and leave the rest, events,
  * faults and all between two instructions to the interpreter's loop. */
+enum interp_share {
+	INTERP_EVENTS, /* nothing: events are to be looked at */
+	INTERP_ONE,    /* the next instruction */
+	INTERP_BLOCK,  /* a block of them */
+};
 struct interp_partner {
-	/* Runs guest code as far as it can. State is exact in cpu->s at entry and return, status flags included; it may
-	 * raise. True: the next instruction is the interpreter's; false: events are to be looked at. */
-	bool (*run)(struct x86_cpu *cpu);
+	/* Runs guest code as far as it can and says what the interpreter is to execute. State is exact in cpu->s at entry
+	 * and return, status flags included; it may raise. */
+	enum interp_share (*run)(struct x86_cpu *cpu);
 	/* Pages of guest memory (numbers) are written to: forget the code made of them. In the vCPU's thread, outside run or
 	 * in a call that run made. */
 	void (*drop)(struct x86_cpu *cpu, uint64_t first, uint64_t last);
