@@ -38,9 +38,6 @@ void kvm_clock_probe(struct kvm_vcpu *v)
 	kvm->tsc_common = 0;
 	offset = 0;
 	tsc_offset_ioctl(v, KVM_SET_DEVICE_ATTR, &offset);
-	if (log_on(kvm->engine.env.log, LOG_VERBOSE))
-		log_write(kvm->engine.env.log,
-			  "KVM: guests see the host's TSC here; it does not stop with the machine");
 }
 
 void kvm_clock_set_tsc(struct kvm_vcpu *v, uint64_t tsc_adjust)

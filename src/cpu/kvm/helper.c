@@ -19,6 +19,7 @@ enum { IOAPIC_GPA = 0xfec00000, IOAPIC_BYTES = 0x1000 };
 
 struct kvm_helper {
 	struct x86_cpu *cpu;
+	struct kvm_vcpu *vcpu;
 	bool stepping, refused;
 	struct x86_state given; /* what load was called with: the local APIC's registers among it */
 };
@@ -75,9 +76,12 @@ static void apic_mmio_write(void *apic, uint32_t offset, uint32_t value, unsigne
 	refuse(apic);
 }
 
+/* Where KVM holds the state (assist.c), an instruction that it could not execute was none of these. */
 static int apic_msr_read(void *apic, uint32_t msr, uint64_t *value)
 {
 	struct kvm_helper *h = apic;
+	if (h->stepping && h->vcpu->kvm->software)
+		return kvm_software_msr_read(h->vcpu, msr, value);
 	refuse(h);
 	*value = msr == 0x1b ? h->given.apic_base : msr == 0x6e0 ? h->given.tsc_deadline : 0;
 	return 0;
@@ -85,7 +89,10 @@ static int apic_msr_read(void *apic, uint32_t msr, uint64_t *value)
 
 static int apic_msr_write(void *apic, uint32_t msr, uint64_t value)
 {
-	refuse(apic);
+	struct kvm_helper *h = apic;
+	if (h->stepping && h->vcpu->kvm->software)
+		return kvm_software_msr_write(h->vcpu, msr, value);
+	refuse(h);
 	return 0;
 }
 
@@ -206,6 +213,7 @@ struct kvm_helper *kvm_helper_of(struct kvm_vcpu *v, struct error *err)
 		vcpu = interp_engine.vcpu_create(kvm->helpers->engine, v->vcpu.index, v->vcpu.apic_id, err);
 	if (vcpu) {
 		h->cpu = x86_cpu_of(vcpu);
+		h->vcpu = v;
 		vcpu->apic_ops = &no_apic;
 		vcpu->apic = h;
 		v->helper = h;

@@ -76,6 +76,7 @@ struct kvm_vcpu {
 	struct kvm_helper *helper;  /* made when first needed */
 	pthread_t thread;           /* inside run; valid with tid */
 	struct x86_state *exchange; /* kvm->software: scratch */
+	uint64_t tsc_deadline;      /* kvm->software: as the guest wrote it */
 	struct log_limit assist_limit;
 };
 
@@ -137,6 +138,9 @@ void kvm_software_thread(struct kvm_vcpu *v);
 enum vcpu_exit kvm_run_software(struct kvm_vcpu *v, struct error *err);
 void kvm_software_get_state(struct kvm_vcpu *v, struct x86_state *state);
 void kvm_software_set_state(struct kvm_vcpu *v, const struct x86_state *state);
+/* MSRs of the local APIC, as RDMSR and WRMSR in this vCPU. */
+int kvm_software_msr_read(struct kvm_vcpu *v, uint32_t msr, uint64_t *value);
+int kvm_software_msr_write(struct kvm_vcpu *v, uint32_t msr, uint64_t value);
 void kvm_software_clock_changed(struct kvm_engine_data *kvm, bool running);
 
 /* --- helper.c --- */

@@ -102,6 +102,10 @@ static struct engine *create(const struct engine_env *env, struct error *err)
 	kvm_msrs_init(kvm);
 	kvm_clock_init(kvm);
 	kvm_doorbells_init(kvm);
+	if (kvm->software && log_on(env->log, LOG_VERBOSE))
+		log_write(env->log, "kvm: the host's CPU has neither vmx nor svm: the interpreter executes guest code, "
+				    "KVM keeps the "
+				    "interrupt controllers");
 	return &kvm->engine;
 }
 

@@ -171,27 +171,13 @@ static void add_irqchip_features(int kvm_fd, struct cpuid_table *offer)
 		entry->eax &= ~(1u << 15 | 1u << 17);
 }
 
-/* Where the interpreter executes guest code (software.c) the offer is the interpreter's, less what the kernel's TSC
- * makes untrue: guests see the host's TSC, and IA32_TSC_ADJUST is used to follow it. */
-static void software_offer(struct cpuid_table *offer)
-{
-	x86_engine_offer(offer);
-	struct cpuid_entry *entry = find(offer, 7, 0);
-	if (entry)
-		entry->ebx &= ~(1u << 1);
-	entry = find(offer, 0x80000007, 0);
-	if (entry)
-		entry->edx &=
-			~(1u << 8); /* the host's TSC goes on while the machine stands still: kvmclock is better */
-}
-
 int kvm_offer(struct cpuid_table *offer, struct error *err)
 {
 	int fd = kvm_open(err);
 	if (fd < 0)
 		return fd;
 	if (!kvm_has_hardware()) {
-		software_offer(offer);
+		x86_engine_offer(offer); /* software.c: the interpreter executes everything */
 		close(fd);
 		return 0;
 	}

@@ -7,7 +7,8 @@
  * scratch, always with an empty IDT and single-stepping on.
  *
  *  - An instruction that reaches for a controller is refused by the helper and executed by KVM as a single step, with
- *    interrupts off.
+ *    interrupts off. MSRs of the local APIC (x2APIC, TSC deadline) need none of that: KVM_GET_MSRS and KVM_SET_MSRS act
+ * as the instructions do.
  *  - Interrupts are acknowledged by a KVM_RUN that a signal waits for: the kernel takes the vector from the local APIC,
  *    sees the signal before it enters the guest, and reports the vector as "injected". The helper delivers it.
  *  - HLT sleeps in KVM_RUN. The interrupt that ends it meets the empty IDT: KVM_EXIT_SHUTDOWN, the vector is still in
@@ -24,7 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SIGNAL_POLL = SIGUSR2, CHUNK = 20000 };
+enum { SIGNAL_POLL = SIGUSR2, CHUNK = 20000, PARKED_RIP = 0x5041524b, MSR_TSC_DEADLINE = 0x6e0 };
 
 /* struct kvm_signal_mask with its set. */
 struct signal_mask {
@@ -86,11 +87,12 @@ static void make_lendable(struct x86_state *state)
 }
 
 /* The helper's registers into KVM, with an empty IDT and interrupts on or off. */
-static void lend_registers(struct kvm_vcpu *v, const struct x86_cpu *cpu, bool interrupts)
+static void lend_registers(struct kvm_vcpu *v, const struct x86_cpu *cpu, uint64_t rip, bool interrupts)
 {
 	struct x86_state *lent = v->exchange;
 	*lent = cpu->s;
 	make_lendable(lent);
+	lent->rip = rip;
 	lent->rflags = (lent->rflags & ~(uint64_t)X86_IF) | (interrupts ? X86_IF : 0);
 	kvm_set_registers(v, lent);
 }
@@ -98,7 +100,7 @@ static void lend_registers(struct kvm_vcpu *v, const struct x86_cpu *cpu, bool i
 /* Puts KVM's registers into a state in which it acknowledges interrupts. */
 static void park(struct kvm_vcpu *v)
 {
-	const struct kvm_regs regs = {.rflags = X86_IF | 2};
+	const struct kvm_regs regs = {.rip = PARKED_RIP, .rflags = X86_IF | 2};
 	kvm_ioctl(v->fd, KVM_SET_REGS, &regs);
 }
 
@@ -134,11 +136,30 @@ static bool take_accepted(struct kvm_vcpu *v, struct x86_cpu *cpu, bool after_sh
 	return interrupt || nmi;
 }
 
-/* INIT arrived for a CPU that runs. */
-static void check_init(struct kvm_vcpu *v, struct x86_cpu *cpu)
+/* The state after INIT and SIPI, perhaps with one instruction executed. */
+static void adopt_start(struct kvm_vcpu *v, struct x86_cpu *cpu)
 {
+	struct x86_state *now = v->exchange;
+	*now = cpu->s;
+	kvm_get_registers(v, now);
+	now->rflags &= ~(uint64_t)X86_TF;
+	now->mp_state = X86_MP_RUNNING;
+	now->exception_pending = now->nmi_pending = now->nmi_masked = false;
+	kvm_helper_load(v->helper, now);
+	park(v);
+}
+
+/* An INIT, and maybe a SIPI, arrived for a CPU that was parked. */
+static void check_restart(struct kvm_vcpu *v, struct x86_cpu *cpu)
+{
+	struct kvm_regs regs = {0};
+	kvm_ioctl(v->fd, KVM_GET_REGS, &regs);
+	if (regs.rip == PARKED_RIP)
+		return;
 	if (get_mp(v) == KVM_MP_STATE_INIT_RECEIVED)
 		cpu->s.mp_state = X86_MP_WAIT_SIPI;
+	else
+		adopt_start(v, cpu);
 }
 
 static bool interruptible(const struct x86_cpu *cpu)
@@ -156,7 +177,7 @@ static void poll_interrupts(struct kvm_vcpu *v, struct x86_cpu *cpu)
 	ioctl(v->fd, KVM_RUN, 0);
 	sigtimedwait(&poll, NULL, &now);
 	if (!take_accepted(v, cpu, false))
-		check_init(v, cpu);
+		check_restart(v, cpu);
 }
 
 /* The instruction's effects are on general registers, flags and the local APIC alone. */
@@ -175,7 +196,7 @@ static void take_registers(struct kvm_vcpu *v, struct x86_cpu *cpu)
 
 static enum vcpu_exit single_step(struct kvm_vcpu *v, struct x86_cpu *cpu, struct error *err)
 {
-	lend_registers(v, cpu, false);
+	lend_registers(v, cpu, cpu->s.rip, false);
 	for (;;) {
 		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		int rc = ioctl(v->fd, KVM_RUN, 0);
@@ -218,51 +239,68 @@ static enum vcpu_exit single_step(struct kvm_vcpu *v, struct x86_cpu *cpu, struc
 /* HLT. */
 static void wait_for_interrupt(struct kvm_vcpu *v, struct x86_cpu *cpu)
 {
-	lend_registers(v, cpu, cpu->s.rflags & X86_IF);
+	lend_registers(v, cpu, PARKED_RIP, cpu->s.rflags & X86_IF);
 	set_mp(v, KVM_MP_STATE_HALTED);
 	int rc = ioctl(v->fd, KVM_RUN, 0);
 	if (!rc && v->run->exit_reason == KVM_EXIT_SHUTDOWN)
 		take_accepted(v, cpu, true);
 	else
-		check_init(v, cpu);
-	if (cpu->s.mp_state != X86_MP_WAIT_SIPI) {
-		set_mp(v, KVM_MP_STATE_RUNNABLE);
-		park(v);
-	}
+		check_restart(v, cpu);
+	if (cpu->s.mp_state == X86_MP_WAIT_SIPI)
+		return;
+	set_mp(v, KVM_MP_STATE_RUNNABLE);
+	park(v);
 }
 
+/* A signal may come between the SIPI and the first instruction: either state is one to go on from. */
 static void wait_for_sipi(struct kvm_vcpu *v, struct x86_cpu *cpu)
 {
 	if (get_mp(v) != KVM_MP_STATE_INIT_RECEIVED)
 		set_mp(v, KVM_MP_STATE_INIT_RECEIVED);
-	int rc = ioctl(v->fd, KVM_RUN, 0);
-	if (get_mp(v) != KVM_MP_STATE_RUNNABLE)
-		return;
-	/* A signal may have come between the SIPI and the first instruction: either state is one to go on from. */
-	(void)rc;
-	struct x86_state *now = v->exchange;
-	*now = cpu->s;
-	kvm_get_registers(v, now);
-	now->rflags &= ~(uint64_t)X86_TF;
-	now->mp_state = X86_MP_RUNNING;
-	now->exception_pending = now->nmi_pending = false;
-	kvm_helper_load(v->helper, now);
-	park(v);
+	ioctl(v->fd, KVM_RUN, 0);
+	if (get_mp(v) == KVM_MP_STATE_RUNNABLE)
+		adopt_start(v, cpu);
 }
 
-/* The kernel's timers compare with the TSC that KVM gives its guests; the helper's is the machine clock's. */
-static void follow_tsc(struct kvm_vcpu *v, struct x86_cpu *cpu)
+/* --- the TSC deadline --- */
+
+static uint64_t guest_tsc(struct kvm_vcpu *v)
 {
 	const struct clock *clock = v->kvm->engine.env.clock;
-	cpu->s.tsc_adjust = kvm_clock_tsc(v->kvm) - clock_tsc_at(clock, clock_now(clock));
+	return clock_tsc_at(clock, clock_now(clock)) + kvm_helper_cpu(v->helper)->s.tsc_adjust;
+}
+
+static void arm_deadline(struct kvm_vcpu *v)
+{
+	uint64_t deadline = v->tsc_deadline;
+	if (deadline)
+		deadline += kvm_clock_tsc(v->kvm) - guest_tsc(v);
+	kvm_set_msr(v, MSR_TSC_DEADLINE, deadline);
+}
+
+int kvm_software_msr_read(struct kvm_vcpu *v, uint32_t msr, uint64_t *value)
+{
+	int rc = kvm_get_msr(v, msr, value);
+	if (!rc && msr == MSR_TSC_DEADLINE && *value) /* zero: it has passed */
+		*value = v->tsc_deadline;
+	return rc;
+}
+
+int kvm_software_msr_write(struct kvm_vcpu *v, uint32_t msr, uint64_t value)
+{
+	if (msr != MSR_TSC_DEADLINE)
+		return kvm_set_msr(v, msr, value);
+	v->tsc_deadline = value;
+	arm_deadline(v);
+	return 0;
 }
 
 void kvm_software_clock_changed(struct kvm_engine_data *kvm, bool running)
 {
-	for (unsigned i = 0; i < kvm->vcpu_count; i++)
-		if (kvm->vcpus[i] && kvm->vcpus[i]->helper)
-			follow_tsc(kvm->vcpus[i], kvm_helper_cpu(kvm->vcpus[i]->helper));
 	kvm_helpers_clock(kvm, running);
+	for (unsigned i = 0; running && i < kvm->vcpu_count; i++)
+		if (kvm->vcpus[i] && kvm->vcpus[i]->helper && kvm->vcpus[i]->tsc_deadline)
+			arm_deadline(kvm->vcpus[i]);
 }
 
 static enum vcpu_exit execute(struct kvm_vcpu *v, struct x86_cpu *cpu, struct error *err)
@@ -286,7 +324,6 @@ enum vcpu_exit kvm_run_software(struct kvm_vcpu *v, struct error *err)
 			vcpu_clear(&v->vcpu, events);
 		if (events & VCPU_KICK)
 			return VCPU_KICKED;
-		follow_tsc(v, cpu);
 		enum vcpu_exit why = VCPU_KICKED;
 		if (cpu->s.mp_state == X86_MP_WAIT_SIPI) {
 			wait_for_sipi(v, cpu);
@@ -312,8 +349,7 @@ void kvm_software_get_state(struct kvm_vcpu *v, struct x86_state *state)
 	kvm_ioctl(v->fd, KVM_GET_SREGS, &sregs);
 	state->apic_base = sregs.apic_base;
 	state->cr8 = sregs.cr8;
-	kvm_get_msr(v, 0x6e0, &state->tsc_deadline);
-	state->tsc_adjust = 0;
+	kvm_software_msr_read(v, MSR_TSC_DEADLINE, &state->tsc_deadline);
 }
 
 void kvm_software_set_state(struct kvm_vcpu *v, const struct x86_state *state)
@@ -322,8 +358,9 @@ void kvm_software_set_state(struct kvm_vcpu *v, const struct x86_state *state)
 	kvm_helper_load(v->helper, state);
 	*copy = *state;
 	make_lendable(copy);
+	copy->rip = PARKED_RIP;
 	kvm_set_registers(v, copy);
-	kvm_set_msr(v, 0x6e0, state->tsc_deadline);
+	kvm_software_msr_write(v, MSR_TSC_DEADLINE, state->tsc_deadline);
 	set_mp(v, state->mp_state == X86_MP_WAIT_SIPI ? KVM_MP_STATE_INIT_RECEIVED : KVM_MP_STATE_RUNNABLE);
 	if (state->mp_state != X86_MP_WAIT_SIPI)
 		park(v);
