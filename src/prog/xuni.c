@@ -22,6 +22,7 @@ struct verb {
 static const struct verb verbs[] = {
 	{"run", "xuni-vmm", "xuni-vmm xuni-qemu qemu-system-x86_64 qemu-kvm kvm",
 	 "run a machine; takes qemu-kvm's command line"},
+	{"img", "xuni-img", "xuni-img qemu-img", "disk images; takes qemu-img's command line"},
 	{"help", NULL, "", "this text, or 'help VERB'"},
 	{"version", NULL, "", "print the version"},
 };

@@ -159,6 +159,7 @@ static int qcow2_open(struct block *block, struct options *options, const struct
 
 	q->block = block;
 	q->file_end = block->file->length;
+	q->allow_corrupt = how->no_repair;
 	/* Only a plain file reads as zeroes where nothing was written. */
 	q->freed_from = UINT64_MAX;
 	pthread_mutex_init(&q->lock, NULL);

@@ -66,6 +66,8 @@ int qcow2_set_backing(struct block *block, const char *backing, const char *form
 /* One whole cluster (the last may be shorter) that is not allocated yet, compressed where that saves space. Any thread.
  */
 int qcow2_write_compressed(struct block *block, uint64_t offset, const void *data, uint64_t length);
+/* Allocates every cluster of an image that was just created. */
+int qcow2_preallocate(struct block *block, enum qcow2_preallocation mode, struct error *err);
 /* Makes every cluster of the image unallocated again (commit). */
 int qcow2_make_empty(struct block *block, struct error *err);
 

@@ -129,7 +129,7 @@ static int check_features(struct qcow2 *q, const uint8_t *names, uint32_t names_
 		return error_set(err, EINVAL, "Compression type incompatible feature bit must be set");
 	if (q->header.compression > QCOW2_ZSTD)
 		return error_set(err, ENOTSUP, "Unknown compression type: %u", q->header.compression);
-	if (q->header.incompatible & QCOW2_CORRUPT && !q->block->read_only)
+	if (q->header.incompatible & QCOW2_CORRUPT && !q->block->read_only && !q->allow_corrupt)
 		return error_set(err, EACCES, "Image is corrupt; cannot be opened read/write");
 	return 0;
 }

@@ -127,6 +127,7 @@ struct qcow2 {
 	bool flushing;
 	bool metadata_written; /* since the last barrier, outside of a flush */
 	bool corrupt;
+	bool allow_corrupt; /* opened to be repaired */
 	bool autoclear_done;
 };
 

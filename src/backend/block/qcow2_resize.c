@@ -158,3 +158,64 @@ int qcow2_make_empty(struct block *block, struct error *err)
 		result = qcow2_flush(block);
 	return result ? error_set_errno(err, -result, "Could not empty the image") : 0;
 }
+
+/* One run of new clusters for [offset, ...), linked as data. Sets *bytes and *host. */
+static int preallocate_run(struct qcow2 *q, uint64_t offset, uint64_t *bytes, uint64_t *host)
+{
+	struct qcow2_table *table;
+	uint64_t count;
+	uint32_t index;
+	int result;
+
+	pthread_mutex_lock(&q->lock);
+	result = qcow2_l2_for_write(q, offset, &table, &index);
+	if (!result) {
+		count = min_u64(q->l2_entries - index, qcow2_clusters(q, q->header.size - offset));
+		result = qcow2_allocate(q, &count, false, host);
+	}
+	if (!result) {
+		for (uint64_t i = 0; i < count; i++)
+			store_be64(table->data + (index + i) * 8, (*host + (i << q->cluster_bits)) | QCOW2_COPIED);
+		qcow2_table_dirty(&q->l2, table, index * 8, (index + (uint32_t)count) * 8);
+		*bytes = count << q->cluster_bits;
+	}
+	pthread_mutex_unlock(&q->lock);
+	return result;
+}
+
+static int fill_run(struct qcow2 *q, uint64_t host, uint64_t bytes, enum qcow2_preallocation mode)
+{
+	static const uint8_t zeroes[65536];
+	int result = -ENOTSUP;
+
+	if (mode == QCOW2_PREALLOC_METADATA)
+		return 0;
+	if (mode == QCOW2_PREALLOC_FALLOC && q->block->file->driver->write_zeroes)
+		result = q->block->file->driver->write_zeroes(q->block->file, host, bytes, 0);
+	for (uint64_t at = 0; at < bytes && (result == -ENOTSUP || (!result && mode == QCOW2_PREALLOC_FULL));
+	     at += sizeof(zeroes)) {
+		result = qcow2_file_write(q, host + at, zeroes, min_u64(sizeof(zeroes), bytes - at));
+		mode = QCOW2_PREALLOC_FULL;
+	}
+	return result;
+}
+
+int qcow2_preallocate(struct block *block, enum qcow2_preallocation mode, struct error *err)
+{
+	struct qcow2 *q = block->private_data;
+	uint64_t bytes = 0, host;
+	int result = 0;
+
+	for (uint64_t offset = 0; offset < q->header.size && !result; offset += bytes) {
+		result = qcow2_relieve(q);
+		if (!result)
+			result = preallocate_run(q, offset, &bytes, &host);
+		if (!result)
+			result = fill_run(q, host, bytes, mode);
+	}
+	if (!result)
+		result = qcow2_flush(block);
+	if (!result && block->file->driver == &block_file_driver)
+		return block_truncate(block->file, q->file_end, err);
+	return result ? error_set_errno(err, -result, "Could not preallocate the image") : 0;
+}

@@ -114,6 +114,14 @@ static int plan_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint6
 	*fill = (struct fill){.guest = offset, .first = offset >> q->cluster_bits};
 	if (qcow2_wait_for_flights(q, fill->first, count))
 		return 1;
+	/* The table comes before the data, so that those of one write lie together. */
+	if (!(q->l1[fill->first >> q->l2_bits] & QCOW2_COPIED)) {
+		struct qcow2_table *table;
+		uint32_t index;
+
+		result = qcow2_l2_for_write(q, offset, &table, &index);
+		return result ? result : 1;
+	}
 	fill->in_place = mapping->kind == QCOW2_ZERO_ALLOCATED && mapping->copied;
 	fill->source = mapping->kind == QCOW2_PACKED || mapping->kind == QCOW2_NORMAL ||
 		       (mapping->kind == QCOW2_UNALLOCATED && q->block->backing);

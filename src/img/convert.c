@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* convert: the command line, source and target; copying is in copy.c. */
+#include "img/copy.h"
+
+#include <stdlib.h>
+
+struct convert {
+	struct img *img;
+	const char *format, *out_format;
+	const char *backing, *backing_format;
+	const char *cache, *source_cache;
+	bool no_create, progress, quiet, force_share;
+	struct options options;
+	struct copy copy;
+};
+
+static int open_sources(struct convert *c, char **names, int count)
+{
+	const struct img_open how = {.force_share = c->force_share, .cache = c->source_cache};
+
+	c->copy.sources = xcalloc((size_t)count, sizeof(*c->copy.sources));
+	for (int i = 0; i < count; i++) {
+		struct block *block = img_open(c->img, names[i], c->format, &how);
+
+		if (!block)
+			return 1;
+		c->copy.sources[c->copy.source_count++] = block;
+		c->copy.length += block->length;
+	}
+	return 0;
+}
+
+static int make_target(struct convert *c, const char *name)
+{
+	struct img_create create = {.filename = name,
+				    .format = c->out_format,
+				    .backing = c->backing,
+				    .backing_format = c->backing_format,
+				    .quiet = true,
+				    .size = c->copy.length};
+
+	return img_create_image(c->img, &create, &c->options);
+}
+
+static int check_target(struct convert *c)
+{
+	struct copy *copy = &c->copy;
+	struct block *target = copy->target;
+	bool plain_file = target->file && !strcmp(target->file->driver->name, "file");
+
+	if (target->length < copy->length)
+		return img_fail(c->img, "output file is smaller than input file");
+	if (copy->compress && target->driver != &block_qcow2_driver)
+		return img_fail(c->img, "Compression not supported for this file format");
+	if (target->driver == &block_qcow2_driver)
+		plain_file = true;
+	copy->target_is_zero |= !c->no_create && plain_file && !target->backing;
+	copy->over_backing = target->backing != NULL;
+	copy->unit = copy->compress ? target->optimal_bytes : 512;
+	return 0;
+}
+
+static int run_convert(struct convert *c, char **names, int count)
+{
+	const struct img_open how = {.writable = true, .cache = c->cache ? c->cache : "unsafe"};
+	const char *name = names[count - 1];
+	struct error err = {0};
+	int status = open_sources(c, names, count - 1);
+
+	if (status)
+		return status;
+	if (c->copy.compress && strcmp(c->out_format, "qcow2") && !c->no_create)
+		return img_fail(c->img, "Compression not supported for this file format");
+	if (!c->no_create && (status = make_target(c, name)))
+		return status;
+	c->copy.target = img_open(c->img, name, c->out_format, &how);
+	if (!c->copy.target || (status = check_target(c)))
+		return 1;
+	img_progress_start(&c->copy.progress, c->img, c->progress && !c->quiet);
+	status = copy_run(&c->copy, &err);
+	if (status < 0)
+		status = img_fail(c->img, "%s", err.msg);
+	img_progress_end(&c->copy.progress, status == 0);
+	return status;
+}
+
+static void end(struct convert *c)
+{
+	block_unref(c->copy.target);
+	for (size_t i = 0; i < c->copy.source_count; i++)
+		block_unref(c->copy.sources[i]);
+	free(c->copy.sources);
+	options_free(&c->options);
+}
+
+static int parse_sparse(struct convert *c, const char *text)
+{
+	uint64_t value;
+
+	if (img_size_argument(c->img, text, "buffer size for sparse output", &value))
+		return 1;
+	if (value % 512 || value > 16777216)
+		return img_fail(c->img,
+				"Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up "
+				"to 16777216. Select 0 to disable sparse detection (fully allocates output).");
+	c->copy.sparse = value;
+	return -1;
+}
+
+static int parse_workers(struct convert *c, const char *text)
+{
+	char *stop;
+	long value = strtol(text, &stop, 10);
+
+	if (*stop || value < 1 || value > 16)
+		return img_fail(c->img,
+				"Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
+	c->copy.workers = (unsigned)value;
+	return -1;
+}
+
+static int convert_option(struct convert *c, struct img_args *args, int code)
+{
+	const char *value = args->value;
+
+	switch (code) {
+	case 'f':
+		c->format = value;
+		return -1;
+	case 'O':
+		c->out_format = value;
+		return -1;
+	case 'B':
+		c->backing = value;
+		return -1;
+	case 'F':
+		c->backing_format = value;
+		return -1;
+	case 'o':
+		return img_add_options(c->img, &c->options, value) ? 1 : -1;
+	case 't':
+		c->cache = value;
+		return img_cache_is_valid(c->img, value, false) ? -1 : 1;
+	case 'T':
+		c->source_cache = value;
+		return img_cache_is_valid(c->img, value, true) ? -1 : 1;
+	case 'S':
+		return parse_sparse(c, value);
+	case 'm':
+		return parse_workers(c, value);
+	case 'c':
+		c->copy.compress = true;
+		return -1;
+	case 'n':
+		c->no_create = true;
+		return -1;
+	case 'p':
+		c->progress = true;
+		return -1;
+	case 'q':
+		c->quiet = true;
+		return -1;
+	case 'U':
+		c->force_share = true;
+		return -1;
+	case 'W':
+		c->copy.out_of_order = true;
+		return -1;
+	case 'C':
+		return -1; /* only a hint how to copy */
+	case 'l':
+		return img_fail(c->img, "-l is not supported yet");
+	case 'r':
+		return img_fail(c->img, "-r is not supported yet");
+	case IMG_OPT_TARGET_IS_ZERO:
+		c->copy.target_is_zero = true;
+		return -1;
+	default:
+		return img_args_other(args, code);
+	}
+}
+
+static const struct img_long longs[] = {
+	{"force-share", false, 'U'},
+	{"target-is-zero", false, IMG_OPT_TARGET_IS_ZERO},
+	{"target-image-opts", false, IMG_OPT_TARGET_IMAGE_OPTS},
+	{"salvage", false, IMG_OPT_SALVAGE},
+	{"bitmaps", false, IMG_OPT_BITMAPS},
+	{NULL},
+};
+
+static int check_arguments(struct convert *c, const struct img_args *args)
+{
+	if (c->copy.target_is_zero && !c->no_create)
+		return img_fail(c->img, "--target-is-zero requires use of -n flag");
+	if (args->name_count < 2)
+		return img_fail(c->img, "Must specify image file name");
+	if (c->no_create && c->options.count)
+		img_warn(c->img, "-o has no effect when skipping image creation");
+	if (c->backing && args->name_count > 2)
+		return img_fail(c->img,
+				"Having a backing file for the target makes no sense when concatenating multiple "
+				"input images");
+	if (strcmp(c->out_format, "raw") && strcmp(c->out_format, "qcow2"))
+		return img_fail(c->img, "Unknown file format '%s'", c->out_format);
+	return -1;
+}
+
+int img_verb_convert(struct img *img, int argc, char **argv)
+{
+	struct convert c = {.img = img, .out_format = "raw", .copy = {.sparse = 4096, .workers = 4}};
+	struct img_args args;
+	int code, status = -1;
+
+	img_args_start(&args, img, argc, argv, "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", longs);
+	while (status < 0 && (code = img_args_next(&args)))
+		status = convert_option(&c, &args, code);
+	if (status < 0)
+		status = check_arguments(&c, &args);
+	if (status < 0)
+		status = run_convert(&c, args.names, args.name_count);
+	end(&c);
+	img_args_end(&args);
+	return status;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Copying by several threads. Each takes the next chunk, reads it, and writes it when its turn has come, so that
+ * reading, compressing and writing overlap while the target is laid out in order. Compressed clusters go in any order.
+ */
+#include "img/copy.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define CHUNK       (2 * MIB)
+#define EXTENT_STEP (1 * GIB)
+
+struct chunk {
+	uint64_t offset, length, ticket;
+	bool zero; /* to be made zero; else data */
+};
+
+struct copying {
+	struct copy *copy;
+	pthread_mutex_t lock;
+	pthread_cond_t turn_came;
+	uint64_t next, tickets, turn, done;
+	struct img_extent extent; /* of the sources, at `next` or before */
+	uint64_t extent_end;
+	bool extent_skip, extent_zero;
+	int result;
+	struct error *err;
+};
+
+static struct block *source_at(const struct copy *copy, uint64_t offset, uint64_t *within, uint64_t *left)
+{
+	size_t i = 0;
+
+	while (offset >= copy->sources[i]->length)
+		offset -= copy->sources[i++]->length;
+	*within = offset;
+	*left = copy->sources[i]->length - offset;
+	return copy->sources[i];
+}
+
+static int read_sources(const struct copy *copy, uint64_t offset, uint8_t *to, uint64_t length)
+{
+	while (length) {
+		uint64_t within, left, part;
+		struct block *source = source_at(copy, offset, &within, &left);
+		int result;
+
+		part = min_u64(left, length);
+		result = block_pread(source, within, to, part);
+		if (result)
+			return result;
+		offset += part;
+		to += part;
+		length -= part;
+	}
+	return 0;
+}
+
+/* --- the next chunk; under the lock --- */
+
+static int look_at_sources(struct copying *c)
+{
+	const struct copy *copy = c->copy;
+	uint64_t within, left;
+	struct block *source = source_at(copy, c->next, &within, &left);
+	int result = img_extent(source, within, min_u64(left, EXTENT_STEP), &c->extent);
+
+	if (result)
+		return result;
+	c->extent_end = c->next + c->extent.length;
+	c->extent_skip = copy->over_backing && (c->extent.depth > 0 || !c->extent.present);
+	c->extent_zero = c->extent.zero && copy->sparse;
+	c->extent_skip |= c->extent_zero && copy->target_is_zero;
+	return 0;
+}
+
+/* False at the end, or when somebody failed. */
+static bool next_chunk(struct copying *c, struct chunk *chunk)
+{
+	const struct copy *copy = c->copy;
+
+	while (!c->result && c->next < copy->length) {
+		uint64_t end;
+
+		if (c->next >= c->extent_end) {
+			int result = look_at_sources(c);
+
+			if (result) {
+				c->result = error_set_errno(c->err, -result,
+							    "error while reading block status at offset %llu",
+							    (unsigned long long)c->next);
+				return false;
+			}
+		}
+		/* Whole units of the target: what begins or ends inside one is data. */
+		end = c->extent_end == copy->length ? c->extent_end : align_down(c->extent_end, copy->unit);
+		if (c->extent_skip && end > c->next) {
+			c->done += end - c->next;
+			c->next = end;
+			continue;
+		}
+		chunk->offset = c->next;
+		chunk->zero = c->extent_zero && end > c->next;
+		end = chunk->zero ? end
+				  : min_u64(align_up(max_u64(end, c->next + 1), copy->unit),
+					    align_down(c->next, CHUNK) + CHUNK);
+		c->next = min_u64(end, copy->length);
+		chunk->length = c->next - chunk->offset;
+		chunk->ticket = c->tickets++;
+		return true;
+	}
+	return false;
+}
+
+/* --- writing --- */
+
+static int write_zeroes(const struct copy *copy, uint64_t offset, uint64_t length)
+{
+	if (copy->target_is_zero)
+		return 0;
+	return block_execute(copy->target, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
+}
+
+static int write_compressed(const struct copy *copy, uint64_t offset, const uint8_t *data, uint64_t length)
+{
+	for (uint64_t at = 0; at < length; at += copy->unit) {
+		const uint64_t part = min_u64(copy->unit, length - at);
+		int result;
+
+		if (copy->sparse && img_is_zero(data + at, part))
+			result = write_zeroes(copy, offset + at, part);
+		else
+			result = qcow2_write_compressed(copy->target, offset + at, data + at, part);
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+/* Length of the run of units that are all zero, or all not, at the start of data. */
+static uint64_t run_of(const uint8_t *data, uint64_t length, uint64_t unit, bool *zero)
+{
+	uint64_t run = min_u64(unit, length);
+
+	*zero = img_is_zero(data, run);
+	while (run < length && img_is_zero(data + run, min_u64(unit, length - run)) == *zero)
+		run += min_u64(unit, length - run);
+	return run;
+}
+
+static int write_data(const struct copy *copy, uint64_t offset, const uint8_t *data, uint64_t length)
+{
+	while (length) {
+		bool zero = false;
+		uint64_t run = copy->sparse ? run_of(data, length, copy->sparse, &zero) : length;
+		int result = zero ? write_zeroes(copy, offset, run) : block_pwrite(copy->target, offset, data, run, 0);
+
+		if (result)
+			return result;
+		offset += run;
+		data += run;
+		length -= run;
+	}
+	return 0;
+}
+
+static int write_chunk(struct copying *c, const struct chunk *chunk, const uint8_t *data)
+{
+	if (chunk->zero)
+		return write_zeroes(c->copy, chunk->offset, chunk->length);
+	if (c->copy->compress)
+		return write_compressed(c->copy, chunk->offset, data, chunk->length);
+	return write_data(c->copy, chunk->offset, data, chunk->length);
+}
+
+static void wait_for_turn(struct copying *c, const struct chunk *chunk)
+{
+	pthread_mutex_lock(&c->lock);
+	while (c->turn != chunk->ticket)
+		pthread_cond_wait(&c->turn_came, &c->lock);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void finish_chunk(struct copying *c, const struct chunk *chunk, int result, const char *doing)
+{
+	pthread_mutex_lock(&c->lock);
+	c->turn++;
+	pthread_cond_broadcast(&c->turn_came);
+	c->done += chunk->length;
+	if (result && !c->result)
+		c->result = error_set_errno(c->err, -result, "error while %s at byte %llu", doing,
+					    (unsigned long long)chunk->offset);
+	img_progress(&c->copy->progress, c->done, c->copy->length);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void *work(void *opaque)
+{
+	struct copying *c = opaque;
+	const bool in_order = !c->copy->out_of_order && !c->copy->compress;
+	uint8_t *data = NULL;
+	struct chunk chunk;
+	bool more;
+
+	if (posix_memalign((void **)&data, 4096, CHUNK))
+		data = NULL;
+	for (;;) {
+		const char *doing = "reading";
+		int result = data ? 0 : -ENOMEM;
+
+		pthread_mutex_lock(&c->lock);
+		more = next_chunk(c, &chunk);
+		pthread_mutex_unlock(&c->lock);
+		if (!more)
+			break;
+		if (!result && !chunk.zero)
+			result = read_sources(c->copy, chunk.offset, data, chunk.length);
+		if (in_order)
+			wait_for_turn(c, &chunk);
+		if (!result) {
+			doing = "writing";
+			result = write_chunk(c, &chunk, data);
+		}
+		finish_chunk(c, &chunk, result, doing);
+	}
+	free(data);
+	return NULL;
+}
+
+int copy_run(struct copy *copy, struct error *err)
+{
+	struct copying c = {.copy = copy, .err = err};
+	pthread_t threads[16];
+	unsigned started = 0;
+	int result;
+
+	pthread_mutex_init(&c.lock, NULL);
+	pthread_cond_init(&c.turn_came, NULL);
+	while (started + 1 < copy->workers && pthread_create(&threads[started], NULL, work, &c) == 0)
+		started++;
+	work(&c);
+	while (started)
+		pthread_join(threads[--started], NULL);
+	pthread_mutex_destroy(&c.lock);
+	pthread_cond_destroy(&c.turn_came);
+	if (c.result)
+		return c.result;
+	result = block_flush(copy->target);
+	return result ? error_set_errno(err, -result, "error while writing") : 0;
+}

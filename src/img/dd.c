@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "img/internal.h"
+
+int img_verb_dd(struct img *img, int argc, char **argv)
+{
+	return img_fail(img, "dd is not supported yet");
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a chain of images holds where: for map, convert, compare, rebase. */
+#include "img/internal.h"
+
+/* One image of the chain. What lies behind the end of a short backing file is zeroes, and its own. */
+static int one_extent(struct block *block, uint64_t start, uint64_t length, unsigned depth, struct img_extent *extent)
+{
+	uint64_t offset = 0;
+	int bits;
+
+	*extent = (struct img_extent){.start = start, .length = length, .depth = depth, .file = block};
+	if (start >= block->length) {
+		extent->present = extent->zero = true;
+		return 0;
+	}
+	extent->length = min_u64(length, block->length - start);
+	if (!block->driver->extent) {
+		extent->present = extent->data = true;
+		return 0;
+	}
+	bits = block->driver->extent(block, start, &extent->length, &offset);
+	if (bits < 0)
+		return bits;
+	extent->data = bits & BLOCK_EXTENT_DATA;
+	extent->zero = bits & BLOCK_EXTENT_ZERO;
+	/* Holes of a raw file are its own zeroes. */
+	extent->present = bits & BLOCK_EXTENT_ALLOCATED || !strcmp(block->driver->name, "raw");
+	extent->has_offset = bits & BLOCK_EXTENT_OFFSET_VALID;
+	extent->offset = offset;
+	return 0;
+}
+
+static int chain_extent(struct block *block, uint64_t start, uint64_t length, struct img_extent *extent)
+{
+	for (unsigned depth = 0;; depth++, block = block->backing) {
+		int result = one_extent(block, start, length, depth, extent);
+
+		if (result || extent->present)
+			return result;
+		/* Nobody has it; or it lies behind the end of the file that could. */
+		if (!block->backing || start >= block->backing->length) {
+			extent->zero = true;
+			return 0;
+		}
+		length = min_u64(extent->length, block->backing->length - start);
+	}
+}
+
+static bool alike(const struct img_extent *a, const struct img_extent *b)
+{
+	return a->file == b->file && a->present == b->present && a->zero == b->zero && a->data == b->data &&
+	       a->has_offset == b->has_offset && (!a->has_offset || a->offset + a->length == b->offset);
+}
+
+int img_extent(struct block *block, uint64_t start, uint64_t length, struct img_extent *extent)
+{
+	int result = chain_extent(block, start, length, extent);
+
+	while (!result && extent->length < length) {
+		struct img_extent next;
+
+		result = chain_extent(block, start + extent->length, length - extent->length, &next);
+		if (result || !alike(extent, &next))
+			break;
+		extent->length += next.length;
+	}
+	return result;
+}

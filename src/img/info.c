@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* info: what an image is, for people and as JSON in qemu's order of keys. */
+#include "img/internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static uint64_t disk_bytes(const char *filename)
+{
+	struct stat status;
+
+	return stat(filename, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
+}
+
+static bool is_qcow2(const struct block *block)
+{
+	return block->driver == &block_qcow2_driver;
+}
+
+/* --- snapshots, also for the verb of that name --- */
+
+void img_print_snapshots(struct img *img, const struct block *block)
+{
+	const struct qcow2_snapshot *s;
+	size_t count;
+
+	s = qcow2_snapshots(block, &count);
+	if (!count)
+		return;
+	fprintf(img->out, "Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK",
+		"ICOUNT");
+	for (size_t i = 0; i < count; i++) {
+		char date[32] = "", size[32], clock[64], icount[32] = "";
+		const time_t when = (time_t)s[i].date_s;
+		const uint64_t seconds = s[i].vm_clock_ns / 1000000000;
+		struct tm local;
+
+		localtime_r(&when, &local);
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &local);
+		snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(seconds / 3600),
+			 (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
+			 (unsigned)(s[i].vm_clock_ns / 1000000 % 1000));
+		if (s[i].icount != UINT64_MAX)
+			snprintf(icount, sizeof(icount), "%llu", (unsigned long long)s[i].icount);
+		img_human_size(size, s[i].vm_state_bytes);
+		fprintf(img->out, "%-9s %-16s %8s%20s%13s%11s\n", s[i].id, s[i].name, size, date, clock, icount);
+	}
+}
+
+static json_t *snapshots_json(const struct block *block)
+{
+	const struct qcow2_snapshot *s;
+	json_t *list = json_array();
+	size_t count;
+
+	s = qcow2_snapshots(block, &count);
+	for (size_t i = 0; i < count; i++) {
+		json_t *row = json_object();
+
+		if (s[i].icount != UINT64_MAX)
+			json_object_set_new(row, "icount", json_integer((json_int_t)s[i].icount));
+		json_object_set_new(row, "vm-clock-nsec", json_integer((json_int_t)(s[i].vm_clock_ns % 1000000000)));
+		json_object_set_new(row, "name", json_stringn_nocheck(s[i].name, strlen(s[i].name)));
+		json_object_set_new(row, "date-sec", json_integer(s[i].date_s));
+		json_object_set_new(row, "date-nsec", json_integer(s[i].date_ns));
+		json_object_set_new(row, "vm-clock-sec", json_integer((json_int_t)(s[i].vm_clock_ns / 1000000000)));
+		json_object_set_new(row, "id", json_stringn_nocheck(s[i].id, strlen(s[i].id)));
+		json_object_set_new(row, "vm-state-size", json_integer((json_int_t)s[i].vm_state_bytes));
+		json_array_append_new(list, row);
+	}
+	return list;
+}
+
+/* --- for people --- */
+
+static void print_qcow2(struct img *img, const struct qcow2_info *info)
+{
+	static const char *const truth[] = {"false", "true"};
+
+	fprintf(img->out, "Format specific information:\n    compat: %s\n    compression type: %s\n",
+		info->version >= 3 ? "1.1" : "0.10", info->compression ? "zstd" : "zlib");
+	if (info->version >= 3)
+		fprintf(img->out, "    lazy refcounts: %s\n", truth[info->lazy_refcounts]);
+	fprintf(img->out, "    refcount bits: %u\n", info->refcount_bits);
+	if (info->version >= 3)
+		fprintf(img->out, "    corrupt: %s\n    extended l2: %s\n", truth[info->corrupt],
+			truth[info->extended_l2]);
+}
+
+static void print_backing(struct img *img, const char *filename, const struct qcow2_info *info)
+{
+	char *path = img_backing_path(filename, info->backing);
+
+	fprintf(img->out, "backing file: %s", info->backing);
+	if (strcmp(path, info->backing))
+		fprintf(img->out, " (actual path: %s)", path);
+	fputc('\n', img->out);
+	if (info->backing_format)
+		fprintf(img->out, "backing file format: %s\n", info->backing_format);
+	free(path);
+}
+
+static void print_human(struct img *img, const struct block *block, const char *filename)
+{
+	struct qcow2_info info = {0};
+	char virtual[32], disk[32];
+
+	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", filename,
+		block->driver->name, img_human_size(virtual, block->length), (unsigned long long)block->length,
+		img_human_size(disk, disk_bytes(filename)));
+	if (!is_qcow2(block))
+		return;
+	qcow2_get_info(block, &info);
+	if (info.dirty)
+		fprintf(img->out, "cleanly shut down: no\n");
+	fprintf(img->out, "cluster_size: %u\n", info.cluster_bytes);
+	if (info.backing)
+		print_backing(img, filename, &info);
+	img_print_snapshots(img, block);
+	print_qcow2(img, &info);
+}
+
+/* --- JSON --- */
+
+static json_t *specific_json(const struct qcow2_info *info)
+{
+	json_t *data = json_object();
+
+	json_object_set_new(data, "compat", json_string(info->version >= 3 ? "1.1" : "0.10"));
+	json_object_set_new(data, "compression-type", json_string(info->compression ? "zstd" : "zlib"));
+	if (info->version >= 3)
+		json_object_set_new(data, "lazy-refcounts", json_boolean(info->lazy_refcounts));
+	json_object_set_new(data, "refcount-bits", json_integer(info->refcount_bits));
+	if (info->version >= 3) {
+		json_object_set_new(data, "corrupt", json_boolean(info->corrupt));
+		json_object_set_new(data, "extended-l2", json_boolean(info->extended_l2));
+	}
+	return json_pack("{s:s,s:o}", "type", "qcow2", "data", data);
+}
+
+static json_t *image_json(const struct block *block, const char *filename)
+{
+	json_t *row = json_object();
+	struct qcow2_info info = {0};
+	char *path;
+
+	if (is_qcow2(block))
+		qcow2_get_info(block, &info);
+	if (info.snapshot_count)
+		json_object_set_new(row, "snapshots", snapshots_json(block));
+	if (info.backing && info.backing_format)
+		json_object_set_new(row, "backing-filename-format", json_string(info.backing_format));
+	json_object_set_new(row, "virtual-size", json_integer((json_int_t)block->length));
+	json_object_set_new(row, "filename", json_stringn_nocheck(filename, strlen(filename)));
+	if (info.cluster_bytes)
+		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
+	json_object_set_new(row, "format", json_string(block->driver->name));
+	json_object_set_new(row, "actual-size", json_integer((json_int_t)disk_bytes(filename)));
+	if (info.cluster_bytes)
+		json_object_set_new(row, "format-specific", specific_json(&info));
+	if (info.backing) {
+		path = img_backing_path(filename, info.backing);
+		json_object_set_new(row, "full-backing-filename", json_stringn_nocheck(path, strlen(path)));
+		json_object_set_new(row, "backing-filename", json_stringn_nocheck(info.backing, strlen(info.backing)));
+		free(path);
+	}
+	json_object_set_new(row, "dirty-flag", json_boolean(info.dirty));
+	return row;
+}
+
+/* --- the chain --- */
+
+enum { MAX_CHAIN = 200 };
+
+struct walk {
+	struct img *img;
+	bool json, chain, force_share;
+	json_t *rows;
+};
+
+static int show(struct walk *w, char *filename, const char *format)
+{
+	const struct img_open how = {.no_backing = true, .force_share = w->force_share};
+	char *next = xstrdup(filename), *next_format = format ? xstrdup(format) : NULL;
+	dev_t seen_dev[MAX_CHAIN];
+	ino_t seen_ino[MAX_CHAIN];
+	int status = 0;
+
+	for (unsigned depth = 0; next && !status; depth++) {
+		struct block *block = NULL;
+		struct qcow2_info info = {0};
+		char *path = next;
+		struct stat id = {0};
+
+		next = NULL;
+		stat(path, &id);
+		for (unsigned i = 0; i < depth && i < MAX_CHAIN; i++)
+			if (id.st_ino && id.st_ino == seen_ino[i] && id.st_dev == seen_dev[i])
+				status = img_fail(w->img, "Backing file '%s' creates an infinite loop.", path);
+		if (depth < MAX_CHAIN) {
+			seen_dev[depth] = id.st_dev;
+			seen_ino[depth] = id.st_ino;
+		} else {
+			status = img_fail(w->img, "the backing chain is longer than %d images", MAX_CHAIN);
+		}
+		if (!status)
+			block = img_open(w->img, path, next_format, &how);
+		free(next_format);
+		next_format = NULL;
+		if (block) {
+			if (w->json)
+				json_array_append_new(w->rows, image_json(block, path));
+			else
+				fputs(depth ? "\n" : "", w->img->out), print_human(w->img, block, path);
+			if (is_qcow2(block))
+				qcow2_get_info(block, &info);
+			if (w->chain && info.backing) {
+				next = img_backing_path(path, info.backing);
+				next_format = info.backing_format ? xstrdup(info.backing_format) : NULL;
+			}
+		} else {
+			status = 1;
+		}
+		block_unref(block);
+		free(path);
+	}
+	free(next);
+	free(next_format);
+	return status;
+}
+
+static const struct img_long longs[] = {
+	{"output", true, IMG_OPT_OUTPUT},
+	{"backing-chain", false, IMG_OPT_BACKING_CHAIN},
+	{"force-share", false, 'U'},
+	{NULL},
+};
+
+static int run_info(struct walk *w, char *filename, const char *format)
+{
+	int status;
+
+	w->rows = json_array();
+	status = show(w, filename, format);
+	if (w->json && !status) {
+		json_dumpf(w->chain ? w->rows : json_array_get(w->rows, 0), w->img->out, JSON_INDENT(4));
+		fputc('\n', w->img->out);
+	}
+	json_decref(w->rows);
+	return status;
+}
+
+int img_verb_info(struct img *img, int argc, char **argv)
+{
+	struct walk w = {.img = img};
+	const char *format = NULL;
+	struct img_args args;
+	int code, status = -1;
+
+	img_args_start(&args, img, argc, argv, "f:hU", longs);
+	while (status < 0 && (code = img_args_next(&args))) {
+		if (code == 'f')
+			format = args.value;
+		else if (code == 'U')
+			w.force_share = true;
+		else if (code == IMG_OPT_OUTPUT)
+			status = img_output_argument(img, args.value, &w.json) ? 1 : -1;
+		else if (code == IMG_OPT_BACKING_CHAIN)
+			w.chain = true;
+		else
+			status = img_args_other(&args, code);
+	}
+	if (status < 0 && args.name_count != 1)
+		status = img_usage(img, "Expecting one image file name");
+	if (status < 0)
+		status = run_info(&w, args.names[0], format);
+	img_args_end(&args);
+	return status;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the verbs of xuni-img share. */
+#ifndef XUNI_IMG_INTERNAL_H
+#define XUNI_IMG_INTERNAL_H
+
+#include "backend/block/block.h"
+#include "backend/block/qcow2.h"
+#include "base/util.h"
+#include "img/img.h"
+
+/* "program: text" on the error file; returns 1. */
+int img_fail(struct img *img, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* As above with the line that points to the help; for wrong arguments. */
+int img_usage(struct img *img, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Prints the help; 0. */
+int img_help(struct img *img);
+void img_warn(struct img *img, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The words of a verb: options first, in any place, as GNU getopt_long takes them; the rest are names. */
+struct img_long {
+	const char *name;
+	bool has_value;
+	int code;
+};
+
+struct img_args {
+	struct img *img;
+	int argc;
+	char **argv;
+	const char *letters;          /* as for getopt: a colon follows those with a value */
+	const struct img_long *longs; /* NULL-ended by name */
+	int at;
+	const char *rest; /* of a word of several letters */
+	bool only_names;
+	const char *value; /* of the option just returned */
+	char **names;
+	int name_count;
+};
+void img_args_start(struct img_args *args, struct img *img, int argc, char **argv, const char *letters,
+		    const struct img_long *longs);
+/* The next option's letter or code; 0 at the end; '?' for a wrong one, reported. */
+int img_args_next(struct img_args *args);
+void img_args_end(struct img_args *args);
+/* What most verbs do with options that are nothing special: -h, --object, --image-opts, unknown ones. The exit status.
+ */
+int img_args_other(struct img_args *args, int code);
+
+struct img_open {
+	bool writable;
+	bool no_backing;
+	bool force_share;
+	bool no_repair;
+	const char *cache; /* none, writeback, ... or NULL */
+};
+/* NULL with the message printed. */
+struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how);
+/* Looks at the words of -t and -T; prints when it is unknown. */
+bool img_cache_is_valid(struct img *img, const char *cache, bool source);
+
+/* qemu's sizes: decimal fractions, 0x, suffix b k M G T P E. -EINVAL, -ERANGE. */
+int img_parse_size(const char *text, uint64_t *bytes);
+/* A command line's size: prints what is wrong. */
+int img_size_argument(struct img *img, const char *text, const char *name, uint64_t *bytes);
+/* "1.5 GiB" into text. */
+char *img_human_size(char text[32], uint64_t bytes);
+/* --output=: true for JSON; prints when it is neither. */
+int img_output_argument(struct img *img, const char *text, bool *json);
+bool img_is_zero(const void *data, size_t length);
+/* The n-th file name of the chain under block: as given in the header, made absolute or relative as it must be opened.
+ */
+char *img_backing_path(const char *overlay, const char *backing);
+
+/* --- info.c --- */
+void img_print_snapshots(struct img *img, const struct block *block);
+
+/* --- create.c --- */
+struct img_create {
+	const char *filename, *format;
+	const char *backing, *backing_format;
+	bool unsafe; /* do not look at the backing file */
+	bool quiet;
+	uint64_t size; /* UINT64_MAX: from the backing file */
+};
+/* Makes an image; options are those of -o, consumed. Prints. Returns an exit status. */
+int img_create_image(struct img *img, const struct img_create *how, struct options *options);
+/* Adds the words of one -o. */
+int img_add_options(struct img *img, struct options *options, const char *text);
+
+/* --- extents.c --- */
+struct img_extent {
+	uint64_t start, length, offset;
+	unsigned depth;
+	bool present, zero, data, has_offset;
+	const struct block *file; /* the node of the chain that has it */
+};
+/* What lies at start, as far as it goes on alike but not beyond length. 0 or -errno. */
+int img_extent(struct block *block, uint64_t start, uint64_t length, struct img_extent *extent);
+
+/* --- progress.c --- */
+struct img_progress {
+	struct img *img;
+	bool on;
+	double shown;
+};
+void img_progress_start(struct img_progress *progress, struct img *img, bool on);
+void img_progress(struct img_progress *progress, uint64_t done, uint64_t of);
+void img_progress_end(struct img_progress *progress, bool complete);
+
+int img_verb_create(struct img *img, int argc, char **argv);
+int img_verb_info(struct img *img, int argc, char **argv);
+int img_verb_check(struct img *img, int argc, char **argv);
+int img_verb_convert(struct img *img, int argc, char **argv);
+int img_verb_resize(struct img *img, int argc, char **argv);
+int img_verb_map(struct img *img, int argc, char **argv);
+int img_verb_compare(struct img *img, int argc, char **argv);
+int img_verb_snapshot(struct img *img, int argc, char **argv);
+int img_verb_commit(struct img *img, int argc, char **argv);
+int img_verb_rebase(struct img *img, int argc, char **argv);
+int img_verb_measure(struct img *img, int argc, char **argv);
+int img_verb_dd(struct img *img, int argc, char **argv);
+int img_verb_bench(struct img *img, int argc, char **argv);
+
+/* Long options every verb has, with their values. */
+enum {
+	IMG_OPT_OUTPUT = 256,
+	IMG_OPT_BACKING_CHAIN,
+	IMG_OPT_OBJECT,
+	IMG_OPT_IMAGE_OPTS,
+	IMG_OPT_SHRINK,
+	IMG_OPT_PREALLOCATION,
+	IMG_OPT_SIZE,
+	IMG_OPT_TARGET_IS_ZERO,
+	IMG_OPT_TARGET_IMAGE_OPTS,
+	IMG_OPT_SALVAGE,
+	IMG_OPT_BITMAPS,
+	IMG_OPT_START_OFFSET,
+	IMG_OPT_MAX_LENGTH,
+	IMG_OPT_FLUSH_INTERVAL,
+	IMG_OPT_NO_DRAIN,
+	IMG_OPT_PATTERN,
+};
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of verbs, and what stands before a verb. */
+#include "img/internal.h"
+
+const struct img_verb img_verbs[] = {
+	{"bench", img_verb_bench,
+	 "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] [--no-drain] [-o offset] "
+	 "[--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename"},
+	{"check", img_verb_check, "[-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename"},
+	{"commit", img_verb_commit, "[-q] [-f fmt] [-t cache] [-b base] [-d] [-p] filename"},
+	{"compare", img_verb_compare, "[-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 filename2"},
+	{"convert", img_verb_convert,
+	 "[--target-is-zero] [-U] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] "
+	 "[-B backing_file [-F backing_fmt]] [-o options] [-S sparse_size] [-m num_coroutines] [-W] filename "
+	 "[filename2 [...]] output_filename"},
+	{"create", img_verb_create,
+	 "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]"},
+	{"dd", img_verb_dd,
+	 "[-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] if=input of=output"},
+	{"info", img_verb_info, "[-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"},
+	{"map", img_verb_map, "[-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename"},
+	{"measure", img_verb_measure, "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [-f fmt] filename]"},
+	{"snapshot", img_verb_snapshot, "[-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename"},
+	{"rebase", img_verb_rebase,
+	 "[-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] -b backing_file [-F backing_fmt] filename"},
+	{"resize", img_verb_resize, "[-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | -]size"},
+	{NULL},
+};
+
+static const char *const later[] = {"amend", "bitmap", NULL};
+
+static void print_version(struct img *img)
+{
+	fprintf(img->out, "%s version 7.2.22 (xuni)\n", img->program);
+}
+
+int img_help(struct img *img)
+{
+	print_version(img);
+	fprintf(img->out,
+		"usage: %s [standard options] command [command options]\nDisk images, with qemu-img's grammar\n\n"
+		"    '-h', '--help'       display this help and exit\n"
+		"    '-V', '--version'    output version information and exit\n\nCommand syntax:\n",
+		img->program);
+	for (const struct img_verb *verb = img_verbs; verb->name; verb++)
+		fprintf(img->out, "  %s %s\n", verb->name, verb->usage);
+	fprintf(img->out, "\nSupported formats: qcow2 raw\n");
+	return 0;
+}
+
+static int unknown_verb(struct img *img, const char *name)
+{
+	for (size_t i = 0; later[i]; i++)
+		if (!strcmp(name, later[i]))
+			return img_fail(img, "%s is not supported yet", name);
+	return img_usage(img, "Command not found: %s", name);
+}
+
+int img_main(struct img *img, int argc, char **argv)
+{
+	if (argc < 2)
+		return img_usage(img, "Not enough arguments");
+	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-help"))
+		return img_help(img);
+	if (!strcmp(argv[1], "-V") || !strcmp(argv[1], "--version")) {
+		print_version(img);
+		return 0;
+	}
+	if (argv[1][0] == '-')
+		return img_usage(img, "unrecognized option '%s'", argv[1]);
+	for (const struct img_verb *verb = img_verbs; verb->name; verb++)
+		if (!strcmp(verb->name, argv[1]))
+			return verb->run(img, argc - 1, argv + 1);
+	return unknown_verb(img, argv[1]);
+}

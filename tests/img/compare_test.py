@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The same commands under xuni-img and qemu-img: exit codes, texts and JSON, and each one's images read by the other.
+
+compare_test.py [GROUP]. What may differ is listed in normalise(): program name, disk sizes, dates, layout of new images.
+"""
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+OURS = os.environ.get("XUNI_IMG", str(ROOT / "build/xuni-img"))
+THEIRS = "qemu-img"
+
+# $IMG is the program under test, each line a shell command; both run in folders of their own that begin alike.
+GROUPS = {
+    "create": """
+        $IMG create -f qcow2 a.qcow2 10M
+        $IMG create -f raw a.raw 10M
+        $IMG create a2.raw 1.5M
+        $IMG create -f qcow2 -o cluster_size=4k,compat=0.10 b.qcow2 1G
+        $IMG create -f qcow2 -b a.qcow2 -F qcow2 c.qcow2
+        $IMG create -f qcow2 -F qcow2 -b a.qcow2 c2.qcow2 20M
+        $IMG create -f qcow2 -b a.qcow2 d.qcow2
+        $IMG create -f qcow2 x.qcow2
+        $IMG create -f qcow2 -b nono -F raw x.qcow2
+        $IMG create -f nofmt x 1M
+        $IMG create -f qcow2 -o foo=1 x 1M
+        $IMG create -f qcow2 -o cluster_size=3k x.qcow2 1M
+        $IMG create -f qcow2 -o lazy_refcounts=on,compat=0.10 x.qcow2 1M
+        $IMG create -f qcow2 -o refcount_bits=3 x.qcow2 1M
+        $IMG create -f qcow2 -o preallocation=falloc,lazy_refcounts=on,refcount_bits=8,compression_type=zstd p.qcow2 1M
+        $IMG create -f qcow2 -o preallocation=metadata m.qcow2 100M
+        $IMG create -q -f raw q.raw 5000
+        $IMG create -f raw
+        $IMG create -f qcow2 -o size=2G y.qcow2
+        $IMG create -f raw -o preallocation=full z.raw 1M
+        $IMG create -u -f qcow2 -b nono -F raw u.qcow2 1M
+        $IMG create -f qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 e.qcow2
+        $IMG create x 1M 2M
+        $IMG create -f qcow2 a.qcow2 huge
+        mkdir sub; $IMG create -f qcow2 -b ../a.qcow2 -F qcow2 sub/r.qcow2
+        $IMG info a.qcow2; $IMG info b.qcow2; $IMG info c.qcow2; $IMG info p.qcow2; $IMG info y.qcow2; $IMG info z.raw
+        $IMG info c2.qcow2; $IMG info e.qcow2; $IMG info m.qcow2; $IMG info sub/r.qcow2; $IMG info --backing-chain sub/r.qcow2
+        $IMG info --output=json a.qcow2; $IMG info --output=json b.qcow2; $IMG info --output=json a.raw
+        $IMG info --output=json --backing-chain sub/r.qcow2
+        $IMG check a.qcow2; $IMG check b.qcow2; $IMG check p.qcow2; $IMG check m.qcow2
+        stat -c %s a.raw a2.raw q.raw z.raw
+    """,
+    "errors": """
+        $IMG
+        $IMG foo
+        $IMG info
+        $IMG info nono
+        $IMG info --output=xml nono
+        $IMG info -Z nono
+        $IMG check nono
+        $IMG create -f raw a.raw 1M
+        $IMG check a.raw
+        $IMG compare a.raw
+        $IMG compare a.raw nono
+        $IMG convert a.raw
+        $IMG convert -O nofmt a.raw b
+        $IMG convert nono b
+        $IMG convert -n -O raw a.raw missing
+        $IMG convert -c -O raw a.raw b.raw
+        $IMG convert --target-is-zero a.raw b.raw
+        $IMG convert -S 5 a.raw b.raw
+        $IMG resize a.raw
+        $IMG resize -f raw a.raw foo
+        $IMG resize -f raw a.raw -2M
+        $IMG resize -f raw a.raw 512k
+        $IMG map nono
+        $IMG info -f qcow2 a.raw
+        head -c 65536 /dev/urandom > junk.qcow2; printf 'QFI\\373' | dd of=junk.qcow2 conv=notrunc status=none; $IMG info junk.qcow2 >/dev/null 2>&1
+    """,
+    "data": """
+        $IMG create -q -f qcow2 base.qcow2 10M
+        qemu-io -f qcow2 -c 'write -P 7 0 200k' -c 'write -P 8 9M 1M' base.qcow2 >/dev/null
+        $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 12M
+        qemu-io -f qcow2 -c 'write -P 3 1M 300k' -c 'write -z 5M 64k' -c 'write -P 9 64k 4k' top.qcow2 >/dev/null
+        $IMG check top.qcow2; $IMG check base.qcow2; $IMG check --output=json top.qcow2
+        $IMG map top.qcow2; $IMG map --output=json top.qcow2; $IMG map --output=json --start-offset=1M --max-length=1M top.qcow2
+        $IMG compare base.qcow2 top.qcow2
+        $IMG convert -O raw top.qcow2 flat.raw
+        sha256sum < flat.raw
+        $IMG compare flat.raw top.qcow2; $IMG compare -f raw -F qcow2 -s flat.raw top.qcow2
+        $IMG convert -O qcow2 top.qcow2 flat.qcow2; $IMG check flat.qcow2; $IMG compare flat.qcow2 top.qcow2
+        $IMG map --output=json flat.qcow2 | tr -d '\\n' | sed 's/, "offset": [0-9]*//g'
+        $IMG convert -c -O qcow2 top.qcow2 packed.qcow2; $IMG check -q packed.qcow2; $IMG compare packed.qcow2 top.qcow2
+        $IMG convert -c -o compression_type=zstd -O qcow2 top.qcow2 zstd.qcow2; $IMG compare zstd.qcow2 top.qcow2; $IMG check -q zstd.qcow2
+        $IMG convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 over.qcow2; $IMG compare over.qcow2 top.qcow2; $IMG info over.qcow2
+        $IMG convert -O qcow2 -o cluster_size=512 top.qcow2 small.qcow2; $IMG compare small.qcow2 top.qcow2; $IMG check -q small.qcow2
+        $IMG convert -O qcow2 -o compat=0.10 top.qcow2 old.qcow2; $IMG compare old.qcow2 top.qcow2; $IMG info old.qcow2
+        dd if=/dev/urandom of=noise.raw bs=1M count=12 status=none; cp noise.raw n2.raw
+        $IMG convert -n -O raw top.qcow2 n2.raw; $IMG compare -f raw n2.raw top.qcow2
+        $IMG convert -O qcow2 -S 0 top.qcow2 full.qcow2; $IMG compare full.qcow2 top.qcow2
+        $IMG convert -p -O raw base.qcow2 p.raw | tail -c 20
+        $IMG convert -O raw base.qcow2 flat.raw both.raw; stat -c %s both.raw; sha256sum < both.raw
+        $IMG map flat.raw
+        $IMG compare noise.raw flat.raw
+        $IMG compare -q noise.raw flat.raw
+        $IMG compare -s base.qcow2 top.qcow2
+    """,
+    "resize": """
+        $IMG create -q -f qcow2 a.qcow2 10M
+        qemu-io -f qcow2 -c 'write -P 7 0 10M' a.qcow2 >/dev/null
+        $IMG resize a.qcow2 20M; $IMG check -q a.qcow2; $IMG map --output=json a.qcow2 | tr -d '\\n' | sed 's/, "offset": [0-9]*//g'
+        $IMG resize a.qcow2 +1M; $IMG info a.qcow2 | grep virtual
+        $IMG resize a.qcow2 5M
+        $IMG resize --shrink a.qcow2 4992k; $IMG check -q a.qcow2
+        $IMG resize a.qcow2 8M; $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw; $IMG check -q a.qcow2
+        $IMG resize -q a.qcow2 9M
+        $IMG resize a.qcow2 2T; $IMG check -q a.qcow2; $IMG info a.qcow2 | grep virtual
+        $IMG resize --shrink a.qcow2 -1T; $IMG info a.qcow2 | grep virtual; $IMG check -q a.qcow2
+        $IMG create -q -f raw r.raw 1M; $IMG resize -f raw r.raw +1M; stat -c %s r.raw
+        $IMG resize -f raw --shrink r.raw 512k; stat -c %s r.raw
+        $IMG create -q -f qcow2 -o cluster_size=512 s.qcow2 1M; $IMG resize s.qcow2 1G; $IMG check -q s.qcow2
+        qemu-io -f qcow2 -c 'write -P 7 0 1M' -c 'write -P 8 1000M 1M' s.qcow2 >/dev/null; $IMG check -q s.qcow2
+        $IMG create -q -f qcow2 -b a.qcow2 -F qcow2 o.qcow2 4M; $IMG resize o.qcow2 9M; $IMG convert -O raw o.qcow2 o.raw; sha256sum < o.raw
+    """,
+}
+
+
+def normalise(text):
+    text = re.sub(r"^(xuni-img|qemu-img)\b", "IMG", text, flags=re.M)
+    text = re.sub(r"'(xuni-img|qemu-img) --help'", "'IMG --help'", text)
+    text = re.sub(r"disk size: .*", "disk size: -", text)
+    text = re.sub(r'"actual-size": \d+', '"actual-size": -', text)
+    text = re.sub(r"Image end offset: \d+", "Image end offset: -", text)
+    text = re.sub(r'"image-end-offset": \d+', '"image-end-offset": -', text)
+    text = re.sub(r"\d+-\d+-\d+ \d+:\d+:\d+", "DATE", text)
+    text = re.sub(r'"date-n?sec": \d+', '"date": -', text)
+    return text
+
+
+def run(program, lines, folder):
+    """[(command, exit status, output)]; both outputs of a program in one."""
+    results = []
+    for line in lines:
+        done = subprocess.run(["bash", "-c", line.replace("$IMG", shlex.quote(program))], cwd=folder, capture_output=True, text=True,
+                              errors="replace", timeout=120)
+        results.append((line, done.returncode, normalise(done.stdout) + normalise(done.stderr).rstrip()))
+    return results
+
+
+def cross_check(ours, theirs):
+    """Every qcow2 image of ours must be good for qemu-img, and the other way round."""
+    failed = 0
+    for mine in sorted(ours.glob("**/*.qcow2")):
+        name = mine.relative_to(ours)
+        if name.name in ("junk.qcow2", "x.qcow2", "u.qcow2") or not (theirs / name).exists():
+            continue
+        for program, image in ((THEIRS, mine), (OURS, theirs / name)):
+            check = subprocess.run([program, "check", str(image)], capture_output=True, text=True)
+            if check.returncode:
+                print(f"FAILED  {program} check {name}: {check.returncode} {check.stdout}{check.stderr}")
+                failed += 1
+        for program in (THEIRS, OURS):
+            compare = subprocess.run([program, "compare", str(mine), str(theirs / name)], capture_output=True, text=True)
+            if compare.returncode:
+                print(f"FAILED  {program} compare {name} of both: {compare.stdout}{compare.stderr}")
+                failed += 1
+    return failed
+
+
+def test(group):
+    failed = 0
+    lines = [line.strip() for line in GROUPS[group].strip().splitlines()]
+    with tempfile.TemporaryDirectory(prefix="xuni-img-") as directory:
+        ours, theirs = pathlib.Path(directory) / "ours", pathlib.Path(directory) / "theirs"
+        ours.mkdir()
+        theirs.mkdir()
+        for mine, wanted in zip(run(OURS, lines, ours), run(THEIRS, lines, theirs)):
+            if mine == wanted:
+                continue
+            failed += 1
+            print(f"FAILED  {mine[0]}\n  qemu-img {wanted[1]}: {wanted[2]!r}\n  xuni-img {mine[1]}: {mine[2]!r}")
+        failed += cross_check(ours, theirs)
+    print(f"{group}: {len(lines)} lines, {failed} differences")
+    return failed
+
+
+if not shutil.which(THEIRS) or not shutil.which("qemu-io"):
+    print("skipped: qemu-img and qemu-io are not here (package qemu-utils)")
+    sys.exit(77)
+sys.exit(1 if sum(test(group) for group in (sys.argv[1:] or GROUPS)) else 0)
