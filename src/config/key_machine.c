@@ -29,8 +29,6 @@ static int take_accel(struct domain_config *config, const char *name, struct err
 
 	if (which < 0)
 		return which;
-	if (which == 3)
-		return not_yet(err, "translate");
 	add_accel(config, which == 2 ? "interp" : names[which]);
 	return 0;
 }

@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef BENCH_ENGINE
+#define BENCH_ENGINE interp_engine
+#else
+extern const struct engine_ops BENCH_ENGINE;
+#endif
+
 #ifdef __clang__
 #define KERNEL __attribute__((noinline, used, section(".text.kernels")))
 #else
@@ -148,7 +154,7 @@ int main(int argc, char **argv)
 	uint64_t scale = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
 	struct guest guest;
 
-	guest_init(&guest, 1, NULL, false);
+	guest_init_engine(&guest, &BENCH_ENGINE, 1, NULL, false);
 	run(&guest, "crc", (const void *)kernel_crc, 200 * scale);
 	run(&guest, "sieve", (const void *)kernel_sieve, 50 * scale);
 	run(&guest, "heap", (const void *)kernel_heap, 600 * scale);

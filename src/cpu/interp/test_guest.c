@@ -17,7 +17,7 @@
 		}                                                                            \
 	} while (0)
 
-void guest_init(struct guest *guest, unsigned cpus, const char *cpu_text, bool stepped)
+void guest_init_engine(struct guest *guest, const struct engine_ops *ops, unsigned cpus, const char *cpu_text, bool stepped)
 {
 	struct ram_config config = { .size = GUEST_RAM };
 	struct cpu_topology topology = { .vcpus = cpus, .sockets = cpus, .dies = 1, .cores = 1, .threads = 1 };
@@ -25,6 +25,7 @@ void guest_init(struct guest *guest, unsigned cpus, const char *cpu_text, bool s
 	struct error err = { 0 };
 
 	memset(guest, 0, sizeof(*guest));
+	guest->ops = ops;
 	guest->log.fd = STDERR_FILENO;
 	guest->ram = ram_new(&config, &err);
 	CHECK(guest->ram);
@@ -36,24 +37,29 @@ void guest_init(struct guest *guest, unsigned cpus, const char *cpu_text, bool s
 	x86_engine_offer(&offer);
 	CHECK(!x86_cpuid_build(&guest->cpuid, cpu_text, &offer, "interp", &topology, 1000000, false, 40, &err));
 	x86_cpuid_free(&offer);
-	guest->engine = interp_engine.create(&(struct engine_env){
+	guest->engine = ops->create(&(struct engine_env){
 		.log = &guest->log, .ram = guest->ram, .io = guest->io, .memory = guest->memory, .clock = guest->clock,
 		.cpuid = &guest->cpuid, .max_vcpus = cpus, .phys_bits = 40, .stepped = stepped }, &err);
 	CHECK(guest->engine);
 	guest->cpus = cpus;
 	for (unsigned i = 0; i < cpus; i++) {
-		struct vcpu *vcpu = interp_engine.vcpu_create(guest->engine, i, i, &err);
+		struct vcpu *vcpu = ops->vcpu_create(guest->engine, i, i, &err);
 
 		CHECK(vcpu);
 		guest->cpu[i] = x86_cpu_of(vcpu);
 	}
 }
 
+void guest_init(struct guest *guest, unsigned cpus, const char *cpu_text, bool stepped)
+{
+	guest_init_engine(guest, &interp_engine, cpus, cpu_text, stepped);
+}
+
 void guest_fini(struct guest *guest)
 {
 	for (unsigned i = 0; i < guest->cpus; i++)
-		interp_engine.vcpu_destroy(&guest->cpu[i]->vcpu);
-	interp_engine.destroy(guest->engine);
+		guest->ops->vcpu_destroy(&guest->cpu[i]->vcpu);
+	guest->ops->destroy(guest->engine);
 	x86_cpuid_free(&guest->cpuid);
 	clock_free(guest->clock);
 	bus_free(guest->io);

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which instructions the translator takes, and what they read and write. Whatever is not known here is the
+ * interpreter's: x87 and MMX, string operations, system instructions, I/O, far transfers, stack operations of unusual
+ * size, gathers, bit strings in memory.
+ */
+#include "cpu/translate/classify.h"
+
+static int gpr_number(ZydisRegister reg)
+{
+	switch (ZydisRegisterGetClass(reg)) {
+	case ZYDIS_REGCLASS_GPR8:
+	case ZYDIS_REGCLASS_GPR16:
+	case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR64:
+		return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+	default:
+		return NO_REGISTER;
+	}
+}
+
+/* Base instruction set: by category. */
+static bool base_category(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->meta.category) {
+	case ZYDIS_CATEGORY_BINARY:
+	case ZYDIS_CATEGORY_BITBYTE:
+	case ZYDIS_CATEGORY_CMOV:
+	case ZYDIS_CATEGORY_CONVERT:
+	case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_LOGICAL:
+	case ZYDIS_CATEGORY_ROTATE:
+	case ZYDIS_CATEGORY_SEMAPHORE:
+	case ZYDIS_CATEGORY_SETCC:
+	case ZYDIS_CATEGORY_SHIFT:
+		return true;
+	case ZYDIS_CATEGORY_FLAGOP:
+		return insn->mnemonic == ZYDIS_MNEMONIC_LAHF || insn->mnemonic == ZYDIS_MNEMONIC_SAHF ||
+		       insn->mnemonic == ZYDIS_MNEMONIC_CLC || insn->mnemonic == ZYDIS_MNEMONIC_STC ||
+		       insn->mnemonic == ZYDIS_MNEMONIC_CMC;
+	default:
+		return insn->mnemonic == ZYDIS_MNEMONIC_LEA;
+	}
+}
+
+/* Extensions that are taken, when the guest's CPUID offers them. */
+static bool extension_offered(const struct x86_features *f, const ZydisDecodedInstruction *insn)
+{
+	switch (insn->meta.isa_set) {
+	case ZYDIS_ISA_SET_POPCNT:
+		return f->popcnt;
+	case ZYDIS_ISA_SET_CMPXCHG16B:
+		return f->cx16;
+	case ZYDIS_ISA_SET_SSE42:
+		return f->sse42;
+	case ZYDIS_ISA_SET_LZCNT:
+		return f->lzcnt;
+	default:
+		break;
+	}
+	switch (insn->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_BASE:
+		return base_category(insn);
+	case ZYDIS_ISA_EXT_LONGMODE:
+		return f->lm && base_category(insn);
+	case ZYDIS_ISA_EXT_SSE:
+		return f->sse;
+	case ZYDIS_ISA_EXT_SSE2:
+		return f->sse2;
+	case ZYDIS_ISA_EXT_SSE3:
+		return f->sse3;
+	case ZYDIS_ISA_EXT_SSSE3:
+		return f->ssse3;
+	case ZYDIS_ISA_EXT_SSE4:
+		return f->sse41;
+	case ZYDIS_ISA_EXT_AES:
+		return f->aes;
+	case ZYDIS_ISA_EXT_PCLMULQDQ:
+		return f->pclmul;
+	case ZYDIS_ISA_EXT_SHA:
+		return f->sha;
+	case ZYDIS_ISA_EXT_AVX:
+		return f->avx;
+	case ZYDIS_ISA_EXT_AVX2:
+		return f->avx2;
+	case ZYDIS_ISA_EXT_AVXAES:
+		return f->avx && f->aes;
+	case ZYDIS_ISA_EXT_FMA:
+		return f->fma;
+	case ZYDIS_ISA_EXT_F16C:
+		return f->f16c;
+	case ZYDIS_ISA_EXT_BMI1:
+		return f->bmi1;
+	case ZYDIS_ISA_EXT_BMI2:
+		return f->bmi2;
+	case ZYDIS_ISA_EXT_ADOX_ADCX:
+		return f->adx;
+	case ZYDIS_ISA_EXT_MOVBE:
+		return f->movbe;
+	case ZYDIS_ISA_EXT_GFNI:
+		return f->gfni;
+	case ZYDIS_ISA_EXT_VAES:
+		return f->vaes;
+	case ZYDIS_ISA_EXT_VPCLMULQDQ:
+		return f->vpclmul;
+	case ZYDIS_ISA_EXT_AVX512EVEX:
+	case ZYDIS_ISA_EXT_AVX512VEX:
+		return f->avx512;
+	default:
+		return false;
+	}
+}
+
+static bool refused(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_XLAT:
+	case ZYDIS_MNEMONIC_MASKMOVDQU:
+	case ZYDIS_MNEMONIC_VMASKMOVDQU:
+	case ZYDIS_MNEMONIC_MASKMOVQ:
+	case ZYDIS_MNEMONIC_CLFLUSH:
+	case ZYDIS_MNEMONIC_PAUSE:
+	case ZYDIS_MNEMONIC_SALC:
+		return true;
+	default:
+		return insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+	}
+}
+
+static uint32_t killed_flags(const struct guest_instruction *g)
+{
+	const ZydisAccessedFlags *flags = g->insn.cpu_flags;
+
+	if (!flags)
+		return 0;
+	/* A count of 0 leaves the flags alone. */
+	if (g->insn.meta.category == ZYDIS_CATEGORY_SHIFT || g->insn.meta.category == ZYDIS_CATEGORY_ROTATE) {
+		const ZydisDecodedOperand *count = &g->operands[g->insn.operand_count_visible - 1];
+
+		if (g->insn.meta.isa_ext != ZYDIS_ISA_EXT_BASE || count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+		    !(count->imm.value.u & 31))
+			return 0;
+	}
+	return (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & ALL_FLAGS;
+}
+
+static bool plain_move(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_MOVZX || mnemonic == ZYDIS_MNEMONIC_MOVSX ||
+	       mnemonic == ZYDIS_MNEMONIC_MOVSXD || mnemonic == ZYDIS_MNEMONIC_LEA || mnemonic == ZYDIS_MNEMONIC_POP;
+}
+
+/* Zydis 4.0 names R13 as the base of a SIB byte with mod 0, base 101b and REX.B: there is none. */
+static bool sib_without_base(const ZydisDecodedInstruction *insn)
+{
+	return insn->attributes & ZYDIS_ATTRIB_HAS_SIB && insn->raw.modrm.mod == 0 && (insn->raw.sib.base & 7) == 5;
+}
+
+/* False: not an address that the translator computes. */
+static bool take_memory(struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+	const ZydisDecodedOperandMem *mem = &operand->mem;
+	struct memory *m = &g->memory;
+
+	if ((mem->type != ZYDIS_MEMOP_TYPE_MEM && mem->type != ZYDIS_MEMOP_TYPE_AGEN) ||
+	    operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+		return false;
+	*m = (struct memory){ .base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = mem->disp.value };
+	m->address32 = g->insn.address_width == 32;
+	if (mem->segment == ZYDIS_REGISTER_FS)
+		m->segment = X86_FS;
+	else if (mem->segment == ZYDIS_REGISTER_GS)
+		m->segment = X86_GS;
+	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
+		m->disp += (int64_t)(g->rip + g->insn.length);
+		if (m->address32)
+			m->disp = (uint32_t)m->disp;
+		return true;
+	}
+	if (sib_without_base(&g->insn))
+		m->disp = g->insn.raw.disp.value;
+	else if (mem->base != ZYDIS_REGISTER_NONE)
+		m->base = gpr_number(mem->base);
+	if (mem->index != ZYDIS_REGISTER_NONE) {
+		m->index = gpr_number(mem->index);
+		m->scale = mem->scale ? (unsigned)__builtin_ctz(mem->scale) : 0;
+	}
+	if (m->base < 0 && m->index < 0 && m->address32)
+		m->disp = (uint32_t)m->disp;
+	return true;
+}
+
+static void take_register(struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+	int gpr = gpr_number(operand->reg.value);
+
+	if (gpr < 0)
+		return;
+	g->uses |= 1u << gpr;
+	if (operand->reg.value >= ZYDIS_REGISTER_AH && operand->reg.value <= ZYDIS_REGISTER_BH)
+		g->high_byte = true;
+	if (plain_move(g->insn.mnemonic) && operand->actions == ZYDIS_OPERAND_ACTION_WRITE && operand->size >= 32)
+		g->overwrites |= 1u << gpr;
+}
+
+/* Registers that translated code holds natively; false: one it does not. */
+static bool known_register(struct guest_instruction *g, ZydisRegister reg, uint8_t *need)
+{
+	switch (ZydisRegisterGetClass(reg)) {
+	case ZYDIS_REGCLASS_GPR8:
+	case ZYDIS_REGCLASS_GPR16:
+	case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR64:
+	case ZYDIS_REGCLASS_FLAGS:
+	case ZYDIS_REGCLASS_IP:
+		return true;
+	case ZYDIS_REGCLASS_MASK:
+		*need |= KEY_AVX512;
+		g->vector = true;
+		return true;
+	case ZYDIS_REGCLASS_XMM:
+	case ZYDIS_REGCLASS_YMM:
+	case ZYDIS_REGCLASS_ZMM:
+		g->vector = true;
+		return true;
+	default:
+		if (reg != ZYDIS_REGISTER_MXCSR)
+			return false;
+		g->vector = true;
+		return true;
+	}
+}
+
+/* All operands: registers, the explicit memory operand. Returns false when there is something unknown. */
+static bool take_operands(const struct translator *t, struct guest_instruction *g, unsigned *memory_count)
+{
+	uint16_t address = 0;
+	uint8_t need = 0;
+
+	for (unsigned i = 0; i < g->insn.operand_count; i++) {
+		const ZydisDecodedOperand *operand = &g->operands[i];
+
+		if (operand->type == ZYDIS_OPERAND_TYPE_POINTER)
+			return false;
+		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			if (!known_register(g, operand->reg.value, &need))
+				return false;
+			take_register(g, operand);
+		}
+		if (operand->type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		if (operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
+			*memory_count += 2; /* the caller knows it or refuses */
+			continue;
+		}
+		if (!take_memory(g, operand))
+			return false;
+		*memory_count += operand->mem.type == ZYDIS_MEMOP_TYPE_MEM;
+		g->size = operand->size / 8;
+		g->reads = operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
+		g->writes = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+		if (g->memory.base >= 0)
+			address |= 1u << g->memory.base;
+		if (g->memory.index >= 0)
+			address |= 1u << g->memory.index;
+	}
+	g->uses |= address;
+	g->overwrites &= (uint16_t)~address;
+	if (g->insn.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->insn.mnemonic == ZYDIS_MNEMONIC_VZEROALL)
+		g->vector = true;
+	if (g->vector) {
+		need |= g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? KEY_SSE :
+		        g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? KEY_AVX : KEY_AVX512;
+		if ((t->key & need) != need)
+			return false;
+		g->faults = true;
+	}
+	return true;
+}
+
+static enum kind branch_kind(struct guest_instruction *g)
+{
+	const ZydisDecodedInstruction *insn = &g->insn;
+	const ZydisDecodedOperand *target = &g->operands[0];
+	bool direct = target->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+
+	if (insn->operand_width != 64 && !(insn->meta.category == ZYDIS_CATEGORY_COND_BR))
+		return KIND_INTERPRET;
+	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_JMP:
+		if (insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+			return KIND_INTERPRET;
+		return direct ? KIND_JMP : KIND_JMP_INDIRECT;
+	case ZYDIS_MNEMONIC_CALL:
+		if (insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+			return KIND_INTERPRET;
+		return direct ? KIND_CALL : KIND_CALL_INDIRECT;
+	case ZYDIS_MNEMONIC_RET:
+		return insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? KIND_INTERPRET : KIND_RET;
+	default:
+		/* Jcc, but neither LOOP nor JRCXZ, and without an operand-size prefix */
+		if (insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? (insn->opcode & 0xf0) == 0x70 : (insn->opcode & 0xf0) == 0x80)
+			return insn->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE ? KIND_INTERPRET : KIND_JCC;
+		return KIND_INTERPRET;
+	}
+}
+
+static enum kind stack_kind(struct guest_instruction *g)
+{
+	const ZydisDecodedOperand *operand = &g->operands[0];
+
+	if (g->insn.operand_width != 64 || g->insn.operand_count_visible != 1)
+		return g->insn.mnemonic == ZYDIS_MNEMONIC_LEAVE && g->insn.operand_width == 64 ? KIND_LEAVE : KIND_INTERPRET;
+	if (g->insn.mnemonic == ZYDIS_MNEMONIC_PUSH) {
+		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return KIND_PUSH_IMM;
+		if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY)
+			return KIND_PUSH_MEMORY;
+		return gpr_number(operand->reg.value) >= 0 ? KIND_PUSH : KIND_INTERPRET;
+	}
+	if (g->insn.mnemonic != ZYDIS_MNEMONIC_POP || operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return KIND_INTERPRET;
+	return gpr_number(operand->reg.value) >= 0 && gpr_number(operand->reg.value) != RSP ? KIND_POP : KIND_INTERPRET;
+}
+
+static bool no_operation(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_NOP:
+	case ZYDIS_MNEMONIC_ENDBR64:
+	case ZYDIS_MNEMONIC_ENDBR32:
+	case ZYDIS_MNEMONIC_PREFETCHT0:
+	case ZYDIS_MNEMONIC_PREFETCHT1:
+	case ZYDIS_MNEMONIC_PREFETCHT2:
+	case ZYDIS_MNEMONIC_PREFETCHNTA:
+	case ZYDIS_MNEMONIC_PREFETCHW:
+		return !(insn->attributes & ZYDIS_ATTRIB_HAS_LOCK);
+	default:
+		return false;
+	}
+}
+
+static enum kind kind_of(const struct translator *t, struct guest_instruction *g)
+{
+	const ZydisDecodedInstruction *insn = &g->insn;
+	unsigned memory_count = 0;
+
+	if (no_operation(insn))
+		return KIND_SKIP;
+	if (insn->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && insn->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
+	    insn->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		return KIND_INTERPRET;
+	if (!take_operands(t, g, &memory_count))
+		return KIND_INTERPRET;
+	switch (insn->meta.category) {
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_UNCOND_BR:
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_RET:
+		return branch_kind(g);
+	case ZYDIS_CATEGORY_PUSH:
+	case ZYDIS_CATEGORY_POP:
+		return stack_kind(g);
+	default:
+		break;
+	}
+	if (insn->mnemonic == ZYDIS_MNEMONIC_LEAVE)
+		return stack_kind(g);
+	if (refused(insn) || !extension_offered(t->cpu->features, insn) || memory_count > 1)
+		return KIND_INTERPRET;
+	if (insn->mnemonic == ZYDIS_MNEMONIC_LEA) {
+		if (g->operands[1].mem.base != ZYDIS_REGISTER_RIP && g->operands[1].mem.base != ZYDIS_REGISTER_EIP)
+			return KIND_COPY;
+		return g->operands[0].size >= 32 ? KIND_LEA_RIP : KIND_INTERPRET;
+	}
+	if (insn->mnemonic == ZYDIS_MNEMONIC_DIV || insn->mnemonic == ZYDIS_MNEMONIC_IDIV ||
+	    insn->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
+		g->faults = true;
+	if (!memory_count)
+		return KIND_COPY;
+	/* The bit string's address depends on the register. */
+	if ((insn->mnemonic == ZYDIS_MNEMONIC_BT || insn->mnemonic == ZYDIS_MNEMONIC_BTS || insn->mnemonic == ZYDIS_MNEMONIC_BTR ||
+	     insn->mnemonic == ZYDIS_MNEMONIC_BTC) && g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
+		return KIND_INTERPRET;
+	return g->size && g->size <= 64 && (g->reads || g->writes) ? KIND_MEMORY : KIND_INTERPRET;
+}
+
+void classify(const struct translator *t, struct guest_instruction *g)
+{
+	g->uses = g->overwrites = 0;
+	g->vector = g->faults = g->high_byte = g->writes = g->reads = false;
+	g->size = 0;
+	g->kind = kind_of(t, g);
+	g->flags_read = g->insn.cpu_flags ? g->insn.cpu_flags->tested & ALL_FLAGS : 0;
+	g->flags_killed = killed_flags(g);
+	if (g->kind == KIND_INTERPRET) {
+		g->flags_read = ALL_FLAGS;
+		g->flags_killed = 0;
+		g->vector = false;
+	}
+}
+
+uint64_t classify_target(const struct guest_instruction *g)
+{
+	return g->rip + g->insn.length + g->operands[0].imm.value.u;
+}
+
+static bool looked_through(const struct guest_instruction *g)
+{
+	switch (g->kind) {
+	case KIND_COPY:
+	case KIND_SKIP:
+	case KIND_MEMORY:
+	case KIND_LEA_RIP:
+	case KIND_PUSH:
+	case KIND_PUSH_IMM:
+	case KIND_PUSH_MEMORY:
+	case KIND_POP:
+		return true;
+	default:
+		return false;
+	}
+}
+
+uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, unsigned length)
+{
+	struct guest_instruction g;
+	uint32_t open = ALL_FLAGS, live = 0;
+
+	for (unsigned i = 0, offset = 0; i < 6 && open; i++, offset += g.insn.length) {
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
+		                                         &g.insn, g.operands)))
+			break;
+		g.bytes = bytes + offset;
+		g.rip = 0;
+		classify(t, &g);
+		if (!looked_through(&g))
+			break;
+		live |= g.flags_read & open;
+		open &= ~g.flags_killed;
+	}
+	return live | open;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the translator knows of one guest instruction before it writes anything. */
+#ifndef XUNI_CPU_TRANSLATE_CLASSIFY_H
+#define XUNI_CPU_TRANSLATE_CLASSIFY_H
+
+#include "cpu/translate/internal.h"
+
+enum kind {
+	KIND_INTERPRET,
+	KIND_COPY,      /* the same bytes */
+	KIND_SKIP,      /* has no effect that shows */
+	KIND_MEMORY,    /* one explicit memory operand, rewritten */
+	KIND_LEA_RIP,
+	KIND_PUSH, KIND_PUSH_IMM, KIND_PUSH_MEMORY, KIND_POP, KIND_LEAVE,
+	KIND_JCC, KIND_JMP, KIND_CALL, KIND_RET, KIND_JMP_INDIRECT, KIND_CALL_INDIRECT,
+};
+
+/* An address as translated code computes it. */
+struct memory {
+	int base, index, segment; /* NO_REGISTER: absent; segment: X86_FS, X86_GS */
+	unsigned scale;
+	int64_t disp; /* more than 32 bits only without base and index */
+	bool address32;
+};
+
+struct guest_instruction {
+	const uint8_t *bytes;
+	uint64_t rip;
+	enum kind kind;
+	uint16_t uses;       /* GPRs read or written in any way */
+	uint16_t overwrites; /* GPRs that get a new value whatever they held, and that are not read */
+	uint32_t flags_read, flags_killed; /* status flags */
+	uint32_t flags_live; /* before it; filled backwards */
+	bool flags_live_after;
+	bool vector, faults;
+	bool high_byte;      /* has AH..BH: no REX prefix */
+	bool writes, reads;  /* memory */
+	uint16_t size;       /* of the memory operand */
+	struct memory memory;
+	ZydisDecodedInstruction insn;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+#define ALL_FLAGS ((uint32_t)X86_STATUS_FLAGS)
+
+/* g->insn, operands, bytes and rip are there; fills the rest. */
+void classify(const struct translator *t, struct guest_instruction *g);
+/* Status flags that the code at `bytes` may read before it sets them, by looking at a few instructions. */
+uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, unsigned length);
+/* Target of a direct branch. */
+uint64_t classify_target(const struct guest_instruction *g);
+
+/* rewrite.c: the instruction with its memory operand at [base + index + disp], index may be absent. Returns the length,
+ * 0: cannot. */
+unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, int32_t disp);
+
+#endif

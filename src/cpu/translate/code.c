@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A vCPU's translated code: one memfd mapped writable here and executable there, blocks found by physical address,
+ * linear address and key, lists per guest page for dropping what was written to, and the links between blocks. Blocks
+ * are numbered from 1. When code, sites or blocks run out everything is forgotten; translated code is never active then.
+ */
+#include "cpu/translate/internal.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void *map_table(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int map_code(struct translator *t, size_t bytes, struct error *err)
+{
+	int fd = memfd_create("xuni-translated", MFD_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "memory for translated code");
+	if (ftruncate(fd, (off_t)bytes)) {
+		ret = error_set_errno(err, errno, "memory for translated code: %zu bytes", bytes);
+		goto out;
+	}
+	t->write_base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	t->exec_base = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
+	if (t->write_base == MAP_FAILED)
+		t->write_base = NULL;
+	if (t->exec_base == MAP_FAILED)
+		t->exec_base = NULL;
+	if (!t->write_base || !t->exec_base)
+		ret = error_set_errno(err, errno, "mapping %zu bytes for translated code below 2 GiB", bytes);
+	t->code_bytes = bytes;
+out:
+	close(fd);
+	return ret;
+}
+
+int code_init(struct translator *t, size_t code_bytes, struct error *err)
+{
+	int ret = map_code(t, code_bytes, err);
+
+	if (ret)
+		return ret;
+	t->site_max = (uint32_t)(code_bytes / 24);
+	t->fault_max = (uint32_t)(code_bytes / 64);
+	t->block_max = (uint32_t)(code_bytes / 128);
+	t->sites = map_table(t->site_max * sizeof(*t->sites));
+	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
+	t->faults = map_table(t->fault_max * sizeof(*t->faults));
+	if (!t->sites || !t->blocks || !t->faults)
+		return error_set_errno(err, errno, "tables of the translator");
+	stubs_emit(t);
+	code_flush(t);
+	return 0;
+}
+
+void code_fini(struct translator *t)
+{
+	if (t->write_base)
+		munmap(t->write_base, t->code_bytes);
+	if (t->exec_base)
+		munmap(t->exec_base, t->code_bytes);
+	if (t->sites)
+		munmap(t->sites, t->site_max * sizeof(*t->sites));
+	if (t->blocks)
+		munmap(t->blocks, t->block_max * sizeof(*t->blocks));
+	if (t->faults)
+		munmap(t->faults, t->fault_max * sizeof(*t->faults));
+}
+
+static void clear_jumps(struct translator *t)
+{
+	for (unsigned k = 0; k < JUMP_TABLES; k++)
+		for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
+			t->jump[k][i] = (struct jump_slot){ .linear = 1ull << 63, .host = low_address(t->exec_base) + t->no_jump };
+}
+
+void code_flush(struct translator *t)
+{
+	t->code_used = t->code_start;
+	t->site_count = 1;
+	t->sites[0] = (struct site){ .kind = SITE_INDIRECT };
+	t->block_count = 1;
+	t->fault_count = 0;
+	t->jump_tables = 0;
+	t->page_count = 0;
+	memset(t->hash, 0, sizeof(t->hash));
+	memset(t->pages, 0, sizeof(t->pages));
+	clear_jumps(t);
+	t->statistics.flushes++;
+}
+
+/* --- links --- */
+
+static uint32_t entry_for(const struct site *site, const struct block *from, const struct block *to)
+{
+	if (from->linear >> PAGE_SHIFT != to->linear >> PAGE_SHIFT)
+		return site->flags_in_memory ? to->indirect : to->cross;
+	if (site->flags_in_memory)
+		return to->indirect;
+	/* Every loop passes a head that looks at `poll`; a backward jump is where it is. */
+	if (to->linear <= from->linear || (to->fpu && !from->fpu) || site->rip <= from->linear)
+		return to->poll;
+	return to->same;
+}
+
+void code_link(struct translator *t, uint32_t number, struct block *to)
+{
+	struct site *site = &t->sites[number];
+	struct block *from = &t->blocks[site->block];
+
+	if (from->dead || to->dead || to->interpret || site->linked || from->key != to->key)
+		return;
+	patch32(t->write_base, site->patch, entry_for(site, from, to));
+	site->linked = (uint32_t)(to - t->blocks);
+	site->next_link = to->links_in;
+	to->links_in = number;
+	t->statistics.links++;
+}
+
+static void unlink_site(struct translator *t, struct site *site)
+{
+	patch32(t->write_base, site->patch, site->stub);
+	site->linked = 0;
+}
+
+static void links_forget(struct translator *t, struct block *to, uint32_t number)
+{
+	uint32_t *link = &to->links_in;
+
+	while (*link && *link != number)
+		link = &t->sites[*link].next_link;
+	if (*link)
+		*link = t->sites[number].next_link;
+}
+
+/* --- blocks --- */
+
+static uint32_t *hash_slot(struct translator *t, uint64_t gpa)
+{
+	return &t->hash[(gpa ^ gpa >> BLOCK_HASH_BITS) & ((1 << BLOCK_HASH_BITS) - 1)];
+}
+
+static struct page_entry *page_entry(struct translator *t, uint64_t page)
+{
+	unsigned i = (page ^ page >> PAGE_HASH_BITS) & ((1 << PAGE_HASH_BITS) - 1);
+
+	while (t->pages[i].page && t->pages[i].page != page + 1)
+		i = (i + 1) & ((1 << PAGE_HASH_BITS) - 1);
+	return &t->pages[i];
+}
+
+static void block_drop(struct translator *t, uint32_t number)
+{
+	struct block *block = &t->blocks[number];
+	uint32_t *slot = hash_slot(t, block->gpa);
+	struct jump_slot *table = jump_table(t, block->key);
+
+	while (*slot != number)
+		slot = &t->blocks[*slot].hash_next;
+	*slot = block->hash_next;
+	block->dead = true;
+	t->statistics.dropped++;
+	for (uint32_t site = block->links_in, next; site; site = next) {
+		next = t->sites[site].next_link;
+		unlink_site(t, &t->sites[site]);
+	}
+	block->links_in = 0;
+	for (uint32_t i = 0; i < block->site_count; i++) {
+		struct site *site = &t->sites[block->first_site + i];
+
+		if (site->kind == SITE_LINK && site->linked)
+			links_forget(t, &t->blocks[site->linked], block->first_site + i);
+	}
+	if (table && table[jump_index(block->linear)].linear == block->linear)
+		table[jump_index(block->linear)] =
+			(struct jump_slot){ .linear = 1ull << 63, .host = low_address(t->exec_base) + t->no_jump };
+}
+
+static void page_drop(struct translator *t, struct page_entry *entry)
+{
+	uint32_t block = entry->blocks;
+
+	entry->blocks = 0; /* the entry stays: its page is watched again when code is made of it */
+	while (block) {
+		uint32_t next = t->blocks[block].page_next;
+
+		block_drop(t, block);
+		block = next;
+	}
+}
+
+void code_drop(struct translator *t, uint64_t first, uint64_t last)
+{
+	if (last - first < 64) {
+		for (uint64_t page = first; page <= last; page++) {
+			struct page_entry *entry = page_entry(t, page);
+
+			if (entry->page)
+				page_drop(t, entry);
+		}
+		return;
+	}
+	for (unsigned i = 0; i < 1 << PAGE_HASH_BITS; i++)
+		if (t->pages[i].page && t->pages[i].page - 1 >= first && t->pages[i].page - 1 <= last)
+			page_drop(t, &t->pages[i]);
+}
+
+/* Guest-physical address of the code at linear; raises. False: not RAM that may be fetched through the TLB. */
+static bool fetch_address(struct translator *t, uint64_t linear, uint64_t *gpa)
+{
+	struct x86_cpu *cpu = t->cpu;
+	const struct x86_tlb_entry *slot = &cpu->tlb_active[(linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	uint64_t page = linear & ~(PAGE_SIZE - 1);
+
+	if (slot->tag_fetch != page && !x86_tlb_fill(cpu, linear, X86_FETCH))
+		return false; /* the interpreter raises */
+	*gpa = slot->gpa | (linear & (PAGE_SIZE - 1));
+	return true;
+}
+
+static bool full(const struct translator *t)
+{
+	return t->code_used + BLOCK_ROOM > t->code_bytes || t->site_count + 1024 > t->site_max ||
+	       t->block_count + 1 > t->block_max || t->fault_count + 1024 > t->fault_max ||
+	       t->page_count > (1 << PAGE_HASH_BITS) / 4 * 3;
+}
+
+static struct block *block_new(struct translator *t, uint64_t linear, uint64_t gpa)
+{
+	unsigned offset = gpa & (PAGE_SIZE - 1);
+	const uint8_t *bytes = ram_hva(t->cpu->vcpu.engine->env.ram, gpa - offset, PAGE_SIZE);
+	struct page_entry *page;
+	uint32_t number, *slot;
+	struct block *block;
+
+	if (!bytes)
+		return NULL;
+	if (full(t))
+		code_flush(t);
+	page = page_entry(t, gpa >> PAGE_SHIFT);
+	if (!page->blocks)
+		interp_watch_code(t->cpu, gpa >> PAGE_SHIFT);
+	if (!page->page) {
+		page->page = (gpa >> PAGE_SHIFT) + 1;
+		t->page_count++;
+	}
+	number = t->block_count++;
+	block = &t->blocks[number];
+	slot = hash_slot(t, gpa);
+	*block = (struct block){ .linear = linear, .gpa = gpa, .key = t->key, .hash_next = *slot, .page_next = page->blocks };
+	*slot = number;
+	page->blocks = number;
+	block->first_site = t->site_count;
+	lower_block(t, block, number, bytes + offset, (unsigned)(PAGE_SIZE - offset));
+	block->site_count = t->site_count - block->first_site;
+	t->statistics.blocks++;
+	return block;
+}
+
+struct block *code_block(struct translator *t, uint64_t linear)
+{
+	uint64_t gpa;
+
+	if (!fetch_address(t, linear, &gpa))
+		return NULL;
+	for (uint32_t i = *hash_slot(t, gpa); i; i = t->blocks[i].hash_next) {
+		struct block *block = &t->blocks[i];
+
+		if (block->gpa == gpa && block->linear == linear && block->key == t->key)
+			return block;
+	}
+	return block_new(t, linear, gpa);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The engine `translate` as the machine sees it: the interpreter's machine and vCPUs, each with a translator. */
+#include "cpu/translate/internal.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define CODE_BYTES (32 * MIB)
+
+static int engine_probe(bool *rank_last, struct error *err)
+{
+	*rank_last = true; /* until it has passed everything that the interpreter passes */
+	return 0;
+}
+
+static int engine_offer(struct cpuid_table *offer, struct error *err)
+{
+	return interp_engine.offer(offer, err);
+}
+
+static uint64_t engine_tsc_khz(void)
+{
+	return interp_engine.tsc_khz();
+}
+
+static struct engine *engine_create(const struct engine_env *env, struct error *err)
+{
+	struct engine *engine = interp_engine.create(env, err);
+
+	if (engine)
+		engine->ops = &translate_engine;
+	host_init();
+	return engine;
+}
+
+static void translator_free(struct translator *t)
+{
+	code_fini(t);
+	host_stack_free(t);
+	munmap(t, sizeof(*t));
+}
+
+static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
+{
+	struct translator *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	if (t == MAP_FAILED || (uintptr_t)cpu + sizeof(*cpu) > INT32_MAX) {
+		error_set(err, ENOMEM, "no memory below 2 GiB for a vCPU of the translator");
+		if (t != MAP_FAILED)
+			munmap(t, sizeof(*t));
+		return NULL;
+	}
+	t->cpu = cpu;
+	t->host_mxcsr = 0x1f80;
+	t->bmi2 = __builtin_cpu_supports("bmi2");
+	t->key = 0xff;
+	ZydisDecoderInit(&t->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_LZCNT, cpu->features->lzcnt);
+	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_TZCNT, cpu->features->bmi1);
+	if (host_stack_new(t, err) || code_init(t, CODE_BYTES, err)) {
+		translator_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, uint32_t apic_id, struct error *err)
+{
+	struct vcpu *vcpu = interp_engine.vcpu_create(engine, index, apic_id, err);
+	struct x86_cpu *cpu;
+
+	if (!vcpu)
+		return NULL;
+	cpu = x86_cpu_of(vcpu);
+	cpu->engine_data = translator_new(cpu, err);
+	if (!cpu->engine_data) {
+		interp_engine.vcpu_destroy(vcpu);
+		return NULL;
+	}
+	interp_set_partner(cpu, &translate_partner);
+	return vcpu;
+}
+
+static void engine_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct translator *t = translator_of(x86_cpu_of(vcpu));
+
+	interp_set_partner(x86_cpu_of(vcpu), NULL);
+	interp_engine.vcpu_destroy(vcpu);
+	translator_free(t);
+}
+
+static void engine_destroy(struct engine *engine)
+{
+	interp_engine.destroy(engine);
+}
+
+static enum vcpu_exit engine_run(struct vcpu *vcpu, struct error *err)
+{
+	return interp_engine.run(vcpu, err);
+}
+
+/* Block heads look at `poll`. The translator is there before anybody knows the vCPU, but for its own creation. */
+static void engine_kick(struct vcpu *vcpu)
+{
+	struct translator *t = translator_of(x86_cpu_of(vcpu));
+
+	if (t)
+		atomic_store_explicit(&t->poll, 1, memory_order_seq_cst);
+}
+
+static void engine_get_state(struct vcpu *vcpu, struct x86_state *state)
+{
+	interp_engine.get_state(vcpu, state);
+}
+
+static void engine_set_state(struct vcpu *vcpu, const struct x86_state *state)
+{
+	interp_engine.set_state(vcpu, state);
+}
+
+static int engine_translate_gva(struct vcpu *vcpu, uint64_t gva, uint64_t *gpa)
+{
+	return interp_engine.translate_gva(vcpu, gva, gpa);
+}
+
+static void engine_dirty_start(struct engine *engine)
+{
+	interp_engine.dirty_start(engine);
+}
+
+static void engine_dirty_stop(struct engine *engine)
+{
+	interp_engine.dirty_stop(engine);
+}
+
+static void engine_dirty_sync(struct engine *engine)
+{
+	interp_engine.dirty_sync(engine);
+}
+
+static void engine_clock_changed(struct engine *engine, bool running)
+{
+	interp_engine.clock_changed(engine, running);
+}
+
+const struct engine_ops translate_engine = {
+	.name = "translate",
+	.help = "binary translation of 64-bit code, interpreter for the rest",
+	.probe = engine_probe,
+	.offer = engine_offer,
+	.tsc_khz = engine_tsc_khz,
+	.create = engine_create,
+	.destroy = engine_destroy,
+	.vcpu_create = engine_vcpu_create,
+	.vcpu_destroy = engine_vcpu_destroy,
+	.run = engine_run,
+	.kick = engine_kick,
+	.get_state = engine_get_state,
+	.set_state = engine_set_state,
+	.translate_gva = engine_translate_gva,
+	.dirty_start = engine_dirty_start,
+	.dirty_stop = engine_dirty_stop,
+	.dirty_sync = engine_dirty_sync,
+	.clock_changed = engine_clock_changed,
+};

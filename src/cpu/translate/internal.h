@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the translator share. docs/design/translate.md says how it works as a whole.
+ *
+ * Invariants
+ * 1. In translated code every guest GPR is in the host register of the same number, but those that are "parked": their
+ *    value is in cpu->s.gpr and the host register is scratch. Which ones is known at every place of the code; at block
+ *    heads none. Guest status flags are in EFLAGS or, where the code says so, in translator.flags (LAHF form).
+ * 2. All data that translated code reaches lies below 2 GiB: the interpreter's vCPU and struct translator.
+ * 3. Translated code leaves at a site. A site knows the guest's rip and what is parked there, so state is exact.
+ * 4. Translated code and its tables are touched by the vCPU's own thread alone, and blocks are dropped only while no
+ *    translated code is active: a store to a watched page leaves for the interpreter first.
+ * 5. Vector registers and MXCSR are the guest's while fpu_loaded, else the host's; C code always runs with the host's.
+ */
+#ifndef XUNI_CPU_TRANSLATE_INTERNAL_H
+#define XUNI_CPU_TRANSLATE_INTERNAL_H
+
+#include "base/util.h"
+#include "core/ram.h"
+#include "cpu/interp/interp.h"
+#include "cpu/translate/emit.h"
+#include "cpu/translate/translate.h"
+#include "cpu/x86/cpu.h"
+#include "cpu/x86/features.h"
+
+#include <Zydis/Zydis.h>
+#include <pthread.h>
+
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_REGISTER = -1 };
+
+/* The state that code was made for: view in the low bits, then which FPU instructions work. */
+enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEYS = 32 };
+
+enum site_kind {
+	SITE_MEMORY,    /* a memory access missed the TLB: fill and resume, or interpret the instruction */
+	SITE_INTERPRET, /* the next instruction is the interpreter's */
+	SITE_FAULT,     /* a host exception: interpret the instruction, which raises the guest's */
+	SITE_LINK,      /* a direct jump: find the block, patch */
+	SITE_INDIRECT,  /* s.rip was stored */
+	SITE_HEAD,      /* the block's head found that the mapping changed or somebody polls */
+};
+
+struct site {
+	uint64_t rip;
+	int64_t disp;        /* SITE_MEMORY: of the address */
+	uint32_t resume;     /* SITE_MEMORY: code offset to try again */
+	uint32_t patch;      /* SITE_LINK: where the rel32 is */
+	uint32_t stub;       /* SITE_LINK: where it leads unlinked */
+	uint32_t next_link;  /* SITE_LINK: list of links into the same block */
+	uint32_t block;      /* number of the block it belongs to */
+	uint32_t linked;     /* SITE_LINK: number of the block it leads to, 0: none */
+	uint16_t parked;
+	uint8_t kind;
+	uint8_t size, write; /* SITE_MEMORY */
+	int8_t base, index, segment; /* NO_REGISTER: absent */
+	uint8_t scale, address32;
+	bool flags_in_memory; /* SITE_LINK */
+};
+
+struct block {
+	uint64_t linear, gpa;
+	uint32_t same, poll, indirect, cross; /* entries, code offsets */
+	uint32_t first_site, site_count;
+	uint32_t links_in;   /* site number, 0: none */
+	uint32_t hash_next, page_next; /* block numbers, 0: none */
+	uint8_t key;
+	bool dead, interpret, fpu;
+};
+
+/* Where an indirect branch looks: one table for each key. */
+struct jump_slot {
+	uint64_t linear;
+	uint64_t host;
+};
+#define JUMP_BITS 12
+#define JUMP_TABLES 6
+
+struct fault_entry {
+	uint32_t host; /* code offset of the instruction; ascending */
+	uint32_t site;
+};
+
+#define BLOCK_HASH_BITS 16
+#define PAGE_HASH_BITS 12
+enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024 };
+
+struct page_entry {
+	uint64_t page; /* number + 1; 0: free */
+	uint32_t blocks;
+};
+
+struct statistics {
+	uint64_t blocks, flushes, dropped, enters, misses, fills, links, indirect, heads, interpreted, faults;
+};
+
+struct translator {
+	struct x86_cpu *cpu;
+	/* What translated code uses. */
+	_Atomic uint32_t poll;
+	uint32_t site;
+	uint32_t flags;      /* bits 15:8 as LAHF, bit 0 OF */
+	uint8_t fpu_loaded, fpu_was, fpu_want;
+	uint32_t host_mxcsr;
+	uint64_t out[16];
+	uint64_t datum; /* what an instruction with two memory accesses has read */
+	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload;
+	struct jump_slot jump[JUMP_TABLES][1 << JUMP_BITS];
+	/* The rest is C's. */
+	uint8_t key;
+	uint8_t jump_keys[JUMP_TABLES];
+	unsigned jump_tables;
+	unsigned fpu_level;
+	uint8_t *write_base, *exec_base;
+	size_t code_bytes;
+	uint32_t code_start, code_used; /* the stubs lie before code_start */
+	uint32_t enter, leave, leave_flags, no_jump;
+	uint32_t load_stub[3], unload_stub[3];
+	struct site *sites;
+	uint32_t site_count, site_max;
+	struct block *blocks;
+	uint32_t block_count, block_max;
+	struct fault_entry *faults;
+	uint32_t fault_count, fault_max;
+	uint32_t hash[1 << BLOCK_HASH_BITS];
+	struct page_entry pages[1 << PAGE_HASH_BITS];
+	uint32_t page_count;
+	bool bmi2;
+	bool inside;         /* translated code is active (for the signal handler) */
+	bool has_thread;
+	pthread_t thread;
+	void *signal_stack;
+	ZydisDecoder decoder;
+	struct statistics statistics;
+};
+
+static inline struct translator *translator_of(struct x86_cpu *cpu)
+{
+	return cpu->engine_data;
+}
+
+static inline struct jump_slot *jump_table(struct translator *t, uint8_t key)
+{
+	for (unsigned i = 0; i < t->jump_tables; i++)
+		if (t->jump_keys[i] == key)
+			return t->jump[i];
+	return NULL;
+}
+
+static inline unsigned jump_index(uint64_t linear)
+{
+	return linear & ((1 << JUMP_BITS) - 1);
+}
+
+/* --- stubs.c --- */
+void stubs_emit(struct translator *t);
+
+/* --- code.c --- */
+int code_init(struct translator *t, size_t code_bytes, struct error *err);
+void code_fini(struct translator *t);
+void code_flush(struct translator *t);
+void code_drop(struct translator *t, uint64_t first, uint64_t last);
+/* The block at s.rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept. */
+struct block *code_block(struct translator *t, uint64_t linear);
+void code_link(struct translator *t, uint32_t site, struct block *to);
+
+/* --- lower.c --- */
+/* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */
+void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length);
+
+/* --- host.c --- */
+void host_init(void);
+int host_stack_new(struct translator *t, struct error *err);
+void host_stack_free(struct translator *t);
+void host_enter_thread_slow(struct translator *t);
+/* The calling thread runs this vCPU: its signals go to a stack of its own and find the translator. */
+static inline void host_enter_thread(struct translator *t)
+{
+	if (!t->has_thread || !pthread_equal(t->thread, pthread_self()))
+		host_enter_thread_slow(t);
+}
+
+extern const struct interp_partner translate_partner;
+
+#endif

@@ -1,0 +1,745 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Makes host code of one block: a run of instructions in one page with one entry, branches out of it where they stand,
+ * to the first that never falls through or that is the interpreter's. What is rarely executed (misses, links not yet
+ * made, branches that must bring parked registers back) goes behind the block.
+ *
+ * lower_memory is the one place that knows how a guest address becomes a host address.
+ */
+#include "cpu/translate/classify.h"
+
+enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS };
+
+struct cold {
+	uint32_t from;   /* rel32 that leads here */
+	uint32_t site;
+	uint16_t parked; /* to bring back before a link */
+	bool relink;     /* a taken branch with parked registers: the link is here */
+	bool flags;      /* leaves with flags in EFLAGS */
+};
+
+struct lowering {
+	struct translator *t;
+	struct emitter e;
+	struct block *block;
+	uint32_t number;
+	uint16_t parked;
+	unsigned count, at;
+	unsigned cold_count;
+	struct cold cold[MAX_COLD];
+	struct guest_instruction list[BLOCK_MAX_INSTRUCTIONS];
+};
+
+/* Host operand of a guest memory access; a is free to hold the datum. */
+struct place {
+	int base, index;
+	int32_t disp;
+	int a;
+};
+
+/* --- registers --- */
+
+static uint64_t *home(struct lowering *l, unsigned reg)
+{
+	return &l->t->cpu->s.gpr[reg];
+}
+
+static void park(struct lowering *l, unsigned reg)
+{
+	if (!(l->parked >> reg & 1))
+		store_abs(&l->e, reg, home(l, reg));
+	l->parked |= (uint16_t)(1u << reg);
+}
+
+static void bring_back(struct lowering *l, uint16_t mask)
+{
+	mask &= l->parked;
+	for (unsigned i = 0; i < 16; i++)
+		if (mask >> i & 1)
+			load_abs(&l->e, i, home(l, i));
+	l->parked &= (uint16_t)~mask;
+}
+
+/* How many instructions from now the register is not needed. */
+static unsigned distance(const struct lowering *l, unsigned reg)
+{
+	unsigned i = l->at + 1;
+
+	while (i < l->count && !(l->list[i].uses >> reg & 1))
+		i++;
+	return i - l->at;
+}
+
+static unsigned scratch(struct lowering *l, uint16_t avoid)
+{
+	unsigned best = 16, best_score = 0;
+
+	avoid |= 1u << RSP;
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned score = distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
+
+		if (!(avoid >> i & 1) && score > best_score) {
+			best = i;
+			best_score = score;
+		}
+	}
+	park(l, best);
+	return best;
+}
+
+/* --- flags --- */
+
+static void save_flags(struct lowering *l, uint16_t keep)
+{
+	park(l, RAX);
+	PUT(&l->e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	op_abs(&l->e, false, 0x89, RAX, &l->t->flags);
+	if (keep & 1u << RAX)
+		bring_back(l, 1u << RAX);
+}
+
+static void restore_flags(struct lowering *l)
+{
+	bool parked = l->parked & 1u << RAX;
+
+	if (!parked)
+		store_abs(&l->e, RAX, home(l, RAX));
+	op_abs(&l->e, false, 0x8b, RAX, &l->t->flags);
+	PUT(&l->e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	if (!parked)
+		load_abs(&l->e, RAX, home(l, RAX));
+}
+
+/* --- sites --- */
+
+static uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_t rip)
+{
+	uint32_t number = l->t->site_count++;
+
+	l->t->sites[number] = (struct site){ .kind = (uint8_t)kind, .rip = rip, .parked = l->parked, .block = l->number,
+		                             .base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER };
+	return number;
+}
+
+static void new_cold(struct lowering *l, struct cold cold)
+{
+	l->cold[l->cold_count++] = cold;
+}
+
+static void leave_at(struct lowering *l, uint32_t site, bool flags)
+{
+	store_abs_imm32(&l->e, &l->t->site, site);
+	jump_to(&l->e, flags ? l->t->leave_flags : l->t->leave);
+}
+
+static void branch_cold(struct lowering *l, unsigned condition, uint32_t site)
+{
+	new_cold(l, (struct cold){ .from = branch_ahead(&l->e, condition), .site = site });
+}
+
+/* A direct jump to the guest's target; everything is in its register. */
+static void link_to(struct lowering *l, uint64_t target, bool flags_in_memory)
+{
+	uint32_t site = new_site(l, SITE_LINK, target);
+
+	l->t->sites[site].flags_in_memory = flags_in_memory;
+	l->t->sites[site].patch = jump_ahead(&l->e);
+	new_cold(l, (struct cold){ .from = l->t->sites[site].patch, .site = site, .flags = !flags_in_memory });
+}
+
+static void emit_cold(struct lowering *l)
+{
+	for (unsigned i = 0; i < l->cold_count; i++) {
+		struct cold *cold = &l->cold[i];
+		struct site *site = &l->t->sites[cold->site];
+
+		patch32(l->e.base, cold->from, l->e.at);
+		if (cold->relink) {
+			l->parked = cold->parked;
+			bring_back(l, cold->parked);
+			site->patch = jump_ahead(&l->e);
+			patch32(l->e.base, site->patch, l->e.at);
+		}
+		if (site->kind == SITE_LINK)
+			site->stub = l->e.at;
+		leave_at(l, cold->site, cold->flags);
+	}
+}
+
+/* --- memory --- */
+
+static void load_effective(struct lowering *l, unsigned to, const struct memory *m, int32_t more)
+{
+	struct emitter *e = &l->e;
+
+	if (m->base < 0 && m->index < 0) {
+		move_imm(e, to, (uint64_t)(m->disp + more));
+	} else {
+		op_mem(e, !m->address32, 0x8d, to, m->base, m->index, m->scale, (int32_t)(m->disp + more));
+	}
+	if (m->segment >= 0)
+		op_abs(e, true, 0x03, to, &l->t->cpu->s.seg[m->segment].base);
+}
+
+static void note_memory(struct site *site, const struct memory *m, unsigned size, bool write, uint32_t resume)
+{
+	site->resume = resume;
+	site->disp = m->disp;
+	site->base = (int8_t)m->base;
+	site->index = (int8_t)m->index;
+	site->segment = (int8_t)m->segment;
+	site->scale = (uint8_t)m->scale;
+	site->address32 = m->address32;
+	site->size = (uint8_t)size;
+	site->write = write;
+}
+
+/* b = the TLB slot's offset for the linear address in `from`. */
+static void slot_offset(struct lowering *l, unsigned b, unsigned from)
+{
+	struct emitter *e = &l->e;
+
+	if (l->t->bmi2) { /* rorx b32, from32, 6 */
+		PUT(e, 0xc4, (uint8_t)(0x43 | (b & 8 ? 0 : 0x80) | (from & 8 ? 0 : 0x20) | 0), 0x7b, 0xf0,
+		    (uint8_t)(0xc0 | (b & 7) << 3 | (from & 7)), 6);
+	} else {
+		if (b != from)
+			move_reg(e, b, from);
+		put_rex(e, false, 0, (int)b, -1);
+		PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 6); /* shr b32, 6 */
+	}
+	alu_imm(e, false, 4, b, (X86_TLB_ENTRIES - 1) << 6);
+}
+
+/*
+ * Emits the look-up for [m, +size) and says where the datum is. What the address is made of is in registers. Changes
+ * EFLAGS; when `flags` they are saved in memory first, and with `restored` the caller brings them back, for which RAX is
+ * kept out of the place. `keep`: registers that the instruction itself needs.
+ */
+static struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
+                                 bool restored, uint16_t keep)
+{
+	const struct x86_tlb_entry *table = l->t->cpu->tlb[l->t->key & KEY_VIEW];
+	const size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) : offsetof(struct x86_tlb_entry, tag_read);
+	uint64_t rip = l->list[l->at].rip;
+	bool simple = m->base >= 0 && m->index < 0 && m->segment < 0 && !m->address32;
+	struct emitter *e = &l->e;
+	uint32_t resume = e->at, site;
+	struct place place;
+	unsigned a, b;
+
+	if (l->list[l->at].high_byte)
+		keep |= 0xff00;
+	if (flags)
+		save_flags(l, keep);
+	if (flags && restored)
+		keep |= 1u << RAX;
+	a = scratch(l, keep);
+	b = scratch(l, keep | (uint16_t)(1u << a));
+	if (simple && m->disp == 0) {
+		slot_offset(l, b, (unsigned)m->base);
+	} else if (simple) {
+		load_effective(l, b, m, 0);
+		slot_offset(l, b, b);
+	}
+	if (simple) {
+		if (fits32(m->disp + size - 1)) {
+			load_effective(l, a, m, (int32_t)size - 1);
+		} else {
+			load_effective(l, a, m, 0);
+			alu_imm(e, true, 0, a, (int32_t)size - 1);
+		}
+	} else {
+		load_effective(l, a, m, 0);
+		slot_offset(l, b, a);
+		if (size > 1)
+			alu_imm(e, true, 0, a, (int32_t)size - 1);
+	}
+	alu_imm(e, true, 4, a, -(int32_t)PAGE_SIZE);
+	op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)(low_address(table) + tag)); /* cmp a, [tag + b] */
+	site = new_site(l, SITE_MEMORY, rip);
+	note_memory(&l->t->sites[site], m, size, write, resume);
+	branch_cold(l, CONDITION_NE, site);
+	op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)(low_address(table) + offsetof(struct x86_tlb_entry, addend)));
+	if (simple) {
+		place = (struct place){ .base = m->base, .index = (int)b, .disp = (int32_t)m->disp, .a = (int)a };
+	} else {
+		load_effective(l, a, m, 0);
+		place = (struct place){ .base = (int)a, .index = (int)b, .a = (int)a };
+	}
+	if (flags && restored)
+		restore_flags(l);
+	return place;
+}
+
+static void note_fault(struct lowering *l)
+{
+	struct translator *t = l->t;
+
+	t->faults[t->fault_count++] = (struct fault_entry){ .host = l->e.at,
+		.site = new_site(l, SITE_FAULT, l->list[l->at].rip) };
+}
+
+static void move_place(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place)
+{
+	op_mem(&l->e, true, opcode, reg, place->base, place->index, 0, place->disp);
+}
+
+/* --- instructions --- */
+
+static uint16_t bit(int reg)
+{
+	return reg < 0 ? 0 : (uint16_t)(1u << reg);
+}
+
+/* False: cannot be written; the interpreter takes it. */
+static bool lower_operand(struct lowering *l, struct guest_instruction *g)
+{
+	uint16_t needed = g->uses & (uint16_t)~g->overwrites;
+	uint8_t bytes[32];
+	struct place place;
+	unsigned length;
+
+	if (!rewrite(bytes, g, RBX, RCX, 0)) /* whether it can be */
+		return false;
+	bring_back(l, needed);
+	place = lower_memory(l, &g->memory, g->size, g->writes, g->flags_live, true, needed);
+	if (g->faults)
+		note_fault(l);
+	length = rewrite(bytes, g, place.base, place.index, place.disp);
+	put_bytes(&l->e, bytes, length);
+	l->parked &= (uint16_t)~g->overwrites;
+	return true;
+}
+
+static void stack_move(struct lowering *l, int32_t bytes)
+{
+	op_mem(&l->e, true, 0x8d, RSP, RSP, -1, 0, bytes); /* lea rsp, [rsp + bytes] */
+}
+
+static const struct memory stack_top = { .base = RSP, .index = NO_REGISTER, .segment = NO_REGISTER };
+static const struct memory stack_push = { .base = RSP, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = -8 };
+
+static void store_imm(struct lowering *l, const struct place *place, uint64_t value)
+{
+	if (fits32((int64_t)value)) {
+		op_mem(&l->e, true, 0xc7, 0, place->base, place->index, 0, place->disp);
+		put32(&l->e, (uint32_t)value);
+	} else {
+		move_imm(&l->e, (unsigned)place->a, value);
+		move_place(l, 0x89, (unsigned)place->a, place);
+	}
+}
+
+static int operand_gpr(const ZydisDecodedOperand *operand)
+{
+	return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value));
+}
+
+static void lower_push(struct lowering *l, struct guest_instruction *g)
+{
+	int reg = operand_gpr(&g->operands[0]);
+	struct place place;
+
+	bring_back(l, bit(reg));
+	place = lower_memory(l, &stack_push, 8, true, g->flags_live, true, bit(reg));
+	move_place(l, 0x89, (unsigned)reg, &place);
+	stack_move(l, -8);
+}
+
+static void lower_push_imm(struct lowering *l, struct guest_instruction *g)
+{
+	struct place place = lower_memory(l, &stack_push, 8, true, g->flags_live, true, 0);
+
+	store_imm(l, &place, g->operands[0].imm.value.u);
+	stack_move(l, -8);
+}
+
+/* The datum into t->datum, where it survives a second look-up. */
+static void fetch_datum(struct lowering *l, struct guest_instruction *g, bool restored)
+{
+	uint16_t needed = bit(g->memory.base) | bit(g->memory.index);
+	struct place place;
+
+	bring_back(l, needed);
+	place = lower_memory(l, &g->memory, 8, false, g->flags_live_after, restored, needed);
+	move_place(l, 0x8b, (unsigned)place.a, &place);
+	store_abs(&l->e, (unsigned)place.a, &l->t->datum);
+}
+
+static void lower_push_memory(struct lowering *l, struct guest_instruction *g)
+{
+	struct place place;
+
+	fetch_datum(l, g, true);
+	place = lower_memory(l, &stack_push, 8, true, g->flags_live, true, 0);
+	load_abs(&l->e, (unsigned)place.a, &l->t->datum);
+	move_place(l, 0x89, (unsigned)place.a, &place);
+	stack_move(l, -8);
+}
+
+static void lower_pop(struct lowering *l, struct guest_instruction *g)
+{
+	int reg = operand_gpr(&g->operands[0]);
+	struct place place = lower_memory(l, &stack_top, 8, false, g->flags_live, true, 0);
+
+	move_place(l, 0x8b, (unsigned)reg, &place);
+	l->parked &= (uint16_t)~bit(reg);
+	stack_move(l, 8);
+}
+
+static void lower_leave(struct lowering *l, struct guest_instruction *g)
+{
+	struct memory m = { .base = RBP, .index = NO_REGISTER, .segment = NO_REGISTER };
+	struct place place;
+
+	bring_back(l, bit(RBP));
+	place = lower_memory(l, &m, 8, false, g->flags_live, true, bit(RBP));
+	move_place(l, 0x8b, (unsigned)place.a, &place);
+	op_mem(&l->e, true, 0x8d, RSP, RBP, -1, 0, 8);
+	move_reg(&l->e, RBP, (unsigned)place.a);
+}
+
+static void lower_jcc(struct lowering *l, struct guest_instruction *g)
+{
+	uint64_t target = classify_target(g);
+	uint16_t parked = l->parked;
+	uint32_t from, site;
+
+	from = branch_ahead(&l->e, g->insn.opcode & 15);
+	l->parked = 0;
+	site = new_site(l, SITE_LINK, target);
+	l->parked = parked;
+	l->t->sites[site].patch = from;
+	new_cold(l, (struct cold){ .from = from, .site = site, .parked = parked, .relink = parked != 0, .flags = true });
+}
+
+/* The target is in register a, flags are in memory (or dead). */
+static void jump_indirect(struct lowering *l, unsigned a)
+{
+	struct jump_slot *table = jump_table(l->t, l->t->key);
+	struct emitter *e = &l->e;
+	unsigned b = scratch(l, bit((int)a));
+	uint32_t site;
+
+	store_abs(e, a, &l->t->cpu->s.rip);
+	if (table) {
+		move_reg(e, b, a);
+		alu_imm(e, false, 4, b, (1 << JUMP_BITS) - 1);
+		put_rex(e, false, 0, (int)b, -1);
+		PUT(e, 0xc1, (uint8_t)(0xe0 | (b & 7)), 4); /* shl b32, 4 */
+		op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
+		site = new_site(l, SITE_INDIRECT, 0);
+		branch_cold(l, CONDITION_NE, site);
+		op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)low_address(&table->host));
+		store_abs(e, b, &l->t->target);
+		bring_back(l, l->parked);
+		op_abs(e, false, 0xff, 4, &l->t->target);
+	} else {
+		site = new_site(l, SITE_INDIRECT, 0);
+		leave_at(l, site, false);
+	}
+}
+
+static void lower_ret(struct lowering *l, struct guest_instruction *g)
+{
+	int32_t more = g->insn.operand_count_visible ? (int32_t)(uint16_t)g->operands[0].imm.value.u : 0;
+	struct place place = lower_memory(l, &stack_top, 8, false, true, false, 0);
+
+	move_place(l, 0x8b, (unsigned)place.a, &place);
+	stack_move(l, 8 + more);
+	jump_indirect(l, (unsigned)place.a);
+}
+
+static void lower_call(struct lowering *l, struct guest_instruction *g)
+{
+	struct place place = lower_memory(l, &stack_push, 8, true, g->flags_live, false, 0);
+
+	store_imm(l, &place, g->rip + g->insn.length);
+	stack_move(l, -8);
+	bring_back(l, l->parked);
+	link_to(l, classify_target(g), true);
+}
+
+static void register_datum(struct lowering *l, struct guest_instruction *g)
+{
+	int reg = operand_gpr(&g->operands[0]);
+
+	bring_back(l, bit(reg));
+	store_abs(&l->e, (unsigned)reg, &l->t->datum);
+}
+
+static void lower_jump_indirect(struct lowering *l, struct guest_instruction *g)
+{
+	unsigned a;
+
+	if (g->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		g->flags_live_after = true;
+		fetch_datum(l, g, false);
+	} else {
+		register_datum(l, g);
+		save_flags(l, 0);
+	}
+	a = scratch(l, 0);
+	load_abs(&l->e, a, &l->t->datum);
+	jump_indirect(l, a);
+}
+
+static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
+{
+	struct place place;
+
+	if (g->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		g->flags_live_after = true;
+		fetch_datum(l, g, true);
+	} else {
+		register_datum(l, g);
+	}
+	place = lower_memory(l, &stack_push, 8, true, true, false, 0);
+	store_imm(l, &place, g->rip + g->insn.length);
+	stack_move(l, -8);
+	load_abs(&l->e, (unsigned)place.a, &l->t->datum);
+	jump_indirect(l, (unsigned)place.a);
+}
+
+static void lower_copy(struct lowering *l, struct guest_instruction *g)
+{
+	bring_back(l, g->uses & (uint16_t)~g->overwrites);
+	if (g->faults)
+		note_fault(l);
+	put_bytes(&l->e, g->bytes, g->insn.length);
+	l->parked &= (uint16_t)~g->overwrites;
+}
+
+static void lower_lea_rip(struct lowering *l, struct guest_instruction *g)
+{
+	int reg = operand_gpr(&g->operands[0]);
+	uint64_t value = (uint64_t)g->memory.disp;
+
+	move_imm(&l->e, (unsigned)reg, g->operands[0].size == 32 ? (uint32_t)value : value);
+	l->parked &= (uint16_t)~bit(reg);
+}
+
+/* Returns false when the block ends with it. */
+static bool lower_one(struct lowering *l, struct guest_instruction *g)
+{
+	switch (g->kind) {
+	case KIND_SKIP:
+		return true;
+	case KIND_COPY:
+		lower_copy(l, g);
+		return true;
+	case KIND_MEMORY:
+		if (lower_operand(l, g))
+			return true;
+		leave_at(l, new_site(l, SITE_INTERPRET, g->rip), true);
+		return false;
+	case KIND_LEA_RIP:
+		lower_lea_rip(l, g);
+		return true;
+	case KIND_PUSH:
+		lower_push(l, g);
+		return true;
+	case KIND_PUSH_IMM:
+		lower_push_imm(l, g);
+		return true;
+	case KIND_PUSH_MEMORY:
+		lower_push_memory(l, g);
+		return true;
+	case KIND_POP:
+		lower_pop(l, g);
+		return true;
+	case KIND_LEAVE:
+		lower_leave(l, g);
+		return true;
+	case KIND_JCC:
+		lower_jcc(l, g);
+		return true;
+	case KIND_JMP:
+		bring_back(l, l->parked);
+		link_to(l, classify_target(g), false);
+		return false;
+	case KIND_CALL:
+		lower_call(l, g);
+		return false;
+	case KIND_RET:
+		lower_ret(l, g);
+		return false;
+	case KIND_JMP_INDIRECT:
+		lower_jump_indirect(l, g);
+		return false;
+	case KIND_CALL_INDIRECT:
+		lower_call_indirect(l, g);
+		return false;
+	default:
+		leave_at(l, new_site(l, SITE_INTERPRET, g->rip), true);
+		return false;
+	}
+}
+
+/* --- the block --- */
+
+static bool ends_block(enum kind kind)
+{
+	return kind == KIND_INTERPRET || (kind >= KIND_JMP && kind <= KIND_CALL_INDIRECT);
+}
+
+/* Decodes and classifies. *end: rip behind the last one; *crossing: what is there reaches into the next page or cannot be
+ * decoded. */
+static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length, uint64_t *end, bool *unreadable)
+{
+	unsigned offset = 0;
+
+	*unreadable = false;
+	while (l->count < BLOCK_MAX_INSTRUCTIONS && offset < length) {
+		struct guest_instruction *g = &l->list[l->count];
+
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
+		                                         &g->insn, g->operands))) {
+			*unreadable = true;
+			break;
+		}
+		g->bytes = bytes + offset;
+		g->rip = l->block->linear + offset;
+		classify(l->t, g);
+		l->count++;
+		offset += g->insn.length;
+		l->block->fpu |= g->vector;
+		if (ends_block(g->kind))
+			break;
+	}
+	*end = l->block->linear + offset;
+}
+
+/* Flags that are live where a direct branch of this page leads. */
+static uint32_t live_at(const struct lowering *l, uint64_t target, const uint8_t *bytes)
+{
+	uint64_t linear = l->block->linear;
+
+	if (target >> PAGE_SHIFT != linear >> PAGE_SHIFT)
+		return ALL_FLAGS;
+	return classify_live_flags(l->t, bytes + (int64_t)(target - linear), (unsigned)(PAGE_SIZE - (target & (PAGE_SIZE - 1))));
+}
+
+static uint32_t find_live_flags(struct lowering *l, uint64_t end, const uint8_t *bytes)
+{
+	uint32_t live = ALL_FLAGS;
+
+	if (l->count && !ends_block(l->list[l->count - 1].kind) && l->count == BLOCK_MAX_INSTRUCTIONS)
+		live = live_at(l, end, bytes);
+	for (unsigned i = l->count; i-- > 0;) {
+		struct guest_instruction *g = &l->list[i];
+
+		if (g->kind == KIND_JMP || g->kind == KIND_CALL)
+			live = live_at(l, classify_target(g), bytes);
+		else if (ends_block(g->kind))
+			live = ALL_FLAGS;
+		else if (g->kind == KIND_JCC)
+			live |= live_at(l, classify_target(g), bytes);
+		g->flags_live_after = live;
+		live = (live & ~g->flags_killed) | g->flags_read;
+		g->flags_live = live;
+	}
+	return live;
+}
+
+/* cmp qword [address], value; both halves when it does not fit; jne cold. */
+static void check_equal(struct lowering *l, const volatile void *address, uint64_t value, uint32_t site)
+{
+	if (fits32((int64_t)value)) {
+		op_abs(&l->e, true, 0x81, 7, address);
+		put32(&l->e, (uint32_t)value);
+		branch_cold(l, CONDITION_NE, site);
+		return;
+	}
+	for (unsigned half = 0; half < 2; half++) {
+		op_abs(&l->e, false, 0x81, 7, (const volatile uint8_t *)address + 4 * half);
+		put32(&l->e, (uint32_t)(value >> 32 * half));
+		branch_cold(l, CONDITION_NE, site);
+	}
+}
+
+static void save_head_flags(struct lowering *l)
+{
+	store_abs(&l->e, RAX, home(l, RAX));
+	PUT(&l->e, 0x9f, 0x0f, 0x90, 0xc0);
+	op_abs(&l->e, false, 0x89, RAX, &l->t->flags);
+	load_abs(&l->e, RAX, home(l, RAX));
+}
+
+/* The entries, from the one that checks most to the one that checks nothing. */
+static void emit_head(struct lowering *l, bool live)
+{
+	struct translator *t = l->t;
+	struct block *block = l->block;
+	const struct x86_tlb_entry *slot =
+		&t->cpu->tlb[t->key & KEY_VIEW][(block->linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	uint32_t site = new_site(l, SITE_HEAD, block->linear), over = 0;
+	struct emitter *e = &l->e;
+
+	if (live) {
+		block->poll = e->at;
+		save_head_flags(l);
+		over = jump_ahead(e);
+	}
+	block->cross = e->at;
+	save_head_flags(l);
+	block->indirect = e->at;
+	check_equal(l, &slot->tag_fetch, block->linear & ~(PAGE_SIZE - 1), site);
+	check_equal(l, &slot->gpa, block->gpa & ~(PAGE_SIZE - 1), site);
+	if (live)
+		patch32(e->base, over, e->at);
+	else
+		block->poll = e->at;
+	op_abs(e, false, 0x83, 7, &t->poll);
+	put8(e, 0);
+	branch_cold(l, CONDITION_NE, site);
+	if (block->fpu) {
+		op_abs(e, false, 0x80, 7, &t->fpu_loaded);
+		put8(e, 0);
+		over = branch_ahead(e, CONDITION_NE);
+		op_abs(e, true, 0xc7, 0, &t->fpu_return);
+		put32(e, low_address(t->exec_base) + e->at + 4 + 7);
+		op_abs(e, false, 0xff, 4, &t->fpu_load);
+		patch32(e->base, over, e->at);
+	}
+	if (live)
+		restore_flags(l);
+	block->same = e->at;
+}
+
+void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length)
+{
+	struct lowering l; /* large: only what is used is set */
+	bool unreadable, live, open = true;
+	uint64_t end;
+
+	l.t = t;
+	l.e = (struct emitter){ .base = t->write_base, .at = t->code_used };
+	l.block = block;
+	l.number = number;
+	l.parked = 0;
+	l.count = l.at = l.cold_count = 0;
+	if (!jump_table(t, t->key) && t->jump_tables < JUMP_TABLES)
+		t->jump_keys[t->jump_tables++] = t->key;
+	read_block(&l, bytes, length, &end, &unreadable);
+	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
+		block->interpret = true;
+		return;
+	}
+	live = find_live_flags(&l, end, bytes);
+	emit_head(&l, live);
+	for (l.at = 0; l.at < l.count && open; l.at++)
+		open = lower_one(&l, &l.list[l.at]);
+	if (open) {
+		l.at = l.count - 1;
+		if (unreadable) {
+			leave_at(&l, new_site(&l, SITE_INTERPRET, end), true);
+		} else {
+			bring_back(&l, l.parked);
+			link_to(&l, end, false);
+		}
+	}
+	emit_cold(&l);
+	t->code_used = (l.e.at + 15) & ~15u;
+}

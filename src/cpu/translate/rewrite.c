@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Replaces the memory operand of an instruction: prefixes, REX, VEX or EVEX, ModRM, SIB and displacement are built anew,
+ * opcode and immediates stay. Specification: SDM 2A 2.1, 2.2, 2.3.5, 2.7.1. */
+#include "cpu/translate/classify.h"
+
+static bool is_prefix(uint8_t byte)
+{
+	switch (byte) {
+	case 0xf0: case 0xf2: case 0xf3: case 0x66: case 0x67:
+	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_kept(uint8_t byte)
+{
+	return byte == 0xf0 || byte == 0xf2 || byte == 0xf3 || byte == 0x66;
+}
+
+static unsigned opcode_bytes(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->opcode_map) {
+	case ZYDIS_OPCODE_MAP_DEFAULT:
+		return 1;
+	case ZYDIS_OPCODE_MAP_0F:
+		return 2;
+	case ZYDIS_OPCODE_MAP_0F38:
+	case ZYDIS_OPCODE_MAP_0F3A:
+		return 3;
+	default:
+		return 0;
+	}
+}
+
+static unsigned put_legacy(struct emitter *e, const struct guest_instruction *g, bool b, bool x)
+{
+	const uint8_t *bytes = g->bytes;
+	unsigned i = 0, rex = 0;
+
+	while (i < g->insn.length && is_prefix(bytes[i])) {
+		if (is_kept(bytes[i]))
+			put8(e, bytes[i]);
+		i++;
+	}
+	if ((bytes[i] & 0xf0) == 0x40)
+		rex = bytes[i++];
+	if (!opcode_bytes(&g->insn) || g->insn.raw.modrm.offset != i + opcode_bytes(&g->insn))
+		return 0;
+	if (b || x || rex) {
+		if (g->high_byte)
+			return 0;
+		put8(e, 0x40 | (rex & 0xc) | x << 1 | b);
+	}
+	put_bytes(e, bytes + i, opcode_bytes(&g->insn));
+	return 1;
+}
+
+static unsigned put_vex(struct emitter *e, const struct guest_instruction *g, bool b, bool x)
+{
+	const uint8_t *bytes = g->bytes;
+	unsigned i = 0;
+
+	while (i < g->insn.length && is_prefix(bytes[i]))
+		i++;
+	if (bytes[i] == 0xc5) {
+		PUT(e, 0xc4, (uint8_t)((bytes[i + 1] & 0x80) | !x << 6 | !b << 5 | 1), bytes[i + 1] & 0x7f, bytes[i + 2]);
+		return g->insn.raw.modrm.offset == i + 3;
+	}
+	if (bytes[i] == 0xc4) {
+		PUT(e, 0xc4, (uint8_t)((bytes[i + 1] & 0x9f) | !x << 6 | !b << 5), bytes[i + 2], bytes[i + 3]);
+		return g->insn.raw.modrm.offset == i + 4;
+	}
+	if (bytes[i] != 0x62)
+		return 0;
+	PUT(e, 0x62, (uint8_t)((bytes[i + 1] & 0x9f) | !x << 6 | !b << 5), bytes[i + 2], bytes[i + 3], bytes[i + 4]);
+	return g->insn.raw.modrm.offset == i + 5;
+}
+
+/* As put_operand, but EVEX scales displacements of one byte. */
+static void put_wide(struct emitter *e, unsigned reg, int base, int index, int32_t disp)
+{
+	if (index >= 0 || (base & 7) == 4)
+		PUT(e, (uint8_t)(0x84 | (reg & 7) << 3), (uint8_t)((index < 0 ? 4 : index & 7) << 3 | (base & 7)));
+	else
+		put8(e, 0x80 | (reg & 7) << 3 | (base & 7));
+	put32(e, (uint32_t)disp);
+}
+
+unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, int32_t disp)
+{
+	struct emitter e = { .base = to };
+	const ZydisDecodedInstruction *insn = &g->insn;
+	unsigned tail = insn->raw.modrm.offset + 1u;
+	bool b = base >= 8, x = index >= 8, ok;
+
+	if (insn->raw.sib.offset)
+		tail = insn->raw.sib.offset + 1u;
+	if (insn->raw.disp.size)
+		tail = insn->raw.disp.offset + insn->raw.disp.size / 8u;
+	ok = insn->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? put_legacy(&e, g, b, x) : put_vex(&e, g, b, x);
+	if (!ok || tail > insn->length)
+		return 0;
+	if (insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		put_wide(&e, insn->raw.modrm.reg, base, index, disp);
+	else
+		put_operand(&e, insn->raw.modrm.reg, base, index, 0, disp);
+	put_bytes(&e, g->bytes + tail, insn->length - tail);
+	return e.at;
+}

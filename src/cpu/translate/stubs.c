@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The code around translated code: from C into it and back, and vector state into the registers and out of them. It is
+ * emitted once at the start of each code cache, because it addresses its vCPU absolutely.
+ */
+#include "cpu/translate/internal.h"
+
+static void put_vector(struct emitter *e, unsigned level, unsigned n, bool store, const void *address)
+{
+	uint8_t opcode = store ? 0x11 : 0x10, r = n & 8 ? 0 : 0x80;
+
+	if (level == 2)
+		PUT(e, 0x62, (uint8_t)(r | 0x60 | (n & 16 ? 0 : 0x10) | 1), 0x7c, 0x48, opcode);
+	else if (level == 1)
+		PUT(e, 0xc4, (uint8_t)(r | 0x60 | 1), 0x7c, opcode);
+	else
+		PUT(e, (uint8_t)(0x40 | (n & 8) >> 1), 0x0f, opcode);
+	put_operand(e, n & 7, -1, -1, 0, (int32_t)low_address(address));
+}
+
+static void put_opmask(struct emitter *e, unsigned n, bool store, const void *address)
+{
+	PUT(e, 0xc4, 0xe1, 0xf8, store ? 0x91 : 0x90);
+	put_operand(e, n, -1, -1, 0, (int32_t)low_address(address));
+}
+
+static void put_mxcsr(struct emitter *e, bool store, const void *address)
+{
+	PUT(e, 0x0f, 0xae);
+	put_operand(e, store ? 3 : 2, -1, -1, 0, (int32_t)low_address(address));
+}
+
+static void put_byte(struct emitter *e, const void *address, uint8_t value)
+{
+	op_abs(e, false, 0xc6, 0, address);
+	put8(e, value);
+}
+
+/* Uses no general register and no flags. Goes on at fpu_return. */
+static uint32_t emit_vectors(struct translator *t, struct emitter *e, unsigned level, bool store)
+{
+	struct x86_fpu *fpu = &t->cpu->s.fpu;
+	uint32_t start = e->at;
+
+	for (unsigned i = 0; i < (level == 2 ? 32 : 16); i++)
+		put_vector(e, level, i, store, fpu->vector[i]);
+	for (unsigned i = 0; level == 2 && i < 8; i++)
+		put_opmask(e, i, store, &fpu->opmask[i]);
+	if (store) {
+		put_mxcsr(e, true, &fpu->mxcsr);
+		put_mxcsr(e, false, &t->host_mxcsr);
+		if (level)
+			PUT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
+	} else {
+		put_mxcsr(e, false, &fpu->mxcsr);
+	}
+	put_byte(e, &t->fpu_loaded, !store);
+	op_abs(e, false, 0xff, 4, &t->fpu_return);
+	return start;
+}
+
+/* void enter(void): loads the guest's registers and goes to t->target. */
+static void emit_enter(struct translator *t, struct emitter *e)
+{
+	uint32_t over;
+
+	t->enter = e->at;
+	PUT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
+	store_abs(e, RSP, &t->host_rsp);
+	op_abs(e, false, 0x80, 7, &t->fpu_want); /* cmp byte [fpu_want], 0 */
+	put8(e, 0);
+	over = branch_ahead(e, CONDITION_E);
+	op_abs(e, true, 0xc7, 0, &t->fpu_return);
+	put32(e, low_address(t->exec_base) + e->at + 4 + 7);
+	op_abs(e, false, 0xff, 4, &t->fpu_load); /* 7 bytes */
+	patch32(e->base, over, e->at);
+	op_abs(e, false, 0x8b, RAX, &t->flags);
+	PUT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	for (unsigned i = 0; i < 16; i++)
+		load_abs(e, i, &t->cpu->s.gpr[i]);
+	op_abs(e, false, 0xff, 4, &t->target);
+}
+
+static void emit_leave(struct translator *t, struct emitter *e)
+{
+	uint32_t over, join;
+
+	t->leave_flags = e->at;
+	store_abs(e, RAX, &t->out[RAX]);
+	PUT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	op_abs(e, false, 0x89, RAX, &t->flags);
+	join = jump_ahead(e);
+	t->leave = e->at;
+	store_abs(e, RAX, &t->out[RAX]);
+	patch32(e->base, join, e->at);
+	for (unsigned i = 1; i < 16; i++)
+		store_abs(e, i, &t->out[i]);
+	load_abs(e, RSP, &t->host_rsp);
+	put_byte(e, &t->fpu_was, 0);
+	op_abs(e, false, 0x80, 7, &t->fpu_loaded);
+	put8(e, 0);
+	over = branch_ahead(e, CONDITION_E);
+	put_byte(e, &t->fpu_was, 1);
+	op_abs(e, true, 0xc7, 0, &t->fpu_return);
+	put32(e, low_address(t->exec_base) + e->at + 4 + 7);
+	op_abs(e, false, 0xff, 4, &t->fpu_unload);
+	patch32(e->base, over, e->at);
+	PUT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+}
+
+void stubs_emit(struct translator *t)
+{
+	struct emitter e = { .base = t->write_base };
+	unsigned top = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? 2 :
+	               __builtin_cpu_supports("avx") ? 1 : 0;
+
+	for (unsigned level = 0; level <= top; level++) {
+		t->load_stub[level] = emit_vectors(t, &e, level, false);
+		t->unload_stub[level] = emit_vectors(t, &e, level, true);
+	}
+	emit_enter(t, &e);
+	emit_leave(t, &e);
+	/* Where an empty slot of the jump table leads: rip is stored and flags are in memory. Site 0 says so. */
+	t->no_jump = e.at;
+	store_abs_imm32(&e, &t->site, 0);
+	jump_to(&e, t->leave);
+	t->code_start = t->code_used = (e.at + 63) & ~63u;
+}
