@@ -1,44 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The vCPU's cache of decoded blocks: a bump arena, a hash by physical address and mode, and lists per guest page for
- * dropping what was written to. It is flushed as a whole when the arena is full. Per vCPU, so no locks but for the queue
- * of pages that other threads wrote.
+ * dropping what was written to. It is flushed as a whole when the arena is full. Per vCPU, so no locks but for the
+ * queue of pages that other threads wrote.
  *
- * A page that holds decoded code is watched (ram_watch_code) before its bytes are read. Other vCPUs may still hold a TLB
- * entry that lets them write silently: they are told with engine_page_watched, drop the entry at their next block
+ * A page that holds decoded code is watched (ram_watch_code) before its bytes are read. Other vCPUs may still hold a
+ * TLB entry that lets them write silently: they are told with engine_page_watched, drop the entry at their next block
  * boundary and report the page as written if they had one, because they may have written meanwhile.
  */
-#include "core/bus.h"
+#include "cpu/interp/fetch.h"
 #include "cpu/interp/internal.h"
-#include "cpu/x86/mem.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define ARENA_BYTES (4 * MIB)
+#define ARENA_BYTES        (4 * MIB)
 #define ARENA_VERIFY_BYTES (256 * KIB)
-#define NATIVE_BYTES (1 * MIB)
-#define BLOCK_BYTES_MAX (sizeof(struct block) + (BLOCK_MAX_OPS + 2) * sizeof(struct op))
+#define NATIVE_BYTES       (1 * MIB)
+#define BLOCK_BYTES_MAX    (sizeof(struct block) + (BLOCK_MAX_OPS + 2) * sizeof(struct op))
 
 int cache_init(struct interp *ip, struct error *err)
 {
-	static const ZydisMachineMode modes[] = { ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32,
-		                                  ZYDIS_MACHINE_MODE_LONG_64 };
-	static const ZydisStackWidth widths[] = { ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64 };
 	struct cache *cache = &ip->cache;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
-		ZydisDecoder *decoder = &ip->decoder[i];
-
-		ZydisDecoderInit(decoder, modes[i], widths[i]);
-		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_LZCNT, ip->cpu.features->lzcnt);
-		ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT, ip->cpu.features->bmi1);
-	}
+	fetch_init(ip);
 	cache->arena_size = ip->verify ? ARENA_VERIFY_BYTES : ARENA_BYTES;
-	cache->arena = mmap(NULL, cache->arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	cache->arena = mmap(NULL, cache->arena_size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (cache->arena == MAP_FAILED) {
 		cache->arena = NULL;
 		return error_set_errno(err, errno, "decoded-instruction cache of %zu bytes", cache->arena_size);
@@ -203,160 +191,11 @@ static struct page_blocks *page_get(struct interp *ip, uint64_t page)
 	entry = cache_alloc(ip, sizeof(*entry));
 	if (!entry)
 		return NULL;
-	*entry = (struct page_blocks){ .page = page, .next = *page_slot(ip, page) };
+	*entry = (struct page_blocks){.page = page, .next = *page_slot(ip, page)};
 	*page_slot(ip, page) = entry;
 	if (!ip->verify)
 		interp_watch_code(&ip->cpu, page);
 	return entry;
-}
-
-/* --- decoding --- */
-
-/* Where the code bytes are. Code outside RAM is copied byte by byte and never kept. */
-struct fetch {
-	uint64_t gpa, gpa2; /* gpa2: page after, once an instruction reached into it; else ~0 */
-	const uint8_t *bytes;
-	unsigned length;
-	uint8_t copy[16];
-	bool ram;
-};
-
-static uint64_t fetch_page(struct interp *ip, uint64_t linear)
-{
-	struct x86_cpu *cpu = &ip->cpu;
-	const struct x86_tlb_entry *slot = x86_tlb_slot(cpu, linear);
-	unsigned access = X86_FETCH | (cpu->cpl == 3 ? X86_USER : 0);
-
-	uint64_t gpa;
-
-	if (slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)))
-		return slot->gpa;
-	gpa = x86_walk(cpu, linear, access) & ~(PAGE_SIZE - 1);
-	if (ram_find(ip->env.ram, gpa)) { /* to have it in the TLB the next time */
-		uint8_t byte;
-
-		x86_read_slow(cpu, linear, &byte, 1, access);
-	}
-	return gpa;
-}
-
-static uint64_t next_linear_page(const struct interp *ip, uint64_t linear)
-{
-	uint64_t following = (linear & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
-
-	return ip->cpu.long_mode ? following : (uint32_t)following;
-}
-
-static void copy_code(struct interp *ip, uint64_t gpa, uint8_t *to, unsigned length)
-{
-	if (!ram_read(ip->env.ram, gpa, to, length))
-		return;
-	for (unsigned i = 0; i < length; i++)
-		to[i] = bus_read(ip->env.memory, gpa + i, 1);
-}
-
-static void fetch_first(struct interp *ip, uint64_t linear, struct fetch *fetch)
-{
-	unsigned offset = linear & (PAGE_SIZE - 1);
-
-	fetch->gpa = fetch_page(ip, linear) | offset;
-	fetch->gpa2 = ~0ull;
-	fetch->length = PAGE_SIZE - offset;
-	fetch->bytes = ram_hva(ip->env.ram, fetch->gpa & ~(PAGE_SIZE - 1), PAGE_SIZE);
-	fetch->ram = fetch->bytes != NULL;
-	if (fetch->ram) {
-		fetch->bytes += offset;
-		return;
-	}
-	if (fetch->length > 15)
-		fetch->length = 15;
-	copy_code(ip, fetch->gpa, fetch->copy, fetch->length);
-	fetch->bytes = fetch->copy;
-}
-
-/* Puts an instruction that needs bytes of the next page together; raises that page's fault. */
-static void fetch_second(struct interp *ip, uint64_t linear, struct fetch *fetch)
-{
-	fetch->gpa2 = fetch_page(ip, next_linear_page(ip, linear));
-	memmove(fetch->copy, fetch->bytes, fetch->length);
-	copy_code(ip, fetch->gpa2, fetch->copy + fetch->length, 15 - fetch->length);
-	fetch->bytes = fetch->copy;
-	fetch->length = 15;
-}
-
-static ZyanStatus decode_bytes(struct decode *d, const uint8_t *bytes, unsigned length)
-{
-	d->bytes = bytes;
-	return ZydisDecoderDecodeFull(&d->ip->decoder[d->ip->key & KEY_MODE], bytes, length < 15 ? length : 15, &d->insn,
-	                              d->operands);
-}
-
-/* Stands for an instruction that cannot be decoded: executing it raises. */
-static void select_invalid(struct decode *d, ZyanStatus status)
-{
-	*d->op = (struct op){ .fn = op_undefined, .offset = d->offset, .length_size = 1, .ea = EA_NONE };
-	d->op->imm = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? X86_GP : X86_UD;
-	d->insn.length = 1;
-	d->last = true;
-}
-
-static void log_instruction(struct decode *d)
-{
-	char text[96], hex[48];
-	uint64_t rip = d->ip->cpu.s.rip + d->offset;
-	ZydisFormatter formatter;
-
-	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_ATT);
-	if (ZYAN_FAILED(ZydisFormatterFormatInstruction(&formatter, &d->insn, d->operands, d->insn.operand_count_visible, text,
-	                                                sizeof(text), rip, NULL)))
-		snprintf(text, sizeof(text), "(bad)");
-	for (unsigned i = 0; i < d->insn.length && i < 15; i++)
-		snprintf(hex + 3 * i, sizeof(hex) - 3 * i, "%02x ", d->bytes[i]);
-	log_write(d->ip->log, "0x%016llx:  %-45s  %s", (unsigned long long)rip, hex, text);
-}
-
-/* Decodes up to max instructions from fetch into block. Returns false when an arena ran full. */
-static bool decode_block(struct interp *ip, struct fetch *fetch, uint64_t linear, struct block *block, unsigned max)
-{
-	struct decode d = { .ip = ip, .flat32 = ip->key & KEY_FLAT };
-	bool log = log_on(ip->log, LOG_IN_ASM);
-	unsigned count = 0, offset = 0;
-
-	while (count < max && offset < BLOCK_MAX_BYTES) {
-		ZyanStatus status;
-
-		d.op = &block->ops[count];
-		d.offset = offset;
-		memset(d.op, 0, sizeof(*d.op));
-		d.last = d.closed = false;
-		if (offset >= fetch->length)
-			break;
-		status = decode_bytes(&d, fetch->bytes + offset, fetch->length - offset);
-		if (status == ZYDIS_STATUS_NO_MORE_DATA && fetch->gpa2 == ~0ull && fetch->length - offset < 15) {
-			if (count)
-				break; /* the crossing instruction gets a block of its own */
-			fetch_second(ip, linear, fetch);
-			status = decode_bytes(&d, fetch->bytes, fetch->length);
-		}
-		if (ZYAN_SUCCESS(status))
-			decode_select(&d);
-		else
-			select_invalid(&d, status);
-		if (d.no_memory)
-			return false;
-		if (log)
-			log_instruction(&d);
-		offset += d.insn.length;
-		count++;
-		if (d.last || fetch->gpa2 != ~0ull || !fetch->ram)
-			break;
-	}
-	block->closed = d.closed;
-	if (!d.closed)
-		block->ops[count] = (struct op){ .fn = op_stop, .offset = offset };
-	block->count = count;
-	block->bytes = offset;
-	return true;
 }
 
 /* The limit of CS in the modes that have one. A block that reaches beyond is cut to single instructions. */
@@ -377,9 +216,11 @@ static struct block *block_new(struct interp *ip, struct fetch *fetch, uint64_t 
 		block = cache_alloc(ip, BLOCK_BYTES_MAX);
 		ok = block && (page || !fetch->ram) && ip->cache.hash_used < HASH_MASK / 4 * 3;
 		if (ok)
-			ok = decode_block(ip, fetch, linear, block, single || ip->verify ? 1 : BLOCK_MAX_OPS);
+			ok = fetch_decode(ip, fetch, linear, block, single || ip->verify ? 1 : BLOCK_MAX_OPS);
 		if (ok)
-			ip->cache.arena_used = start + align_up(sizeof(*block) + (block->count + !block->closed) * sizeof(struct op), 32);
+			ip->cache.arena_used =
+				start +
+				align_up(sizeof(*block) + (block->count + !block->closed) * sizeof(struct op), 32);
 		if (!ok) {
 			cache_flush(ip);
 			fetch_first(ip, linear, fetch);
@@ -401,9 +242,9 @@ static bool same_code(struct interp *ip, const struct block *block)
 
 	if (first > block->bytes)
 		first = block->bytes;
-	copy_code(ip, block->gpa, now, first);
+	fetch_copy(ip, block->gpa, now, first);
 	if (first < block->bytes)
-		copy_code(ip, block->gpa2, now + first, block->bytes - first);
+		fetch_copy(ip, block->gpa2, now + first, block->bytes - first);
 	return !memcmp(now, block->code, block->bytes);
 }
 
@@ -442,7 +283,7 @@ static struct block *block_find(struct interp *ip, uint64_t gpa, uint64_t linear
 			continue;
 		if (block->gpa != gpa || block->key != key)
 			continue;
-		if (block->gpa2 != ~0ull && fetch_page(ip, next_linear_page(ip, linear)) != block->gpa2)
+		if (block->gpa2 != ~0ull && fetch_second_page(ip, linear) != block->gpa2)
 			continue;
 		if (ip->verify && !same_code(ip, block)) {
 			block_drop(ip, block);
@@ -487,80 +328,4 @@ struct block *cache_block(struct interp *ip, bool single)
 		x86_raise_error(cpu, X86_GP, 0);
 	}
 	return block;
-}
-
-/* --- writes by others --- */
-
-static void queue_page(uint64_t *pages, unsigned *count, bool *all, uint64_t page)
-{
-	if (*count < PENDING_PAGES)
-		pages[(*count)++] = page;
-	else
-		*all = true;
-}
-
-void cache_written(struct interp *ip, uint64_t first, uint64_t last)
-{
-	if (atomic_load_explicit(&ip->runner, memory_order_relaxed) == (uintptr_t)pthread_self()) {
-		cache_drop_pages(ip, first, last);
-		return;
-	}
-	pthread_mutex_lock(&ip->pending_lock);
-	if (last - first >= PENDING_PAGES)
-		ip->pending_all = true;
-	else
-		for (uint64_t page = first; page <= last; page++)
-			queue_page(ip->pending, &ip->pending_count, &ip->pending_all, page);
-	pthread_mutex_unlock(&ip->pending_lock);
-	atomic_fetch_or_explicit(&ip->cpu.vcpu.events, VCPU_ENGINE, memory_order_release);
-	ip->cpu.vcpu.engine->ops->kick(&ip->cpu.vcpu);
-}
-
-/* True when a silent write to the page was possible; it is not any more. */
-static bool revoke_write(struct x86_cpu *cpu, uint64_t page)
-{
-	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
-	bool had = false;
-
-	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
-		if (entries[i].gpa >> PAGE_SHIFT == page && entries[i].tag_write != X86_TLB_NONE) {
-			entries[i].tag_write = X86_TLB_NONE;
-			had = true;
-		}
-	return had;
-}
-
-void cache_take_pending(struct interp *ip)
-{
-	uint64_t written[PENDING_PAGES], watch[PENDING_PAGES];
-	unsigned written_count, watch_count;
-	bool written_all, watch_all;
-
-	vcpu_clear(&ip->cpu.vcpu, VCPU_ENGINE);
-	pthread_mutex_lock(&ip->pending_lock);
-	written_count = ip->pending_count;
-	watch_count = ip->watch_count;
-	written_all = ip->pending_all;
-	watch_all = ip->watch_all;
-	memcpy(written, ip->pending, sizeof(written));
-	memcpy(watch, ip->watch, sizeof(watch));
-	ip->pending_count = ip->watch_count = 0;
-	ip->pending_all = ip->watch_all = false;
-	pthread_mutex_unlock(&ip->pending_lock);
-	if (written_all)
-		cache_drop_pages(ip, 0, ~0ull >> PAGE_SHIFT);
-	for (unsigned i = 0; i < written_count; i++)
-		cache_drop_pages(ip, written[i], written[i]);
-	for (unsigned i = 0; i < watch_count; i++)
-		if (revoke_write(&ip->cpu, watch[i]))
-			ram_written(ip->env.ram, watch[i] << PAGE_SHIFT, PAGE_SIZE);
-	if (watch_all) { /* too many to tell apart: every page this CPU could write counts as written */
-		struct x86_tlb_entry *entries = &ip->cpu.tlb[0][0];
-
-		for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
-			if (entries[i].tag_write != X86_TLB_NONE) {
-				entries[i].tag_write = X86_TLB_NONE;
-				ram_written(ip->env.ram, entries[i].gpa, PAGE_SIZE);
-			}
-	}
 }

@@ -50,8 +50,9 @@ void decode_memory(struct decode *d, const ZydisDecodedOperand *operand)
 {
 	const ZydisDecodedOperandMem *mem = &operand->mem;
 	bool mode64 = d->insn.machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
-	unsigned segment = mem->segment >= ZYDIS_REGISTER_ES && mem->segment <= ZYDIS_REGISTER_GS ?
-	                           mem->segment - ZYDIS_REGISTER_ES : X86_DS;
+	unsigned segment = mem->segment >= ZYDIS_REGISTER_ES && mem->segment <= ZYDIS_REGISTER_GS
+				   ? mem->segment - ZYDIS_REGISTER_ES
+				   : X86_DS;
 	struct op *op = d->op;
 	bool based = segment == X86_FS || segment == X86_GS;
 	ZydisRegister base = mem->base;
@@ -68,8 +69,9 @@ void decode_memory(struct decode *d, const ZydisDecodedOperand *operand)
 	op->scale = mem->index == ZYDIS_REGISTER_NONE || mem->scale == 0 ? 0 : __builtin_ctz(mem->scale);
 	op->disp = (int32_t)disp;
 	/* With 64-bit base zero for the others, where a base register is irrelevant. */
-	op->segbase = mode64 && based ? (offsetof(struct interp, cpu.s.seg[0].base) + segment * sizeof(struct x86_segment)) / 8 :
-	                                offsetof(struct interp, cpu.zero) / 8;
+	op->segbase = mode64 && based
+			      ? (offsetof(struct interp, cpu.s.seg[0].base) + segment * sizeof(struct x86_segment)) / 8
+			      : offsetof(struct interp, cpu.zero) / 8;
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
 		op->disp += d->offset + d->insn.length;
 	if (!mode64 && d->insn.address_width == 16)
@@ -211,22 +213,24 @@ bool decode_offered(const struct decode *d)
 
 static void log_unknown(struct decode *d)
 {
-	log_guest(d->ip->log, &d->ip->unknown_limit, "cpu %u: no handler for %s at rip %#llx: #UD", d->ip->cpu.vcpu.index,
-	          ZydisMnemonicGetString(d->insn.mnemonic), (unsigned long long)d->ip->cpu.s.rip + d->offset);
+	log_guest(d->ip->log, &d->ip->unknown_limit, "cpu %u: no handler for %s at rip %#llx: #UD",
+		  d->ip->cpu.vcpu.index, ZydisMnemonicGetString(d->insn.mnemonic),
+		  (unsigned long long)d->ip->cpu.s.rip + d->offset);
 }
 
 void decode_select(struct decode *d)
 {
-	static bool (*const selections[])(struct decode *d) = {
-		select_alu, select_move, select_shift, select_stack, select_branch, select_muldiv, select_bit, select_exchange,
-		select_string, select_misc, select_io, select_system, select_fpu, select_gather, select_native,
+	static bool (*const selections[])(struct decode * d) = {
+		select_alu,    select_move,     select_shift,  select_stack,  select_branch, select_muldiv,
+		select_bit,    select_exchange, select_string, select_misc,   select_io,     select_segment,
+		select_system, select_fpu,      select_gather, select_native,
 	};
 
 	d->op->length_size = d->insn.length | decode_log2(d->insn.operand_width) << 4;
 	d->op->offset = d->offset;
 	d->op->ea = EA_NONE;
-	if (d->insn.operand_count_visible && d->operands[0].size && d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	    d->operands[0].size <= 64)
+	if (d->insn.operand_count_visible && d->operands[0].size &&
+	    d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && d->operands[0].size <= 64)
 		d->op->length_size = d->insn.length | decode_log2(d->operands[0].size) << 4;
 	if (decode_offered(d))
 		for (size_t i = 0; i < ARRAY_SIZE(selections); i++) {

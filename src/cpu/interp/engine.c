@@ -63,7 +63,7 @@ static struct engine *engine_create(const struct engine_env *env, struct error *
 	machine->engine.env = *env;
 	machine->cpus = xcalloc(env->max_vcpus, sizeof(*machine->cpus));
 	pthread_mutex_init(&machine->lock, NULL);
-	ram_set_code_client(env->ram, &(struct ram_code_client){ .written = code_written, .opaque = machine });
+	ram_set_code_client(env->ram, &(struct ram_code_client){.written = code_written, .opaque = machine});
 	return &machine->engine;
 }
 
@@ -71,7 +71,7 @@ static void engine_destroy(struct engine *engine)
 {
 	struct interp_machine *machine = machine_of(engine);
 
-	ram_set_code_client(engine->env.ram, &(struct ram_code_client){ 0 });
+	ram_set_code_client(engine->env.ram, &(struct ram_code_client){0});
 	pthread_mutex_destroy(&machine->lock);
 	free(machine->cpus);
 	free(machine);
@@ -161,7 +161,8 @@ static void engine_flush(struct engine *engine)
 {
 	struct interp_machine *machine = machine_of(engine);
 
-	for (unsigned i = 0;; i++) { /* not under the lock: a flush may report writes, which come back to code_written */
+	for (unsigned i = 0;;
+	     i++) { /* not under the lock: a flush may report writes, which come back to code_written */
 		struct interp *ip;
 
 		pthread_mutex_lock(&machine->lock);

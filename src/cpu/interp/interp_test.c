@@ -16,8 +16,9 @@
 #include "base/util.h"
 
 #define BLOBS(X)                                                                                                       \
-	X(real) X(protected) X(modify) X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt)      \
-	X(read) X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
+	X(real)                                                                                                        \
+	X(protected) X(modify) X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt) X(read)      \
+		X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
 #define BLOB_DECLARE(name) extern const uint8_t code_##name[], code_##name##_end[];
 BLOBS(BLOB_DECLARE)
 
@@ -71,8 +72,8 @@ static void test_protected_mode(void **unused)
 	PLACE(&guest, GUEST_CODE, protected);
 	run_to_halt(&guest);
 	assert_int_equal(gpr_of(&guest)[X86_RCX], 0xffffffff);
-	assert_int_equal(gpr_of(&guest)[X86_RDI] & 0x8d5, 0x84);    /* SF and PF of 0xffffffff */
-	assert_int_equal(gpr_of(&guest)[X86_RAX] & 0xff, 0x14); /* 79 + 35 in BCD, carry out */
+	assert_int_equal(gpr_of(&guest)[X86_RDI] & 0x8d5, 0x84); /* SF and PF of 0xffffffff */
+	assert_int_equal(gpr_of(&guest)[X86_RAX] & 0xff, 0x14);  /* 79 + 35 in BCD, carry out */
 	assert_int_equal(gpr_of(&guest)[X86_RDX] & 0xff, 0xff);
 	guest_fini(&guest);
 }
@@ -80,14 +81,15 @@ static void test_protected_mode(void **unused)
 static void test_bound_faults(void **unused)
 {
 	/* mov ebx, 0x200000; mov dword [ebx], 0; mov dword [ebx+4], 9; mov ecx, 10; bound ecx, [ebx] */
-	static const uint8_t code[] = { 0xbb, 0, 0, 0x20, 0, 0xc7, 0x03, 0, 0, 0, 0, 0xc7, 0x43, 4, 9, 0, 0, 0,
-		                        0xb9, 10, 0, 0, 0, 0x62, 0x0b };
+	static const uint8_t code[] = {0xbb, 0, 0, 0x20, 0, 0xc7, 0x03, 0, 0, 0, 0,    0xc7, 0x43,
+				       4,    9, 0, 0,    0, 0xb9, 10,   0, 0, 0, 0x62, 0x0b};
 	struct guest guest;
 	enum vcpu_exit exit;
-	uint64_t gate[1] = { 0x00008e0000180000ull | (GUEST_CODE + 0x1000) >> 16 << 48 | (GUEST_CODE & 0xffff) };
+	uint64_t gate[1] = {0x00008e0000180000ull | (GUEST_CODE + 0x1000) >> 16 << 48 | (GUEST_CODE & 0xffff)};
 
 	start(&guest, X86_CODE32);
-	gate[0] = (0x8e00ull << 32) | 24ull << 16 | ((GUEST_CODE + 0x1000) & 0xffff) | (GUEST_CODE + 0x1000) >> 16 << 48;
+	gate[0] =
+		(0x8e00ull << 32) | 24ull << 16 | ((GUEST_CODE + 0x1000) & 0xffff) | (GUEST_CODE + 0x1000) >> 16 << 48;
 	guest_code(&guest, 0x7000 + 8 * X86_BR, gate, sizeof(gate));
 	guest_code(&guest, GUEST_CODE, code, sizeof(code));
 	guest_run(&guest, 0, 5, &exit);
@@ -111,7 +113,8 @@ static void test_modifies_next_instruction(void **unused)
 static void test_modifies_through_alias(void **unused)
 {
 	/* mov byte [0x810000 + 15], 9; jmp +0 ; mov al, 1; hlt */
-	static const uint8_t code[] = { 0xc6, 0x04, 0x25, 0x0c, 0x00, 0x81, 0x00, 0x09, 0x90, 0x90, 0x90, 0xb0, 0x01, 0xf4 };
+	static const uint8_t code[] = {0xc6, 0x04, 0x25, 0x0c, 0x00, 0x81, 0x00,
+				       0x09, 0x90, 0x90, 0x90, 0xb0, 0x01, 0xf4};
 	struct guest guest;
 	uint64_t entry = 0xe7;
 
@@ -249,7 +252,7 @@ static void test_locked_by_two_cpus(void **unused)
 	}
 	PLACE(&guest, GUEST_CODE, locked);
 	for (unsigned i = 0; i < 2; i++) {
-		runner[i] = (struct runner){ &guest, i };
+		runner[i] = (struct runner){&guest, i};
 		pthread_create(&thread[i], NULL, run_vcpu, &runner[i]);
 	}
 	for (unsigned i = 0; i < 2; i++)
@@ -373,7 +376,7 @@ static bool fake_has(void *apic)
 	return *(int *)apic >= 0;
 }
 
-static const struct vcpu_apic_ops fake_apic = { .ack = fake_ack, .has_interrupt = fake_has };
+static const struct vcpu_apic_ops fake_apic = {.ack = fake_ack, .has_interrupt = fake_has};
 
 static void test_interrupt_shadow(void **unused)
 {
@@ -398,7 +401,7 @@ static void test_interrupt_shadow(void **unused)
 static void *kick_thread(void *opaque)
 {
 	struct guest *guest = opaque;
-	struct timespec pause = { .tv_nsec = 5000000 };
+	struct timespec pause = {.tv_nsec = 5000000};
 
 	nanosleep(&pause, NULL);
 	vcpu_raise(&guest->cpu[0]->vcpu, VCPU_KICK);
@@ -418,7 +421,7 @@ static void test_kick_ends_a_loop(void **unused)
 	pthread_join(thread, NULL);
 	assert_true(gpr_of(&guest)[X86_RAX] > 0);
 	assert_in_range(atomic_load(&guest.cpu[0]->vcpu.instructions), 2 * gpr_of(&guest)[X86_RAX] - 2,
-	                2 * gpr_of(&guest)[X86_RAX] + 2);
+			2 * gpr_of(&guest)[X86_RAX] + 2);
 	guest_fini(&guest);
 }
 
@@ -469,7 +472,7 @@ static void test_divide_error_is_precise(void **unused)
 
 static void test_vector_and_x87(void **unused)
 {
-	static const float four[] = { 1, 2, 3, 4 };
+	static const float four[] = {1, 2, 3, 4};
 	struct guest guest;
 	float result[4];
 	double pi;
@@ -519,7 +522,7 @@ static void test_absent_feature_is_undefined(void **unused)
 /* The second half of an instruction lies on another page: not mapped first, then mapped, then remapped. */
 static void test_instruction_crosses_pages(void **unused)
 {
-	static const uint8_t other[] = { 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xf4 };
+	static const uint8_t other[] = {0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xf4};
 	struct guest guest;
 	enum vcpu_exit exit;
 	uint64_t entry = 0x700067;
@@ -648,7 +651,7 @@ static void test_dirty_log(void **unused)
 /* A bare CPU sees changes of code that nobody told it of. */
 static void test_bare_cpu_sees_silent_writes(void **unused)
 {
-	static const uint8_t first[] = { 0xb0, 1, 0xf4 }, second[] = { 0xb0, 2, 0xf4 };
+	static const uint8_t first[] = {0xb0, 1, 0xf4}, second[] = {0xb0, 2, 0xf4};
 	struct guest guest;
 	struct x86_cpu *bare;
 	struct x86_state state;

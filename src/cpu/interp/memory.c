@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The slow halves of the interpreter's memory accesses: segments, canonical addresses, TLB misses, MMIO, page crossing. */
+/* The slow halves of the interpreter's memory accesses: segments, canonical addresses, TLB misses, MMIO, page crossing.
+ */
 #include "cpu/interp/internal.h"
 
 static bool canonical(const struct interp *ip, uint64_t gva)
@@ -12,8 +13,8 @@ static bool canonical(const struct interp *ip, uint64_t gva)
 static void check_canonical(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
 {
 	ip->cur = op;
-	if (ip->cpu.code_mode == X86_CODE64 ? canonical(ip, gva) && canonical(ip, gva + size - 1) :
-	                                      gva + size <= 1ull << 32 || !ip->cpu.flat_data)
+	if (ip->cpu.code_mode == X86_CODE64 ? canonical(ip, gva) && canonical(ip, gva + size - 1)
+					    : gva + size <= 1ull << 32 || !ip->cpu.flat_data)
 		return; /* outside 64-bit mode only a flat segment has no limit check before this */
 	x86_raise_error(&ip->cpu, op_segment(op) == X86_SS ? X86_SSF : X86_GP, 0);
 }

@@ -37,17 +37,17 @@ ALWAYS_INLINE uint64_t behind(const struct interp *ip, const struct op *op)
 }
 
 /* imm: the target relative to the block. */
-#define JUMP_IF(name, suffix, test)                                                                                   \
-	static void j##name##_64(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		ip->cpu.s.rip += condition_##name(ip->flags) ? op->imm : (uint64_t)op->offset + op_length(op);        \
-	}                                                                                                             \
-	static void j##name##_legacy(struct interp *ip, const struct op *op)                                          \
-	{                                                                                                             \
-		if (condition_##name(ip->flags))                                                                      \
-			go_legacy(ip, op, ip->cpu.s.rip + op->imm);                                                   \
-		else                                                                                                  \
-			ip->cpu.s.rip = (uint32_t)behind(ip, op);                                                     \
+#define JUMP_IF(name, suffix, test)                                                                                    \
+	static void j##name##_64(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		ip->cpu.s.rip += condition_##name(ip->flags) ? op->imm : (uint64_t)op->offset + op_length(op);         \
+	}                                                                                                              \
+	static void j##name##_legacy(struct interp *ip, const struct op *op)                                           \
+	{                                                                                                              \
+		if (condition_##name(ip->flags))                                                                       \
+			go_legacy(ip, op, ip->cpu.s.rip + op->imm);                                                    \
+		else                                                                                                   \
+			ip->cpu.s.rip = (uint32_t)behind(ip, op);                                                      \
 	}
 CONDITIONS(JUMP_IF)
 
@@ -215,19 +215,19 @@ static void loop_any(struct interp *ip, const struct op *op)
 		reg_set(ip, X86_RCX * 8, count, size);
 }
 
-#define JUMP_ROW(name, suffix, test) { ZYDIS_MNEMONIC_J##suffix, { j##name##_64, j##name##_legacy } },
+#define JUMP_ROW(name, suffix, test) {ZYDIS_MNEMONIC_J##suffix, {j##name##_64, j##name##_legacy}},
 static const struct {
 	ZydisMnemonic mnemonic;
 	op_fn *fn[2];
-} jump_table[] = { CONDITIONS(JUMP_ROW) };
+} jump_table[] = {CONDITIONS(JUMP_ROW)};
 
 static const struct {
 	ZydisMnemonic mnemonic;
 	uint8_t kind, size;
 } loop_table[] = {
-	{ ZYDIS_MNEMONIC_LOOP, LOOP_ALWAYS, 0 }, { ZYDIS_MNEMONIC_LOOPE, LOOP_EQUAL, 0 },
-	{ ZYDIS_MNEMONIC_LOOPNE, LOOP_NOT_EQUAL, 0 }, { ZYDIS_MNEMONIC_JCXZ, LOOP_CXZ, 2 },
-	{ ZYDIS_MNEMONIC_JECXZ, LOOP_CXZ, 4 }, { ZYDIS_MNEMONIC_JRCXZ, LOOP_CXZ, 8 },
+	{ZYDIS_MNEMONIC_LOOP, LOOP_ALWAYS, 0},      {ZYDIS_MNEMONIC_LOOPE, LOOP_EQUAL, 0},
+	{ZYDIS_MNEMONIC_LOOPNE, LOOP_NOT_EQUAL, 0}, {ZYDIS_MNEMONIC_JCXZ, LOOP_CXZ, 2},
+	{ZYDIS_MNEMONIC_JECXZ, LOOP_CXZ, 4},        {ZYDIS_MNEMONIC_JRCXZ, LOOP_CXZ, 8},
 };
 
 static bool is_far(const struct decode *d)

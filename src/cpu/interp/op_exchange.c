@@ -7,44 +7,46 @@
 
 #define KEEP_FLAGS "\n\tlahf\n\tseto %%al"
 
-#define EXCHANGE(bits, suffix)                                                                                        \
-	static void xchg_r##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		uint##bits##_t a = reg_get##bits(ip, op->dst), b = reg_get##bits(ip, op->src);                        \
-		reg_set##bits(ip, op->dst, b);                                                                        \
-		reg_set##bits(ip, op->src, a);                                                                        \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void xchg_m##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
+#define EXCHANGE(bits, suffix)                                                                                         \
+	static void xchg_r##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		uint##bits##_t a = reg_get##bits(ip, op->dst), b = reg_get##bits(ip, op->src);                         \
+		reg_set##bits(ip, op->dst, b);                                                                         \
+		reg_set##bits(ip, op->src, a);                                                                         \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void xchg_m##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                                \
 		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8), value = reg_get##bits(ip, op->dst);            \
-		__asm__ volatile("xchg" suffix " %0, %1" : "+r"(value), "+m"(*p) : : "memory");                       \
-		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
-		reg_set##bits(ip, op->dst, value);                                                                    \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void xadd_r##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		uint##bits##_t d = reg_get##bits(ip, op->src), s = reg_get##bits(ip, op->dst);                        \
-		uint32_t flags;                                                                                       \
-		__asm__("xadd" suffix " %[s], %[d]" KEEP_FLAGS : [d] "+&r"(d), [s] "+&r"(s), "=&a"(flags) : : "cc");  \
-		reg_set##bits(ip, op->dst, s);                                                                        \
-		reg_set##bits(ip, op->src, d);                                                                        \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void xadd_m##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
+		__asm__ volatile("xchg" suffix " %0, %1" : "+r"(value), "+m"(*p) : : "memory");                        \
+		mem_locked_end(ip, op, gva, bits / 8, p);                                                              \
+		reg_set##bits(ip, op->dst, value);                                                                     \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void xadd_r##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		uint##bits##_t d = reg_get##bits(ip, op->src), s = reg_get##bits(ip, op->dst);                         \
+		uint32_t flags;                                                                                        \
+		__asm__("xadd" suffix " %[s], %[d]" KEEP_FLAGS : [d] "+&r"(d), [s] "+&r"(s), "=&a"(flags) : : "cc");   \
+		reg_set##bits(ip, op->dst, s);                                                                         \
+		reg_set##bits(ip, op->src, d);                                                                         \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void xadd_m##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                                \
 		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8), s = reg_get##bits(ip, op->dst);                \
-		uint32_t flags;                                                                                       \
-		__asm__ volatile("lock xadd" suffix " %[s], %[d]" KEEP_FLAGS                                          \
-		                 : [d] "+m"(*p), [s] "+&r"(s), "=&a"(flags) : : "cc", "memory");                      \
-		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
-		reg_set##bits(ip, op->dst, s);                                                                        \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+		uint32_t flags;                                                                                        \
+		__asm__ volatile("lock xadd" suffix " %[s], %[d]" KEEP_FLAGS                                           \
+				 : [d] "+m"(*p), [s] "+&r"(s), "=&a"(flags)                                            \
+				 :                                                                                     \
+				 : "cc", "memory");                                                                    \
+		mem_locked_end(ip, op, gva, bits / 8, p);                                                              \
+		reg_set##bits(ip, op->dst, s);                                                                         \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 EXCHANGE(8, "b")
 EXCHANGE(16, "w")
@@ -53,32 +55,36 @@ EXCHANGE(64, "q")
 
 /* The registers go through whole, so that a 32-bit form zero-extends just what the host's does. Byte registers may be
  * high ones and go by themselves. */
-#define COMPARE_EXCHANGE(bits, suffix, modifier)                                                                      \
-	static void cmpxchg_r##bits(struct interp *ip, const struct op *op)                                           \
-	{                                                                                                             \
-		uint64_t acc = reg_get64(ip, X86_RAX * 8), d = *(uint64_t *)reg_at(ip, op->src & ~7u);                \
-		uint64_t s = reg_get##bits(ip, op->dst);                                                              \
-		uint32_t flags;                                                                                       \
-		__asm__("cmpxchg" suffix " %" modifier "[s], %" modifier "[d]\n\tmov %%rax, %[o]" KEEP_FLAGS          \
-		        : [d] "+&r"(d), [o] "=&r"(s), "=&a"(flags) : [s] "r"(s), "2"(acc) : "cc");                    \
-		reg_set64(ip, X86_RAX * 8, s);                                                                        \
-		if (!((op->src & ~7u) == X86_RAX * 8 && !(flags & FLAG_ZF)))                                          \
-			reg_set64(ip, op->src & ~7u, d);                                                              \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void cmpxchg_m##bits(struct interp *ip, const struct op *op)                                           \
-	{                                                                                                             \
-		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                               \
+#define COMPARE_EXCHANGE(bits, suffix, modifier)                                                                       \
+	static void cmpxchg_r##bits(struct interp *ip, const struct op *op)                                            \
+	{                                                                                                              \
+		uint64_t acc = reg_get64(ip, X86_RAX * 8), d = *(uint64_t *)reg_at(ip, op->src & ~7u);                 \
+		uint64_t s = reg_get##bits(ip, op->dst);                                                               \
+		uint32_t flags;                                                                                        \
+		__asm__("cmpxchg" suffix " %" modifier "[s], %" modifier "[d]\n\tmov %%rax, %[o]" KEEP_FLAGS           \
+			: [d] "+&r"(d), [o] "=&r"(s), "=&a"(flags)                                                     \
+			: [s] "r"(s), "2"(acc)                                                                         \
+			: "cc");                                                                                       \
+		reg_set64(ip, X86_RAX * 8, s);                                                                         \
+		if (!((op->src & ~7u) == X86_RAX * 8 && !(flags & FLAG_ZF)))                                           \
+			reg_set64(ip, op->src & ~7u, d);                                                               \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void cmpxchg_m##bits(struct interp *ip, const struct op *op)                                            \
+	{                                                                                                              \
+		uint64_t gva = op_address(ip, op, bits / 8, X86_WRITE);                                                \
 		guest##bits##_t *p = mem_locked(ip, op, gva, bits / 8);                                                \
-		uint64_t s = reg_get##bits(ip, op->dst), acc = reg_get64(ip, X86_RAX * 8);                            \
-		uint32_t flags;                                                                                       \
-		__asm__ volatile("lock cmpxchg" suffix " %" modifier "[s], %[d]\n\tmov %%rax, %[o]" KEEP_FLAGS        \
-		                 : [d] "+m"(*p), [o] "=&r"(s), "=&a"(flags) : [s] "r"(s), "2"(acc) : "cc", "memory"); \
-		mem_locked_end(ip, op, gva, bits / 8, p);                                                             \
-		reg_set64(ip, X86_RAX * 8, s);                                                                        \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+		uint64_t s = reg_get##bits(ip, op->dst), acc = reg_get64(ip, X86_RAX * 8);                             \
+		uint32_t flags;                                                                                        \
+		__asm__ volatile("lock cmpxchg" suffix " %" modifier "[s], %[d]\n\tmov %%rax, %[o]" KEEP_FLAGS         \
+				 : [d] "+m"(*p), [o] "=&r"(s), "=&a"(flags)                                            \
+				 : [s] "r"(s), "2"(acc)                                                                \
+				 : "cc", "memory");                                                                    \
+		mem_locked_end(ip, op, gva, bits / 8, p);                                                              \
+		reg_set64(ip, X86_RAX * 8, s);                                                                         \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 COMPARE_EXCHANGE(16, "w", "w")
 COMPARE_EXCHANGE(32, "l", "k")
@@ -105,9 +111,9 @@ static void cmpxchg_m8(struct interp *ip, const struct op *op)
 	uint32_t flags;
 
 	__asm__ volatile("lock cmpxchgb %[s], %[d]\n\tmov %%al, %[o]" KEEP_FLAGS
-	                 : [d] "+m"(*p), [o] "=&r"(out), "=&a"(flags)
-	                 : [s] "r"(s), "2"((uint32_t)reg_get8(ip, 0))
-	                 : "cc", "memory");
+			 : [d] "+m"(*p), [o] "=&r"(out), "=&a"(flags)
+			 : [s] "r"(s), "2"((uint32_t)reg_get8(ip, 0))
+			 : "cc", "memory");
 	mem_locked_end(ip, op, gva, 1, p);
 	reg_set8(ip, 0, out);
 	ip->flags = flags;
@@ -122,9 +128,9 @@ static void cmpxchg8b(struct interp *ip, const struct op *op)
 	bool equal;
 
 	__asm__ volatile("lock cmpxchg8b %[m]\n\tsetz %[z]"
-	                 : [m] "+m"(*p), "+a"(low), "+d"(high), [z] "=q"(equal)
-	                 : "b"(reg_get32(ip, X86_RBX * 8)), "c"(reg_get32(ip, X86_RCX * 8))
-	                 : "cc", "memory");
+			 : [m] "+m"(*p), "+a"(low), "+d"(high), [z] "=q"(equal)
+			 : "b"(reg_get32(ip, X86_RBX * 8)), "c"(reg_get32(ip, X86_RCX * 8))
+			 : "cc", "memory");
 	mem_locked_end(ip, op, gva, 8, p);
 	if (!equal) {
 		reg_set32(ip, X86_RAX * 8, low);
@@ -136,7 +142,8 @@ static void cmpxchg8b(struct interp *ip, const struct op *op)
 
 static void cmpxchg16b(struct interp *ip, const struct op *op)
 {
-	uint64_t gva = op_address(ip, op, 16, X86_WRITE), low = reg_get64(ip, X86_RAX * 8), high = reg_get64(ip, X86_RDX * 8);
+	uint64_t gva = op_address(ip, op, 16, X86_WRITE), low = reg_get64(ip, X86_RAX * 8),
+		 high = reg_get64(ip, X86_RDX * 8);
 	unsigned __int128 *p;
 	bool equal;
 
@@ -144,9 +151,9 @@ static void cmpxchg16b(struct interp *ip, const struct op *op)
 		fault_at_error(ip, op, X86_GP, 0);
 	p = mem_locked(ip, op, gva, 16);
 	__asm__ volatile("lock cmpxchg16b %[m]\n\tsetz %[z]"
-	                 : [m] "+m"(*p), "+a"(low), "+d"(high), [z] "=q"(equal)
-	                 : "b"(reg_get64(ip, X86_RBX * 8)), "c"(reg_get64(ip, X86_RCX * 8))
-	                 : "cc", "memory");
+			 : [m] "+m"(*p), "+a"(low), "+d"(high), [z] "=q"(equal)
+			 : "b"(reg_get64(ip, X86_RBX * 8)), "c"(reg_get64(ip, X86_RCX * 8))
+			 : "cc", "memory");
 	mem_locked_end(ip, op, gva, 16, p);
 	if (!equal) {
 		reg_set64(ip, X86_RAX * 8, low);
@@ -156,15 +163,18 @@ static void cmpxchg16b(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
-#define BY_SIZE(handler) { handler##8, handler##16, handler##32, handler##64 }
+#define BY_SIZE(handler)                                                                                               \
+	{                                                                                                              \
+		handler##8, handler##16, handler##32, handler##64                                                      \
+	}
 
 static const struct {
 	ZydisMnemonic mnemonic;
 	op_fn *fn[2][4]; /* register, memory */
 } exchange_table[] = {
-	{ ZYDIS_MNEMONIC_XCHG, { BY_SIZE(xchg_r), BY_SIZE(xchg_m) } },
-	{ ZYDIS_MNEMONIC_XADD, { BY_SIZE(xadd_r), BY_SIZE(xadd_m) } },
-	{ ZYDIS_MNEMONIC_CMPXCHG, { BY_SIZE(cmpxchg_r), BY_SIZE(cmpxchg_m) } },
+	{ZYDIS_MNEMONIC_XCHG, {BY_SIZE(xchg_r), BY_SIZE(xchg_m)}},
+	{ZYDIS_MNEMONIC_XADD, {BY_SIZE(xadd_r), BY_SIZE(xadd_m)}},
+	{ZYDIS_MNEMONIC_CMPXCHG, {BY_SIZE(cmpxchg_r), BY_SIZE(cmpxchg_m)}},
 };
 
 /* 90 with REX.B is XCHG with R8, also behind F3, which Zydis calls PAUSE. */
@@ -191,7 +201,8 @@ bool select_exchange(struct decode *d)
 		return true;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(exchange_table); i++) {
-		bool swap = d->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && d->operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+		bool swap = d->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			    d->operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
 
 		if (exchange_table[i].mnemonic != d->insn.mnemonic)
 			continue;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * x87, MMX, SSE and AVX: what native.h executes, with the checks its contract leaves to the caller, and the instructions
- * around the FPU state: FXSAVE and XSAVE family, FSAVE, FSTENV and their loads (SDM 1 8.1.10 has the images), LDMXCSR.
+ * x87, MMX, SSE and AVX: what native.h executes, with the checks its contract leaves to the caller, and the
+ * instructions around the FPU state: FXSAVE and XSAVE family, FSAVE, FSTENV and their loads (SDM 1 8.1.10 has the
+ * images), LDMXCSR.
  *
  * Left out: FERR# and IRQ 13 (CR0.NE clear): #MF is raised instead.
  */
@@ -10,10 +11,10 @@
 /* op->data of a native instruction. */
 struct native_op {
 	struct native_code code;
-	uint8_t need;      /* enum FPU_* */
+	uint8_t need;       /* enum FPU_* */
 	bool x87_operation; /* updates FOP, FIP, FDP */
 	bool x87_init;
-	bool waits;        /* a pending x87 exception comes before anything else */
+	bool waits; /* a pending x87 exception comes before anything else */
 	uint16_t fop;
 };
 
@@ -32,7 +33,8 @@ static void check_pending(struct interp *ip, const struct op *op)
 		fault_at(ip, op, X86_MF);
 }
 
-static void note_x87(struct interp *ip, const struct op *op, const struct native_op *native, bool memory, uint64_t offset)
+static void note_x87(struct interp *ip, const struct op *op, const struct native_op *native, bool memory,
+		     uint64_t offset)
 {
 	struct x86_fpu *fpu = &ip->cpu.s.fpu;
 
@@ -76,7 +78,8 @@ static void native_registers(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
-static void NOINLINE native_bounced(struct interp *ip, const struct op *op, const struct native_op *native, uint64_t gva)
+static void NOINLINE native_bounced(struct interp *ip, const struct op *op, const struct native_op *native,
+				    uint64_t gva)
 {
 	unsigned size = native->code.memory_bytes;
 
@@ -136,8 +139,9 @@ static bool is_x87_control(ZydisMnemonic mnemonic)
 
 static uint8_t needs_of(const struct native_code *code, ZydisMnemonic mnemonic)
 {
-	uint8_t need = (code->uses_x87 ? FPU_X87 : 0) | (code->uses_mmx ? FPU_MMX : 0) | (code->uses_sse ? FPU_SSE : 0) |
-	               (code->uses_avx ? FPU_AVX : 0) | (code->uses_avx512 ? FPU_AVX512 : 0);
+	uint8_t need = (code->uses_x87 ? FPU_X87 : 0) | (code->uses_mmx ? FPU_MMX : 0) |
+		       (code->uses_sse ? FPU_SSE : 0) | (code->uses_avx ? FPU_AVX : 0) |
+		       (code->uses_avx512 ? FPU_AVX512 : 0);
 
 	return mnemonic == ZYDIS_MNEMONIC_FWAIT ? FPU_WAIT : need;
 }
@@ -145,7 +149,7 @@ static uint8_t needs_of(const struct native_code *code, ZydisMnemonic mnemonic)
 bool select_native(struct decode *d)
 {
 	struct op *op = d->op;
-	struct native_code code = { 0 };
+	struct native_code code = {0};
 	struct native_op *native;
 	int ret = native_compile(d->ip->cache.native, &d->insn, d->operands, &code);
 
@@ -158,11 +162,13 @@ bool select_native(struct decode *d)
 		d->no_memory = true;
 		return false;
 	}
-	*native = (struct native_op){ .code = code, .need = needs_of(&code, d->insn.mnemonic) };
+	*native = (struct native_op){.code = code, .need = needs_of(&code, d->insn.mnemonic)};
 	native->x87_init = d->insn.mnemonic == ZYDIS_MNEMONIC_FNINIT;
 	native->x87_operation = code.uses_x87 && !is_x87_control(d->insn.mnemonic);
-	native->waits = (native->x87_operation || code.uses_mmx || d->insn.mnemonic == ZYDIS_MNEMONIC_FLDCW) && code.memory_bytes;
-	native->fop = (d->insn.opcode & 7) << 8 | d->insn.raw.modrm.mod << 6 | d->insn.raw.modrm.reg << 3 | d->insn.raw.modrm.rm;
+	native->waits = (native->x87_operation || code.uses_mmx || d->insn.mnemonic == ZYDIS_MNEMONIC_FLDCW) &&
+			code.memory_bytes;
+	native->fop = (d->insn.opcode & 7) << 8 | d->insn.raw.modrm.mod << 6 | d->insn.raw.modrm.reg << 3 |
+		      d->insn.raw.modrm.rm;
 	op->data = native;
 	op->fn = native_registers;
 	if (!code.memory_bytes)
@@ -201,7 +207,16 @@ static void stmxcsr(struct interp *ip, const struct op *op)
 
 /* --- FXSAVE, XSAVE --- */
 
-enum state_form { FORM_FXSAVE, FORM_FXRSTOR, FORM_XSAVE, FORM_XSAVEOPT, FORM_XSAVEC, FORM_XSAVES, FORM_XRSTOR, FORM_XRSTORS };
+enum state_form {
+	FORM_FXSAVE,
+	FORM_FXRSTOR,
+	FORM_XSAVE,
+	FORM_XSAVEOPT,
+	FORM_XSAVEC,
+	FORM_XSAVES,
+	FORM_XRSTOR,
+	FORM_XRSTORS
+};
 
 /* imm: state_form; dst: REX.W. */
 static void extended_state(struct interp *ip, const struct op *op)
@@ -221,7 +236,8 @@ static void extended_state(struct interp *ip, const struct op *op)
 		if (cpu->s.cr0 & X86_CR0_TS)
 			fault_at(ip, op, X86_NM);
 	}
-	gva = op_address(ip, op, form <= FORM_FXRSTOR ? 512 : 576, form == FORM_FXRSTOR || form >= FORM_XRSTOR ? X86_READ : X86_WRITE);
+	gva = op_address(ip, op, form <= FORM_FXRSTOR ? 512 : 576,
+			 form == FORM_FXRSTOR || form >= FORM_XRSTOR ? X86_READ : X86_WRITE);
 	mem_check(ip, op, gva, form <= FORM_FXRSTOR ? 512 : 576);
 	switch (form) {
 	case FORM_FXSAVE:
@@ -411,18 +427,30 @@ static const struct {
 	op_fn *fn;
 	uint64_t imm;
 } fpu_table[] = {
-	{ ZYDIS_MNEMONIC_LDMXCSR, ldmxcsr, FPU_SSE },         { ZYDIS_MNEMONIC_VLDMXCSR, ldmxcsr, FPU_AVX },
-	{ ZYDIS_MNEMONIC_STMXCSR, stmxcsr, FPU_SSE },         { ZYDIS_MNEMONIC_VSTMXCSR, stmxcsr, FPU_AVX },
-	{ ZYDIS_MNEMONIC_FXSAVE, extended_state, FORM_FXSAVE }, { ZYDIS_MNEMONIC_FXSAVE64, extended_state, FORM_FXSAVE },
-	{ ZYDIS_MNEMONIC_FXRSTOR, extended_state, FORM_FXRSTOR }, { ZYDIS_MNEMONIC_FXRSTOR64, extended_state, FORM_FXRSTOR },
-	{ ZYDIS_MNEMONIC_XSAVE, extended_state, FORM_XSAVE }, { ZYDIS_MNEMONIC_XSAVE64, extended_state, FORM_XSAVE },
-	{ ZYDIS_MNEMONIC_XSAVEOPT, extended_state, FORM_XSAVEOPT }, { ZYDIS_MNEMONIC_XSAVEOPT64, extended_state, FORM_XSAVEOPT },
-	{ ZYDIS_MNEMONIC_XSAVEC, extended_state, FORM_XSAVEC }, { ZYDIS_MNEMONIC_XSAVEC64, extended_state, FORM_XSAVEC },
-	{ ZYDIS_MNEMONIC_XSAVES, extended_state, FORM_XSAVES }, { ZYDIS_MNEMONIC_XSAVES64, extended_state, FORM_XSAVES },
-	{ ZYDIS_MNEMONIC_XRSTOR, extended_state, FORM_XRSTOR }, { ZYDIS_MNEMONIC_XRSTOR64, extended_state, FORM_XRSTOR },
-	{ ZYDIS_MNEMONIC_XRSTORS, extended_state, FORM_XRSTORS }, { ZYDIS_MNEMONIC_XRSTORS64, extended_state, FORM_XRSTORS },
-	{ ZYDIS_MNEMONIC_FNSTENV, x87_environment, X87_STENV }, { ZYDIS_MNEMONIC_FLDENV, x87_environment, X87_LDENV },
-	{ ZYDIS_MNEMONIC_FNSAVE, x87_environment, X87_SAVE }, { ZYDIS_MNEMONIC_FRSTOR, x87_environment, X87_RSTOR },
+	{ZYDIS_MNEMONIC_LDMXCSR, ldmxcsr, FPU_SSE},
+	{ZYDIS_MNEMONIC_VLDMXCSR, ldmxcsr, FPU_AVX},
+	{ZYDIS_MNEMONIC_STMXCSR, stmxcsr, FPU_SSE},
+	{ZYDIS_MNEMONIC_VSTMXCSR, stmxcsr, FPU_AVX},
+	{ZYDIS_MNEMONIC_FXSAVE, extended_state, FORM_FXSAVE},
+	{ZYDIS_MNEMONIC_FXSAVE64, extended_state, FORM_FXSAVE},
+	{ZYDIS_MNEMONIC_FXRSTOR, extended_state, FORM_FXRSTOR},
+	{ZYDIS_MNEMONIC_FXRSTOR64, extended_state, FORM_FXRSTOR},
+	{ZYDIS_MNEMONIC_XSAVE, extended_state, FORM_XSAVE},
+	{ZYDIS_MNEMONIC_XSAVE64, extended_state, FORM_XSAVE},
+	{ZYDIS_MNEMONIC_XSAVEOPT, extended_state, FORM_XSAVEOPT},
+	{ZYDIS_MNEMONIC_XSAVEOPT64, extended_state, FORM_XSAVEOPT},
+	{ZYDIS_MNEMONIC_XSAVEC, extended_state, FORM_XSAVEC},
+	{ZYDIS_MNEMONIC_XSAVEC64, extended_state, FORM_XSAVEC},
+	{ZYDIS_MNEMONIC_XSAVES, extended_state, FORM_XSAVES},
+	{ZYDIS_MNEMONIC_XSAVES64, extended_state, FORM_XSAVES},
+	{ZYDIS_MNEMONIC_XRSTOR, extended_state, FORM_XRSTOR},
+	{ZYDIS_MNEMONIC_XRSTOR64, extended_state, FORM_XRSTOR},
+	{ZYDIS_MNEMONIC_XRSTORS, extended_state, FORM_XRSTORS},
+	{ZYDIS_MNEMONIC_XRSTORS64, extended_state, FORM_XRSTORS},
+	{ZYDIS_MNEMONIC_FNSTENV, x87_environment, X87_STENV},
+	{ZYDIS_MNEMONIC_FLDENV, x87_environment, X87_LDENV},
+	{ZYDIS_MNEMONIC_FNSAVE, x87_environment, X87_SAVE},
+	{ZYDIS_MNEMONIC_FRSTOR, x87_environment, X87_RSTOR},
 };
 
 bool select_fpu(struct decode *d)

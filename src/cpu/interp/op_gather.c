@@ -11,7 +11,7 @@ struct scattered {
 	uint8_t bytes;            /* of the whole vector */
 	uint8_t element, index_bytes, scale;
 	uint8_t need;
-	uint64_t count;           /* elements */
+	uint64_t count; /* elements */
 };
 
 static bool mask_bit(const uint8_t *mask, unsigned element, unsigned i)
@@ -80,7 +80,8 @@ static void masked_load(struct interp *ip, const struct op *op)
 
 /* Faults when something that will be written cannot be. What CR2 shows is AMD's choice: for byte masks the operand's
  * address or that of its second page, else the element's. */
-static void probe_masked(struct interp *ip, const struct op *op, uint64_t gva, const struct scattered *s, const uint8_t *mask)
+static void probe_masked(struct interp *ip, const struct op *op, uint64_t gva, const struct scattered *s,
+			 const uint8_t *mask)
 {
 	uint64_t room = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
 	bool first = false, second = false;
@@ -163,11 +164,10 @@ static const struct {
 	ZydisMnemonic mnemonic;
 	uint8_t element, index_bytes; /* index 0: masked move */
 } scattered_table[] = {
-	{ ZYDIS_MNEMONIC_VPGATHERDD, 4, 4 }, { ZYDIS_MNEMONIC_VPGATHERDQ, 8, 4 }, { ZYDIS_MNEMONIC_VPGATHERQD, 4, 8 },
-	{ ZYDIS_MNEMONIC_VPGATHERQQ, 8, 8 }, { ZYDIS_MNEMONIC_VGATHERDPS, 4, 4 }, { ZYDIS_MNEMONIC_VGATHERDPD, 8, 4 },
-	{ ZYDIS_MNEMONIC_VGATHERQPS, 4, 8 }, { ZYDIS_MNEMONIC_VGATHERQPD, 8, 8 },
-	{ ZYDIS_MNEMONIC_VMASKMOVPS, 4, 0 }, { ZYDIS_MNEMONIC_VMASKMOVPD, 8, 0 },
-	{ ZYDIS_MNEMONIC_VPMASKMOVD, 4, 0 }, { ZYDIS_MNEMONIC_VPMASKMOVQ, 8, 0 },
+	{ZYDIS_MNEMONIC_VPGATHERDD, 4, 4}, {ZYDIS_MNEMONIC_VPGATHERDQ, 8, 4}, {ZYDIS_MNEMONIC_VPGATHERQD, 4, 8},
+	{ZYDIS_MNEMONIC_VPGATHERQQ, 8, 8}, {ZYDIS_MNEMONIC_VGATHERDPS, 4, 4}, {ZYDIS_MNEMONIC_VGATHERDPD, 8, 4},
+	{ZYDIS_MNEMONIC_VGATHERQPS, 4, 8}, {ZYDIS_MNEMONIC_VGATHERQPD, 8, 8}, {ZYDIS_MNEMONIC_VMASKMOVPS, 4, 0},
+	{ZYDIS_MNEMONIC_VMASKMOVPD, 8, 0}, {ZYDIS_MNEMONIC_VPMASKMOVD, 4, 0}, {ZYDIS_MNEMONIC_VPMASKMOVQ, 8, 0},
 };
 
 static uint8_t vector_id(const ZydisDecodedOperand *operand)
@@ -225,7 +225,7 @@ static bool select_byte_mask(struct decode *d, struct scattered *s)
 
 bool select_gather(struct decode *d)
 {
-	struct scattered form = { .bytes = d->insn.avx.vector_length / 8, .need = FPU_AVX }, *s;
+	struct scattered form = {.bytes = d->insn.avx.vector_length / 8, .need = FPU_AVX}, *s;
 	bool ok = false;
 
 	if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What user code may execute besides arithmetic: flag instructions, NOPs and hints, fences, CPUID, RDTSC(P), RDPMC, RDPID,
- * RDRAND, RDSEED, BOUND, INTO, INT n, ARPL, SALC, XGETBV, FS/GS base, protection keys, UD.
+ * What user code may execute besides arithmetic: flag instructions, NOPs and hints, fences, CPUID, RDTSC(P), RDPMC,
+ * RDPID, RDRAND, RDSEED, BOUND, INTO, INT n, ARPL, SALC, XGETBV, FS/GS base, protection keys, UD.
  */
 #include "cpu/interp/internal.h"
 
@@ -277,23 +277,45 @@ static const struct {
 	uint64_t imm;
 	bool last;
 } misc_table[] = {
-	{ ZYDIS_MNEMONIC_CLC, clc }, { ZYDIS_MNEMONIC_STC, stc }, { ZYDIS_MNEMONIC_CMC, cmc }, { ZYDIS_MNEMONIC_CLD, cld },
-	{ ZYDIS_MNEMONIC_STD, std }, { ZYDIS_MNEMONIC_SALC, salc },
-	{ ZYDIS_MNEMONIC_NOP, nop }, { ZYDIS_MNEMONIC_ENDBR32, nop }, { ZYDIS_MNEMONIC_ENDBR64, nop },
-	{ ZYDIS_MNEMONIC_RDSSPD, nop }, { ZYDIS_MNEMONIC_RDSSPQ, nop },
-	{ ZYDIS_MNEMONIC_PREFETCH, nop }, { ZYDIS_MNEMONIC_PREFETCHW, nop }, { ZYDIS_MNEMONIC_PREFETCHT0, nop },
-	{ ZYDIS_MNEMONIC_PREFETCHT1, nop }, { ZYDIS_MNEMONIC_PREFETCHT2, nop }, { ZYDIS_MNEMONIC_PREFETCHNTA, nop },
-	{ ZYDIS_MNEMONIC_PREFETCHWT1, nop },
-	{ ZYDIS_MNEMONIC_MFENCE, fence }, { ZYDIS_MNEMONIC_LFENCE, fence }, { ZYDIS_MNEMONIC_SFENCE, fence },
-	{ ZYDIS_MNEMONIC_SERIALIZE, fence }, { ZYDIS_MNEMONIC_PAUSE, pause_hint },
-	{ ZYDIS_MNEMONIC_CPUID, cpuid, 0, true }, { ZYDIS_MNEMONIC_RDTSC, rdtsc, 0, true },
-	{ ZYDIS_MNEMONIC_RDTSCP, rdtsc, 1, true }, { ZYDIS_MNEMONIC_RDPMC, rdpmc, 0, true },
-	{ ZYDIS_MNEMONIC_INT3, interrupt, X86_BP, true }, { ZYDIS_MNEMONIC_INT1, interrupt, X86_DB, true },
-	{ ZYDIS_MNEMONIC_INTO, into, 0, true }, { ZYDIS_MNEMONIC_XGETBV, xgetbv },
-	{ ZYDIS_MNEMONIC_RDPKRU, rdpkru }, { ZYDIS_MNEMONIC_WRPKRU, wrpkru, 0, true },
-	{ ZYDIS_MNEMONIC_VMCALL, hypercall }, { ZYDIS_MNEMONIC_VMMCALL, hypercall },
-	{ ZYDIS_MNEMONIC_UD0, op_undefined, X86_UD, true }, { ZYDIS_MNEMONIC_UD1, op_undefined, X86_UD, true },
-	{ ZYDIS_MNEMONIC_UD2, op_undefined, X86_UD, true }, { ZYDIS_MNEMONIC_RSM, op_undefined, X86_UD, true },
+	{ZYDIS_MNEMONIC_CLC, clc},
+	{ZYDIS_MNEMONIC_STC, stc},
+	{ZYDIS_MNEMONIC_CMC, cmc},
+	{ZYDIS_MNEMONIC_CLD, cld},
+	{ZYDIS_MNEMONIC_STD, std},
+	{ZYDIS_MNEMONIC_SALC, salc},
+	{ZYDIS_MNEMONIC_NOP, nop},
+	{ZYDIS_MNEMONIC_ENDBR32, nop},
+	{ZYDIS_MNEMONIC_ENDBR64, nop},
+	{ZYDIS_MNEMONIC_RDSSPD, nop},
+	{ZYDIS_MNEMONIC_RDSSPQ, nop},
+	{ZYDIS_MNEMONIC_PREFETCH, nop},
+	{ZYDIS_MNEMONIC_PREFETCHW, nop},
+	{ZYDIS_MNEMONIC_PREFETCHT0, nop},
+	{ZYDIS_MNEMONIC_PREFETCHT1, nop},
+	{ZYDIS_MNEMONIC_PREFETCHT2, nop},
+	{ZYDIS_MNEMONIC_PREFETCHNTA, nop},
+	{ZYDIS_MNEMONIC_PREFETCHWT1, nop},
+	{ZYDIS_MNEMONIC_MFENCE, fence},
+	{ZYDIS_MNEMONIC_LFENCE, fence},
+	{ZYDIS_MNEMONIC_SFENCE, fence},
+	{ZYDIS_MNEMONIC_SERIALIZE, fence},
+	{ZYDIS_MNEMONIC_PAUSE, pause_hint},
+	{ZYDIS_MNEMONIC_CPUID, cpuid, 0, true},
+	{ZYDIS_MNEMONIC_RDTSC, rdtsc, 0, true},
+	{ZYDIS_MNEMONIC_RDTSCP, rdtsc, 1, true},
+	{ZYDIS_MNEMONIC_RDPMC, rdpmc, 0, true},
+	{ZYDIS_MNEMONIC_INT3, interrupt, X86_BP, true},
+	{ZYDIS_MNEMONIC_INT1, interrupt, X86_DB, true},
+	{ZYDIS_MNEMONIC_INTO, into, 0, true},
+	{ZYDIS_MNEMONIC_XGETBV, xgetbv},
+	{ZYDIS_MNEMONIC_RDPKRU, rdpkru},
+	{ZYDIS_MNEMONIC_WRPKRU, wrpkru, 0, true},
+	{ZYDIS_MNEMONIC_VMCALL, hypercall},
+	{ZYDIS_MNEMONIC_VMMCALL, hypercall},
+	{ZYDIS_MNEMONIC_UD0, op_undefined, X86_UD, true},
+	{ZYDIS_MNEMONIC_UD1, op_undefined, X86_UD, true},
+	{ZYDIS_MNEMONIC_UD2, op_undefined, X86_UD, true},
+	{ZYDIS_MNEMONIC_RSM, op_undefined, X86_UD, true},
 };
 
 static bool select_operand_forms(struct decode *d)
@@ -336,9 +358,12 @@ static bool select_operand_forms(struct decode *d)
 	case ZYDIS_MNEMONIC_WRFSBASE:
 	case ZYDIS_MNEMONIC_WRGSBASE:
 		decode_rm(d, &d->operands[0]);
-		op->imm = d->insn.mnemonic == ZYDIS_MNEMONIC_RDFSBASE || d->insn.mnemonic == ZYDIS_MNEMONIC_WRFSBASE ? X86_FS : X86_GS;
-		op->fn = d->insn.mnemonic == ZYDIS_MNEMONIC_RDFSBASE || d->insn.mnemonic == ZYDIS_MNEMONIC_RDGSBASE ? read_base :
-		                                                                                                     write_base;
+		op->imm = d->insn.mnemonic == ZYDIS_MNEMONIC_RDFSBASE || d->insn.mnemonic == ZYDIS_MNEMONIC_WRFSBASE
+				  ? X86_FS
+				  : X86_GS;
+		op->fn = d->insn.mnemonic == ZYDIS_MNEMONIC_RDFSBASE || d->insn.mnemonic == ZYDIS_MNEMONIC_RDGSBASE
+				 ? read_base
+				 : write_base;
 		return true;
 	default:
 		return false;

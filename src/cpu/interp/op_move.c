@@ -1,44 +1,45 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Data movement: MOV (not segment or control registers), MOVZX, MOVSX, LEA, CMOVcc, SETcc, MOVBE, BSWAP, XLAT, CBW family. */
+/* Data movement: MOV (not segment or control registers), MOVZX, MOVSX, LEA, CMOVcc, SETcc, MOVBE, BSWAP, XLAT, CBW
+ * family. */
 #include "cpu/interp/conditions.h"
 
-#define MOVES(bits)                                                                                                   \
-	static void mov_rr##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		reg_set##bits(ip, op->dst, reg_get##bits(ip, op->src));                                               \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void mov_ri##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		reg_set##bits(ip, op->dst, op->imm);                                                                  \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void mov_rm##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		reg_set##bits(ip, op->dst, mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ)));           \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void mov_mr##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		mem_store##bits(ip, op, op_address(ip, op, bits / 8, X86_WRITE), reg_get##bits(ip, op->src));         \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void mov_mi##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		mem_store##bits(ip, op, op_address(ip, op, bits / 8, X86_WRITE), op->imm);                            \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void mov_load_absolute##bits(struct interp *ip, const struct op *op)                                   \
-	{                                                                                                             \
-		uint64_t gva = op_address_slow(ip, op, op->imm, bits / 8, X86_READ);                                  \
-		reg_set##bits(ip, X86_RAX, mem_load##bits(ip, op, gva));                                              \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void mov_store_absolute##bits(struct interp *ip, const struct op *op)                                  \
-	{                                                                                                             \
-		uint64_t gva = op_address_slow(ip, op, op->imm, bits / 8, X86_WRITE);                                 \
-		mem_store##bits(ip, op, gva, reg_get##bits(ip, X86_RAX));                                             \
-		next(ip, op);                                                                                         \
+#define MOVES(bits)                                                                                                    \
+	static void mov_rr##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		reg_set##bits(ip, op->dst, reg_get##bits(ip, op->src));                                                \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void mov_ri##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		reg_set##bits(ip, op->dst, op->imm);                                                                   \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void mov_rm##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		reg_set##bits(ip, op->dst, mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ)));            \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void mov_mr##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		mem_store##bits(ip, op, op_address(ip, op, bits / 8, X86_WRITE), reg_get##bits(ip, op->src));          \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void mov_mi##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		mem_store##bits(ip, op, op_address(ip, op, bits / 8, X86_WRITE), op->imm);                             \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void mov_load_absolute##bits(struct interp *ip, const struct op *op)                                    \
+	{                                                                                                              \
+		uint64_t gva = op_address_slow(ip, op, op->imm, bits / 8, X86_READ);                                   \
+		reg_set##bits(ip, X86_RAX, mem_load##bits(ip, op, gva));                                               \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void mov_store_absolute##bits(struct interp *ip, const struct op *op)                                   \
+	{                                                                                                              \
+		uint64_t gva = op_address_slow(ip, op, op->imm, bits / 8, X86_WRITE);                                  \
+		mem_store##bits(ip, op, gva, reg_get##bits(ip, X86_RAX));                                              \
+		next(ip, op);                                                                                          \
 	}
 MOVES(8)
 MOVES(16)
@@ -46,17 +47,17 @@ MOVES(32)
 MOVES(64)
 
 /* Widening: name, source type, destination bits. */
-#define WIDEN(name, from_bits, from, to_bits)                                                                         \
-	static void name##from_bits##_r##to_bits(struct interp *ip, const struct op *op)                              \
-	{                                                                                                             \
-		reg_set##to_bits(ip, op->dst, (from)reg_get##from_bits(ip, op->src));                                 \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void name##from_bits##_m##to_bits(struct interp *ip, const struct op *op)                              \
-	{                                                                                                             \
-		from value = mem_load##from_bits(ip, op, op_address(ip, op, from_bits / 8, X86_READ));                \
-		reg_set##to_bits(ip, op->dst, value);                                                                 \
-		next(ip, op);                                                                                         \
+#define WIDEN(name, from_bits, from, to_bits)                                                                          \
+	static void name##from_bits##_r##to_bits(struct interp *ip, const struct op *op)                               \
+	{                                                                                                              \
+		reg_set##to_bits(ip, op->dst, (from)reg_get##from_bits(ip, op->src));                                  \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void name##from_bits##_m##to_bits(struct interp *ip, const struct op *op)                               \
+	{                                                                                                              \
+		from value = mem_load##from_bits(ip, op, op_address(ip, op, from_bits / 8, X86_READ));                 \
+		reg_set##to_bits(ip, op->dst, value);                                                                  \
+		next(ip, op);                                                                                          \
 	}
 WIDEN(movzx, 8, uint8_t, 16)
 WIDEN(movzx, 8, uint8_t, 32)
@@ -75,51 +76,51 @@ WIDEN(movsx, 32, int32_t, 32)
 WIDEN(movsx, 32, int32_t, 64)
 
 /* LEA: the sum cut to the address size, then to the operand size. */
-#define LEAS(bits)                                                                                                    \
-	static void lea##bits(struct interp *ip, const struct op *op)                                                 \
-	{                                                                                                             \
-		reg_set##bits(ip, op->dst, op_sum(ip, op));                                                           \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void lea_a32_##bits(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		reg_set##bits(ip, op->dst, (uint32_t)op_sum(ip, op));                                                 \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void lea_a16_##bits(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		reg_set##bits(ip, op->dst, (uint16_t)op_sum(ip, op));                                                 \
-		next(ip, op);                                                                                         \
+#define LEAS(bits)                                                                                                     \
+	static void lea##bits(struct interp *ip, const struct op *op)                                                  \
+	{                                                                                                              \
+		reg_set##bits(ip, op->dst, op_sum(ip, op));                                                            \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void lea_a32_##bits(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                              \
+		reg_set##bits(ip, op->dst, (uint32_t)op_sum(ip, op));                                                  \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void lea_a16_##bits(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                              \
+		reg_set##bits(ip, op->dst, (uint16_t)op_sum(ip, op));                                                  \
+		next(ip, op);                                                                                          \
 	}
 LEAS(16)
 LEAS(32)
 LEAS(64)
 
-#define CONDITIONAL(name, mnemonic, test)                                                                             \
-	CMOV(name, 16) CMOV(name, 32) CMOV(name, 64)                                                                  \
-	static void set_##name##_r(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		reg_set8(ip, op->src, condition_##name(ip->flags));                                                   \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void set_##name##_m(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		mem_store8(ip, op, op_address(ip, op, 1, X86_WRITE), condition_##name(ip->flags));                    \
-		next(ip, op);                                                                                         \
+#define CONDITIONAL(name, mnemonic, test)                                                                              \
+	CMOV(name, 16)                                                                                                 \
+	CMOV(name, 32) CMOV(name, 64) static void set_##name##_r(struct interp *ip, const struct op *op)               \
+	{                                                                                                              \
+		reg_set8(ip, op->src, condition_##name(ip->flags));                                                    \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void set_##name##_m(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                              \
+		mem_store8(ip, op, op_address(ip, op, 1, X86_WRITE), condition_##name(ip->flags));                     \
+		next(ip, op);                                                                                          \
 	}
 /* The source is read (and may fault) whatever the condition; a 32-bit destination is zero-extended in both cases. */
-#define CMOV(name, bits)                                                                                              \
-	static void cmov_##name##_r##bits(struct interp *ip, const struct op *op)                                     \
-	{                                                                                                             \
-		uint##bits##_t value = reg_get##bits(ip, condition_##name(ip->flags) ? op->src : op->dst);            \
-		reg_set##bits(ip, op->dst, value);                                                                    \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void cmov_##name##_m##bits(struct interp *ip, const struct op *op)                                     \
-	{                                                                                                             \
-		uint##bits##_t value = mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ));                \
-		reg_set##bits(ip, op->dst, condition_##name(ip->flags) ? value : reg_get##bits(ip, op->dst));         \
-		next(ip, op);                                                                                         \
+#define CMOV(name, bits)                                                                                               \
+	static void cmov_##name##_r##bits(struct interp *ip, const struct op *op)                                      \
+	{                                                                                                              \
+		uint##bits##_t value = reg_get##bits(ip, condition_##name(ip->flags) ? op->src : op->dst);             \
+		reg_set##bits(ip, op->dst, value);                                                                     \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void cmov_##name##_m##bits(struct interp *ip, const struct op *op)                                      \
+	{                                                                                                              \
+		uint##bits##_t value = mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ));                 \
+		reg_set##bits(ip, op->dst, condition_##name(ip->flags) ? value : reg_get##bits(ip, op->dst));          \
+		next(ip, op);                                                                                          \
 	}
 CONDITIONS(CONDITIONAL)
 
@@ -217,39 +218,53 @@ static void sahf(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
-#define BY_SIZE(handler) { handler##8, handler##16, handler##32, handler##64 }
+#define BY_SIZE(handler)                                                                                               \
+	{                                                                                                              \
+		handler##8, handler##16, handler##32, handler##64                                                      \
+	}
 
-static op_fn *const mov_table[7][4] = { BY_SIZE(mov_rr), BY_SIZE(mov_ri), BY_SIZE(mov_rm), BY_SIZE(mov_mr),
-	                                BY_SIZE(mov_mi), BY_SIZE(mov_load_absolute), BY_SIZE(mov_store_absolute) };
+static op_fn *const mov_table[7][4] = {BY_SIZE(mov_rr),
+				       BY_SIZE(mov_ri),
+				       BY_SIZE(mov_rm),
+				       BY_SIZE(mov_mr),
+				       BY_SIZE(mov_mi),
+				       BY_SIZE(mov_load_absolute),
+				       BY_SIZE(mov_store_absolute)};
 
 /* [sign][source size][destination size - 1] */
 static op_fn *const widen_r[2][3][3] = {
-	{ { movzx8_r16, movzx8_r32, movzx8_r64 }, { movzx16_r16, movzx16_r32, movzx16_r64 }, { NULL } },
-	{ { movsx8_r16, movsx8_r32, movsx8_r64 }, { movsx16_r16, movsx16_r32, movsx16_r64 }, { movsx32_r16, movsx32_r32, movsx32_r64 } },
+	{{movzx8_r16, movzx8_r32, movzx8_r64}, {movzx16_r16, movzx16_r32, movzx16_r64}, {NULL}},
+	{{movsx8_r16, movsx8_r32, movsx8_r64},
+	 {movsx16_r16, movsx16_r32, movsx16_r64},
+	 {movsx32_r16, movsx32_r32, movsx32_r64}},
 };
 static op_fn *const widen_m[2][3][3] = {
-	{ { movzx8_m16, movzx8_m32, movzx8_m64 }, { movzx16_m16, movzx16_m32, movzx16_m64 }, { NULL } },
-	{ { movsx8_m16, movsx8_m32, movsx8_m64 }, { movsx16_m16, movsx16_m32, movsx16_m64 }, { movsx32_m16, movsx32_m32, movsx32_m64 } },
+	{{movzx8_m16, movzx8_m32, movzx8_m64}, {movzx16_m16, movzx16_m32, movzx16_m64}, {NULL}},
+	{{movsx8_m16, movsx8_m32, movsx8_m64},
+	 {movsx16_m16, movsx16_m32, movsx16_m64},
+	 {movsx32_m16, movsx32_m32, movsx32_m64}},
 };
 static op_fn *const lea_table[3][3] = {
-	{ lea_a16_16, lea_a16_32, lea_a16_64 }, { lea_a32_16, lea_a32_32, lea_a32_64 }, { lea16, lea32, lea64 }
-};
+	{lea_a16_16, lea_a16_32, lea_a16_64}, {lea_a32_16, lea_a32_32, lea_a32_64}, {lea16, lea32, lea64}};
 
-#define CONDITIONAL_ROW(name, suffix, test)                                                                           \
-	{ ZYDIS_MNEMONIC_CMOV##suffix, ZYDIS_MNEMONIC_SET##suffix, { cmov_##name##_r16, cmov_##name##_r32, cmov_##name##_r64 }, \
-	  { cmov_##name##_m16, cmov_##name##_m32, cmov_##name##_m64 }, { set_##name##_r, set_##name##_m } },
+#define CONDITIONAL_ROW(name, suffix, test)                                                                            \
+	{ZYDIS_MNEMONIC_CMOV##suffix,                                                                                  \
+	 ZYDIS_MNEMONIC_SET##suffix,                                                                                   \
+	 {cmov_##name##_r16, cmov_##name##_r32, cmov_##name##_r64},                                                    \
+	 {cmov_##name##_m16, cmov_##name##_m32, cmov_##name##_m64},                                                    \
+	 {set_##name##_r, set_##name##_m}},
 static const struct {
 	ZydisMnemonic cmov, set;
 	op_fn *cmov_r[3], *cmov_m[3], *set_fn[2];
-} conditional_table[] = { CONDITIONS(CONDITIONAL_ROW) };
+} conditional_table[] = {CONDITIONS(CONDITIONAL_ROW)};
 
 static const struct {
 	ZydisMnemonic mnemonic;
 	op_fn *fn;
 } plain_table[] = {
-	{ ZYDIS_MNEMONIC_CBW, cbw }, { ZYDIS_MNEMONIC_CWDE, cwde }, { ZYDIS_MNEMONIC_CDQE, cdqe },
-	{ ZYDIS_MNEMONIC_CWD, cwd }, { ZYDIS_MNEMONIC_CDQ, cdq },   { ZYDIS_MNEMONIC_CQO, cqo },
-	{ ZYDIS_MNEMONIC_LAHF, lahf }, { ZYDIS_MNEMONIC_SAHF, sahf },
+	{ZYDIS_MNEMONIC_CBW, cbw},   {ZYDIS_MNEMONIC_CWDE, cwde}, {ZYDIS_MNEMONIC_CDQE, cdqe},
+	{ZYDIS_MNEMONIC_CWD, cwd},   {ZYDIS_MNEMONIC_CDQ, cdq},   {ZYDIS_MNEMONIC_CQO, cqo},
+	{ZYDIS_MNEMONIC_LAHF, lahf}, {ZYDIS_MNEMONIC_SAHF, sahf},
 };
 
 static bool select_mov(struct decode *d)
@@ -309,7 +324,7 @@ static bool select_conditional(struct decode *d)
 			decode_rm(d, &d->operands[1]);
 			d->op->dst = decode_reg(d->operands[0].reg.value);
 			d->op->fn = (reg ? conditional_table[i].cmov_r
-			                 : conditional_table[i].cmov_m)[decode_log2(d->operands[0].size) - 1];
+					 : conditional_table[i].cmov_m)[decode_log2(d->operands[0].size) - 1];
 			return true;
 		}
 	}

@@ -4,19 +4,19 @@
 
 #define KEEP_FLAGS "\n\tlahf\n\tseto %%al"
 
-#define WIDE_MULTIPLY(name, insn, bits, suffix)                                                                       \
-	static void name##bits(struct interp *ip, const struct op *op)                                                \
-	{                                                                                                             \
-		uint##bits##_t source = operand_read(ip, op, bits / 8), low, high;                                    \
-		uint32_t flags;                                                                                       \
-		__asm__(insn suffix " %[s]\n\tmov %%rax, %%rcx" KEEP_FLAGS                                            \
-		        : "=&c"(low), "=&d"(high), "=&a"(flags)                                                       \
-		        : [s] "r"(source), "2"((uint##bits##_t)reg_get##bits(ip, X86_RAX * 8))                        \
-		        : "cc");                                                                                      \
-		reg_set##bits(ip, X86_RAX * 8, low);                                                                  \
-		reg_set##bits(ip, X86_RDX * 8, high);                                                                 \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+#define WIDE_MULTIPLY(name, insn, bits, suffix)                                                                        \
+	static void name##bits(struct interp *ip, const struct op *op)                                                 \
+	{                                                                                                              \
+		uint##bits##_t source = operand_read(ip, op, bits / 8), low, high;                                     \
+		uint32_t flags;                                                                                        \
+		__asm__(insn suffix " %[s]\n\tmov %%rax, %%rcx" KEEP_FLAGS                                             \
+			: "=&c"(low), "=&d"(high), "=&a"(flags)                                                        \
+			: [s] "r"(source), "2"((uint##bits##_t)reg_get##bits(ip, X86_RAX * 8))                         \
+			: "cc");                                                                                       \
+		reg_set##bits(ip, X86_RAX * 8, low);                                                                   \
+		reg_set##bits(ip, X86_RDX * 8, high);                                                                  \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 WIDE_MULTIPLY(mul, "mul", 16, "w")
 WIDE_MULTIPLY(mul, "mul", 32, "l")
@@ -25,62 +25,64 @@ WIDE_MULTIPLY(imul, "imul", 16, "w")
 WIDE_MULTIPLY(imul, "imul", 32, "l")
 WIDE_MULTIPLY(imul, "imul", 64, "q")
 
-#define BYTE_MULTIPLY(name, insn)                                                                                     \
-	static void name(struct interp *ip, const struct op *op)                                                      \
-	{                                                                                                             \
-		uint8_t source = operand_read(ip, op, 1);                                                             \
-		uint32_t product, flags;                                                                              \
-		__asm__(insn " %[s]\n\tmov %%eax, %[p]" KEEP_FLAGS                                                    \
-		        : [p] "=&r"(product), "=&a"(flags)                                                            \
-		        : [s] "r"(source), "1"((uint32_t)reg_get8(ip, X86_RAX * 8))                                   \
-		        : "cc");                                                                                      \
-		reg_set16(ip, X86_RAX * 8, product);                                                                  \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+#define BYTE_MULTIPLY(name, insn)                                                                                      \
+	static void name(struct interp *ip, const struct op *op)                                                       \
+	{                                                                                                              \
+		uint8_t source = operand_read(ip, op, 1);                                                              \
+		uint32_t product, flags;                                                                               \
+		__asm__(insn " %[s]\n\tmov %%eax, %[p]" KEEP_FLAGS                                                     \
+			: [p] "=&r"(product), "=&a"(flags)                                                             \
+			: [s] "r"(source), "1"((uint32_t)reg_get8(ip, X86_RAX * 8))                                    \
+			: "cc");                                                                                       \
+		reg_set16(ip, X86_RAX * 8, product);                                                                   \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 BYTE_MULTIPLY(mul8, "mulb")
 BYTE_MULTIPLY(imul8, "imulb")
 
 /* IMUL r, r/m and IMUL r, r/m, imm. */
-#define MULTIPLY(bits, suffix)                                                                                        \
-	static void imul_r##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		uint##bits##_t source = operand_read(ip, op, bits / 8), d = reg_get##bits(ip, op->dst);               \
-		uint32_t flags;                                                                                       \
-		__asm__("imul" suffix " %[s], %[d]" KEEP_FLAGS : [d] "+r"(d), "=&a"(flags) : [s] "r"(source) : "cc"); \
-		reg_set##bits(ip, op->dst, d);                                                                        \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void imul_i##bits(struct interp *ip, const struct op *op)                                              \
-	{                                                                                                             \
-		uint##bits##_t source = operand_read(ip, op, bits / 8), d = op->imm;                                  \
-		uint32_t flags;                                                                                       \
-		__asm__("imul" suffix " %[s], %[d]" KEEP_FLAGS : [d] "+r"(d), "=&a"(flags) : [s] "r"(source) : "cc"); \
-		reg_set##bits(ip, op->dst, d);                                                                        \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+#define MULTIPLY(bits, suffix)                                                                                         \
+	static void imul_r##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		uint##bits##_t source = operand_read(ip, op, bits / 8), d = reg_get##bits(ip, op->dst);                \
+		uint32_t flags;                                                                                        \
+		__asm__("imul" suffix " %[s], %[d]" KEEP_FLAGS : [d] "+r"(d), "=&a"(flags) : [s] "r"(source) : "cc");  \
+		reg_set##bits(ip, op->dst, d);                                                                         \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void imul_i##bits(struct interp *ip, const struct op *op)                                               \
+	{                                                                                                              \
+		uint##bits##_t source = operand_read(ip, op, bits / 8), d = op->imm;                                   \
+		uint32_t flags;                                                                                        \
+		__asm__("imul" suffix " %[s], %[d]" KEEP_FLAGS : [d] "+r"(d), "=&a"(flags) : [s] "r"(source) : "cc");  \
+		reg_set##bits(ip, op->dst, d);                                                                         \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 MULTIPLY(16, "w")
 MULTIPLY(32, "l")
 MULTIPLY(64, "q")
 
 /* The host's own division, for its flags: the caller has excluded #DE. */
-#define DIVIDE(name, insn, bits, suffix, type, wide, fits)                                                            \
-	static void name##bits(struct interp *ip, const struct op *op)                                                \
-	{                                                                                                             \
-		type source = operand_read(ip, op, bits / 8);                                                         \
-		type low = reg_get##bits(ip, X86_RAX * 8), high = reg_get##bits(ip, X86_RDX * 8);                     \
-		uint32_t flags = ip->flags;                                                                           \
-		if (!(fits))                                                                                          \
-			fault_at(ip, op, X86_DE);                                                                     \
-		__asm__("mov %%rax, %%r8\n\tmov %k[f], %%eax\n\taddb $0x7f, %%al\n\tsahf\n\tmov %%r8, %%rax\n\t"      \
-		        insn suffix " %[s]\n\tmov %%rax, %%r8" KEEP_FLAGS "\n\tmov %%eax, %k[f]\n\tmov %%r8, %%rax"   \
-		        : "+a"(low), "+d"(high), [f] "+&r"(flags) : [s] "r"(source) : "cc", "r8");                    \
-		reg_set##bits(ip, X86_RAX * 8, low);                                                                  \
-		reg_set##bits(ip, X86_RDX * 8, high);                                                                 \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+#define DIVIDE(name, insn, bits, suffix, type, wide, fits)                                                             \
+	static void name##bits(struct interp *ip, const struct op *op)                                                 \
+	{                                                                                                              \
+		type source = operand_read(ip, op, bits / 8);                                                          \
+		type low = reg_get##bits(ip, X86_RAX * 8), high = reg_get##bits(ip, X86_RDX * 8);                      \
+		uint32_t flags = ip->flags;                                                                            \
+		if (!(fits))                                                                                           \
+			fault_at(ip, op, X86_DE);                                                                      \
+		__asm__("mov %%rax, %%r8\n\tmov %k[f], %%eax\n\taddb $0x7f, %%al\n\tsahf\n\tmov %%r8, %%rax\n\t" insn  \
+				suffix " %[s]\n\tmov %%rax, %%r8" KEEP_FLAGS "\n\tmov %%eax, %k[f]\n\tmov %%r8, %%rax" \
+			: "+a"(low), "+d"(high), [f] "+&r"(flags)                                                      \
+			: [s] "r"(source)                                                                              \
+			: "cc", "r8");                                                                                 \
+		reg_set##bits(ip, X86_RAX * 8, low);                                                                   \
+		reg_set##bits(ip, X86_RDX * 8, high);                                                                  \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 
 static bool idiv_fits(__int128 dividend, int64_t divisor, unsigned bits)
@@ -98,25 +100,29 @@ static bool idiv_fits(__int128 dividend, int64_t divisor, unsigned bits)
 DIVIDE(div, "div", 16, "w", uint16_t, uint32_t, high < source)
 DIVIDE(div, "div", 32, "l", uint32_t, uint64_t, high < source)
 DIVIDE(div, "div", 64, "q", uint64_t, unsigned __int128, high < source)
-DIVIDE(idiv, "idiv", 16, "w", int16_t, int32_t, idiv_fits((int32_t)((uint32_t)(uint16_t)high << 16 | (uint16_t)low), source, 16))
-DIVIDE(idiv, "idiv", 32, "l", int32_t, int64_t, idiv_fits((int64_t)((uint64_t)(uint32_t)high << 32 | (uint32_t)low), source, 32))
+DIVIDE(idiv, "idiv", 16, "w", int16_t, int32_t,
+       idiv_fits((int32_t)((uint32_t)(uint16_t)high << 16 | (uint16_t)low), source, 16))
+DIVIDE(idiv, "idiv", 32, "l", int32_t, int64_t,
+       idiv_fits((int64_t)((uint64_t)(uint32_t)high << 32 | (uint32_t)low), source, 32))
 DIVIDE(idiv, "idiv", 64, "q", int64_t, __int128,
        idiv_fits((__int128)((unsigned __int128)(uint64_t)high << 64 | (uint64_t)low), source, 64))
 
-#define DIVIDE_BYTE(name, insn, type, fits)                                                                           \
-	static void name(struct interp *ip, const struct op *op)                                                      \
-	{                                                                                                             \
-		type source = operand_read(ip, op, 1);                                                                \
-		uint64_t ax = reg_get16(ip, X86_RAX * 8);                                                             \
-		uint32_t flags = ip->flags;                                                                           \
-		if (!(fits))                                                                                          \
-			fault_at(ip, op, X86_DE);                                                                     \
-		__asm__("mov %%rax, %%r8\n\tmov %k[f], %%eax\n\taddb $0x7f, %%al\n\tsahf\n\tmov %%r8, %%rax\n\t"      \
-		        insn " %[s]\n\tmov %%rax, %%r8" KEEP_FLAGS "\n\tmov %%eax, %k[f]\n\tmov %%r8, %%rax"          \
-		        : "+a"(ax), [f] "+&r"(flags) : [s] "r"(source) : "cc", "r8");                                 \
-		reg_set16(ip, X86_RAX * 8, ax);                                                                       \
-		ip->flags = flags;                                                                                    \
-		next(ip, op);                                                                                         \
+#define DIVIDE_BYTE(name, insn, type, fits)                                                                            \
+	static void name(struct interp *ip, const struct op *op)                                                       \
+	{                                                                                                              \
+		type source = operand_read(ip, op, 1);                                                                 \
+		uint64_t ax = reg_get16(ip, X86_RAX * 8);                                                              \
+		uint32_t flags = ip->flags;                                                                            \
+		if (!(fits))                                                                                           \
+			fault_at(ip, op, X86_DE);                                                                      \
+		__asm__("mov %%rax, %%r8\n\tmov %k[f], %%eax\n\taddb $0x7f, %%al\n\tsahf\n\tmov %%r8, %%rax\n\t" insn  \
+			" %[s]\n\tmov %%rax, %%r8" KEEP_FLAGS "\n\tmov %%eax, %k[f]\n\tmov %%r8, %%rax"                \
+			: "+a"(ax), [f] "+&r"(flags)                                                                   \
+			: [s] "r"(source)                                                                              \
+			: "cc", "r8");                                                                                 \
+		reg_set16(ip, X86_RAX * 8, ax);                                                                        \
+		ip->flags = flags;                                                                                     \
+		next(ip, op);                                                                                          \
 	}
 DIVIDE_BYTE(div8, "divb", uint8_t, ax >> 8 < source)
 DIVIDE_BYTE(idiv8, "idivb", int8_t, idiv_fits((int16_t)ax, source, 8))
@@ -209,13 +215,13 @@ static void aad(struct interp *ip, const struct op *op)
 }
 
 static op_fn *const wide_table[4][4] = {
-	{ mul8, mul16, mul32, mul64 },
-	{ imul8, imul16, imul32, imul64 },
-	{ div8, div16, div32, div64 },
-	{ idiv8, idiv16, idiv32, idiv64 },
+	{mul8, mul16, mul32, mul64},
+	{imul8, imul16, imul32, imul64},
+	{div8, div16, div32, div64},
+	{idiv8, idiv16, idiv32, idiv64},
 };
-static op_fn *const imul_r_table[4] = { NULL, imul_r16, imul_r32, imul_r64 };
-static op_fn *const imul_i_table[4] = { NULL, imul_i16, imul_i32, imul_i64 };
+static op_fn *const imul_r_table[4] = {NULL, imul_r16, imul_r32, imul_r64};
+static op_fn *const imul_i_table[4] = {NULL, imul_i16, imul_i32, imul_i64};
 
 static bool select_one_operand(struct decode *d, unsigned row)
 {

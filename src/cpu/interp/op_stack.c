@@ -4,44 +4,45 @@
 
 #define RSP (X86_RSP * 8)
 
-/* Operands as wide as the stack: 64-bit mode, and 32-bit mode with KEY_FLAT. ea says SS so that a bad address is #SS. */
-#define STACK(bits)                                                                                                   \
-	static void push##bits##_r(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                               \
-		mem_store##bits(ip, op, gva, reg_get##bits(ip, op->src));                                             \
-		reg_set##bits(ip, RSP, gva);                                                                          \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void push##bits##_i(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                               \
-		mem_store##bits(ip, op, gva, op->imm);                                                                \
-		reg_set##bits(ip, RSP, gva);                                                                          \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void push##bits##_m(struct interp *ip, const struct op *op)                                            \
-	{                                                                                                             \
-		uint##bits##_t value = mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ));                \
-		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                               \
-		mem_check_stack(ip, op, gva);                                                                         \
-		mem_store##bits(ip, op, gva, value);                                                                  \
-		reg_set##bits(ip, RSP, gva);                                                                          \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void pop##bits##_r(struct interp *ip, const struct op *op)                                             \
-	{                                                                                                             \
-		uint##bits##_t gva = reg_get##bits(ip, RSP), value = mem_load##bits(ip, op, gva);                     \
-		reg_set##bits(ip, RSP, gva + bits / 8);                                                               \
-		reg_set##bits(ip, op->dst, value);                                                                    \
-		next(ip, op);                                                                                         \
-	}                                                                                                             \
-	static void leave##bits(struct interp *ip, const struct op *op)                                               \
-	{                                                                                                             \
-		uint##bits##_t gva = reg_get##bits(ip, X86_RBP * 8), value = mem_load##bits(ip, op, gva);             \
-		reg_set##bits(ip, RSP, gva + bits / 8);                                                               \
-		reg_set##bits(ip, X86_RBP * 8, value);                                                                \
-		next(ip, op);                                                                                         \
+/* Operands as wide as the stack: 64-bit mode, and 32-bit mode with KEY_FLAT. ea says SS so that a bad address is #SS.
+ */
+#define STACK(bits)                                                                                                    \
+	static void push##bits##_r(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                              \
+		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                                \
+		mem_store##bits(ip, op, gva, reg_get##bits(ip, op->src));                                              \
+		reg_set##bits(ip, RSP, gva);                                                                           \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void push##bits##_i(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                              \
+		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                                \
+		mem_store##bits(ip, op, gva, op->imm);                                                                 \
+		reg_set##bits(ip, RSP, gva);                                                                           \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void push##bits##_m(struct interp *ip, const struct op *op)                                             \
+	{                                                                                                              \
+		uint##bits##_t value = mem_load##bits(ip, op, op_address(ip, op, bits / 8, X86_READ));                 \
+		uint##bits##_t gva = reg_get##bits(ip, RSP) - bits / 8;                                                \
+		mem_check_stack(ip, op, gva);                                                                          \
+		mem_store##bits(ip, op, gva, value);                                                                   \
+		reg_set##bits(ip, RSP, gva);                                                                           \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void pop##bits##_r(struct interp *ip, const struct op *op)                                              \
+	{                                                                                                              \
+		uint##bits##_t gva = reg_get##bits(ip, RSP), value = mem_load##bits(ip, op, gva);                      \
+		reg_set##bits(ip, RSP, gva + bits / 8);                                                                \
+		reg_set##bits(ip, op->dst, value);                                                                     \
+		next(ip, op);                                                                                          \
+	}                                                                                                              \
+	static void leave##bits(struct interp *ip, const struct op *op)                                                \
+	{                                                                                                              \
+		uint##bits##_t gva = reg_get##bits(ip, X86_RBP * 8), value = mem_load##bits(ip, op, gva);              \
+		reg_set##bits(ip, RSP, gva + bits / 8);                                                                \
+		reg_set##bits(ip, X86_RBP * 8, value);                                                                 \
+		next(ip, op);                                                                                          \
 	}
 STACK(64)
 STACK(32)
@@ -110,7 +111,7 @@ static void pop_memory(struct interp *ip, const struct op *op)
 
 static void push_all(struct interp *ip, const struct op *op)
 {
-	static const uint8_t order[] = { X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI };
+	static const uint8_t order[] = {X86_RAX, X86_RCX, X86_RDX, X86_RBX, X86_RSP, X86_RBP, X86_RSI, X86_RDI};
 	uint64_t rsp = reg_get64(ip, RSP), mask = ip->cpu.stack_mask;
 	unsigned size = op_size(op);
 
@@ -128,13 +129,14 @@ static void push_all(struct interp *ip, const struct op *op)
 
 static void pop_all(struct interp *ip, const struct op *op)
 {
-	static const uint8_t order[] = { X86_RDI, X86_RSI, X86_RBP, X86_RSP, X86_RBX, X86_RDX, X86_RCX, X86_RAX };
+	static const uint8_t order[] = {X86_RDI, X86_RSI, X86_RBP, X86_RSP, X86_RBX, X86_RDX, X86_RCX, X86_RAX};
 	uint64_t rsp = reg_get64(ip, RSP), mask = ip->cpu.stack_mask, value[8];
 	unsigned size = op_size(op);
 
 	ip->cur = op;
 	for (unsigned i = 0; i < 8; i++)
-		value[i] = mem_load(ip, op, x86_linear(&ip->cpu, X86_SS, (rsp + i * size) & mask, size, X86_READ), size);
+		value[i] =
+			mem_load(ip, op, x86_linear(&ip->cpu, X86_SS, (rsp + i * size) & mask, size, X86_READ), size);
 	for (unsigned i = 0; i < 8; i++)
 		if (order[i] != X86_RSP)
 			reg_set(ip, order[i] * 8, value[i], size);
@@ -182,7 +184,8 @@ static void enter_any(struct interp *ip, const struct op *op)
 {
 	struct x86_cpu *cpu = &ip->cpu;
 	unsigned size = op_size(op), level = op->imm >> 16 & 31;
-	uint64_t mask = cpu->stack_mask, old_rsp = reg_get64(ip, RSP), rbp = reg_get64(ip, X86_RBP * 8), rsp = old_rsp, frame;
+	uint64_t mask = cpu->stack_mask, old_rsp = reg_get64(ip, RSP), rbp = reg_get64(ip, X86_RBP * 8), rsp = old_rsp,
+		 frame;
 
 	ip->cur = op;
 	rsp -= size;

@@ -22,7 +22,7 @@ static uint64_t address_mask(const struct op *op)
 }
 
 static uint64_t linear_of(struct interp *ip, const struct op *op, unsigned segment, uint64_t offset, unsigned size,
-                          unsigned access)
+			  unsigned access)
 {
 	struct x86_cpu *cpu = &ip->cpu;
 
@@ -334,19 +334,19 @@ static const struct {
 	op_fn *fn;
 	uint8_t size;
 } string_table[] = {
-	{ ZYDIS_MNEMONIC_MOVSB, string_movs, 0 }, { ZYDIS_MNEMONIC_MOVSW, string_movs, 1 },
-	{ ZYDIS_MNEMONIC_MOVSD, string_movs, 2 }, { ZYDIS_MNEMONIC_MOVSQ, string_movs, 3 },
-	{ ZYDIS_MNEMONIC_STOSB, string_stos, 0 }, { ZYDIS_MNEMONIC_STOSW, string_stos, 1 },
-	{ ZYDIS_MNEMONIC_STOSD, string_stos, 2 }, { ZYDIS_MNEMONIC_STOSQ, string_stos, 3 },
-	{ ZYDIS_MNEMONIC_LODSB, string_lods, 0 }, { ZYDIS_MNEMONIC_LODSW, string_lods, 1 },
-	{ ZYDIS_MNEMONIC_LODSD, string_lods, 2 }, { ZYDIS_MNEMONIC_LODSQ, string_lods, 3 },
-	{ ZYDIS_MNEMONIC_CMPSB, string_cmps, 0 }, { ZYDIS_MNEMONIC_CMPSW, string_cmps, 1 },
-	{ ZYDIS_MNEMONIC_CMPSD, string_cmps, 2 }, { ZYDIS_MNEMONIC_CMPSQ, string_cmps, 3 },
-	{ ZYDIS_MNEMONIC_SCASB, string_scas, 0 }, { ZYDIS_MNEMONIC_SCASW, string_scas, 1 },
-	{ ZYDIS_MNEMONIC_SCASD, string_scas, 2 }, { ZYDIS_MNEMONIC_SCASQ, string_scas, 3 },
-	{ ZYDIS_MNEMONIC_INSB, string_ins, 0 },   { ZYDIS_MNEMONIC_INSW, string_ins, 1 },
-	{ ZYDIS_MNEMONIC_INSD, string_ins, 2 },   { ZYDIS_MNEMONIC_OUTSB, string_outs, 0 },
-	{ ZYDIS_MNEMONIC_OUTSW, string_outs, 1 }, { ZYDIS_MNEMONIC_OUTSD, string_outs, 2 },
+	{ZYDIS_MNEMONIC_MOVSB, string_movs, 0}, {ZYDIS_MNEMONIC_MOVSW, string_movs, 1},
+	{ZYDIS_MNEMONIC_MOVSD, string_movs, 2}, {ZYDIS_MNEMONIC_MOVSQ, string_movs, 3},
+	{ZYDIS_MNEMONIC_STOSB, string_stos, 0}, {ZYDIS_MNEMONIC_STOSW, string_stos, 1},
+	{ZYDIS_MNEMONIC_STOSD, string_stos, 2}, {ZYDIS_MNEMONIC_STOSQ, string_stos, 3},
+	{ZYDIS_MNEMONIC_LODSB, string_lods, 0}, {ZYDIS_MNEMONIC_LODSW, string_lods, 1},
+	{ZYDIS_MNEMONIC_LODSD, string_lods, 2}, {ZYDIS_MNEMONIC_LODSQ, string_lods, 3},
+	{ZYDIS_MNEMONIC_CMPSB, string_cmps, 0}, {ZYDIS_MNEMONIC_CMPSW, string_cmps, 1},
+	{ZYDIS_MNEMONIC_CMPSD, string_cmps, 2}, {ZYDIS_MNEMONIC_CMPSQ, string_cmps, 3},
+	{ZYDIS_MNEMONIC_SCASB, string_scas, 0}, {ZYDIS_MNEMONIC_SCASW, string_scas, 1},
+	{ZYDIS_MNEMONIC_SCASD, string_scas, 2}, {ZYDIS_MNEMONIC_SCASQ, string_scas, 3},
+	{ZYDIS_MNEMONIC_INSB, string_ins, 0},   {ZYDIS_MNEMONIC_INSW, string_ins, 1},
+	{ZYDIS_MNEMONIC_INSD, string_ins, 2},   {ZYDIS_MNEMONIC_OUTSB, string_outs, 0},
+	{ZYDIS_MNEMONIC_OUTSW, string_outs, 1}, {ZYDIS_MNEMONIC_OUTSD, string_outs, 2},
 };
 
 /* MOVSD and CMPSD are also SSE2 instructions. */
@@ -377,8 +377,9 @@ bool select_string(struct decode *d)
 			segment = X86_ES;
 		op->ea = EA_NONE | segment << 4;
 		op->disp = d->insn.address_width / 8;
-		op->imm = d->insn.attributes & ZYDIS_ATTRIB_HAS_REPNE ? REPEAT_NOT_EQUAL :
-		          d->insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE) ? REPEAT_EQUAL : REPEAT_NONE;
+		op->imm = d->insn.attributes & ZYDIS_ATTRIB_HAS_REPNE                           ? REPEAT_NOT_EQUAL
+			  : d->insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE) ? REPEAT_EQUAL
+												: REPEAT_NONE;
 		op->length_size = d->insn.length | string_table[i].size << 4;
 		op->fn = string_table[i].fn;
 		d->last = d->insn.meta.category == ZYDIS_CATEGORY_IOSTRINGOP;

@@ -11,13 +11,7 @@ static void need_cpl0(struct interp *ip)
 		x86_raise_error(&ip->cpu, X86_GP, 0);
 }
 
-static void need_protected(struct interp *ip, const struct op *op)
-{
-	if (!ip->cpu.protected_mode)
-		fault_at(ip, op, X86_UD);
-}
-
-/* SGDT, SIDT, SLDT, STR, SMSW with UMIP. */
+/* SMSW with UMIP. */
 static void check_umip(struct interp *ip, const struct op *op)
 {
 	if (ip->cpu.s.cr4 & X86_CR4_UMIP && ip->cpu.cpl)
@@ -82,51 +76,7 @@ static void iret(struct interp *ip, const struct op *op)
 	sys_jumped(ip);
 }
 
-/* --- far transfers: selector in disp or memory, offset in imm or memory --- */
-
-static void far_target(struct interp *ip, const struct op *op, uint16_t *selector, uint64_t *offset)
-{
-	unsigned size = op_size(op);
-	uint64_t gva;
-
-	if ((op->ea & 15) == EA_NONE) {
-		*selector = op->disp;
-		*offset = op->imm;
-		return;
-	}
-	gva = op_address(ip, op, size + 2, X86_READ);
-	*offset = mem_load(ip, op, gva, size);
-	*selector = mem_load16(ip, op, gva + size);
-}
-
-static void far_jump(struct interp *ip, const struct op *op)
-{
-	uint16_t selector;
-	uint64_t offset;
-
-	far_target(ip, op, &selector, &offset);
-	sys_begin(ip, op);
-	x86_far_jump(&ip->cpu, selector, offset, op_size(op), sys_next_rip(ip, op));
-	sys_jumped(ip);
-}
-
-static void far_call(struct interp *ip, const struct op *op)
-{
-	uint16_t selector;
-	uint64_t offset;
-
-	far_target(ip, op, &selector, &offset);
-	sys_begin(ip, op);
-	x86_far_call(&ip->cpu, selector, offset, op_size(op), sys_next_rip(ip, op));
-	sys_jumped(ip);
-}
-
-static void far_return(struct interp *ip, const struct op *op)
-{
-	sys_begin(ip, op);
-	x86_far_return(&ip->cpu, op_size(op), op->imm);
-	sys_jumped(ip);
-}
+/* --- fast system calls --- */
 
 static void syscall_enter(struct interp *ip, const struct op *op)
 {
@@ -157,127 +107,7 @@ static void sysexit(struct interp *ip, const struct op *op)
 	sys_jumped(ip);
 }
 
-/* --- segment registers; imm: which --- */
-
-static void mov_from_segment(struct interp *ip, const struct op *op)
-{
-	uint16_t selector = ip->cpu.s.seg[op->imm].selector;
-
-	if ((op->ea & 15) == EA_NONE)
-		reg_set(ip, op->src, selector, op_size(op));
-	else
-		mem_store16(ip, op, op_address(ip, op, 2, X86_WRITE), selector);
-	next(ip, op);
-}
-
-static void mov_to_segment(struct interp *ip, const struct op *op)
-{
-	uint16_t selector = operand_read(ip, op, 2);
-
-	sys_begin(ip, op);
-	x86_load_segment(&ip->cpu, op->imm, selector);
-	if (op->imm == X86_SS)
-		ip->cpu.s.shadow_ss = true;
-	sys_end(ip, op);
-}
-
-static void pop_segment(struct interp *ip, const struct op *op)
-{
-	struct x86_cpu *cpu = &ip->cpu;
-	uint64_t before = cpu->s.gpr[X86_RSP], after;
-	uint16_t selector;
-
-	sys_begin(ip, op);
-	selector = x86_pop(cpu, op_size(op));
-	after = cpu->s.gpr[X86_RSP];
-	cpu->s.gpr[X86_RSP] = before;
-	x86_load_segment(cpu, op->imm, selector);
-	cpu->s.gpr[X86_RSP] = after;
-	if (op->imm == X86_SS)
-		cpu->s.shadow_ss = true;
-	sys_end(ip, op);
-}
-
-/* LDS, LES, LFS, LGS, LSS */
-static void load_far_pointer(struct interp *ip, const struct op *op)
-{
-	unsigned size = op_size(op);
-	uint64_t gva = op_address(ip, op, size + 2, X86_READ), offset = mem_load(ip, op, gva, size);
-	uint16_t selector = mem_load16(ip, op, gva + size);
-
-	sys_begin(ip, op);
-	x86_load_segment(&ip->cpu, op->imm, selector);
-	reg_set(ip, op->dst, offset, size);
-	sys_end(ip, op);
-}
-
-/* --- descriptor tables; imm: 0 GDT, 1 IDT --- */
-
-static void store_table(struct interp *ip, const struct op *op)
-{
-	const struct x86_table *table = op->imm ? &ip->cpu.s.idtr : &ip->cpu.s.gdtr;
-	unsigned size = ip->cpu.code_mode == X86_CODE64 ? 8 : 4;
-	uint8_t image[10];
-
-	check_umip(ip, op);
-	store_le16(image, table->limit);
-	store_le64(image + 2, table->base);
-	mem_write(ip, op, op_address(ip, op, 2 + size, X86_WRITE), image, 2 + size);
-	next(ip, op);
-}
-
-static void load_table(struct interp *ip, const struct op *op)
-{
-	struct x86_cpu *cpu = &ip->cpu;
-	struct x86_table *table = op->imm ? &cpu->s.idtr : &cpu->s.gdtr;
-	unsigned size = cpu->code_mode == X86_CODE64 ? 8 : 4;
-	uint8_t image[10] = { 0 };
-	uint64_t gva, base;
-
-	if (cpu->cpl)
-		fault_at_error(ip, op, X86_GP, 0);
-	gva = op_address(ip, op, 2 + size, X86_READ);
-	mem_read(ip, op, gva, image, 2 + size);
-	base = load_le64(image + 2);
-	if (size == 4 && op_size(op) == 2)
-		base &= 0xffffff;
-	if (size == 8 && (uint64_t)((int64_t)(base << 16) >> 16) != base && !(cpu->s.cr4 & X86_CR4_LA57))
-		fault_at_error(ip, op, X86_GP, 0);
-	sys_begin(ip, op);
-	table->limit = load_le16(image);
-	table->base = base;
-	sys_end(ip, op);
-}
-
-/* SLDT and STR (imm 0 and 1); memory gets 16 bits. */
-static void store_selector(struct interp *ip, const struct op *op)
-{
-	uint16_t selector = op->imm ? ip->cpu.s.tr.selector : ip->cpu.s.ldtr.selector;
-
-	need_protected(ip, op);
-	check_umip(ip, op);
-	if ((op->ea & 15) == EA_NONE)
-		reg_set(ip, op->src, selector, op_size(op));
-	else
-		mem_store16(ip, op, op_address(ip, op, 2, X86_WRITE), selector);
-	next(ip, op);
-}
-
-static void load_selector(struct interp *ip, const struct op *op)
-{
-	uint16_t selector;
-
-	need_protected(ip, op);
-	if (ip->cpu.cpl)
-		fault_at_error(ip, op, X86_GP, 0);
-	selector = operand_read(ip, op, 2);
-	sys_begin(ip, op);
-	if (op->imm)
-		x86_ltr(&ip->cpu, selector);
-	else
-		x86_lldt(&ip->cpu, selector);
-	sys_end(ip, op);
-}
+/* --- control registers, MSRs, translation --- */
 
 static void smsw(struct interp *ip, const struct op *op)
 {
@@ -300,39 +130,6 @@ static void lmsw(struct interp *ip, const struct op *op)
 	x86_lmsw(&ip->cpu, value);
 	sys_end(ip, op);
 }
-
-/* LAR and LSL (imm 0 and 1) */
-static void load_rights(struct interp *ip, const struct op *op)
-{
-	uint16_t selector;
-	uint32_t value = 0;
-	bool ok;
-
-	need_protected(ip, op);
-	selector = operand_read(ip, op, 2);
-	ip->cur = op;
-	ok = op->imm ? x86_lsl(&ip->cpu, selector, &value) : x86_lar(&ip->cpu, selector, &value);
-	if (ok)
-		reg_set(ip, op->dst, value, op_size(op));
-	ip->flags = (ip->flags & ~FLAG_ZF) | (ok ? FLAG_ZF : 0);
-	next(ip, op);
-}
-
-/* VERR and VERW (imm 0 and 1) */
-static void verify(struct interp *ip, const struct op *op)
-{
-	uint16_t selector;
-	bool ok;
-
-	need_protected(ip, op);
-	selector = operand_read(ip, op, 2);
-	ip->cur = op;
-	ok = x86_verify(&ip->cpu, selector, op->imm);
-	ip->flags = (ip->flags & ~FLAG_ZF) | (ok ? FLAG_ZF : 0);
-	next(ip, op);
-}
-
-/* --- control registers, MSRs, translation --- */
 
 /* imm: register number, | 16 for DRn; src: the general register. */
 static void mov_from_control(struct interp *ip, const struct op *op)
@@ -387,7 +184,8 @@ static void wrmsr(struct interp *ip, const struct op *op)
 	sys_begin(ip, op);
 	need_cpl0(ip);
 	interp_account(ip);
-	x86_wrmsr(&ip->cpu, reg_get32(ip, X86_RCX * 8), (uint64_t)reg_get32(ip, X86_RDX * 8) << 32 | reg_get32(ip, X86_RAX * 8));
+	x86_wrmsr(&ip->cpu, reg_get32(ip, X86_RCX * 8),
+		  (uint64_t)reg_get32(ip, X86_RDX * 8) << 32 | reg_get32(ip, X86_RAX * 8));
 	sys_end(ip, op);
 }
 
@@ -456,7 +254,7 @@ static void xsetbv(struct interp *ip, const struct op *op)
 		x86_raise(&ip->cpu, X86_UD);
 	need_cpl0(ip);
 	x86_xsetbv(&ip->cpu, reg_get32(ip, X86_RCX * 8),
-	           (uint64_t)reg_get32(ip, X86_RDX * 8) << 32 | reg_get32(ip, X86_RAX * 8));
+		   (uint64_t)reg_get32(ip, X86_RDX * 8) << 32 | reg_get32(ip, X86_RAX * 8));
 	sys_end(ip, op);
 }
 
@@ -468,13 +266,20 @@ static const struct {
 	uint64_t imm;
 	bool last;
 } plain_table[] = {
-	{ ZYDIS_MNEMONIC_CLI, cli }, { ZYDIS_MNEMONIC_STI, sti, 0, true }, { ZYDIS_MNEMONIC_HLT, hlt, 0, true },
-	{ ZYDIS_MNEMONIC_SYSCALL, syscall_enter, 0, true }, { ZYDIS_MNEMONIC_SYSENTER, sysenter, 0, true },
-	{ ZYDIS_MNEMONIC_CLTS, clts, 0, true }, { ZYDIS_MNEMONIC_RDMSR, rdmsr, 0, true },
-	{ ZYDIS_MNEMONIC_WRMSR, wrmsr, 0, true }, { ZYDIS_MNEMONIC_INVD, cache_control, 0, true },
-	{ ZYDIS_MNEMONIC_WBINVD, cache_control, 0, true },
-	{ ZYDIS_MNEMONIC_SWAPGS, swapgs, 0, true }, { ZYDIS_MNEMONIC_CLAC, set_ac, 0 }, { ZYDIS_MNEMONIC_STAC, set_ac, 1 },
-	{ ZYDIS_MNEMONIC_XSETBV, xsetbv, 0, true },
+	{ZYDIS_MNEMONIC_CLI, cli},
+	{ZYDIS_MNEMONIC_STI, sti, 0, true},
+	{ZYDIS_MNEMONIC_HLT, hlt, 0, true},
+	{ZYDIS_MNEMONIC_SYSCALL, syscall_enter, 0, true},
+	{ZYDIS_MNEMONIC_SYSENTER, sysenter, 0, true},
+	{ZYDIS_MNEMONIC_CLTS, clts, 0, true},
+	{ZYDIS_MNEMONIC_RDMSR, rdmsr, 0, true},
+	{ZYDIS_MNEMONIC_WRMSR, wrmsr, 0, true},
+	{ZYDIS_MNEMONIC_INVD, cache_control, 0, true},
+	{ZYDIS_MNEMONIC_WBINVD, cache_control, 0, true},
+	{ZYDIS_MNEMONIC_SWAPGS, swapgs, 0, true},
+	{ZYDIS_MNEMONIC_CLAC, set_ac, 0},
+	{ZYDIS_MNEMONIC_STAC, set_ac, 1},
+	{ZYDIS_MNEMONIC_XSETBV, xsetbv, 0, true},
 };
 
 /* One r/m operand. */
@@ -484,26 +289,11 @@ static const struct {
 	uint64_t imm;
 	bool last;
 } rm_table[] = {
-	{ ZYDIS_MNEMONIC_SGDT, store_table, 0 }, { ZYDIS_MNEMONIC_SIDT, store_table, 1 },
-	{ ZYDIS_MNEMONIC_LGDT, load_table, 0, true }, { ZYDIS_MNEMONIC_LIDT, load_table, 1, true },
-	{ ZYDIS_MNEMONIC_SLDT, store_selector, 0 }, { ZYDIS_MNEMONIC_STR, store_selector, 1 },
-	{ ZYDIS_MNEMONIC_LLDT, load_selector, 0, true }, { ZYDIS_MNEMONIC_LTR, load_selector, 1, true },
-	{ ZYDIS_MNEMONIC_SMSW, smsw, 0 }, { ZYDIS_MNEMONIC_LMSW, lmsw, 0, true },
-	{ ZYDIS_MNEMONIC_VERR, verify, 0 }, { ZYDIS_MNEMONIC_VERW, verify, 1 },
-	{ ZYDIS_MNEMONIC_INVLPG, invlpg, 0, true },
-};
 
-/* Register destination and r/m source. */
-static const struct {
-	ZydisMnemonic mnemonic;
-	op_fn *fn;
-	uint64_t imm;
-	bool last;
-} load_table_rows[] = {
-	{ ZYDIS_MNEMONIC_LAR, load_rights, 0 }, { ZYDIS_MNEMONIC_LSL, load_rights, 1 },
-	{ ZYDIS_MNEMONIC_LDS, load_far_pointer, X86_DS, true }, { ZYDIS_MNEMONIC_LES, load_far_pointer, X86_ES, true },
-	{ ZYDIS_MNEMONIC_LFS, load_far_pointer, X86_FS, true }, { ZYDIS_MNEMONIC_LGS, load_far_pointer, X86_GS, true },
-	{ ZYDIS_MNEMONIC_LSS, load_far_pointer, X86_SS, true }, { ZYDIS_MNEMONIC_INVPCID, invpcid, 0, true },
+	{ZYDIS_MNEMONIC_SMSW, smsw, 0},
+	{ZYDIS_MNEMONIC_LMSW, lmsw, 0, true},
+
+	{ZYDIS_MNEMONIC_INVLPG, invlpg, 0, true},
 };
 
 static int special_class(const ZydisDecodedOperand *operand)
@@ -511,7 +301,7 @@ static int special_class(const ZydisDecodedOperand *operand)
 	return operand->type == ZYDIS_OPERAND_TYPE_REGISTER ? (int)ZydisRegisterGetClass(operand->reg.value) : -1;
 }
 
-/* MOV with a segment, control or debug register. */
+/* MOV with a control or debug register. */
 static bool select_mov(struct decode *d)
 {
 	struct op *op = d->op;
@@ -520,16 +310,6 @@ static bool select_mov(struct decode *d)
 		const ZydisDecodedOperand *special = &d->operands[i], *other = &d->operands[!i];
 		int class = special_class(special);
 
-		if (class == ZYDIS_REGCLASS_SEGMENT) {
-			op->imm = special->reg.value - ZYDIS_REGISTER_ES;
-			if (i == 0 && op->imm == X86_CS)
-				return false;
-			decode_rm(d, other);
-			op->length_size = d->insn.length | decode_log2(other->size) << 4;
-			op->fn = i == 0 ? mov_to_segment : mov_from_segment;
-			d->last = i == 0;
-			return true;
-		}
 		if (class != ZYDIS_REGCLASS_CONTROL && class != ZYDIS_REGCLASS_DEBUG)
 			continue;
 		op->imm = ZydisRegisterGetId(special->reg.value) | (class == ZYDIS_REGCLASS_DEBUG ? 16 : 0);
@@ -539,23 +319,6 @@ static bool select_mov(struct decode *d)
 		return true;
 	}
 	return false;
-}
-
-static bool select_far(struct decode *d, op_fn *fn)
-{
-	const ZydisDecodedOperand *operand = &d->operands[0];
-	struct op *op = d->op;
-
-	op->length_size = d->insn.length | decode_log2(d->insn.operand_width) << 4;
-	if (operand->type == ZYDIS_OPERAND_TYPE_POINTER) {
-		op->disp = operand->ptr.segment;
-		op->imm = operand->ptr.offset;
-	} else {
-		decode_memory(d, operand);
-	}
-	op->fn = fn;
-	d->last = true;
-	return true;
 }
 
 static bool select_widths(struct decode *d)
@@ -576,18 +339,6 @@ static bool select_widths(struct decode *d)
 	case ZYDIS_MNEMONIC_SYSEXIT:
 		op->length_size = d->insn.length | (rex_w ? 3 : 2) << 4;
 		op->fn = d->insn.mnemonic == ZYDIS_MNEMONIC_SYSRET ? syscall_return : sysexit;
-		return true;
-	case ZYDIS_MNEMONIC_JMP:
-		return select_far(d, far_jump);
-	case ZYDIS_MNEMONIC_CALL:
-		return select_far(d, far_call);
-	case ZYDIS_MNEMONIC_RET:
-		op->imm = d->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? d->operands[0].imm.value.u & 0xffff : 0;
-		op->fn = far_return;
-		return true;
-	case ZYDIS_MNEMONIC_POP:
-		op->imm = d->operands[0].reg.value - ZYDIS_REGISTER_ES;
-		op->fn = pop_segment;
 		return true;
 	default:
 		d->last = false;
@@ -617,14 +368,12 @@ bool select_system(struct decode *d)
 			d->last = rm_table[i].last;
 			return true;
 		}
-	for (size_t i = 0; i < ARRAY_SIZE(load_table_rows); i++)
-		if (load_table_rows[i].mnemonic == d->insn.mnemonic) {
-			decode_rm(d, &d->operands[1]);
-			op->dst = decode_reg(d->operands[0].reg.value);
-			op->fn = load_table_rows[i].fn;
-			op->imm = load_table_rows[i].imm;
-			d->last = load_table_rows[i].last;
-			return true;
-		}
+	if (d->insn.mnemonic == ZYDIS_MNEMONIC_INVPCID) {
+		decode_memory(d, &d->operands[1]);
+		op->dst = decode_reg(d->operands[0].reg.value);
+		op->fn = invpcid;
+		d->last = true;
+		return true;
+	}
 	return select_widths(d);
 }

@@ -49,8 +49,8 @@ void interp_account(struct interp *ip)
 		return;
 	ip->granted = ip->left;
 	atomic_store_explicit(&ip->cpu.vcpu.instructions,
-	                      atomic_load_explicit(&ip->cpu.vcpu.instructions, memory_order_relaxed) + executed,
-	                      memory_order_relaxed);
+			      atomic_load_explicit(&ip->cpu.vcpu.instructions, memory_order_relaxed) + executed,
+			      memory_order_relaxed);
 	if (ip->stepped)
 		clock_advance(ip->clock, executed);
 }
@@ -80,7 +80,7 @@ void fpu_refuse(struct interp *ip, const struct op *op, unsigned need)
 
 	if (need & (FPU_AVX | FPU_AVX512))
 		undefined = !(cpu->s.cr4 & X86_CR4_OSXSAVE) || (cpu->s.xcr0 & 6) != 6 || !cpu->protected_mode ||
-		            (need & FPU_AVX512 && (cpu->s.xcr0 & 0xe6) != 0xe6);
+			    (need & FPU_AVX512 && (cpu->s.xcr0 & 0xe6) != 0xe6);
 	else if (need & FPU_SSE)
 		undefined = cpu->s.cr0 & X86_CR0_EM || !(cpu->s.cr4 & X86_CR4_OSFXSR);
 	else if (need & FPU_MMX)
@@ -104,10 +104,10 @@ void interp_resync(struct interp *ip)
 	if (!cpu->breakpoints_armed)
 		cpu->s.rflags &= ~(uint64_t)X86_RF;
 	ip->attention = (cpu->s.rflags & X86_TF ? ATTEND_TRAP : 0) |
-	                (cpu->s.shadow_sti || cpu->s.shadow_ss ? ATTEND_SHADOW : 0) |
-	                (cpu->s.exception_pending || cpu->s.nmi_pending ? ATTEND_PENDING : 0) |
-	                (cpu->breakpoints_armed ? ATTEND_BREAKPOINT : 0) | (cpu->debug_pending ? ATTEND_DEBUG : 0) |
-	                (log_on(ip->log, LOG_EXEC | LOG_CPU) ? ATTEND_LOG : 0);
+			(cpu->s.shadow_sti || cpu->s.shadow_ss ? ATTEND_SHADOW : 0) |
+			(cpu->s.exception_pending || cpu->s.nmi_pending ? ATTEND_PENDING : 0) |
+			(cpu->breakpoints_armed ? ATTEND_BREAKPOINT : 0) | (cpu->debug_pending ? ATTEND_DEBUG : 0) |
+			(log_on(ip->log, LOG_EXEC | LOG_CPU) ? ATTEND_LOG : 0);
 }
 
 void sys_jumped(struct interp *ip)
@@ -273,16 +273,16 @@ static void log_state(struct interp *ip)
 	flags_sync(ip);
 	if (log_on(ip->log, LOG_EXEC))
 		log_write(ip->log, "Trace %u: %04x:%016llx cpl=%u mode=%u", ip->cpu.vcpu.index, s->seg[X86_CS].selector,
-		          (unsigned long long)s->rip, ip->cpu.cpl, 16u << ip->cpu.code_mode);
+			  (unsigned long long)s->rip, ip->cpu.cpl, 16u << ip->cpu.code_mode);
 	if (!log_on(ip->log, LOG_CPU))
 		return;
 	for (unsigned i = 0; i < 16; i += 4)
-		log_write(ip->log, "R%02u=%016llx R%02u=%016llx R%02u=%016llx R%02u=%016llx", i, (unsigned long long)s->gpr[i],
-		          i + 1, (unsigned long long)s->gpr[i + 1], i + 2, (unsigned long long)s->gpr[i + 2], i + 3,
-		          (unsigned long long)s->gpr[i + 3]);
-	log_write(ip->log, "RIP=%016llx RFL=%08llx CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx", (unsigned long long)s->rip,
-	          (unsigned long long)s->rflags, (unsigned long long)s->cr0, (unsigned long long)s->cr2,
-	          (unsigned long long)s->cr3, (unsigned long long)s->cr4);
+		log_write(ip->log, "R%02u=%016llx R%02u=%016llx R%02u=%016llx R%02u=%016llx", i,
+			  (unsigned long long)s->gpr[i], i + 1, (unsigned long long)s->gpr[i + 1], i + 2,
+			  (unsigned long long)s->gpr[i + 2], i + 3, (unsigned long long)s->gpr[i + 3]);
+	log_write(ip->log, "RIP=%016llx RFL=%08llx CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx",
+		  (unsigned long long)s->rip, (unsigned long long)s->rflags, (unsigned long long)s->cr0,
+		  (unsigned long long)s->cr2, (unsigned long long)s->cr3, (unsigned long long)s->cr4);
 }
 
 static void debug_trap(struct interp *ip, bool single_step)
