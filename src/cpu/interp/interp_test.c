@@ -17,8 +17,9 @@
 
 #define BLOBS(X)                                                                                                       \
 	X(real)                                                                                                        \
-	X(protected) X(modify) X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt) X(read)      \
-		X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
+	X(protected)                                                                                                   \
+	X(modify) X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt) X(read) X(rewriter)       \
+		X(rewritten) X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
 #define BLOB_DECLARE(name) extern const uint8_t code_##name[], code_##name##_end[];
 BLOBS(BLOB_DECLARE)
 
@@ -232,7 +233,7 @@ static void *run_vcpu(void *opaque)
 	struct runner *runner = opaque;
 	enum vcpu_exit exit = VCPU_FAILED;
 
-	for (unsigned i = 0; i < 100000 && exit != VCPU_HALTED; i++)
+	for (unsigned i = 0; i < 1000000 && exit != VCPU_HALTED; i++)
 		interp_step(runner->guest->cpu[runner->cpu], 100000, &exit);
 	return NULL;
 }
@@ -264,6 +265,36 @@ static void test_locked_by_two_cpus(void **unused)
 	assert_int_equal(load_le32(guest_ram(&guest, GUEST_DATA + 128)), 2 * ROUNDS);
 	assert_int_equal(load_le16(guest_ram(&guest, GUEST_DATA + 192)), (uint16_t)(2 * ROUNDS));
 	assert_int_equal(load_le64(guest_ram(&guest, GUEST_DATA + 256)), 2 * ROUNDS);
+	guest_fini(&guest);
+}
+
+/* One CPU rewrites an instruction of the other's loop and waits until the new one was executed. */
+static void test_rewrites_other_cpus_code(void **unused)
+{
+	enum { ROUNDS = 3000 };
+	struct guest guest;
+	pthread_t thread[2];
+	struct runner runner[2];
+
+	guest_init(&guest, 2, NULL, false);
+	for (unsigned i = 0; i < 2; i++) {
+		guest_mode(&guest, i, X86_CODE64);
+		state_of(&guest, i)->gpr[X86_RSI] = GUEST_DATA;
+		state_of(&guest, i)->gpr[X86_RDI] = GUEST_CODE + 0x2000;
+		state_of(&guest, i)->gpr[X86_RCX] = ROUNDS;
+		state_of(&guest, i)->rip = GUEST_CODE + 0x2000 * i;
+	}
+	PLACE(&guest, GUEST_CODE, rewriter);
+	PLACE(&guest, GUEST_CODE + 0x2000, rewritten);
+	for (unsigned i = 0; i < 2; i++) {
+		runner[i] = (struct runner){&guest, i};
+		pthread_create(&thread[i], NULL, run_vcpu, &runner[i]);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(state_of(&guest, i)->mp_state, X86_MP_HALTED);
+	assert_int_equal(load_le32(guest_ram(&guest, GUEST_DATA)), ROUNDS);
 	guest_fini(&guest);
 }
 
@@ -706,6 +737,7 @@ int main(void)
 		cmocka_unit_test(test_rep_movs_overlap),
 		cmocka_unit_test(test_rep_stos_over_own_code),
 		cmocka_unit_test(test_locked_by_two_cpus),
+		cmocka_unit_test(test_rewrites_other_cpus_code),
 		cmocka_unit_test(test_single_step),
 		cmocka_unit_test(test_rep_single_steps_by_element),
 		cmocka_unit_test(test_instruction_breakpoint),

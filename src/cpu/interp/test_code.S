@@ -204,4 +204,24 @@
 	hlt
 	blob_end code_read
 
+	/* RDI: a MOV EDX, imm32 that another CPU executes; RSI: where that one stores EDX; RCX: rounds. */
+	blob code_rewriter
+1:	incl %eax
+	movl %eax, 1(%rdi)
+2:	cmpl (%rsi), %eax
+	jne 2b
+	decl %ecx
+	jne 1b
+	movb $1, 64(%rsi)
+	hlt
+	blob_end code_rewriter
+
+	blob code_rewritten
+1:	movl $0, %edx
+	movl %edx, (%rsi)
+	cmpb $0, 64(%rsi)
+	je 1b
+	hlt
+	blob_end code_rewritten
+
 	.section .note.GNU-stack,"",@progbits
