@@ -47,7 +47,7 @@ void log_close(struct log *log)
 }
 
 /* One write call per line keeps lines of several threads apart (files are opened for appending). */
-static void log_line(struct log *log, const char *prefix, const char *fmt, va_list args)
+static void log_line(struct log *log, bool for_people, const char *prefix, const char *fmt, va_list args)
 {
 	char line[LOG_LINE_BYTES];
 	int length = snprintf(line, sizeof(line), "%s", prefix);
@@ -57,6 +57,8 @@ static void log_line(struct log *log, const char *prefix, const char *fmt, va_li
 		length = sizeof(line) - 2;
 	if (!length || line[length - 1] != '\n')
 		line[length++] = '\n';
+	if (for_people && log->fd != STDERR_FILENO && write(STDERR_FILENO, line, length) < 0)
+		return;
 	if (write(log->fd, line, length) < 0)
 		return; /* a log that cannot be written must not stop the machine */
 }
@@ -66,7 +68,7 @@ void log_write(struct log *log, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	log_line(log, "", fmt, args);
+	log_line(log, false, "", fmt, args);
 	va_end(args);
 }
 
@@ -75,7 +77,16 @@ void log_warn(struct log *log, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	log_line(log, "xuni-vmm: warning: ", fmt, args);
+	log_line(log, true, "xuni-vmm: warning: ", fmt, args);
+	va_end(args);
+}
+
+void log_tell(struct log *log, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_line(log, true, "", fmt, args);
 	va_end(args);
 }
 
@@ -100,7 +111,7 @@ void log_guest(struct log *log, struct log_limit *limit, const char *fmt, ...)
 	if (!log || !log_on(log, LOG_GUEST_ERRORS) || !log_limit_allows(limit))
 		return;
 	va_start(args, fmt);
-	log_line(log, "guest error: ", fmt, args);
+	log_line(log, false, "guest error: ", fmt, args);
 	va_end(args);
 }
 

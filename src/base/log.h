@@ -47,8 +47,10 @@ static inline bool log_on(const struct log *log, uint32_t items)
 /* Writes one line (a newline is added when missing), whatever the items. Any thread. */
 void log_write(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Warnings that a person should see without asking for them: "xuni-vmm: warning: ..." */
+/* What a person should see without asking for it, also with -D, is written to standard error and to the log.
+ * Warnings: "xuni-vmm: warning: ..."; tell: the name of a pseudo terminal, what is waited for. */
 void log_warn(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void log_tell(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A guest's misbehaviour: written only with LOG_GUEST_ERRORS, at most 10 lines a second per limit. */
 void log_guest(struct log *log, struct log_limit *limit, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

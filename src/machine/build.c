@@ -56,6 +56,17 @@ struct device *machine_create_device(struct machine *machine, const char *class_
 	return device;
 }
 
+/* "-device TYPE: reason"; a reason that begins with the type (or its property) need not have it twice. */
+static int device_error(struct error *err, const char *type)
+{
+	size_t length = strlen(type);
+	struct error reason = *err;
+
+	if (strncmp(reason.msg, type, length) || !strchr(":.", reason.msg[length]))
+		return error_prefix(err, "-device %s", type);
+	return error_set(err, reason.code, "-device %s", reason.msg);
+}
+
 /* As in qemu not an error: a script may say for every machine what only some of them have. But never silent. */
 static void warn_of_unused_globals(const struct machine *machine)
 {
@@ -87,7 +98,7 @@ static int create_configured_devices(struct machine *machine, struct error *err)
 		device = machine_create_device(machine, item->type, &options, err);
 		options_free(&options);
 		if (!device)
-			return error_prefix(err, "-device %s", item->type);
+			return device_error(err, item->type);
 	}
 	warn_of_unused_globals(machine);
 	return 0;

@@ -51,6 +51,9 @@ def main():
         cases = [
             # The command line.
             (["-kernle", kernel], ["kernle", "kernel"]),
+            (k + ["-chardev", "socket,id=c,host=127.0.0.1,port=99999"], ["99999", "65535"]),
+            (k + ["-device", "virtio-blk-pci"], ["xuni-vmm: -device virtio-blk-pci: it needs drive="]),
+            (k + ["-device", "virtio-net-pci,mac=zz"], ["xuni-vmm: -device virtio-net-pci.mac: 'zz'"]),
             (k + ["-m", "banana"], ["banana"]),
             (k + ["-m", "9999999G"], ["9999999", "MiB"]),
             (k + ["-smp", "0"], ["-smp"]),

@@ -98,11 +98,14 @@ def logs(checks, folder):
     log = folder.path / "log"
     command = folder.command("-display", "none", "-qmp", "stdio", "-smp", "2", "-d", "cpu_reset", "-D", str(log), "-device", "virtio-rng-pci",
                              "-global", "virtio-rng-pci.max-bytes=4096", "-global", "nosuch.x=1", "-global", "virtio-blk-pci.serial=x")
-    with vmm.QmpMachine(command) as machine:
+    command += ["-serial", "pty"]
+    with open(folder.path / "err", "w+") as told, vmm.QmpMachine(command, stderr=told) as machine:
         machine.qmp.call("qmp_capabilities")
         machine.qmp.call("system_reset")
         machine.qmp.event("RESET")
         machine.quit()
+        told.seek(0)
+        checks.holds("char device redirected to /dev/pts/" in told.read(), "people are told of the pseudo terminal, -D or not")
     lines = log.read_text().splitlines()
     checks.same([line.split(":")[0] for line in lines if line.startswith("CPU Reset")],
                 ["CPU Reset (CPU 0)", "CPU Reset (CPU 1)"] * 2, "-d cpu_reset")

@@ -20,7 +20,7 @@ HUMAN = ["info status", "info name", "info uuid", "info kvm", "info memory_size_
          "xp /2xg 0x300000", "xp /4c 0x300000", "xp /9cb 0x300000", "xp /4db 0x300000", "xp /2o 0x300000", "xp /3ug 0x300000", "xp 0x300000",
          "x /z 0", "xp /2xw 0x7000000000", "gva2gpa 0x1000", "stop", "info status", "system_reset x", "balloon", "balloon x", "cpu 7",
          "nonsense", "info nonsense", "stop \"", "hostfwd_add", "info network", "hostfwd_remove tcp::2", "hostfwd_remove n0 tcp::2",
-         "set_link n0 off", "set_link nic0 on", "info usernet", "hostfwd_remove", "set_link nope on", "set_link nope maybe"]
+         "set_link n0 off", "set_link nic0 on", "set_link virtio-net-pci.1 off", "set_link virtio-net-pci.0 off", "info usernet", "hostfwd_remove", "set_link nope on", "set_link nope maybe"]
 BAD = ['{"execute":"foo"}', '{"execute":"stop","arguments":{"x":1}}', '{"exec":1}', '{"execute":1}', '[1]', '{}',
        '{"execute":"human-monitor-command"}', '{"execute":"human-monitor-command","arguments":{"command-line":3}}',
        '{"execute":"stop","arguments":3}', '{"execute":"qmp_capabilities"}']
@@ -42,7 +42,8 @@ def session(folder, program):
     command = folder.command("-S", "-display", "none", "-qmp", "stdio", "-name", "vm1", "-uuid", "12345678-1234-1234-1234-123456789abc",
                              "-smp", "2", "-serial", "null", "-drive", f"file={disk},format=raw,if=none,id=d0",
                              "-device", "virtio-blk-pci,drive=d0,id=disk0", "-device", "virtio-balloon-pci,id=b0", "-netdev", "user,id=n0",
-                             "-device", "virtio-net-pci,netdev=n0,id=nic0,mac=52:54:00:12:34:57", program=program)
+                             "-device", "virtio-net-pci,netdev=n0,id=nic0,mac=52:54:00:12:34:57",
+                             "-netdev", "user,id=n1", "-device", "virtio-net-pci,netdev=n1,mac=52:54:00:12:34:58", program=program)
     with vmm.QmpMachine(command) as machine:
         machine.qmp.call("qmp_capabilities")
         result = {name: machine.qmp.call(name) for name in COMMANDS}

@@ -146,8 +146,8 @@ class Qmp:
 class QmpMachine:
     """A machine with QMP on its standard input and output."""
 
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, command, stderr=None):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
         self.qmp = Qmp(self.process.stdout.fileno(), self.process.stdin.fileno())
 
     def __enter__(self):

@@ -42,7 +42,12 @@ static int resolve(struct socket_address *address, int family, bool server, stru
 		.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : AI_ADDRCONFIG};
 	const char *host = address->host[0] ? address->host : NULL;
 	struct addrinfo *list = NULL;
-	int result = getaddrinfo(host, address->port, &hints, &list);
+	int result;
+
+	/* getaddrinfo takes larger numbers modulo 65536. */
+	if (strspn(address->port, "0123456789") == strlen(address->port) && strtoul(address->port, NULL, 10) > 65535)
+		return error_set(err, EINVAL, "%s: ports end at 65535", address->text);
+	result = getaddrinfo(host, address->port, &hints, &list);
 
 	if (result == EAI_NONAME && !server) {
 		/* AI_ADDRCONFIG hides loopback addresses on a host without a network. */

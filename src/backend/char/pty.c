@@ -135,7 +135,7 @@ static int pty_open(struct chardev *chardev, struct options *options, struct err
 		pty->notify_watch = loop_fd_add(chardev->loop, pty->notify_fd, EPOLLIN, opened, pty);
 	check(pty);
 	if (chardev->log && chardev->id)
-		log_write(chardev->log, "char device redirected to %s (label %s)", pty->name, chardev->id);
+		log_tell(chardev->log, "char device redirected to %s (label %s)", pty->name, chardev->id);
 	return 0;
 }
 

@@ -142,7 +142,7 @@ static int server_open(struct socket_chardev *chardev, struct error *err)
 		return 0;
 	}
 	if (chardev->stream.chardev.log)
-		log_write(chardev->stream.chardev.log, "waiting for a connection on %s,server=on",
+		log_tell(chardev->stream.chardev.log, "waiting for a connection on %s,server=on",
 			  chardev->address.text);
 	for (;;) {
 		struct pollfd pollfd = {.fd = fd, .events = POLLIN};

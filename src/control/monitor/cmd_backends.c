@@ -68,6 +68,19 @@ static const struct device *nic_of(const struct machine *machine, const struct n
 	return NULL;
 }
 
+/* The id, or "MODEL.N" where N cards of that model came before, as in qemu. */
+static const char *nic_name(const struct machine *machine, const struct device *nic, char *text, size_t size)
+{
+	unsigned before = 0;
+
+	if (nic->id)
+		return nic->id;
+	for (const struct device *d = machine->devices; d != nic; d = d->next)
+		before += d->class == nic->class;
+	snprintf(text, size, "%s.%u", nic->class->name, before);
+	return text;
+}
+
 static json_t *run_network(struct command_call *call, struct error *err)
 {
 	struct net_backend *netdev;
@@ -75,13 +88,13 @@ static json_t *run_network(struct command_call *call, struct error *err)
 	for (size_t i = 0; (netdev = machine_netdev_at(call->machine, i)); i++) {
 		const uint8_t *mac = NULL;
 		const struct device *nic = nic_of(call->machine, netdev, &mac);
-		char text[512] = "";
+		char text[512] = "", name[64];
 
 		if (netdev->driver->describe)
 			netdev->driver->describe(netdev, text, sizeof(text));
 		if (nic) {
-			text_printf(call->text, "%s: index=0,type=nic,model=%s", nic->id ? nic->id : nic->class->name,
-				    nic->class->name);
+			text_printf(call->text, "%s: index=0,type=nic,model=%s",
+				    nic_name(call->machine, nic, name, sizeof(name)), nic->class->name);
 			if (mac)
 				text_printf(call->text, ",macaddr=%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 					    mac[2], mac[3], mac[4], mac[5]);
@@ -177,8 +190,9 @@ static json_t *run_set_link(struct command_call *call, struct error *err)
 	for (size_t i = 0; !netdev && (other = machine_netdev_at(call->machine, i)); i++) {
 		const uint8_t *mac;
 		const struct device *nic = nic_of(call->machine, other, &mac);
+		char text[64];
 
-		if (nic && nic->id && strcmp(nic->id, name) == 0)
+		if (nic && strcmp(nic_name(call->machine, nic, text, sizeof(text)), name) == 0)
 			netdev = other;
 	}
 	if (!netdev) {

@@ -180,7 +180,7 @@ static int check_properties(struct virtio_net *net, struct error *err)
 	if (net->duplex && strcmp(net->duplex, "full") && strcmp(net->duplex, "half"))
 		return error_set(err, EINVAL, "duplex=%s: 'full' or 'half' is needed", net->duplex);
 	if (net->mac[0] & 1)
-		return error_set(err, EINVAL, "mac=%02x:...: that is a multicast address", net->mac[0]);
+		return error_set(err, EINVAL, "mac=: an address that begins with %02x is a multicast address, not a card's", net->mac[0]);
 	return 0;
 }
 
