@@ -274,6 +274,7 @@ ALWAYS_INLINE void string_run(struct interp *ip, const struct op *op, element_fn
 			break;
 		if (unlikely(must_pause(ip)) && count != done) {
 			block_leave(ip, op);
+			ip->cpu.s.rflags |= X86_RF; /* as an interrupt between two elements shows it (SDM 3B 17.3.1.1) */
 			return;
 		}
 		if (unlikely(++rounds == ROUNDS_MAX) && count != done) {
