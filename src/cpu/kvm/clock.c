@@ -3,6 +3,9 @@
  * The guest's TSC and kvmclock under the machine's clock. All vCPUs share one offset between host and guest TSC
  * (KVM_VCPU_TSC_OFFSET sets it exactly; IA32_TSC_ADJUST is added per vCPU). While the machine stands still neither
  * clock moves: both go on from where they stopped, and never behind the machine's clock.
+ *
+ * A KVM that executes in software lets its guests read the host's TSC as it is; offsets are left alone there. No guest
+ * sees that TSC: software.c gives it the machine clock's.
  */
 #include "core/clock.h"
 #include "base/util.h"

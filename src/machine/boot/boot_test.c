@@ -16,13 +16,32 @@
 
 #include <cmocka.h>
 
+/* Texts that live until the tests are done. */
+static struct {
+	char *text[256];
+	size_t count;
+} kept;
+
+static char *keep(char *text)
+{
+	assert_true(kept.count < ARRAY_SIZE(kept.text));
+	return kept.text[kept.count++] = text;
+}
+
+static int free_kept(void **state)
+{
+	while (kept.count)
+		free(kept.text[--kept.count]);
+	return 0;
+}
+
 /* A file made of the bytes, by name. Files stay open until the process ends. */
 static char *file_of(const void *bytes, size_t length)
 {
 	int fd = memfd_create("boot-test", 0);
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, bytes, length), (ssize_t)length);
-	return xasprintf("/proc/self/fd/%d", fd);
+	return keep(xasprintf("/proc/self/fd/%d", fd));
 }
 
 static struct ram *ram_of(uint64_t low_mib, uint64_t high_mib)
@@ -208,7 +227,7 @@ static void test_large_initrd_goes_above_4g(void **state)
 	uint64_t size = 96 * MIB;
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	assert_int_equal(pwrite(fd, "tail", 4, (off_t)size - 4), 4);
-	source.initrd = xasprintf("/proc/self/fd/%d", fd);
+	source.initrd = keep(xasprintf("/proc/self/fd/%d", fd));
 	place(&p, &source, ram_of(32, 128), NULL);
 	assert_int_equal(ram_u32(p.ram, p.result.rsi + 0x0c0), 1);
 	uint64_t gpa = 4 * GIB + ram_u32(p.ram, p.result.rsi + 0x218);
@@ -407,7 +426,7 @@ static void test_multiboot_with_modules(void **state)
 	size_t length = make_multiboot(image);
 	char *a = file_of("AAAA", 4), *b = file_of("BBBBB", 5);
 	struct boot_source source = {
-		.kernel = file_of(image, length), .append = "x", .initrd = xasprintf("%s one,,two,%s", a, b)};
+		.kernel = file_of(image, length), .append = "x", .initrd = keep(xasprintf("%s one,,two,%s", a, b))};
 	struct placed p;
 	place(&p, &source, ram_of(16, 0), NULL);
 	assert_string_equal(p.result.protocol, "Multiboot");
@@ -495,5 +514,5 @@ int main(void)
 		cmocka_unit_test(test_hostile_multiboot),
 		cmocka_unit_test(test_debian_kernel),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, free_kept);
 }
