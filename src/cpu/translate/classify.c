@@ -190,7 +190,8 @@ static bool take_memory(struct guest_instruction *g, const ZydisDecodedOperand *
 	return true;
 }
 
-static void take_register(struct guest_instruction *g, const ZydisDecodedOperand *operand)
+/* *read: registers that the instruction reads besides; movzx eax, al does not overwrite. */
+static void take_register(struct guest_instruction *g, const ZydisDecodedOperand *operand, uint16_t *read)
 {
 	int gpr = gpr_number(operand->reg.value);
 
@@ -201,6 +202,8 @@ static void take_register(struct guest_instruction *g, const ZydisDecodedOperand
 		g->high_byte = true;
 	if (plain_move(g->insn.mnemonic) && operand->actions == ZYDIS_OPERAND_ACTION_WRITE && operand->size >= 32)
 		g->overwrites |= 1u << gpr;
+	else
+		*read |= 1u << gpr;
 }
 
 /* Registers that translated code holds natively; false: one it does not. */
@@ -234,7 +237,7 @@ static bool known_register(struct guest_instruction *g, ZydisRegister reg, uint8
 /* All operands: registers, the explicit memory operand. Returns false when there is something unknown. */
 static bool take_operands(const struct translator *t, struct guest_instruction *g, unsigned *memory_count)
 {
-	uint16_t address = 0;
+	uint16_t read = 0;
 	uint8_t need = 0;
 
 	for (unsigned i = 0; i < g->insn.operand_count; i++) {
@@ -245,7 +248,7 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 			if (!known_register(g, operand->reg.value, &need))
 				return false;
-			take_register(g, operand);
+			take_register(g, operand, &read);
 		}
 		if (operand->type != ZYDIS_OPERAND_TYPE_MEMORY)
 			continue;
@@ -260,12 +263,12 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 		g->reads = operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
 		g->writes = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 		if (g->memory.base >= 0)
-			address |= 1u << g->memory.base;
+			read |= 1u << g->memory.base;
 		if (g->memory.index >= 0)
-			address |= 1u << g->memory.index;
+			read |= 1u << g->memory.index;
 	}
-	g->uses |= address;
-	g->overwrites &= (uint16_t)~address;
+	g->uses |= read;
+	g->overwrites &= (uint16_t)~read;
 	if (g->insn.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->insn.mnemonic == ZYDIS_MNEMONIC_VZEROALL)
 		g->vector = true;
 	if (g->vector) {
