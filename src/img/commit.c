@@ -1,7 +1,137 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * commit: what an overlay holds goes down into its backing file, and the overlay is emptied. Both are opened by
+ * themselves: the overlay without its chain, the backing file for writing.
+ */
 #include "img/internal.h"
+
+#include <stdlib.h>
+
+#define CHUNK (2 * MIB)
+
+struct commit {
+	struct img *img;
+	const char *format, *cache, *base;
+	bool quiet, keep, show_progress;
+	struct block *top, *below;
+	struct img_progress progress;
+};
+
+static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool zero, uint8_t *buffer)
+{
+	if (zero)
+		return block_execute(c->below, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
+	while (length) {
+		const uint64_t part = min_u64(length, CHUNK);
+		int result = block_pread(c->top, offset, buffer, part);
+
+		if (!result)
+			result = block_pwrite(c->below, offset, buffer, part, 0);
+		if (result)
+			return result;
+		offset += part;
+		length -= part;
+	}
+	return 0;
+}
+
+static int copy_down(struct commit *c)
+{
+	uint8_t *buffer = malloc(CHUNK);
+	int result = buffer ? 0 : -ENOMEM;
+
+	for (uint64_t offset = 0; offset < c->top->length && !result;) {
+		uint64_t length = c->top->length - offset, where;
+		int bits = c->top->driver->extent(c->top, offset, &length, &where);
+
+		if (bits < 0)
+			result = bits;
+		else if (bits & BLOCK_EXTENT_ALLOCATED)
+			result = copy_extent(c, offset, length, bits & BLOCK_EXTENT_ZERO, buffer);
+		offset += length;
+		img_progress(&c->progress, offset, c->top->length);
+	}
+	free(buffer);
+	return result ? result : block_flush(c->below);
+}
+
+static int run_commit(struct commit *c)
+{
+	struct error err = {0};
+	int result = 0;
+
+	if (c->below->length < c->top->length && block_truncate(c->below, c->top->length, &err) < 0)
+		return img_fail(c->img, "Could not resize the backing file: %s", err.msg);
+	img_progress_start(&c->progress, c->img, c->show_progress && !c->quiet);
+	result = copy_down(c);
+	img_progress_end(&c->progress, result == 0);
+	if (result)
+		return img_fail(c->img, "Block job failed: %s", strerror(-result));
+	if (!c->keep && qcow2_make_empty(c->top, &err) < 0)
+		return img_fail(c->img, "Could not empty the image: %s", err.msg);
+	if (!c->quiet)
+		fprintf(c->img->out, "Image committed.\n");
+	return 0;
+}
+
+static int open_and_commit(struct commit *c, const char *name)
+{
+	struct img_open top = {.writable = true, .no_backing = true, .cache = c->cache};
+	struct img_open below = {.writable = true, .cache = c->cache};
+	struct qcow2_info info = {0};
+	char *path;
+	int status = 1;
+
+	c->top = img_open(c->img, name, c->format, &top);
+	if (!c->top)
+		return 1;
+	if (c->top->driver == &block_qcow2_driver)
+		qcow2_get_info(c->top, &info);
+	if (!info.backing)
+		return img_fail(c->img, "Image does not have a backing file");
+	if (c->base && strcmp(c->base, info.backing))
+		return img_fail(c->img, "-b '%s': committing further down than the next image is not supported yet",
+				c->base);
+	path = img_backing_path(name, info.backing);
+	c->below = img_open(c->img, path, info.backing_format, &below);
+	if (c->below)
+		status = run_commit(c);
+	free(path);
+	return status;
+}
 
 int img_verb_commit(struct img *img, int argc, char **argv)
 {
-	return img_fail(img, "commit is not supported yet");
+	struct commit c = {.img = img};
+	struct img_args args;
+	int code, status = -1;
+
+	img_args_start(&args, img, argc, argv, "f:ht:b:dpqr:", NULL);
+	while (status < 0 && (code = img_args_next(&args))) {
+		if (code == 'f')
+			c.format = args.value;
+		else if (code == 't')
+			c.cache = args.value;
+		else if (code == 'b') {
+			c.base = args.value;
+			c.keep = true; /* as qemu: only without -b the overlay is known to be what was meant */
+		} else if (code == 'd')
+			c.keep = true;
+		else if (code == 'p')
+			c.show_progress = true;
+		else if (code == 'q')
+			c.quiet = true;
+		else
+			status = img_args_other(&args, code);
+	}
+	if (status < 0 && args.name_count != 1)
+		status = img_usage(img, "Expecting one image file name");
+	if (status < 0 && !img_cache_is_valid(img, c.cache, false))
+		status = 1;
+	if (status < 0)
+		status = open_and_commit(&c, args.names[0]);
+	block_unref(c.below);
+	block_unref(c.top);
+	img_args_end(&args);
+	return status;
 }

@@ -60,6 +60,12 @@ bool img_cache_is_valid(struct img *img, const char *cache, bool source)
 
 struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how)
 {
+	return img_open_as(img, "", filename, format, how);
+}
+
+struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *format,
+			  const struct img_open *how)
+{
 	const char *cache = how->cache ? how->cache : "writeback";
 	const struct block_open open = {
 		.read_only = !how->writable,
@@ -83,7 +89,7 @@ struct block *img_open(struct img *img, const char *filename, const char *format
 	}
 	block = block_open_file(img->graph, filename, format, &open, &err);
 	if (!block) {
-		img_fail(img, "Could not open '%s': %s", filename, err.msg);
+		img_fail(img, "Could not open %s'%s': %s", what, filename, err.msg);
 		return NULL;
 	}
 	if (!format && how->writable && !strcmp(block->driver->name, "raw"))

@@ -54,6 +54,9 @@ struct img_open {
 };
 /* NULL with the message printed. */
 struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how);
+/* what: "new backing file " or so, before the name in messages. */
+struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *format,
+			  const struct img_open *how);
 /* Looks at the words of -t and -T; prints when it is unknown. */
 bool img_cache_is_valid(struct img *img, const char *cache, bool source);
 

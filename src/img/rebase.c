@@ -1,7 +1,174 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * rebase: another backing file. Unsafe (-u) only changes the name; else what the old chain shows differently from the
+ * new one is copied into the image first.
+ */
 #include "img/internal.h"
+
+#include <stdlib.h>
+
+#define CHUNK (2 * MIB)
+
+struct rebase {
+	struct img *img;
+	const char *format, *cache, *source_cache, *backing, *backing_format;
+	bool unsafe, quiet, show_progress, force_share;
+	struct block *top, *new;
+	uint8_t *old_data, *new_data;
+	struct img_progress progress;
+};
+
+/* What a backing file shows at an offset of the overlay: zeroes behind its end. */
+static int read_below(struct block *below, uint64_t offset, uint8_t *to, uint64_t length)
+{
+	const uint64_t there = below && offset < below->length ? min_u64(length, below->length - offset) : 0;
+
+	memset(to + there, 0, length - there);
+	return there ? block_pread(below, offset, to, there) : 0;
+}
+
+/* Copies the clusters of this range that differ. */
+static int keep_range(struct rebase *r, uint64_t offset, uint64_t length)
+{
+	const uint64_t cluster = r->top->optimal_bytes;
+	int result = read_below(r->top->backing, offset, r->old_data, length);
+
+	if (!result)
+		result = read_below(r->new, offset, r->new_data, length);
+	for (uint64_t at = 0; at < length && !result;) {
+		const uint64_t part = min_u64(length - at, cluster - ((offset + at) & (cluster - 1)));
+
+		if (memcmp(r->old_data + at, r->new_data + at, part))
+			result = block_pwrite(r->top, offset + at, r->old_data + at, part, 0);
+		at += part;
+	}
+	return result;
+}
+
+static int keep_content(struct rebase *r)
+{
+	int result = 0;
+
+	for (uint64_t offset = 0; offset < r->top->length && !result;) {
+		uint64_t length = min_u64(CHUNK - (offset & (CHUNK - 1)), r->top->length - offset), where;
+		int bits = r->top->driver->extent(r->top, offset, &length, &where);
+
+		if (bits < 0)
+			return bits;
+		if (!(bits & BLOCK_EXTENT_ALLOCATED))
+			result = keep_range(r, offset, length);
+		offset += length;
+		img_progress(&r->progress, offset, r->top->length);
+	}
+	return result ? result : block_flush(r->top);
+}
+
+static int open_new(struct rebase *r, const char *name)
+{
+	const struct img_open how = {.cache = r->source_cache, .force_share = r->force_share};
+	char *path;
+
+	if (!*r->backing)
+		return 0;
+	path = img_backing_path(name, r->backing);
+	r->new = img_open_as(r->img, "new backing file ", path, r->backing_format, &how);
+	free(path);
+	return r->new ? 0 : 1;
+}
+
+static int safe_rebase(struct rebase *r, const char *name)
+{
+	int result;
+
+	if (open_new(r, name))
+		return 1;
+	r->old_data = malloc(CHUNK);
+	r->new_data = malloc(CHUNK);
+	if (!r->old_data || !r->new_data)
+		return img_fail(r->img, "no memory for buffers");
+	img_progress_start(&r->progress, r->img, r->show_progress && !r->quiet);
+	result = keep_content(r);
+	img_progress_end(&r->progress, result == 0);
+	return result ? img_fail(r->img, "error while copying from the old backing file: %s", strerror(-result)) : 0;
+}
+
+static int run_rebase(struct rebase *r, const char *name)
+{
+	const struct img_open how = {.writable = true, .no_backing = r->unsafe, .cache = r->cache};
+	struct error err = {0};
+
+	r->top = img_open(r->img, name, r->format, &how);
+	if (!r->top)
+		return 1;
+	if (r->top->driver != &block_qcow2_driver)
+		return img_fail(r->img, "Could not change the backing file to '%s': Operation not supported",
+				r->backing);
+	if (*r->backing && !r->backing_format)
+		return img_fail(r->img, "Could not change the backing file to '%s': backing format must be specified",
+				r->backing);
+	if (!r->unsafe && safe_rebase(r, name))
+		return 1;
+	if (qcow2_set_backing(r->top, r->backing, r->backing_format, &err) < 0)
+		return img_fail(r->img, "Could not change the backing file to '%s': %s", r->backing, err.msg);
+	return 0;
+}
+
+static int rebase_option(struct rebase *r, struct img_args *args, int code)
+{
+	switch (code) {
+	case 'f':
+		r->format = args->value;
+		return -1;
+	case 'b':
+		r->backing = args->value;
+		return -1;
+	case 'F':
+		r->backing_format = args->value;
+		return -1;
+	case 't':
+		r->cache = args->value;
+		return img_cache_is_valid(r->img, args->value, false) ? -1 : 1;
+	case 'T':
+		r->source_cache = args->value;
+		return img_cache_is_valid(r->img, args->value, true) ? -1 : 1;
+	case 'u':
+		r->unsafe = true;
+		return -1;
+	case 'p':
+		r->show_progress = true;
+		return -1;
+	case 'q':
+		r->quiet = true;
+		return -1;
+	case 'U':
+		r->force_share = true;
+		return -1;
+	default:
+		return img_args_other(args, code);
+	}
+}
+
+static const struct img_long longs[] = {{"force-share", false, 'U'}, {NULL}};
 
 int img_verb_rebase(struct img *img, int argc, char **argv)
 {
-	return img_fail(img, "rebase is not supported yet");
+	struct rebase r = {.img = img};
+	struct img_args args;
+	int code, status = -1;
+
+	img_args_start(&args, img, argc, argv, "hf:F:b:upt:T:qU", longs);
+	while (status < 0 && (code = img_args_next(&args)))
+		status = rebase_option(&r, &args, code);
+	if (status < 0 && args.name_count != 1)
+		status = img_usage(img, "Expecting one image file name");
+	if (status < 0 && !r.backing)
+		status = img_usage(img, "Must specify backing file (-b) or use simple rebase mode (-u)");
+	if (status < 0)
+		status = run_rebase(&r, args.names[0]);
+	block_unref(r.new);
+	block_unref(r.top);
+	free(r.old_data);
+	free(r.new_data);
+	img_args_end(&args);
+	return status;
 }

@@ -124,6 +124,53 @@ GROUPS = {
         qemu-io -f qcow2 -c 'write -P 7 0 1M' -c 'write -P 8 1000M 1M' s.qcow2 >/dev/null; $IMG check -q s.qcow2
         $IMG create -q -f qcow2 -b a.qcow2 -F qcow2 o.qcow2 4M; $IMG resize o.qcow2 9M; $IMG convert -O raw o.qcow2 o.raw; sha256sum < o.raw
     """,
+    "snapshot": """
+        $IMG create -q -f qcow2 a.qcow2 10M
+        qemu-io -f qcow2 -c 'write -P 1 0 3M' a.qcow2 >/dev/null
+        $IMG snapshot -l a.qcow2; $IMG snapshot -c one a.qcow2; $IMG check -q a.qcow2; $IMG snapshot -l a.qcow2
+        qemu-io -f qcow2 -c 'write -P 2 1M 3M' a.qcow2 >/dev/null; $IMG check -q a.qcow2
+        $IMG snapshot -c two a.qcow2; $IMG snapshot -c three a.qcow2; $IMG check -q a.qcow2; $IMG info a.qcow2; $IMG info --output=json a.qcow2
+        qemu-io -f qcow2 -c 'write -P 3 0 1M' -c 'discard 5M 1M' a.qcow2 >/dev/null; $IMG check -q a.qcow2
+        $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
+        $IMG snapshot -a one a.qcow2; $IMG check -q a.qcow2; $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
+        $IMG snapshot -a 2 a.qcow2; $IMG check -q a.qcow2; $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
+        $IMG snapshot -d one a.qcow2; $IMG check -q a.qcow2; $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
+        $IMG snapshot -d nono a.qcow2
+        $IMG snapshot -a nono a.qcow2
+        $IMG snapshot -d two a.qcow2; $IMG snapshot -d 3 a.qcow2; $IMG check -q a.qcow2; $IMG snapshot -l a.qcow2
+        $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
+        $IMG create -q -f raw r.raw 1M; $IMG snapshot -l r.raw 2>/dev/null; $IMG snapshot -c x r.raw 2>/dev/null
+        $IMG create -q -f qcow2 -o cluster_size=512 s.qcow2 1M; qemu-io -f qcow2 -c 'write -P 1 0 1M' s.qcow2 >/dev/null
+        for i in 1 2 3 4 5 6 7 8 9; do $IMG snapshot -c s$i s.qcow2; qemu-io -f qcow2 -c "write -P $i ${i}0k 100k" s.qcow2 >/dev/null; done; $IMG check -q s.qcow2
+        $IMG snapshot -a s4 s.qcow2; $IMG check -q s.qcow2; $IMG convert -O raw s.qcow2 s.raw; sha256sum < s.raw
+        for i in 4 2 1 9 6; do $IMG snapshot -d s$i s.qcow2; $IMG check -q s.qcow2 || echo bad; done; $IMG snapshot -a s8 s.qcow2; $IMG convert -O raw s.qcow2 s.raw; sha256sum < s.raw
+        $IMG snapshot -c before s.qcow2; $IMG resize s.qcow2 2M; $IMG snapshot -a before s.qcow2; $IMG check -q s.qcow2; $IMG info s.qcow2 | grep virtual
+    """,
+    "chain": """
+        $IMG create -q -f qcow2 base.qcow2 10M; qemu-io -f qcow2 -c 'write -P 7 0 200k' -c 'write -P 8 9M 1M' base.qcow2 >/dev/null
+        $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 12M
+        qemu-io -f qcow2 -c 'write -P 3 1M 300k' -c 'write -z 64k 64k' -c 'write -P 9 10M 4k' top.qcow2 >/dev/null
+        $IMG convert -O raw top.qcow2 before.raw; sha256sum < before.raw
+        $IMG measure -O qcow2 top.qcow2; $IMG measure -O raw --output=json top.qcow2; $IMG measure -O qcow2 --size 1G
+        $IMG measure -O qcow2 -o cluster_size=4k --output=json base.qcow2; $IMG measure -O qcow2; $IMG measure --size 1G base.qcow2
+        $IMG create -q -f qcow2 other.qcow2 8M; qemu-io -f qcow2 -c 'write -P 5 0 1M' other.qcow2 >/dev/null
+        cp top.qcow2 moved.qcow2; $IMG rebase -b other.qcow2 -F qcow2 moved.qcow2; $IMG check -q moved.qcow2; $IMG info moved.qcow2 | grep back
+        $IMG compare moved.qcow2 top.qcow2
+        cp top.qcow2 alone.qcow2; $IMG rebase -b '' alone.qcow2; $IMG check -q alone.qcow2; $IMG compare alone.qcow2 top.qcow2; $IMG info alone.qcow2 | grep back
+        cp top.qcow2 renamed.qcow2; cp base.qcow2 b2.qcow2; $IMG rebase -u -b b2.qcow2 -F qcow2 renamed.qcow2; $IMG compare renamed.qcow2 top.qcow2
+        $IMG rebase -u -b b2.qcow2 renamed.qcow2
+        $IMG rebase renamed.qcow2 2>/dev/null
+        $IMG rebase -b nono -F qcow2 renamed.qcow2
+        cp base.qcow2 b3.qcow2; cp top.qcow2 t3.qcow2; $IMG rebase -u -b b3.qcow2 -F qcow2 t3.qcow2; $IMG commit t3.qcow2; $IMG check -q b3.qcow2; $IMG check -q t3.qcow2
+        $IMG convert -O raw b3.qcow2 b3.raw; sha256sum < b3.raw; $IMG map --output=json t3.qcow2 | tr -d '\n' | sed 's/, "offset": [0-9]*//g'
+        $IMG commit base.qcow2
+        $IMG dd if=top.qcow2 of=dd.raw bs=1M count=2 skip=1; sha256sum < dd.raw; stat -c %s dd.raw
+        $IMG dd -O qcow2 if=top.qcow2 of=dd.qcow2 bs=64k; $IMG compare dd.qcow2 top.qcow2
+        $IMG dd if=top.qcow2 2>&1 | head -1
+        $IMG dd foo=1 if=top.qcow2 of=x 2>&1 | head -1
+        $IMG bench -c 100 -d 8 top.qcow2 | head -1; $IMG bench -q -w -c 50 -s 64k top.qcow2 | head -1; $IMG check -q top.qcow2; $IMG convert -O raw top.qcow2 after.raw; sha256sum < after.raw
+        cp top.qcow2 w.qcow2; $IMG bench -w --pattern 65 --flush-interval 8 -d 4 -c 64 -S 128k w.qcow2 | head -2; $IMG check -q w.qcow2; $IMG convert -O raw w.qcow2 w.raw; sha256sum < w.raw
+    """,
 }
 
 
