@@ -21,7 +21,8 @@ PASSED_STATUS, FAILED_STATUS, RESET_STATUS = 33, 35, 0
 LIMIT_SECONDS = float(os.environ.get("GUEST_LIMIT_SECONDS", "60"))
 
 # Topics that need more than one CPU, or that end by a reset.
-CPUS = {"smp": 4, "irq": 1}
+CPUS = {"smp": 4}
+DEVICES = {"machine": ["-device", "virtio-rng-pci"]}
 RESETS = {"reset_keyboard", "reset_cf9", "reset_triple", "reset_acpi"}
 
 
@@ -52,10 +53,11 @@ def command(engine, topic, elf, log):
         program = os.environ.get("XUNI_VMM", "xuni-vmm")
         if engine == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
             skip("engine kvm: /dev/kvm is missing or may not be opened; the guest was NOT tested there")
-    return [program, "-accel", engine, "-nodefaults", "-display", "none", "-vga", "none", "-m", "64", "-cpu", "max",
+    return [program, "-accel", engine, "-nodefaults", "-display", "none", "-vga", "none", "-m", "64",
+            "-cpu", os.environ.get("GUEST_CPU", "max"),
             "-smp", str(CPUS.get(topic, 1)), "-kernel", str(elf), "-no-reboot", "-append", engine,
             "-device", "isa-debug-exit,iobase=0xf4,iosize=0x4", "-chardev", f"file,id=log,path={log}",
-            "-device", "isa-debugcon,iobase=0xe9,chardev=log"]
+            "-device", "isa-debugcon,iobase=0xe9,chardev=log", *DEVICES.get(topic, [])]
 
 
 def run(engine, topic, elf):

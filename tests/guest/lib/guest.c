@@ -357,6 +357,7 @@ void guest_start(void)
 	memset(tss.map, 0, 32);
 	memset(tss.map + 32, 0xff, sizeof tss.map - 32);
 	asm volatile("ltr %w0" ::"r"(SEL_TSS));
+	pic_init(0x20); /* firmware leaves interrupts on */
 	guest_main();
 	finish();
 }
