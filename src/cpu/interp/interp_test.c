@@ -321,6 +321,7 @@ static void test_rep_single_steps_by_element(void **unused)
 	PLACE(&guest, GUEST_CODE, rep_movs);
 	PLACE(&guest, GUEST_CODE + 0x1000, count_iret);
 	guest_gate(&guest, X86_DB, GUEST_CODE + 0x1000);
+	x86_probe_write(guest.cpu[0], GUEST_DATA, 1); /* with both pages in the TLB nothing but the trap ends a bulk copy */
 	state_of(&guest, 0)->rflags |= X86_TF;
 	gpr_of(&guest)[X86_RSI] = GUEST_DATA;
 	gpr_of(&guest)[X86_RDI] = GUEST_DATA + 0x100;

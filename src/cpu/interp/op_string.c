@@ -164,7 +164,7 @@ static uint64_t room_in_page(uint64_t gva, unsigned size)
 /* The offset must not wrap within the chunk, nor leave a segment that is not flat. */
 static bool bulk_possible(struct interp *ip, const struct op *op, unsigned size)
 {
-	if (ip->cpu.s.rflags & X86_DF || op->disp == 2)
+	if (ip->cpu.s.rflags & X86_DF || op->disp == 2 || ip->attention) /* a single step is one element */
 		return false;
 	return ip->cpu.code_mode == X86_CODE64 || ip->cpu.flat_data;
 }
