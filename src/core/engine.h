@@ -142,6 +142,9 @@ struct engine {
 	const struct engine_ops *ops;
 	struct engine_env env;
 	_Atomic uint32_t bus_lock; /* software engines: a LOCK access that no host instruction can do is under way */
+	/* Address bit 20 is held at 0 (the A20 gate). Whoever changes it raises VCPU_FLUSH on every vCPU. KVM knows no such
+	 * gate and goes on with it open. */
+	_Atomic bool a20_closed;
 };
 
 /* Sets event bits, kicks the engine and wakes a halted vCPU's thread. Any thread. */

@@ -366,11 +366,24 @@ void machine_request_quit(struct machine *machine, enum shutdown_cause cause)
 	pthread_mutex_unlock(&priv->request_lock);
 }
 
+static void set_a20(struct machine *machine, bool open)
+{
+	if (atomic_exchange(&machine->engine->a20_closed, !open) == !open)
+		return;
+	for (unsigned i = 0; i < machine->vcpu_count; i++)
+		vcpu_raise(machine->vcpus[i], VCPU_FLUSH);
+}
+
 void machine_device_request(void *opaque, int request, int argument)
 {
 	struct machine *machine = opaque;
 	struct machine_private *priv = machine->private_data;
 	bool stop_now = true;
+
+	if (request == MACHINE_A20) {
+		set_a20(machine, argument);
+		return;
+	}
 
 	pthread_mutex_lock(&priv->request_lock);
 	switch ((enum machine_request)request) {
