@@ -16,10 +16,10 @@ struct counting {
 	struct qcow2 *q;
 	struct qcow2_check *check;
 	uint32_t *references;
-	uint64_t clusters; /* of the file */
-	uint64_t next;     /* where the next cluster would lie without fragmentation */
-	bool broken_table; /* refcount structures are not what they should be */
-	bool fix;          /* corruptions */
+	uint64_t clusters;   /* of the file */
+	uint64_t next;       /* where the next cluster would lie without fragmentation */
+	bool broken_table;   /* refcount structures are not what they should be */
+	bool fix, fix_leaks; /* fix: corruptions */
 	struct error *err;
 };
 
@@ -286,10 +286,10 @@ static int set_count(struct counting *c, uint64_t cluster, uint64_t from, uint64
 	return result;
 }
 
-static void compare_one(struct counting *c, uint64_t cluster, uint64_t stored, bool fix_leaks)
+static void compare_one(struct counting *c, uint64_t cluster, uint64_t stored)
 {
 	const uint64_t wanted = c->references[cluster];
-	const bool leak = stored > wanted, fix = leak ? fix_leaks : c->fix;
+	const bool leak = stored > wanted, fix = leak ? c->fix_leaks : c->fix;
 	const bool has_block =
 		cluster >> c->q->block_bits < c->q->reftable_entries && c->q->reftable[cluster >> c->q->block_bits];
 
@@ -307,7 +307,7 @@ static void compare_one(struct counting *c, uint64_t cluster, uint64_t stored, b
 	leak ? c->check->leaks++ : c->check->corruptions++;
 }
 
-static void compare(struct counting *c, bool fix_leaks)
+static void compare(struct counting *c)
 {
 	uint64_t highest = 0;
 
@@ -322,27 +322,36 @@ static void compare(struct counting *c, bool fix_leaks)
 		if (stored || c->references[i])
 			highest = i;
 		if (stored != c->references[i])
-			compare_one(c, i, stored, fix_leaks);
+			compare_one(c, i, stored);
 	}
 	c->check->image_end_offset = (highest + 1) << c->q->cluster_bits;
 }
 
 /* --- COPIED bits of the active tables --- */
 
-static bool copied_should_be(struct counting *c, uint64_t offset)
-{
-	const uint64_t cluster = offset >> c->q->cluster_bits;
-
-	return cluster < c->clusters && c->references[cluster] == 1;
-}
-
+/*
+ * COPIED says that the count is exactly one. Set where several tables refer to the cluster, a write would change it for
+ * all of them: a corruption. Any other difference costs a copy or a cluster, no data, and is counted like a leak; a
+ * snapshot that was being made or deleted when power went leaves such.
+ */
 static bool wrong_copied(struct counting *c, const char *what, uint64_t entry)
 {
-	if (!(entry & QCOW2_COPIED) == !copied_should_be(c, entry & QCOW2_OFFSET_MASK))
+	const uint64_t cluster = (entry & QCOW2_OFFSET_MASK) >> c->q->cluster_bits;
+	const bool copied = entry & QCOW2_COPIED;
+	bool harmful, fix;
+	uint64_t stored;
+
+	if (cluster >= c->clusters || stored_count(c, cluster, &stored) || copied == (stored == 1))
 		return false;
-	say(c, "%s OFLAG_COPIED %s: entry=%llx", c->fix ? "Repairing" : "ERROR", what, (unsigned long long)entry);
-	c->fix ? c->check->corruptions_fixed++ : c->check->corruptions++;
-	return true;
+	harmful = copied && c->references[cluster] > 1;
+	fix = harmful ? c->fix : c->fix_leaks;
+	say(c, "%s OFLAG_COPIED %s: entry=%llx refcount=%llu", fix ? "Repairing" : "ERROR", what,
+	    (unsigned long long)entry, (unsigned long long)stored);
+	if (harmful)
+		fix ? c->check->corruptions_fixed++ : c->check->corruptions++;
+	else
+		fix ? c->check->leaks_fixed++ : c->check->leaks++;
+	return fix;
 }
 
 static void check_copied_l2(struct counting *c, uint64_t offset, uint8_t *table)
@@ -361,7 +370,7 @@ static void check_copied_l2(struct counting *c, uint64_t offset, uint8_t *table)
 		store_be64(table + i * 8ull, entry ^ QCOW2_COPIED);
 		changed = true;
 	}
-	if (changed && c->fix && qcow2_file_write(q, offset, table, q->cluster_bytes))
+	if (changed && qcow2_file_write(q, offset, table, q->cluster_bytes))
 		c->check->check_errors++;
 }
 
@@ -376,7 +385,7 @@ static void check_copied(struct counting *c)
 		if (!l2 || l2 & (q->cluster_bytes - 1) || l2 >> q->cluster_bits >= c->clusters)
 			continue;
 		check_copied_l2(c, l2, table);
-		if (!wrong_copied(c, "L2 cluster", q->l1[i]) || !c->fix)
+		if (!wrong_copied(c, "L2 cluster", q->l1[i]))
 			continue;
 		q->l1[i] ^= QCOW2_COPIED;
 		store_be64(entry, q->l1[i]);
@@ -472,6 +481,7 @@ static int rebuild_and_recount(struct counting *c)
 
 	say(c, "Rebuilding refcount structure");
 	c->check = &again;
+	c->broken_table = true; /* nothing is fixed one by one meanwhile */
 	result = count_all(c, false);
 	if (!result && (result = rebuild(c)) < 0)
 		error_set_errno(c->err, -result, "Could not rebuild the refcount structure");
@@ -483,7 +493,7 @@ static int rebuild_and_recount(struct counting *c)
 		c->broken_table = false;
 		result = c->references ? count_all(c, true) : error_set(c->err, ENOMEM, "no memory for the check");
 		if (!result)
-			compare(c, false);
+			compare(c);
 	}
 	c->check = check;
 	if (result)
@@ -517,7 +527,7 @@ static int finish(struct counting *c)
 int qcow2_check(struct block *block, struct qcow2_check *check, bool repair_leaks, bool repair_all, struct error *err)
 {
 	struct qcow2 *q = block->private_data;
-	struct counting c = {.q = q, .check = check, .fix = repair_all, .err = err};
+	struct counting c = {.q = q, .check = check, .fix = repair_all, .fix_leaks = repair_leaks, .err = err};
 	int result = 0;
 
 	if ((repair_leaks || repair_all) && block->read_only)
@@ -536,7 +546,7 @@ int qcow2_check(struct block *block, struct qcow2_check *check, bool repair_leak
 	q->corrupt &= !repair_all;
 	result = count_all(&c, true);
 	if (!result)
-		compare(&c, repair_leaks);
+		compare(&c);
 	if (!result && c.broken_table && repair_all)
 		result = rebuild_and_recount(&c);
 	if (!result)
