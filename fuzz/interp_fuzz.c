@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { HEAD = 40, INSTRUCTIONS = 400 };
+enum { HEAD = 40, INSTRUCTIONS = 150 };
 
 static uint64_t interesting(uint8_t byte)
 {

@@ -18,7 +18,8 @@
 #define BLOBS(X)                                                                                                       \
 	X(real)                                                                                                        \
 	X(protected)                                                                                                   \
-	X(modify) X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt) X(read) X(rewriter)       \
+	X(modify)                                                                                                      \
+	X(patched) X(rep_movs) X(rep_stos) X(locked) X(trap) X(count_iret) X(halt) X(read) X(a20) X(rewriter)          \
 		X(rewritten) X(shadow) X(save_eax) X(divide) X(vector) X(crossing) X(spin) X(gather) X(maskmov)
 #define BLOB_DECLARE(name) extern const uint8_t code_##name[], code_##name##_end[];
 BLOBS(BLOB_DECLARE)
@@ -298,6 +299,22 @@ static void test_rewrites_other_cpus_code(void **unused)
 	guest_fini(&guest);
 }
 
+static void test_a20(void **unused)
+{
+	for (unsigned open = 0; open < 2; open++) {
+		struct guest guest;
+
+		start(&guest, X86_CODE16);
+		guest.cpu[0]->a20_mask = open ? ~0ull : ~(1ull << 20);
+		PLACE(&guest, GUEST_CODE, a20);
+		run_to_halt(&guest);
+		assert_int_equal(gpr_of(&guest)[X86_RCX], 0x5678);
+		assert_int_equal(load_le16(guest_ram(&guest, open ? 0x100000 : 0)), 0x5678);
+		assert_int_equal(load_le16(guest_ram(&guest, open ? 0 : 0x100000)), 0);
+		guest_fini(&guest);
+	}
+}
+
 static void test_single_step(void **unused)
 {
 	struct guest guest;
@@ -321,7 +338,8 @@ static void test_rep_single_steps_by_element(void **unused)
 	PLACE(&guest, GUEST_CODE, rep_movs);
 	PLACE(&guest, GUEST_CODE + 0x1000, count_iret);
 	guest_gate(&guest, X86_DB, GUEST_CODE + 0x1000);
-	x86_probe_write(guest.cpu[0], GUEST_DATA, 1); /* with both pages in the TLB nothing but the trap ends a bulk copy */
+	x86_probe_write(guest.cpu[0], GUEST_DATA,
+			1); /* with both pages in the TLB nothing but the trap ends a bulk copy */
 	state_of(&guest, 0)->rflags |= X86_TF;
 	gpr_of(&guest)[X86_RSI] = GUEST_DATA;
 	gpr_of(&guest)[X86_RDI] = GUEST_DATA + 0x100;
@@ -739,6 +757,7 @@ int main(void)
 		cmocka_unit_test(test_rep_stos_over_own_code),
 		cmocka_unit_test(test_locked_by_two_cpus),
 		cmocka_unit_test(test_rewrites_other_cpus_code),
+		cmocka_unit_test(test_a20),
 		cmocka_unit_test(test_single_step),
 		cmocka_unit_test(test_rep_single_steps_by_element),
 		cmocka_unit_test(test_instruction_breakpoint),

@@ -224,4 +224,15 @@
 	hlt
 	blob_end code_rewritten
 
+	/* Real mode: FFFF:0010 is 1 MiB, or 0 with A20 off; code runs there, too. */
+	.code16
+	blob code_a20
+	movw $0xffff, %ax
+	movw %ax, %ds
+	movw $0x5678, %bx
+	movw %bx, 0x10
+	movw 0x10, %cx
+	hlt
+	blob_end code_a20
+
 	.section .note.GNU-stack,"",@progbits
