@@ -12,10 +12,13 @@
 #include "core/clock.h"
 #include "core/ram.h"
 #include "cpu/interp/interp.h"
+#include "cpu/translate/translate.h"
 #include "cpu/x86/features.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 /* Guest-physical pages. */
@@ -51,6 +54,7 @@ struct guest {
 	struct cpuid_table offer, cpuid;
 	struct x86_features features;
 	struct engine_env env;
+	struct engine *engine; /* NULL: a bare interpreter */
 	struct x86_cpu *cpu;
 	struct x86_state initial;
 	uint8_t *hva;
@@ -94,6 +98,7 @@ static void build_descriptors(struct guest *guest)
 		      (handler & 0xffff) | KERNEL_CS << 16 | (0x8e00 | dpl << 13) << 32 |
 			      (handler >> 16 & 0xffff) << 48);
 		put64(guest, IDT + 16 * vector + 8, handler >> 32);
+		guest->hva[HANDLERS + 16 * vector] = 0xf4; /* HLT, for an engine that runs on */
 	}
 }
 
@@ -126,7 +131,19 @@ static void fail(const char *what, const struct error *err)
 	exit(2);
 }
 
-static void build_cpu(struct guest *guest)
+static void build_vcpu(struct guest *guest)
+{
+	struct error err = {0};
+	struct vcpu *vcpu;
+
+	guest->engine = translate_engine.create(&guest->env, &err);
+	vcpu = guest->engine ? translate_engine.vcpu_create(guest->engine, 0, 0, &err) : NULL;
+	if (!vcpu)
+		fail("translator", &err);
+	guest->cpu = x86_cpu_of(vcpu);
+}
+
+static void build_cpu(struct guest *guest, bool translate)
 {
 	const struct cpu_topology topology = {1, 1, 1, 1, 1};
 	struct error err = {0};
@@ -143,12 +160,16 @@ static void build_cpu(struct guest *guest)
 					 .cpuid = &guest->cpuid,
 					 .max_vcpus = 1,
 					 .phys_bits = 40};
+	if (translate) {
+		build_vcpu(guest);
+		return;
+	}
 	guest->cpu = interp_cpu_new(&guest->env, 0, 0, &err);
 	if (!guest->cpu)
 		fail("interpreter", &err);
 }
 
-struct guest *guest_new(void)
+struct guest *guest_new(bool translate)
 {
 	const struct ram_config config = {.size = RAM_BYTES};
 	struct guest *guest = xcalloc(1, sizeof(*guest));
@@ -165,7 +186,7 @@ struct guest *guest_new(void)
 	guest->clock = clock_new(true, 1000000);
 	build_tables(guest);
 	build_descriptors(guest);
-	build_cpu(guest);
+	build_cpu(guest, translate);
 	build_state(guest);
 	return guest;
 }
@@ -338,6 +359,29 @@ static void read_frame(struct guest *guest, const struct x86_state *s, struct or
 	out->cr2 = s->cr2;
 }
 
+/* Whom the alarm stops. */
+static struct vcpu *running;
+
+static void on_alarm(int number)
+{
+	vcpu_raise(running, VCPU_KICK);
+}
+
+/* To the HLT of a handler, or the alarm. */
+static void run_engine(struct guest *guest)
+{
+	const struct itimerval alarm = {.it_value.tv_usec = 200000}, none = {0};
+	struct error err = {0};
+
+	ram_written(guest->ram, CODE, 5 * ORACLE_PAGE);
+	running = &guest->cpu->vcpu;
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &alarm, NULL);
+	translate_engine.run(running, &err);
+	setitimer(ITIMER_REAL, &none, NULL);
+	vcpu_clear(running, VCPU_KICK);
+}
+
 void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle_state *out)
 {
 	static struct x86_state state;
@@ -352,9 +396,12 @@ void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle
 	load_segments(&state, in->mode);
 	load_registers(&state, &in->regs);
 	x86_cpu_set_state(guest->cpu, &state);
-	do
-		interp_step(guest->cpu, 1, &exit);
-	while (guest->cpu->cpl == 3 && exit == VCPU_KICKED && ++steps < 30000);
+	if (guest->engine)
+		run_engine(guest);
+	else
+		do
+			interp_step(guest->cpu, 1, &exit);
+		while (guest->cpu->cpl == 3 && exit == VCPU_KICKED && ++steps < 30000);
 	x86_cpu_get_state(guest->cpu, &state);
 	store_registers(&state, &out->regs);
 	out->vector = ORACLE_TIMEOUT;
@@ -362,6 +409,9 @@ void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle
 	out->cr2 = 0;
 	if (guest->cpu->cpl == 0)
 		read_frame(guest, &state, out);
+	/* A translator may have lost flags that the instruction would have overwritten, had it not faulted. */
+	if (guest->engine && out->vector != 3)
+		out->regs.rflags = (out->regs.rflags & ~(uint64_t)X86_STATUS_FLAGS) | (in->regs.rflags & X86_STATUS_FLAGS);
 	out->memory = in->memory;
 	memcpy(out->memory.data, guest->hva + DATA, 2 * ORACLE_PAGE);
 	memcpy(out->memory.stack, guest->hva + STACK, ORACLE_PAGE);

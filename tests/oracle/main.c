@@ -4,7 +4,9 @@
  *
  *   oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME]
  * [--coverage]
- *          [--show N]
+ *          [--show N] [--engine interp|translate] [--tail 0|1]
+ *
+ * --tail 1 puts a comparison behind the instruction: its flags are dead, which a translator makes use of.
  *
  * Rarely met mnemonics are preferred, so that all of them get their share. A child process runs batches of cases on
  * the host; should a case kill it, that is reported and the rest of the batch goes to another child.
@@ -32,7 +34,7 @@ struct run {
 	struct batch *batch;
 	uint64_t seed, next, limit, ran, mismatches, killed;
 	unsigned show, mode;
-	bool ldt;
+	bool ldt, tail;
 	const char *mnemonic;
 	const uint8_t *bytes;
 	unsigned length;
@@ -75,11 +77,14 @@ static bool next_case(struct run *run, struct oracle_case *c)
 	return false;
 }
 
-static void finish_case(struct oracle_case *c)
+static void finish_case(const struct run *run, struct oracle_case *c)
 {
+	static const uint8_t compare[] = {0x3d, 1, 2, 3, 4}; /* cmp eax, 0x04030201 */
 	struct oracle_random r = {c->seed ^ 0x6f7261636c65ull};
 
 	generate_operands(c, &r);
+	if (run->tail && c->offset + c->length + sizeof(compare) <= ORACLE_PAGE)
+		memcpy(c->in.memory.code + c->offset + c->length, compare, sizeof(compare));
 }
 
 static void run_on_host(struct batch *batch)
@@ -124,7 +129,7 @@ static bool run_batch(struct run *run)
 	batch->count = batch->done = 0;
 	while (batch->count < BATCH && run->ran + batch->count < run->limit &&
 	       next_case(run, &batch->cases[batch->count]))
-		finish_case(&batch->cases[batch->count++]);
+		finish_case(run, &batch->cases[batch->count++]);
 	if (!batch->count)
 		return false;
 	while (batch->done < batch->count) {
@@ -188,7 +193,7 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] "
 			"[--mnemonic NAME] "
-			"[--coverage] [--show N]\n");
+			"[--coverage] [--show N] [--engine interp|translate] [--tail 0|1]\n");
 	return 2;
 }
 
@@ -201,7 +206,7 @@ static int run_one(struct run *run, uint64_t seed)
 		fprintf(stderr, "oracle: this seed makes no valid case\n");
 		return 2;
 	}
-	finish_case(c);
+	finish_case(run, c);
 	run->batch->count = 1;
 	run_on_host(run->batch);
 	run->show = 1;
@@ -217,7 +222,7 @@ int main(int argc, char **argv)
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	uint64_t one = 0;
 	double seconds = 15, end;
-	bool coverage = false, single = false;
+	bool coverage = false, single = false, translate = false;
 
 	run.seed = 1;
 	for (int i = 1; i < argc; i++) {
@@ -237,6 +242,10 @@ int main(int argc, char **argv)
 			run.seed = strtoull(value, NULL, 0);
 		else if (!strcmp(argv[i], "--show"))
 			run.show = (unsigned)strtoul(value, NULL, 0);
+		else if (!strcmp(argv[i], "--engine"))
+			translate = !strcmp(value, "translate");
+		else if (!strcmp(argv[i], "--tail"))
+			run.tail = atoi(value);
 		else if (!strcmp(argv[i], "--mode"))
 			run.mode = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(argv[i], "--mnemonic"))
@@ -260,7 +269,7 @@ int main(int argc, char **argv)
 	run.batch = mmap(NULL, sizeof(*run.batch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.batch == MAP_FAILED)
 		return 2;
-	run.guest = guest_new();
+	run.guest = guest_new(translate);
 	if (single)
 		return run_one(&run, one);
 	printf("oracle: seed %llu\n", (unsigned long long)run.seed);

@@ -124,7 +124,8 @@ void host_run(const struct oracle_state *in, struct oracle_state *out);
 
 /* --- guest.c --- */
 struct guest;
-struct guest *guest_new(void); /* prints and exits on failure */
+/* translate: with that engine instead of a bare interpreter. Prints and exits on failure. */
+struct guest *guest_new(bool translate);
 bool guest_offers(const struct guest *guest, ZydisISASet set);
 void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle_state *out);
 

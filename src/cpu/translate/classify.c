@@ -234,6 +234,29 @@ static bool known_register(struct guest_instruction *g, ZydisRegister reg, uint8
 	}
 }
 
+/* Instructions of vector extensions that have nothing to do with vectors or MXCSR. */
+static bool general_only(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_CRC32 || mnemonic == ZYDIS_MNEMONIC_MOVNTI || mnemonic == ZYDIS_MNEMONIC_POPCNT ||
+	       mnemonic == ZYDIS_MNEMONIC_LFENCE || mnemonic == ZYDIS_MNEMONIC_MFENCE || mnemonic == ZYDIS_MNEMONIC_SFENCE;
+}
+
+static bool vector_extension(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_BASE:
+	case ZYDIS_ISA_EXT_LONGMODE:
+	case ZYDIS_ISA_EXT_BMI1:
+	case ZYDIS_ISA_EXT_BMI2:
+	case ZYDIS_ISA_EXT_ADOX_ADCX:
+	case ZYDIS_ISA_EXT_MOVBE:
+	case ZYDIS_ISA_EXT_LZCNT:
+		return false;
+	default:
+		return !general_only(insn->mnemonic);
+	}
+}
+
 /* All operands: registers, the explicit memory operand. Returns false when there is something unknown. */
 static bool take_operands(const struct translator *t, struct guest_instruction *g, unsigned *memory_count)
 {
@@ -269,7 +292,7 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 	}
 	g->uses |= read;
 	g->overwrites &= (uint16_t)~read;
-	if (g->insn.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->insn.mnemonic == ZYDIS_MNEMONIC_VZEROALL)
+	if (vector_extension(&g->insn))
 		g->vector = true;
 	if (g->vector) {
 		need |= g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? KEY_SSE :

@@ -74,11 +74,12 @@ void code_fini(struct translator *t)
 		munmap(t->faults, t->fault_max * sizeof(*t->faults));
 }
 
+/* An empty slot has an address that is looked up in another one. */
 static void clear_jumps(struct translator *t)
 {
 	for (unsigned k = 0; k < JUMP_TABLES; k++)
 		for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
-			t->jump[k][i] = (struct jump_slot){ .linear = 1ull << 63, .host = low_address(t->exec_base) + t->no_jump };
+			t->jump[k][i] = (struct jump_slot){ .linear = i + 1, .host = low_address(t->exec_base) + t->no_jump };
 }
 
 void code_flush(struct translator *t)
@@ -180,7 +181,7 @@ static void block_drop(struct translator *t, uint32_t number)
 	}
 	if (table && table[jump_index(block->linear)].linear == block->linear)
 		table[jump_index(block->linear)] =
-			(struct jump_slot){ .linear = 1ull << 63, .host = low_address(t->exec_base) + t->no_jump };
+			(struct jump_slot){ .linear = jump_index(block->linear) + 1, .host = low_address(t->exec_base) + t->no_jump };
 }
 
 static void page_drop(struct translator *t, struct page_entry *entry)

@@ -36,7 +36,7 @@ enum site_kind {
 	SITE_INTERPRET, /* the next instruction is the interpreter's */
 	SITE_FAULT,     /* a host exception: interpret the instruction, which raises the guest's */
 	SITE_LINK,      /* a direct jump: find the block, patch */
-	SITE_INDIRECT,  /* s.rip was stored */
+	SITE_INDIRECT,  /* s.rip was stored; rip and disp (of RSP) go back to before the branch */
 	SITE_HEAD,      /* the block's head found that the mapping changed or somebody polls */
 };
 
@@ -126,6 +126,7 @@ struct translator {
 	uint32_t page_count;
 	bool bmi2;
 	bool inside;         /* translated code is active (for the signal handler) */
+	bool again;          /* the indirect branch just left is to be interpreted */
 	bool has_thread;
 	pthread_t thread;
 	void *signal_stack;

@@ -414,8 +414,8 @@ static void lower_jcc(struct lowering *l, struct guest_instruction *g)
 	new_cold(l, (struct cold){ .from = from, .site = site, .parked = parked, .relink = parked != 0, .flags = true });
 }
 
-/* The target is in register a, flags are in memory (or dead). */
-static void jump_indirect(struct lowering *l, unsigned a)
+/* The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. */
+static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 {
 	struct jump_slot *table = jump_table(l->t, l->t->key);
 	struct emitter *e = &l->e;
@@ -429,14 +429,16 @@ static void jump_indirect(struct lowering *l, unsigned a)
 		put_rex(e, false, 0, (int)b, -1);
 		PUT(e, 0xc1, (uint8_t)(0xe0 | (b & 7)), 4); /* shl b32, 4 */
 		op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
-		site = new_site(l, SITE_INDIRECT, 0);
+		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
+		l->t->sites[site].disp = undo;
 		branch_cold(l, CONDITION_NE, site);
 		op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)low_address(&table->host));
 		store_abs(e, b, &l->t->target);
 		bring_back(l, l->parked);
 		op_abs(e, false, 0xff, 4, &l->t->target);
 	} else {
-		site = new_site(l, SITE_INDIRECT, 0);
+		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
+		l->t->sites[site].disp = undo;
 		leave_at(l, site, false);
 	}
 }
@@ -448,7 +450,7 @@ static void lower_ret(struct lowering *l, struct guest_instruction *g)
 
 	move_place(l, 0x8b, (unsigned)place.a, &place);
 	stack_move(l, 8 + more);
-	jump_indirect(l, (unsigned)place.a);
+	jump_indirect(l, (unsigned)place.a, -8 - more);
 }
 
 static void lower_call(struct lowering *l, struct guest_instruction *g)
@@ -482,7 +484,7 @@ static void lower_jump_indirect(struct lowering *l, struct guest_instruction *g)
 	}
 	a = scratch(l, 0);
 	load_abs(&l->e, a, &l->t->datum);
-	jump_indirect(l, a);
+	jump_indirect(l, a, 0);
 }
 
 static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
@@ -499,7 +501,7 @@ static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
 	store_imm(l, &place, g->rip + g->insn.length);
 	stack_move(l, -8);
 	load_abs(&l->e, (unsigned)place.a, &l->t->datum);
-	jump_indirect(l, (unsigned)place.a);
+	jump_indirect(l, (unsigned)place.a, 8);
 }
 
 static void lower_copy(struct lowering *l, struct guest_instruction *g)

@@ -102,6 +102,13 @@ static void remember_jump(struct translator *t, struct block *block)
 			(struct jump_slot){ .linear = block->linear, .host = low_address(t->exec_base) + block->indirect };
 }
 
+static bool canonical(const struct x86_cpu *cpu, uint64_t address)
+{
+	unsigned spare = cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+	return (uint64_t)((int64_t)(address << spare) >> spare) == address;
+}
+
 /* Takes the registers from where translated code left them. */
 static const struct site *leave(struct translator *t)
 {
@@ -110,8 +117,13 @@ static const struct site *leave(struct translator *t)
 	for (unsigned i = 0; i < 16; i++)
 		if (!(site->parked >> i & 1))
 			t->cpu->s.gpr[i] = t->out[i];
-	if (site->kind != SITE_INDIRECT)
+	if (site->kind != SITE_INDIRECT) {
 		t->cpu->s.rip = site->rip;
+	} else if (!canonical(t->cpu, t->cpu->s.rip)) { /* the interpreter executes the branch again and raises */
+		t->cpu->s.rip = site->rip;
+		t->cpu->s.gpr[RSP] += (uint64_t)site->disp;
+		t->again = true;
+	}
 	flags_out(t);
 	return site;
 }
@@ -162,6 +174,10 @@ static bool translate_run_blocks(struct translator *t)
 			flushes = t->statistics.flushes;
 			break;
 		case SITE_INDIRECT:
+			if (t->again) {
+				t->again = false;
+				return true;
+			}
 			indirect = true;
 			t->statistics.indirect++;
 			break;
