@@ -333,6 +333,47 @@ static void ports(void)
 	write_cr4(read_cr4() & ~8ul);
 }
 
+static void on_interrupt(struct frame *f)
+{
+	if (steps < 64)
+		step_ip[steps] = f->ip | 1ull << 63;
+	steps++;
+	lapic_write(0xb0, 0);
+}
+
+/* SDM 3A table 6-2: traps of the last instruction, interrupts, instruction breakpoints, fetch faults, decoding faults.
+ */
+static void priorities(void)
+{
+	extern char q1[], q2[], q3[];
+
+	begin();
+	set_rf = 1;
+	breakpoint(0, (word)q1, 0, 1);
+	TRY("q1: ud2", ::);
+	check("an instruction breakpoint comes before #UD",
+	      steps == 1 && step_ip[0] == (word)q1 && fault.vector == VEC_UD);
+	breakpoint(0, 0x4000000000, 0, 1);
+	begin();
+	set_rf = 1;
+	TRY("call *%0", ::"r"(0x4000000000) : "memory");
+	check("an instruction breakpoint comes before the fetch's #PF",
+	      steps == 1 && step_ip[0] == 0x4000000000 && fault.vector == VEC_PF && fault.cr2 == 0x4000000000);
+	breakpoints_off();
+	/* A single-step trap and an interrupt become due at the same boundary: the trap is delivered first, then, with
+	 * the interrupt gate of #DB having cleared IF, the interrupt when the handler has returned. */
+	lapic_on();
+	handlers[0x50] = on_interrupt;
+	begin();
+	lapic_write(0x300, 0x40000 | 0x50);
+	asm volatile("pushfq; orl $0x300, (%%rsp); nop; q2: popfq; q3: nop; " UNSTEP "cli" ::: "memory", "cc");
+	/* POPF sets IF and TF: the interrupt is taken at once behind it, the trap only after the NOP. */
+	check("interrupt behind POPF, then the trap of the next instruction",
+	      step_ip[0] == ((word)q3 | 1ull << 63) && step_ip[1] == (word)q3 + 1);
+	breakpoints_off();
+	handlers[0x50] = 0;
+}
+
 void guest_main(void)
 {
 	single_step();
@@ -340,5 +381,6 @@ void guest_main(void)
 	execution();
 	data();
 	ports();
+	priorities();
 	breakpoints_off();
 }

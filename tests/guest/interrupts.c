@@ -173,6 +173,83 @@ static void shadows(void)
 	check_eq("HLT woken by the timer", ticks, 6);
 }
 
+/* --- from user mode --- */
+extern char user_spin[];
+asm("user_spin: mov %cs, %eax\n1: cmpl $7, (%rdi)\n jb 1b\n int $0x80\n");
+static volatile word tick_cs, tick_ss, tick_frame;
+
+static void on_user_tick(struct frame *f)
+{
+	ticks = 7;
+	tick_cs = f->cs;
+	tick_ss = f->ss;
+	tick_frame = (word)f;
+	lapic_write(0xb0, 0);
+}
+
+static void from_user(void)
+{
+	static u8 stack[1024] __attribute__((aligned(16)));
+	struct enter e = {.ip = (word)user_spin,
+			  .cs = SEL_USER_CODE,
+			  .ss = SEL_USER_DATA,
+			  .sp = (word)stack + 1000,
+			  .flags = FL_IF | 2,
+			  .arg = (word)&ticks};
+	int i;
+
+	for (i = 4; i > 1; i--)
+		*pte_at(0, i) |= PG_U;
+	*pte_at(0x200000, 2) |= PG_U;
+	write_cr3(read_cr3());
+	handlers[0x51] = on_user_tick;
+	ticks = 0;
+	lapic_write(0x3e0, 0xb);
+	lapic_write(0x320, 0x51);
+	lapic_write(0x380, 3000000);
+	fault_begin();
+	enter(&e);
+	check_fault("interrupt in user mode and back", VEC_EXIT, 0);
+	check("its frame", (tick_cs & 0xffff) == SEL_USER_CODE && (tick_ss & 0xffff) == SEL_USER_DATA);
+	check_eq("on the stack of the TSS", tick_frame, (tss.rsp[0] & ~15ul) - sizeof(struct frame));
+	lapic_write(0x320, 0x10051);
+}
+
+/* --- logical destinations --- */
+static void logical(void)
+{
+	handlers[0x57] = on_tick_apic;
+	lapic_write(0xe0, 0xffffffff); /* flat model */
+	lapic_write(0xd0, 0x04000000);
+	sti();
+	delay_us(2000); /* what earlier checks left */
+	ticks = 0;
+	lapic_write(0x310, 0x05000000);
+	lapic_write(0x300, 0x800 | 0x57);
+	delay_us(1000);
+	check_eq("logical destination with our bit", ticks, 1);
+	lapic_write(0x310, 0x0b000000);
+	lapic_write(0x300, 0x800 | 0x57);
+	delay_us(1000);
+	check_eq("logical destination without our bit", ticks, 1);
+	lapic_write(0x310, 0x04000000);
+	lapic_write(0x300, 0x900 | 0x57); /* lowest priority */
+	delay_us(1000);
+	check_eq("lowest priority", ticks, 2);
+	lapic_write(0xe0, 0x0fffffff); /* cluster model */
+	lapic_write(0xd0, 0x32000000);
+	lapic_write(0x310, 0x33000000);
+	lapic_write(0x300, 0x800 | 0x57);
+	delay_us(1000);
+	check_eq("cluster 3, member 1", ticks, 3);
+	lapic_write(0x310, 0x23000000);
+	lapic_write(0x300, 0x800 | 0x57);
+	delay_us(1000);
+	check_eq("another cluster", ticks, 3);
+	lapic_write(0xe0, 0xffffffff);
+	cli();
+}
+
 /* --- priorities --- */
 static void on_nested(struct frame *f)
 {
@@ -456,6 +533,8 @@ void guest_main(void)
 	lapic_write(0x350, 0x10700);
 	shadows();
 	priorities();
+	from_user();
+	logical();
 	timer();
 	ioapic();
 	nmi();
