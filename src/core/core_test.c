@@ -181,6 +181,27 @@ static void too_much_ram_names_both_sizes(void **state)
 	assert_non_null(strstr(err.msg, "-m"));
 }
 
+static void ram_from_a_directory_leaves_nothing_behind(void **state)
+{
+	char directory[] = "/tmp/xuni-ram-test-XXXXXX", path[64];
+	struct ram_config config = {.size = 3 * MIB, .path = directory, .share = true};
+	struct error err = {0};
+	struct ram *ram;
+
+	assert_non_null(mkdtemp(directory));
+	ram = ram_new(&config, &err);
+	assert_non_null(ram);
+	assert_int_equal(ram_map(ram, 0, 3 * MIB, 0, false, &err), 0);
+	assert_int_equal(ram_write(ram, 3 * MIB - 5, "here", 5), 0);
+	assert_string_equal(ram_hva(ram, 3 * MIB - 5, 5), "here");
+	assert_int_equal(rmdir(directory), 0); /* nothing has a name in there */
+	ram_free(ram);
+	snprintf(path, sizeof(path), "%s/file", directory);
+	config.path = path;
+	assert_null(ram_new(&config, &err));
+	assert_non_null(strstr(err.msg, path));
+}
+
 struct tick {
 	struct clock_timer timer;
 	char *trail;
@@ -253,6 +274,7 @@ int main(void)
 		cmocka_unit_test(doorbells_take_only_what_matches),
 		cmocka_unit_test(ram_copies_across_slots_and_reports_writes_to_code_once),
 		cmocka_unit_test(too_much_ram_names_both_sizes),
+		cmocka_unit_test(ram_from_a_directory_leaves_nothing_behind),
 		cmocka_unit_test(a_stepped_clock_fires_each_timer_at_its_deadline),
 		cmocka_unit_test(a_host_clock_stands_still_while_stopped),
 	};

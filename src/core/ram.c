@@ -8,10 +8,12 @@
 #include "base/util.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -36,18 +38,41 @@ static uint64_t host_memory_bytes(void)
 	return (uint64_t)(info.totalram + info.totalswap) * info.mem_unit;
 }
 
-static int ram_open_backing(const struct ram_config *config, uint64_t size, struct error *err)
+/* A file, made if it is not there, or a nameless one in a directory (hugetlbfs, as -mem-path is mostly used). */
+static int open_file(const char *path, struct error *err)
 {
-	unsigned flags = MFD_CLOEXEC;
 	struct stat st;
-	int fd;
+	char *name;
+	int fd, code;
+
+	if (stat(path, &st) || !S_ISDIR(st.st_mode)) {
+		fd = open(path, O_RDWR | O_CLOEXEC | O_CREAT, 0600);
+		return fd < 0 ? error_set_errno(err, errno, "cannot open memory file '%s'", path) : fd;
+	}
+	name = xasprintf("%s/xuni-ram.XXXXXX", path);
+	fd = mkostemp(name, O_CLOEXEC);
+	code = errno;
+	if (fd >= 0)
+		unlink(name);
+	free(name);
+	return fd < 0 ? error_set_errno(err, code, "cannot make a memory file in '%s'", path) : fd;
+}
+
+/* *size becomes a multiple of the backing's pages. */
+static int ram_open_backing(const struct ram_config *config, uint64_t *size, struct error *err)
+{
+	uint64_t page = config->hugetlb ? (config->hugetlb_size ? config->hugetlb_size : 2 * MIB) : PAGE_SIZE;
+	unsigned flags = MFD_CLOEXEC;
+	struct statfs fs;
+	struct stat st;
+	int fd, code;
 
 	if (config->path) {
-		fd = open(config->path, O_RDWR | O_CLOEXEC | O_CREAT, 0600);
+		fd = open_file(config->path, err);
 		if (fd < 0)
-			return error_set_errno(err, errno, "cannot open memory file '%s'", config->path);
-		if (!fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size >= size)
 			return fd;
+		if (!fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC)
+			page = (uint64_t)fs.f_bsize;
 	} else {
 		if (config->hugetlb) {
 			flags |= MFD_HUGETLB;
@@ -59,18 +84,19 @@ static int ram_open_backing(const struct ram_config *config, uint64_t size, stru
 			return error_set_errno(err, errno, "cannot make guest RAM%s",
 			                       config->hugetlb ? " of huge pages (see /proc/sys/vm/nr_hugepages)" : "");
 	}
-	if (ftruncate(fd, size)) {
-		int code = errno;
-
+	*size = align_up(*size, page);
+	if (config->path && !fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size >= *size)
+		return fd;
+	if (ftruncate(fd, (off_t)*size)) {
+		code = errno;
 		close(fd);
-		return error_set_errno(err, code, "cannot size guest RAM to %llu MiB", (unsigned long long)(size / MIB));
+		return error_set_errno(err, code, "cannot size guest RAM to %llu MiB", (unsigned long long)(*size / MIB));
 	}
 	return fd;
 }
 
 struct ram *ram_new(const struct ram_config *config, struct error *err)
 {
-	uint64_t page = config->hugetlb ? (config->hugetlb_size ? config->hugetlb_size : 2 * MIB) : PAGE_SIZE;
 	uint64_t host = host_memory_bytes();
 	int map_flags = config->path && !config->share ? MAP_PRIVATE : MAP_SHARED;
 	struct ram *ram;
@@ -82,8 +108,8 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 	}
 	ram = xcalloc(1, sizeof(*ram));
 	ram->size = align_up(config->size, PAGE_SIZE);
-	ram->map_size = align_up(config->size, page);
-	ram->fd = ram_open_backing(config, ram->map_size, err);
+	ram->map_size = ram->size;
+	ram->fd = ram_open_backing(config, &ram->map_size, err);
 	if (ram->fd < 0) {
 		free(ram);
 		return NULL;

@@ -37,7 +37,7 @@ struct ram_slot {
 
 struct ram_config {
 	uint64_t size;     /* bytes in all */
-	const char *path;  /* memory-backend-file; NULL: memfd */
+	const char *path;  /* a file, or a directory for a nameless one; NULL: memfd */
 	bool huge_pages;   /* MFD_HUGETLB with hugetlb = true, else madvise */
 	bool hugetlb;
 	uint64_t hugetlb_size; /* 0: default */
