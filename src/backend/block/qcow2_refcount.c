@@ -387,6 +387,11 @@ int qcow2_allocate(struct qcow2 *q, uint64_t *count, bool exact, uint64_t *offse
 		result = get_block(q, table_index, &block);
 		if (result)
 			return result;
+		if (!block && q->cursor < qcow2_clusters(q, q->file_end)) {
+			/* Nothing counts this range, but there may be something: new things go behind the end. */
+			q->cursor = qcow2_clusters(q, q->file_end);
+			continue;
+		}
 		if (!block) {
 			result = make_block(q, table_index, q->cursor);
 			if (result)
