@@ -271,21 +271,6 @@ static int stored_count(struct counting *c, uint64_t cluster, uint64_t *value)
 	return qcow2_refcount_get(q, cluster, value);
 }
 
-static int set_count(struct counting *c, uint64_t cluster, uint64_t from, uint64_t to)
-{
-	int result = 0;
-
-	while (from < to && !result) {
-		result = qcow2_refcount_change(c->q, cluster, 1, 1);
-		from++;
-	}
-	while (from > to && !result) {
-		result = qcow2_refcount_change(c->q, cluster, 1, -1);
-		from--;
-	}
-	return result;
-}
-
 static void compare_one(struct counting *c, uint64_t cluster, uint64_t stored)
 {
 	const uint64_t wanted = c->references[cluster];
@@ -300,7 +285,7 @@ static void compare_one(struct counting *c, uint64_t cluster, uint64_t stored)
 	    : leak ? "Leaked"
 		   : "ERROR",
 	    (unsigned long long)cluster, (unsigned long long)stored, (unsigned long long)wanted);
-	if (fix && has_block && !c->broken_table && set_count(c, cluster, stored, wanted) == 0) {
+	if (fix && has_block && !c->broken_table && qcow2_refcount_set(c->q, cluster, wanted) == 0) {
 		leak ? c->check->leaks_fixed++ : c->check->corruptions_fixed++;
 		return;
 	}

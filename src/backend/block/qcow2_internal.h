@@ -210,6 +210,8 @@ void qcow2_table_clean(struct qcow2_cache *cache, struct qcow2_table *table);
 uint64_t qcow2_refcount_load(const struct qcow2 *q, const uint8_t *block, uint64_t index);
 void qcow2_refcount_store(const struct qcow2 *q, uint8_t *block, uint64_t index, uint64_t value);
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *value);
+/* For repairs: the block must be there. */
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value);
 /* Adds delta (+1 or -1) to each; makes refcount blocks as needed. */
 int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, uint64_t count, int delta);
 /* Up to *count clusters in one piece, with refcount 1; *count is how many. exact: all or nothing. */

@@ -257,6 +257,21 @@ static int change_one(struct qcow2 *q, uint64_t cluster, int delta)
 	return 0;
 }
 
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value)
+{
+	struct qcow2_table *block;
+	int result = get_block(q, cluster >> q->block_bits, &block);
+
+	if (result)
+		return result;
+	if (!block)
+		return -EINVAL;
+	if (value > max_refcount(q))
+		return -EOVERFLOW;
+	store_count(q, block, cluster & ((1ull << q->block_bits) - 1), value);
+	return 0;
+}
+
 int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, uint64_t count, int delta)
 {
 	for (uint64_t i = 0; i < count; i++) {
