@@ -326,7 +326,7 @@ static bool wrong_copied(struct counting *c, const char *what, uint64_t entry)
 	bool harmful, fix;
 	uint64_t stored;
 
-	if (cluster >= c->clusters || stored_count(c, cluster, &stored) || copied == (stored == 1))
+	if (cluster >= c->clusters || stored_count(c, cluster, &stored) || !stored || copied == (stored == 1))
 		return false;
 	harmful = copied && c->references[cluster] > 1;
 	fix = harmful ? c->fix : c->fix_leaks;
