@@ -86,7 +86,8 @@ static bool vendor_specific(const struct oracle_case *c)
 		break;
 	case ZYDIS_MNEMONIC_NOP: /* 0F 0D with a register: #UD with AMD */
 		return instruction->opcode_map == ZYDIS_OPCODE_MAP_0F && instruction->opcode == 0x0d;
-	case ZYDIS_MNEMONIC_UD0: /* AMD's has no ModRM byte to fetch */
+	case ZYDIS_MNEMONIC_UD0: /* AMD's have no ModRM byte to fetch */
+	case ZYDIS_MNEMONIC_UD1:
 		return true;
 	case ZYDIS_MNEMONIC_VPEXTRD: /* W outside 64-bit mode: #UD with AMD, ignored by Intel */
 	case ZYDIS_MNEMONIC_VPINSRD:
