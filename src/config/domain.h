@@ -44,6 +44,7 @@ struct drive_config {
 	char *file;    /* may be NULL: an empty removable drive */
 	char *format;  /* NULL: probe */
 	bool cdrom;
+	bool meant_ide; /* -hda..-hdd: qemu would put it on the IDE bus */
 	bool read_only;
 	bool snapshot;
 	bool cache_direct, cache_no_flush, cache_writeback;

@@ -286,7 +286,11 @@ static int add_numbered(struct config_parse *parse, const char *file, unsigned i
 
 int word_hd(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	return add_numbered(parse, value, key->field, "disk", err);
+	int ret = add_numbered(parse, value, key->field, "disk", err);
+
+	if (!ret)
+		parse->config->drives[parse->config->drive_count - 1].meant_ide = true;
+	return ret;
 }
 
 int word_cdrom(struct config_parse *parse, const struct key *key, const char *value, struct error *err)

@@ -3,6 +3,7 @@
  * The host side of a machine: opens what -object, -chardev, -netdev, -blockdev and -drive describe, finds it again by id
  * for the devices that use it, and keeps account of who uses what, so that no back end gets two devices.
  */
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
 #include "backend/block/block.h"
@@ -196,6 +197,9 @@ static int open_drive(struct backends *backends, const struct drive_config *driv
 		if (!block)
 			return -err->code;
 	}
+	if (drive->meant_ide)
+		log_warn(backends->machine->log, "drive %s: there is no IDE controller yet, it is a virtio disk (/dev/vda in Linux)",
+		         drive->id);
 	backends->drive_ids[backends->drive_count] = xstrdup(drive->id);
 	backends->drives[backends->drive_count++] = block;
 	return 0;
