@@ -6,7 +6,6 @@
 #include "core/ram.h"
 
 #include <elf.h>
-#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -482,11 +481,8 @@ static void test_hostile_multiboot(void **state)
 static void test_debian_kernel(void **state)
 {
 	const char *given = getenv("XUNI_TEST_KERNEL");
-	glob_t found = {0};
-	if (!given && glob("/work/guest/boot/vmlinuz-*", 0, NULL, &found) == 0)
-		given = found.gl_pathv[0];
-	if (!given) {
-		print_message("no kernel: set XUNI_TEST_KERNEL\n");
+	if (!given || access(given, R_OK)) {
+		print_message("skipped: no kernel at XUNI_TEST_KERNEL; guests/make-guest .cache/guest makes one\n");
 		skip();
 	}
 	struct boot_source source = {.kernel = given, .append = "console=ttyS0"};
@@ -496,7 +492,6 @@ static void test_debian_kernel(void **state)
 	assert_int_equal(p.result.entry, 0x1000200);
 	done(&p);
 	refuse(&source, 24, "the kernel", "-m");
-	globfree(&found);
 }
 
 int main(void)
