@@ -263,16 +263,7 @@ void qcow2_get_info(const struct block *block, struct qcow2_info *info)
 	};
 }
 
-static const char *const qcow2_options[] = {"backing",
-					    "lazy-refcounts",
-					    "cache-size",
-					    "l2-cache-size",
-					    "refcount-cache-size",
-					    "overlap-check",
-					    "pass-discard-request",
-					    "pass-discard-snapshot",
-					    "pass-discard-other",
-					    NULL};
+static const char *const qcow2_options[] = {"backing", NULL};
 
 const struct block_driver block_qcow2_driver = {
 	.name = "qcow2",
