@@ -58,7 +58,7 @@ static void use(struct block_graph *graph, const char *path, bool read_only, boo
 {
 	const struct block_open how = {
 		.read_only = read_only, .no_backing = true, .discard = true, .no_repair = repair};
-	struct qcow2_check check = {0};
+	struct block_check check = {0};
 	struct error err = {0};
 	struct block *block = block_open_file(graph, path, "qcow2", &how, &err);
 

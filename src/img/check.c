@@ -26,7 +26,7 @@ static void report(void *opaque, const char *line)
 		fprintf(c->json ? c->img->err : c->img->out, "%s\n", line);
 }
 
-static void print_human(struct img *img, const struct qcow2_check *r)
+static void print_human(struct img *img, const struct block_check *r)
 {
 	if (!r->corruptions && !r->leaks && !r->check_errors) {
 		fprintf(img->out, "No errors were found on the image.\n");
@@ -61,7 +61,7 @@ static void set_if(json_t *row, const char *key, uint64_t value)
 		json_object_set_new(row, key, json_integer((json_int_t)value));
 }
 
-static void print_json(struct checking *c, const struct qcow2_check *r)
+static void print_json(struct checking *c, const struct block *block, const struct block_check *r)
 {
 	json_t *row = json_object();
 
@@ -74,7 +74,7 @@ static void print_json(struct checking *c, const struct qcow2_check *r)
 	json_object_set_new(row, "check-errors", json_integer((json_int_t)r->check_errors));
 	set_if(row, "allocated-clusters", r->allocated_clusters);
 	json_object_set_new(row, "filename", json_stringn_nocheck(c->filename, strlen(c->filename)));
-	json_object_set_new(row, "format", json_string("qcow2"));
+	json_object_set_new(row, "format", json_string(block->driver->name));
 	set_if(row, "fragmented-clusters", r->fragmented_clusters);
 	set_if(row, "compressed-clusters", r->compressed_clusters);
 	json_dumpf(row, c->img->out, JSON_INDENT(4));
@@ -84,19 +84,21 @@ static void print_json(struct checking *c, const struct qcow2_check *r)
 
 static int check_block(struct checking *c, struct block *block)
 {
-	struct qcow2_check result = {.report = report, .opaque = c};
+	struct block_check result = {.report = report, .opaque = c};
 	struct error err = {0};
+	int status;
 
-	if (block->driver != &block_qcow2_driver) {
+	status = block->driver->check ? block->driver->check(block, &result, c->fix_leaks, c->fix_all, &err) : -ENOTSUP;
+	if (status == -ENOTSUP) {
 		img_fail(c->img, "This image format does not support checks");
 		return NO_CHECK;
 	}
-	if (qcow2_check(block, &result, c->fix_leaks, c->fix_all, &err) < 0) {
+	if (status < 0) {
 		img_fail(c->img, "Check failed: %s", err.msg);
 		return NOT_CHECKED;
 	}
 	if ((result.leaks_fixed || result.corruptions_fixed) && !c->json) {
-		struct qcow2_check second = {.report = report, .opaque = c};
+		struct block_check second = {.report = report, .opaque = c};
 
 		if (!c->quiet)
 			fprintf(c->img->out,
@@ -104,14 +106,14 @@ static int check_block(struct checking *c, struct block *block)
 				"    %llu leaked clusters\n    %llu corruptions\n\nDouble checking the fixed image "
 				"now...\n",
 				(unsigned long long)result.leaks_fixed, (unsigned long long)result.corruptions_fixed);
-		if (qcow2_check(block, &second, false, false, &err) < 0) {
+		if (block->driver->check(block, &second, false, false, &err) < 0) {
 			img_fail(c->img, "Check failed: %s", err.msg);
 			return NOT_CHECKED;
 		}
 		result = second;
 	}
 	if (c->json)
-		print_json(c, &result);
+		print_json(c, block, &result);
 	else if (!c->quiet)
 		print_human(c->img, &result);
 	if (result.check_errors) {

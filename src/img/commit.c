@@ -67,7 +67,7 @@ static int run_commit(struct commit *c)
 	img_progress_end(&c->progress, result == 0);
 	if (result)
 		return img_fail(c->img, "Block job failed: %s", strerror(-result));
-	if (!c->keep && qcow2_make_empty(c->top, &err) < 0)
+	if (!c->keep && c->top->driver->make_empty && c->top->driver->make_empty(c->top, &err) < 0)
 		return img_fail(c->img, "Could not empty the image: %s", err.msg);
 	if (!c->quiet)
 		fprintf(c->img->out, "Image committed.\n");
@@ -78,15 +78,14 @@ static int open_and_commit(struct commit *c, const char *name)
 {
 	struct img_open top = {.writable = true, .no_backing = true, .cache = c->cache};
 	struct img_open below = {.writable = true, .cache = c->cache};
-	struct qcow2_info info = {0};
+	struct block_info info;
 	char *path;
 	int status = 1;
 
 	c->top = img_open(c->img, name, c->format, &top);
 	if (!c->top)
 		return 1;
-	if (c->top->driver == &block_qcow2_driver)
-		qcow2_get_info(c->top, &info);
+	block_get_info(c->top, &info);
 	if (!info.backing)
 		return img_fail(c->img, "Image does not have a backing file");
 	if (c->base && strcmp(c->base, info.backing))

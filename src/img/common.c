@@ -83,7 +83,7 @@ struct block *img_open_as(struct img *img, const char *what, const char *filenam
 		img_fail(img, "Could not open '%s': force-share=on can only be used with read-only images", filename);
 		return NULL;
 	}
-	if (format && strcmp(format, "raw") && strcmp(format, "qcow2")) {
+	if (format && !block_driver_find(format)) {
 		img_fail(img, "Could not open '%s': Unknown driver '%s'", filename, format);
 		return NULL;
 	}

@@ -36,7 +36,9 @@ static int make_target(struct convert *c, const char *name)
 				    .format = c->out_format,
 				    .backing = c->backing,
 				    .backing_format = c->backing_format,
+				    .prefix = "",
 				    .quiet = true,
+				    .converting = true,
 				    .size = c->copy.length};
 
 	return img_create_image(c->img, &create, &c->options);
@@ -50,10 +52,10 @@ static int check_target(struct convert *c)
 
 	if (target->length < copy->length)
 		return img_fail(c->img, "output file is smaller than input file");
-	if (copy->compress && target->driver != &block_qcow2_driver)
+	if (copy->compress && !target->driver->write_compressed)
 		return img_fail(c->img, "Compression not supported for this file format");
-	if (target->driver == &block_qcow2_driver)
-		plain_file = true;
+	if (strcmp(target->driver->name, "raw"))
+		plain_file = true; /* a format's new image reads as zeroes wherever it lies */
 	copy->target_is_zero |= !c->no_create && plain_file && !target->backing;
 	copy->over_backing = target->backing != NULL;
 	copy->unit = copy->compress ? target->optimal_bytes : 512;
@@ -69,7 +71,7 @@ static int run_convert(struct convert *c, char **names, int count)
 
 	if (status)
 		return status;
-	if (c->copy.compress && strcmp(c->out_format, "qcow2") && !c->no_create)
+	if (c->copy.compress && !c->no_create && !block_driver_find(c->out_format)->write_compressed)
 		return img_fail(c->img, "Compression not supported for this file format");
 	if (!c->no_create && (status = make_target(c, name)))
 		return status;
@@ -191,6 +193,8 @@ static const struct img_long longs[] = {
 
 static int check_arguments(struct convert *c, const struct img_args *args)
 {
+	if (img_wants_help(&c->options))
+		return img_create_help(c->img, c->out_format, args->name_count > 0);
 	if (c->copy.target_is_zero && !c->no_create)
 		return img_fail(c->img, "--target-is-zero requires use of -n flag");
 	if (args->name_count < 2)
@@ -201,7 +205,9 @@ static int check_arguments(struct convert *c, const struct img_args *args)
 		return img_fail(c->img,
 				"Having a backing file for the target makes no sense when concatenating multiple "
 				"input images");
-	if (strcmp(c->out_format, "raw") && strcmp(c->out_format, "qcow2"))
+	if (!c->no_create && !img_create_driver(c->img, "", c->out_format))
+		return 1;
+	if (c->no_create && !block_driver_find(c->out_format))
 		return img_fail(c->img, "Unknown file format '%s'", c->out_format);
 	return -1;
 }

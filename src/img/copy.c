@@ -131,7 +131,7 @@ static int write_compressed(const struct copy *copy, uint64_t offset, const uint
 		if (copy->sparse && img_is_zero(data + at, part))
 			result = write_zeroes(copy, offset + at, part);
 		else
-			result = qcow2_write_compressed(copy->target, offset + at, data + at, part);
+			result = copy->target->driver->write_compressed(copy->target, offset + at, data + at, part);
 		if (result)
 			return result;
 	}

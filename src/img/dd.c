@@ -62,7 +62,7 @@ static int run_dd(struct dd *d)
 {
 	const struct img_open in = {.force_share = d->force_share}, out = {.writable = true};
 	struct block *from = img_open(d->img, d->from, d->format, &in), *to = NULL;
-	struct img_create create = {.filename = d->to, .format = d->out_format, .quiet = true};
+	struct img_create create = {.filename = d->to, .format = d->out_format, .prefix = "", .quiet = true};
 	struct options none = {0};
 	uint64_t start, end;
 	int status = 1;

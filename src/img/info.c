@@ -14,11 +14,6 @@ static uint64_t disk_bytes(const char *filename)
 	return stat(filename, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 }
 
-static bool is_qcow2(const struct block *block)
-{
-	return block->driver == &block_qcow2_driver;
-}
-
 /* --- snapshots, also for the verb of that name --- */
 
 void img_print_snapshots(struct img *img, const struct block *block)
@@ -75,21 +70,56 @@ static json_t *snapshots_json(const struct block *block)
 
 /* --- for people --- */
 
-static void print_qcow2(struct img *img, const struct qcow2_info *info)
-{
-	static const char *const truth[] = {"false", "true"};
+static void print_member(struct img *img, const json_t *value, int depth);
 
-	fprintf(img->out, "Format specific information:\n    compat: %s\n    compression type: %s\n",
-		info->version >= 3 ? "1.1" : "0.10", info->compression ? "zstd" : "zlib");
-	if (info->version >= 3)
-		fprintf(img->out, "    lazy refcounts: %s\n", truth[info->lazy_refcounts]);
-	fprintf(img->out, "    refcount bits: %u\n", info->refcount_bits);
-	if (info->version >= 3)
-		fprintf(img->out, "    corrupt: %s\n    extended l2: %s\n", truth[info->corrupt],
-			truth[info->extended_l2]);
+/* A tree of values, four columns a level; keys with blanks for dashes, as qemu-img shows them. */
+static void print_tree(struct img *img, const json_t *tree, int depth)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	json_object_foreach((json_t *)(uintptr_t)tree, key, value)
+	{
+		fprintf(img->out, "%*s", depth * 4, "");
+		for (const char *p = key; *p; p++)
+			fputc(*p == '-' ? ' ' : *p, img->out);
+		fputc(':', img->out);
+		print_member(img, value, depth);
+	}
+	json_array_foreach(tree, i, value)
+	{
+		fprintf(img->out, "%*s[%zu]:", depth * 4, "", i);
+		print_member(img, value, depth);
+	}
 }
 
-static void print_backing(struct img *img, const char *filename, const struct qcow2_info *info)
+static void print_member(struct img *img, const json_t *value, int depth)
+{
+	if (json_is_object(value) || json_is_array(value)) {
+		fputc('\n', img->out);
+		print_tree(img, value, depth + 1);
+	} else if (json_is_string(value)) {
+		fprintf(img->out, " %s\n", json_string_value(value));
+	} else if (json_is_integer(value)) {
+		fprintf(img->out, " %lld\n", (long long)json_integer_value(value));
+	} else {
+		fprintf(img->out, " %s\n", json_is_true(value) ? "true" : "false");
+	}
+}
+
+static void print_specific(struct img *img, const struct block *block)
+{
+	json_t *tree = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
+
+	if (!tree)
+		return;
+	fprintf(img->out, "Format specific information:\n");
+	print_tree(img, tree, 1);
+	json_decref(tree);
+}
+
+static void print_backing(struct img *img, const char *filename, const struct block_info *info)
 {
 	char *path = img_backing_path(filename, info->backing);
 
@@ -104,50 +134,36 @@ static void print_backing(struct img *img, const char *filename, const struct qc
 
 static void print_human(struct img *img, const struct block *block, const char *filename)
 {
-	struct qcow2_info info = {0};
+	struct block_info info;
 	char virtual[32], disk[32];
 
 	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", filename,
 		block->driver->name, img_human_size(virtual, block->length), (unsigned long long)block->length,
 		img_human_size(disk, disk_bytes(filename)));
-	if (!is_qcow2(block))
-		return;
-	qcow2_get_info(block, &info);
+	block_get_info(block, &info);
+	if (info.encrypted)
+		fprintf(img->out, "encrypted: yes\n");
+	if (info.cluster_bytes)
+		fprintf(img->out, "cluster_size: %u\n", info.cluster_bytes);
 	if (info.dirty)
 		fprintf(img->out, "cleanly shut down: no\n");
-	fprintf(img->out, "cluster_size: %u\n", info.cluster_bytes);
 	if (info.backing)
 		print_backing(img, filename, &info);
-	img_print_snapshots(img, block);
-	print_qcow2(img, &info);
+	if (info.snapshot_count)
+		img_print_snapshots(img, block);
+	print_specific(img, block);
 }
 
 /* --- JSON --- */
 
-static json_t *specific_json(const struct qcow2_info *info)
-{
-	json_t *data = json_object();
-
-	json_object_set_new(data, "compat", json_string(info->version >= 3 ? "1.1" : "0.10"));
-	json_object_set_new(data, "compression-type", json_string(info->compression ? "zstd" : "zlib"));
-	if (info->version >= 3)
-		json_object_set_new(data, "lazy-refcounts", json_boolean(info->lazy_refcounts));
-	json_object_set_new(data, "refcount-bits", json_integer(info->refcount_bits));
-	if (info->version >= 3) {
-		json_object_set_new(data, "corrupt", json_boolean(info->corrupt));
-		json_object_set_new(data, "extended-l2", json_boolean(info->extended_l2));
-	}
-	return json_pack("{s:s,s:o}", "type", "qcow2", "data", data);
-}
-
 static json_t *image_json(const struct block *block, const char *filename)
 {
 	json_t *row = json_object();
-	struct qcow2_info info = {0};
+	struct block_info info;
+	json_t *specific = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
 	char *path;
 
-	if (is_qcow2(block))
-		qcow2_get_info(block, &info);
+	block_get_info(block, &info);
 	if (info.snapshot_count)
 		json_object_set_new(row, "snapshots", snapshots_json(block));
 	if (info.backing && info.backing_format)
@@ -158,8 +174,11 @@ static json_t *image_json(const struct block *block, const char *filename)
 		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
 	json_object_set_new(row, "format", json_string(block->driver->name));
 	json_object_set_new(row, "actual-size", json_integer((json_int_t)disk_bytes(filename)));
-	if (info.cluster_bytes)
-		json_object_set_new(row, "format-specific", specific_json(&info));
+	if (info.encrypted)
+		json_object_set_new(row, "encrypted", json_true());
+	if (specific)
+		json_object_set_new(row, "format-specific",
+				    json_pack("{s:s,s:o}", "type", block->driver->name, "data", specific));
 	if (info.backing) {
 		path = img_backing_path(filename, info.backing);
 		json_object_set_new(row, "full-backing-filename", json_stringn_nocheck(path, strlen(path)));
@@ -190,7 +209,7 @@ static int show(struct walk *w, char *filename, const char *format)
 
 	for (unsigned depth = 0; next && !status; depth++) {
 		struct block *block = NULL;
-		struct qcow2_info info = {0};
+		struct block_info info = {0};
 		char *path = next;
 		struct stat id = {0};
 
@@ -214,8 +233,7 @@ static int show(struct walk *w, char *filename, const char *format)
 				json_array_append_new(w->rows, image_json(block, path));
 			else
 				fputs(depth ? "\n" : "", w->img->out), print_human(w->img, block, path);
-			if (is_qcow2(block))
-				qcow2_get_info(block, &info);
+			block_get_info(block, &info);
 			if (w->chain && info.backing) {
 				next = img_backing_path(path, info.backing);
 				next_format = info.backing_format ? xstrdup(info.backing_format) : NULL;

@@ -3,7 +3,7 @@
 #ifndef XUNI_IMG_INTERNAL_H
 #define XUNI_IMG_INTERNAL_H
 
-#include "backend/block/block.h"
+#include "backend/block/image.h"
 #include "backend/block/qcow2.h"
 #include "base/util.h"
 #include "img/img.h"
@@ -79,13 +79,20 @@ void img_print_snapshots(struct img *img, const struct block *block);
 /* --- create.c --- */
 struct img_create {
 	const char *filename, *format;
+	const char *prefix; /* of messages about the options: "NAME: " or "" */
 	const char *backing, *backing_format;
 	bool unsafe; /* do not look at the backing file */
 	bool quiet;
-	uint64_t size; /* UINT64_MAX: from the backing file */
+	bool converting; /* messages say so */
+	uint64_t size;   /* UINT64_MAX: from the backing file */
 };
 /* Makes an image; options are those of -o, consumed. Prints. Returns an exit status. */
 int img_create_image(struct img *img, const struct img_create *how, struct options *options);
+/* The driver that makes images of this format; NULL with a message. */
+const struct block_driver *img_create_driver(struct img *img, const char *prefix, const char *format);
+/* Whether -o asks for help, and that help: of the format, and of files where there is one. Returns an exit status. */
+bool img_wants_help(const struct options *options);
+int img_create_help(struct img *img, const char *format, bool with_file);
 /* Adds the words of one -o. */
 int img_add_options(struct img *img, struct options *options, const char *text);
 

@@ -44,7 +44,10 @@ int img_help(struct img *img)
 		img->program);
 	for (const struct img_verb *verb = img_verbs; verb->name; verb++)
 		fprintf(img->out, "  %s %s\n", verb->name, verb->usage);
-	fprintf(img->out, "\nSupported formats: qcow2 raw\n");
+	fprintf(img->out, "\nSupported formats:");
+	for (size_t i = 0; block_drivers[i]; i++)
+		fprintf(img->out, " %s", block_drivers[i]->name);
+	fputc('\n', img->out);
 	return 0;
 }
 

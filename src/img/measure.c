@@ -10,17 +10,18 @@ struct measure {
 	struct options options;
 };
 
-/* Bytes of the source that are not zeroes, in clusters of the target. */
-static int data_bytes(struct img *img, struct block *block, uint64_t cluster, uint64_t *bytes)
+static int data_bytes(struct block_measure *measure, uint64_t cluster, uint64_t *bytes, struct error *err)
 {
+	struct block *block = measure->source;
 	uint64_t counted_to = 0;
 
+	*bytes = 0;
 	for (uint64_t offset = 0; offset < block->length;) {
 		struct img_extent extent;
 		int result = img_extent(block, offset, block->length - offset, &extent);
 
 		if (result)
-			return img_fail(img, "Failed to read image metadata: %s", strerror(-result));
+			return error_set_errno(err, -result, "Failed to read image metadata");
 		if (!extent.zero) {
 			const uint64_t from = max_u64(counted_to, align_down(offset, cluster));
 			const uint64_t to = align_up(offset + extent.length, cluster);
@@ -33,68 +34,59 @@ static int data_bytes(struct img *img, struct block *block, uint64_t cluster, ui
 	return 0;
 }
 
-static int print(struct measure *m, uint64_t required, uint64_t full, bool bitmaps)
+static int print(struct measure *m, const struct block_measure *r)
 {
+	const unsigned long long required = r->required_bytes, full = r->full_bytes, bitmaps = r->bitmap_bytes;
+
 	if (m->json) {
-		fprintf(m->img->out, "{\n%s    \"required\": %llu,\n    \"fully-allocated\": %llu\n}\n",
-			bitmaps ? "    \"bitmaps\": 0,\n" : "", (unsigned long long)required, (unsigned long long)full);
+		fputs("{\n", m->img->out);
+		if (r->has_bitmaps)
+			fprintf(m->img->out, "    \"bitmaps\": %llu,\n", bitmaps);
+		fprintf(m->img->out, "    \"required\": %llu,\n    \"fully-allocated\": %llu\n}\n", required, full);
 		return 0;
 	}
-	fprintf(m->img->out, "required size: %llu\nfully allocated size: %llu\n", (unsigned long long)required,
-		(unsigned long long)full);
-	if (bitmaps)
-		fprintf(m->img->out, "bitmaps size: 0\n");
+	fprintf(m->img->out, "required size: %llu\nfully allocated size: %llu\n", required, full);
+	if (r->has_bitmaps)
+		fprintf(m->img->out, "bitmaps size: %llu\n", bitmaps);
 	return 0;
 }
 
-static int take_options(struct measure *m, struct qcow2_create *q)
+static int measure_as(struct measure *m, struct block *source)
 {
-	const char *cluster = options_get(&m->options, "cluster_size"), *compat = options_get(&m->options, "compat");
+	struct block_create create = {.graph = m->img->graph, .filename = "", .options = &m->options};
+	struct block_measure measure = {.source = source, .data_bytes = data_bytes};
 	struct error err = {0};
-	uint64_t value = q->refcount_bits;
 
-	if (options_u64(&m->options, "refcount_bits", &value, 64, &err))
+	create.driver = img_create_driver(m->img, "", m->out_format);
+	if (!create.driver)
+		return 1;
+	if (block_create_check(create.driver, &m->options, &err) < 0) {
+		img_fail(m->img, "%s", err.msg);
+		return img_fail(m->img, "Invalid options for file format '%s'", m->out_format);
+	}
+	if (!create.driver->measure)
+		return img_fail(m->img, "Block driver '%s' does not support size measurement", m->out_format);
+	create.length = align_up(m->size, 512);
+	create.backing = block_create_text(&create, "backing_file");
+	create.backing_format = block_create_text(&create, "backing_fmt");
+	if (create.driver->measure(&create, &measure, &err) < 0)
 		return img_fail(m->img, "%s", err.msg);
-	q->refcount_bits = (unsigned)value;
-	if (compat && !strcmp(compat, "0.10"))
-		q->version = 2;
-	value = q->cluster_bytes;
-	if (cluster && (img_parse_size(cluster, &value) || value < 512 || value > 2 * MIB || !is_power_of_two(value)))
-		return img_fail(m->img, "Cluster size must be a power of two between 512 and 2048k");
-	q->cluster_bytes = (uint32_t)value;
-	if (!is_power_of_two(q->refcount_bits))
-		return img_fail(m->img, "Refcount width must be a power of two and may not exceed 64 bits");
-	return 0;
+	return print(m, &measure);
 }
 
 static int run_measure(struct measure *m, struct img_args *args)
 {
 	const struct img_open how = {.force_share = m->force_share};
 	struct block *block = NULL;
-	struct qcow2_info info = {0};
-	struct qcow2_create q;
-	uint64_t data = 0, full;
-	int status = 0;
+	int status;
 
 	if (args->name_count) {
 		block = img_open(m->img, args->names[0], m->format, &how);
 		if (!block)
 			return 1;
 		m->size = block->length;
-		if (block->driver == &block_qcow2_driver)
-			qcow2_get_info(block, &info);
 	}
-	qcow2_create_defaults(&q);
-	q.length = align_up(m->size, 512);
-	if (!strcmp(m->out_format, "raw")) {
-		status = print(m, q.length, q.length, false);
-	} else if (!(status = take_options(m, &q)) &&
-		   (!block || !(status = data_bytes(m->img, block, q.cluster_bytes, &data)))) {
-		full = qcow2_measure(&q, q.length);
-		/* As qemu-img: with the tables of the whole disk. */
-		status = print(m, full - align_up(q.length, q.cluster_bytes) + data, full,
-			       info.version >= 3 && q.version >= 3);
-	}
+	status = measure_as(m, block);
 	block_unref(block);
 	return status;
 }
@@ -107,8 +99,6 @@ static int check_arguments(struct measure *m, struct img_args *args)
 		return img_fail(m->img, "--size N cannot be used together with a filename.");
 	if (!args->name_count && m->size == UINT64_MAX)
 		return img_fail(m->img, "Either --size N or one filename must be specified.");
-	if (strcmp(m->out_format, "raw") && strcmp(m->out_format, "qcow2"))
-		return img_fail(m->img, "Unknown file format '%s'", m->out_format);
 	return -1;
 }
 

@@ -100,7 +100,7 @@ static int run_rebase(struct rebase *r, const char *name)
 	r->top = img_open(r->img, name, r->format, &how);
 	if (!r->top)
 		return 1;
-	if (r->top->driver != &block_qcow2_driver)
+	if (!r->top->driver->set_backing)
 		return img_fail(r->img, "Could not change the backing file to '%s': Operation not supported",
 				r->backing);
 	if (*r->backing && !r->backing_format)
@@ -108,7 +108,7 @@ static int run_rebase(struct rebase *r, const char *name)
 				r->backing);
 	if (!r->unsafe && safe_rebase(r, name))
 		return 1;
-	if (qcow2_set_backing(r->top, r->backing, r->backing_format, &err) < 0)
+	if (r->top->driver->set_backing(r->top, r->backing, r->backing_format, &err) < 0)
 		return img_fail(r->img, "Could not change the backing file to '%s': %s", r->backing, err.msg);
 	return 0;
 }

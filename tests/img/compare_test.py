@@ -52,6 +52,54 @@ GROUPS = {
         $IMG check a.qcow2; $IMG check b.qcow2; $IMG check p.qcow2; $IMG check m.qcow2
         stat -c %s a.raw a2.raw q.raw z.raw
     """,
+    "options": """
+        $IMG create -f raw -o help
+        $IMG create -f raw -o '?' x
+        $IMG create -f nofmt -o help
+        $IMG convert -O raw -o help
+        $IMG create -f null-co -o help
+        $IMG create -f null-co x 1M
+        $IMG create -f raw -o preallocation=metadata x.raw 1M
+        $IMG create -f raw -o preallocation=foo x.raw 1M
+        $IMG create -f raw -o nocow=x x.raw 1M
+        $IMG create -f raw -o nocow=on a.raw 1M
+        $IMG create -f raw -o extent_size_hint=1x x.raw 1M
+        $IMG create -f raw -o extent_size_hint=2M,nocow=off,preallocation=off b.raw 1M
+        $IMG create -f raw -o preallocation=falloc c.raw 1M; stat -c '%s %b' c.raw
+        $IMG create -f raw -o size=99E x.raw
+        $IMG create -f raw -b a.raw x.raw 1M
+        $IMG create -f raw -F raw x.raw 1M
+        $IMG create -f raw -o backing_file=a.raw x.raw 1M
+        $IMG create -f raw /nonono/x 1M
+        $IMG create -f qcow2 /nonono/x 1M
+        $IMG create -f qcow2 -o preallocation=off,lazy_refcounts=off a.qcow2 1M
+        $IMG create -f qcow2 -o lazy_refcounts=yes b.qcow2 1M
+        $IMG create -f qcow2 -o lazy_refcounts,size=2M c.qcow2
+        $IMG create -f qcow2 -o size=2M x.qcow2 3M
+        $IMG create -f qcow2 -o preallocation=foo x.qcow2 3M
+        $IMG create -f qcow2 -o compression_type=foo x.qcow2 3M
+        $IMG create -f qcow2 -o compat=foo x.qcow2 3M
+        $IMG create -f qcow2 -o cluster_size=1.5k x.qcow2 3M
+        $IMG create -f qcow2 -o cluster_size=-1 x.qcow2 3M
+        $IMG create -f qcow2 -o refcount_bits=-1 x.qcow2 3M
+        $IMG create -f qcow2 -o refcount_bits=x x.qcow2 3M
+        $IMG create -f qcow2 -o refcount_bits=99999999999999999999 x.qcow2 3M
+        $IMG create -f qcow2 -o foo,bar=1 x.qcow2 3M
+        $IMG create -f qcow2 -o '' x.qcow2 3M
+        $IMG create -f qcow2 -o , x.qcow2 3M
+        $IMG create -f qcow2 -F nono x.qcow2 3M
+        $IMG create -f qcow2 -u -F raw -b 'a,b' u.qcow2 3M
+        $IMG convert -O raw -o foo=1 a.raw x.raw
+        $IMG convert -O qcow2 -o lazy_refcounts=3 a.raw x.qcow2
+        $IMG convert -O qcow2 -o compat=foo a.raw x.qcow2
+        $IMG convert -O null-co a.raw x
+        $IMG convert -O raw -B a.raw -F raw a.raw x
+        $IMG measure -O nofmt --size 1M; $IMG measure -O null-co --size 1M
+        $IMG measure -O qcow2 -o foo=1 --size 1M
+        $IMG measure -O qcow2 -o help --size 1M
+        $IMG measure -O qcow2 -o cluster_size=3k --size 1M
+        $IMG measure -O raw -o preallocation=full,nocow=on --size 1M
+    """,
     "errors": """
         $IMG
         $IMG foo

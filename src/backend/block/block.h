@@ -23,7 +23,13 @@
 #include <sys/uio.h>
 
 struct block;
+struct block_check;
+struct block_create;
+struct block_create_option;
+struct block_info;
+struct block_measure;
 struct block_queue;
+struct json_t;
 struct log;
 struct loop;
 
@@ -62,13 +68,13 @@ struct block_open {
 	bool no_cache; /* O_DIRECT */
 	bool no_flush; /* cache=unsafe */
 	bool auto_read_only;
-	bool discard;     /* discard=unmap */
-	bool force_share; /* no locks */
-	bool no_backing;  /* formats: leave the backing file closed (reads of what it holds give zeroes) */
-	bool no_repair;   /* formats: do not repair an image that was not closed cleanly */
+	bool discard;         /* discard=unmap */
+	bool force_share;     /* no locks */
+	bool no_backing;      /* formats: leave the backing file closed (reads of what it holds give zeroes) */
+	bool no_repair;       /* formats: do not repair an image that was not closed cleanly */
 	unsigned chain_depth; /* how many overlays lie above, to end loops */
-	bool probed;      /* the format was guessed: a raw image must not come to look like another format */
-	const char *aio;  /* "io_uring", "threads" or NULL: the best there is */
+	bool probed;          /* the format was guessed: a raw image must not come to look like another format */
+	const char *aio;      /* "io_uring", "threads" or NULL: the best there is */
 	struct log *log;
 };
 
@@ -76,7 +82,7 @@ struct block_open {
 struct block_driver {
 	const char *name; /* as in format= or driver= */
 	bool is_protocol;
-	bool own_metadata; /* a durable write may need more than its data: FUA goes through the plain form */
+	bool own_metadata;        /* a durable write may need more than its data: FUA goes through the plain form */
 	size_t size;              /* of the private structure at block->private_data */
 	const char *const *known; /* option names, NULL-ended */
 	/* Score 0..100 that these first bytes are this format; NULL for protocols. */
@@ -94,6 +100,24 @@ struct block_driver {
 	int (*truncate)(struct block *block, uint64_t length, struct error *err);
 	/* What lies at offset; *length is how far that holds (<= asked). Returns enum block_extent bits. */
 	int (*extent)(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset);
+
+	/* Images, see image.h; each may be NULL. The options of create, NULL-ended; NULL: the driver makes no images.
+	 */
+	const struct block_create_option *create_options;
+	int (*create)(const struct block_create *create, struct error *err);
+	int (*measure)(const struct block_create *create, struct block_measure *measure, struct error *err);
+	void (*info)(const struct block *block, struct block_info *info);
+	/* The format-specific part of info: an object with keys in qemu's order, the caller's. */
+	struct json_t *(*specific_info)(const struct block *block);
+	/* Counts and, where asked, repairs; -ENOTSUP when this format cannot do that. Findings are no failure. */
+	int (*check)(struct block *block, struct block_check *check, bool repair_leaks, bool repair_all,
+		     struct error *err);
+	/* One whole cluster (optimal_bytes; the last may be shorter), compressed where that saves space. Any thread. */
+	int (*write_compressed)(struct block *block, uint64_t offset, const void *data, uint64_t length);
+	/* Changes the name of the backing file in the image only; NULL: none. */
+	int (*set_backing)(struct block *block, const char *backing, const char *format, struct error *err);
+	/* Makes every cluster unallocated again, so that the backing file shows (commit). */
+	int (*make_empty)(struct block *block, struct error *err);
 
 	/* Fast form; both may be NULL. map: 0 and [*child_offset, *length) in block->file, or -EAGAIN. */
 	int (*map)(struct block *block, enum block_op op, uint64_t offset, uint64_t *length, uint64_t *child_offset);

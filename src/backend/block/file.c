@@ -228,6 +228,8 @@ const struct block_driver block_file_driver = {
 	.write_zeroes = file_write_zeroes,
 	.truncate = file_truncate,
 	.extent = file_extent,
+	.create_options = block_file_create_options,
+	.create = block_file_create,
 	.submit = file_submit,
 };
 

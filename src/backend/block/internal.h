@@ -4,6 +4,7 @@
 #define XUNI_BACKEND_BLOCK_INTERNAL_H
 
 #include "backend/block/block.h"
+#include "backend/block/image.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -13,9 +14,7 @@
 struct io_uring_sqe;
 
 /* --- drivers.c --- */
-extern const struct block_driver *const block_drivers[]; /* NULL-ended */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
-const struct block_driver *block_driver_find(const char *name);
 /* Name of the format that these first bytes look like, NULL when none does (raw). Also knows formats that have no
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
@@ -32,6 +31,17 @@ struct block_graph {
 struct block *block_open_node(struct block_graph *graph, const struct block_driver *driver, const char *name,
 			      struct block *file, struct options *options, const struct block_open *how,
 			      struct error *err);
+
+/* --- open.c --- */
+/* The protocol driver of a file name, and the name without the protocol's. NULL with a message. */
+const struct block_driver *block_protocol_find(const char **filename, struct error *err);
+/* Opens the protocol node of a file name. */
+struct block *block_open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
+				  struct error *err);
+
+/* --- file_create.c --- */
+extern const struct block_create_option block_file_create_options[];
+int block_file_create(const struct block_create *create, struct error *err);
 
 /* --- block.c --- */
 struct log *block_log(const struct block *block);

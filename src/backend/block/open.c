@@ -199,20 +199,28 @@ static const char *strip_protocol(const char *filename, struct error *err)
 	return NULL;
 }
 
-static struct block *open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
-				   struct error *err)
+const struct block_driver *block_protocol_find(const char **filename, struct error *err)
 {
-	const struct block_driver *driver = &block_file_driver;
+	struct stat status;
+
+	*filename = strip_protocol(*filename, err);
+	if (!*filename)
+		return NULL;
+	if (stat(*filename, &status) == 0 && S_ISBLK(status.st_mode))
+		return &block_host_device_driver;
+	return &block_file_driver;
+}
+
+struct block *block_open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
+				  struct error *err)
+{
+	const struct block_driver *driver = block_protocol_find(&filename, err);
 	struct block_open child_how = *how;
 	struct options options = {0};
 	struct block *block;
-	struct stat status;
 
-	filename = strip_protocol(filename, err);
-	if (!filename)
+	if (!driver)
 		return NULL;
-	if (stat(filename, &status) == 0 && S_ISBLK(status.st_mode))
-		driver = &block_host_device_driver;
 	child_how.discard = true;
 	options_add(&options, "filename", filename);
 	block = block_open_node(graph, driver, NULL, NULL, &options, &child_how, err);
@@ -277,7 +285,7 @@ struct block *block_open_file(struct block_graph *graph, const char *filename, c
 		if (!driver)
 			return NULL;
 	}
-	file = open_protocol(graph, filename, &format_how, err);
+	file = block_open_protocol(graph, filename, &format_how, err);
 	if (!file)
 		return NULL;
 	if (!driver) {

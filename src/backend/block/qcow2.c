@@ -6,6 +6,7 @@
  */
 #include "backend/block/qcow2_internal.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 
 enum { MAX_CHAIN = 200, L2_CACHE_BYTES = 32 << 20, REFCOUNT_CACHE_BYTES = 8 << 20 };
@@ -143,7 +144,7 @@ static int setup(struct qcow2 *q, struct options *options, const struct block_op
 
 static int repair_unclean(struct qcow2 *q, struct error *err)
 {
-	struct qcow2_check check = {0};
+	struct block_check check = {0};
 	int result;
 
 	if (!(q->header.incompatible & QCOW2_DIRTY) || q->block->read_only)
@@ -263,6 +264,37 @@ void qcow2_get_info(const struct block *block, struct qcow2_info *info)
 	};
 }
 
+static void qcow2_describe(const struct block *block, struct block_info *info)
+{
+	const struct qcow2 *q = block->private_data;
+
+	*info = (struct block_info){
+		.cluster_bytes = q->cluster_bytes,
+		.dirty = q->header.incompatible & QCOW2_DIRTY,
+		.backing = q->backing_name,
+		.backing_format = q->backing_format,
+		.snapshot_count = q->header.snapshot_count,
+	};
+}
+
+static json_t *qcow2_specific_info(const struct block *block)
+{
+	const struct qcow2 *q = block->private_data;
+	const bool new = q->header.version >= 3;
+	json_t *data = json_object();
+
+	json_object_set_new(data, "compat", json_string(new ? "1.1" : "0.10"));
+	json_object_set_new(data, "compression-type", json_string(q->header.compression ? "zstd" : "zlib"));
+	if (new)
+		json_object_set_new(data, "lazy-refcounts", json_boolean(q->header.compatible & QCOW2_LAZY_REFCOUNTS));
+	json_object_set_new(data, "refcount-bits", json_integer(q->refcount_bits));
+	if (new) {
+		json_object_set_new(data, "corrupt", json_boolean(q->header.incompatible & QCOW2_CORRUPT));
+		json_object_set_new(data, "extended-l2", json_false());
+	}
+	return data;
+}
+
 static const char *const qcow2_options[] = {"backing", NULL};
 
 const struct block_driver block_qcow2_driver = {
@@ -280,5 +312,14 @@ const struct block_driver block_qcow2_driver = {
 	.write_zeroes = qcow2_write_zeroes,
 	.truncate = qcow2_truncate,
 	.extent = qcow2_extent,
+	.create_options = qcow2_create_options,
+	.create = qcow2_create_image,
+	.measure = qcow2_measure_image,
+	.info = qcow2_describe,
+	.specific_info = qcow2_specific_info,
+	.check = qcow2_check,
+	.write_compressed = qcow2_write_compressed,
+	.set_backing = qcow2_set_backing,
+	.make_empty = qcow2_make_empty,
 	.map = qcow2_map,
 };

@@ -7,7 +7,7 @@
 #ifndef XUNI_BACKEND_BLOCK_QCOW2_H
 #define XUNI_BACKEND_BLOCK_QCOW2_H
 
-#include "backend/block/block.h"
+#include "backend/block/image.h"
 
 extern const struct block_driver block_qcow2_driver;
 
@@ -30,8 +30,15 @@ struct qcow2_create {
 void qcow2_create_defaults(struct qcow2_create *create);
 /* Writes an empty image over the file (created or truncated). The backing file is not looked at. */
 int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err);
+/* Whether these parameters make an image. */
+int qcow2_check_create(const struct qcow2_create *create, struct error *err);
 /* Bytes of file that an image of these parameters with data_bytes of allocated guest clusters needs. */
 uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes);
+
+/* The -o options of new images, and the operations of the driver that read them. */
+extern const struct block_create_option qcow2_create_options[];
+int qcow2_create_image(const struct block_create *create, struct error *err);
+int qcow2_measure_image(const struct block_create *create, struct block_measure *measure, struct error *err);
 
 struct qcow2_info {
 	unsigned version;
@@ -71,17 +78,8 @@ int qcow2_preallocate(struct block *block, enum qcow2_preallocation mode, struct
 /* Makes every cluster of the image unallocated again (commit). */
 int qcow2_make_empty(struct block *block, struct error *err);
 
-struct qcow2_check {
-	uint64_t corruptions, leaks, check_errors;
-	uint64_t corruptions_fixed, leaks_fixed;
-	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
-	uint64_t image_end_offset;
-	/* Told each finding, a line without newline; may be NULL. */
-	void (*report)(void *opaque, const char *line);
-	void *opaque;
-};
 /* Counts references to every cluster and compares; repairs leaks and corruptions where asked. */
-int qcow2_check(struct block *block, struct qcow2_check *check, bool repair_leaks, bool repair_all, struct error *err);
+int qcow2_check(struct block *block, struct block_check *check, bool repair_leaks, bool repair_all, struct error *err);
 
 /* A temporary overlay over filename (snapshot=on), gone when it is closed. */
 struct block *block_open_temporary(struct block_graph *graph, const char *filename, const char *format,

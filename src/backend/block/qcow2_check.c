@@ -14,7 +14,7 @@
 
 struct counting {
 	struct qcow2 *q;
-	struct qcow2_check *check;
+	struct block_check *check;
 	uint32_t *references;
 	uint64_t clusters;   /* of the file */
 	uint64_t next;       /* where the next cluster would lie without fragmentation */
@@ -460,8 +460,8 @@ static int count_all(struct counting *c, bool structures)
 /* Then counts again: what still is wrong was not in the refcounts. */
 static int rebuild_and_recount(struct counting *c)
 {
-	struct qcow2_check *const check = c->check;
-	struct qcow2_check again = {0};
+	struct block_check *const check = c->check;
+	struct block_check again = {0};
 	int result;
 
 	say(c, "Rebuilding refcount structure");
@@ -471,7 +471,7 @@ static int rebuild_and_recount(struct counting *c)
 	if (!result && (result = rebuild(c)) < 0)
 		error_set_errno(c->err, -result, "Could not rebuild the refcount structure");
 	if (!result) {
-		again = (struct qcow2_check){0};
+		again = (struct block_check){0};
 		free(c->references);
 		c->clusters = qcow2_clusters(c->q, c->q->file_end);
 		c->references = calloc(c->clusters, sizeof(*c->references));
@@ -509,7 +509,7 @@ static int finish(struct counting *c)
 	return result;
 }
 
-int qcow2_check(struct block *block, struct qcow2_check *check, bool repair_leaks, bool repair_all, struct error *err)
+int qcow2_check(struct block *block, struct block_check *check, bool repair_leaks, bool repair_all, struct error *err)
 {
 	struct qcow2 *q = block->private_data;
 	struct counting c = {.q = q, .check = check, .fix = repair_all, .fix_leaks = repair_leaks, .err = err};

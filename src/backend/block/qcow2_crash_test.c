@@ -213,7 +213,7 @@ struct cut {
 
 static void examine(const struct cut *cut, struct tape *image, const char *what, size_t at)
 {
-	struct qcow2_check check = {0};
+	struct block_check check = {0};
 	struct error err = {0};
 	struct block *block = open_on_tape(cut->graph, image, true, &err);
 	uint8_t *got = malloc(cut->disk);

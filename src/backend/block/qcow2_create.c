@@ -55,7 +55,7 @@ uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes)
 	return (layout.used + l2) * cs + align_up(data_bytes, cs);
 }
 
-static int check(const struct qcow2_create *create, struct error *err)
+int qcow2_check_create(const struct qcow2_create *create, struct error *err)
 {
 	const uint64_t cs = create->cluster_bytes;
 
@@ -203,7 +203,7 @@ static int write_image(int fd, const struct qcow2_create *create, struct error *
 int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err)
 {
 	struct error ignored = {0};
-	int fd, result = check(create, err);
+	int fd, result = qcow2_check_create(create, err);
 
 	if (result)
 		return result;

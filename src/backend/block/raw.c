@@ -138,6 +138,26 @@ static int raw_map(struct block *block, enum block_op op, uint64_t offset, uint6
 	return 0;
 }
 
+/* Everything but the size is the file's business. */
+static const struct block_create_option raw_create_options[] = {
+	{"size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL},
+	{NULL},
+};
+
+static int raw_create(const struct block_create *create, struct error *err)
+{
+	struct block *file = block_create_file(create, NULL, create->length, err);
+
+	block_unref(file);
+	return file ? 0 : -EIO;
+}
+
+static int raw_measure(const struct block_create *create, struct block_measure *measure, struct error *err)
+{
+	measure->required_bytes = measure->full_bytes = create->length;
+	return 0;
+}
+
 static const char *const raw_options[] = {"offset", "size", NULL};
 
 const struct block_driver block_raw_driver = {
@@ -153,5 +173,8 @@ const struct block_driver block_raw_driver = {
 	.write_zeroes = raw_write_zeroes,
 	.truncate = raw_truncate,
 	.extent = raw_extent,
+	.create_options = raw_create_options,
+	.create = raw_create,
+	.measure = raw_measure,
 	.map = raw_map,
 };
