@@ -6,146 +6,7 @@
  *
  * lower_memory is the one place that knows how a guest address becomes a host address.
  */
-#include "cpu/translate/classify.h"
-
-enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS };
-
-struct cold {
-	uint32_t from;   /* rel32 that leads here */
-	uint32_t site;
-	uint16_t parked; /* to bring back before a link */
-	bool relink;     /* a taken branch with parked registers: the link is here */
-	bool flags;      /* leaves with flags in EFLAGS */
-};
-
-struct lowering {
-	struct translator *t;
-	struct emitter e;
-	struct block *block;
-	uint32_t number;
-	uint16_t parked;
-	unsigned count, at;
-	unsigned cold_count;
-	struct cold cold[MAX_COLD];
-	struct guest_instruction list[BLOCK_MAX_INSTRUCTIONS];
-};
-
-/* Host operand of a guest memory access; a is free to hold the datum. */
-struct place {
-	int base, index;
-	int32_t disp;
-	int a;
-};
-
-/* --- registers --- */
-
-static uint64_t *home(struct lowering *l, unsigned reg)
-{
-	return &l->t->cpu->s.gpr[reg];
-}
-
-static void park(struct lowering *l, unsigned reg)
-{
-	if (!(l->parked >> reg & 1))
-		store_abs(&l->e, reg, home(l, reg));
-	l->parked |= (uint16_t)(1u << reg);
-}
-
-static void bring_back(struct lowering *l, uint16_t mask)
-{
-	mask &= l->parked;
-	for (unsigned i = 0; i < 16; i++)
-		if (mask >> i & 1)
-			load_abs(&l->e, i, home(l, i));
-	l->parked &= (uint16_t)~mask;
-}
-
-/* How many instructions from now the register is not needed. */
-static unsigned distance(const struct lowering *l, unsigned reg)
-{
-	unsigned i = l->at + 1;
-
-	while (i < l->count && !(l->list[i].uses >> reg & 1))
-		i++;
-	return i - l->at;
-}
-
-static unsigned scratch(struct lowering *l, uint16_t avoid)
-{
-	unsigned best = 16, best_score = 0;
-
-	avoid |= 1u << RSP;
-	for (unsigned i = 0; i < 16; i++) {
-		unsigned score = distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
-
-		if (!(avoid >> i & 1) && score > best_score) {
-			best = i;
-			best_score = score;
-		}
-	}
-	park(l, best);
-	return best;
-}
-
-/* --- flags --- */
-
-static void save_flags(struct lowering *l, uint16_t keep)
-{
-	park(l, RAX);
-	PUT(&l->e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
-	op_abs(&l->e, false, 0x89, RAX, &l->t->flags);
-	if (keep & 1u << RAX)
-		bring_back(l, 1u << RAX);
-}
-
-static void restore_flags(struct lowering *l)
-{
-	bool parked = l->parked & 1u << RAX;
-
-	if (!parked)
-		store_abs(&l->e, RAX, home(l, RAX));
-	op_abs(&l->e, false, 0x8b, RAX, &l->t->flags);
-	PUT(&l->e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-	if (!parked)
-		load_abs(&l->e, RAX, home(l, RAX));
-}
-
-/* --- sites --- */
-
-static uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_t rip)
-{
-	uint32_t number = l->t->site_count++;
-
-	l->t->sites[number] = (struct site){ .kind = (uint8_t)kind, .rip = rip, .parked = l->parked, .block = l->number,
-		                             .base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER };
-	return number;
-}
-
-static void new_cold(struct lowering *l, struct cold cold)
-{
-	l->cold[l->cold_count++] = cold;
-}
-
-static void leave_at(struct lowering *l, uint32_t site, bool flags)
-{
-	store_abs_imm32(&l->e, &l->t->site, site);
-	jump_to(&l->e, flags ? l->t->leave_flags : l->t->leave);
-}
-
-static void branch_cold(struct lowering *l, unsigned condition, uint32_t site)
-{
-	new_cold(l, (struct cold){ .from = branch_ahead(&l->e, condition), .site = site });
-}
-
-/* A direct jump to the guest's target; everything is in its register. */
-static void link_to(struct lowering *l, uint64_t target, bool flags_in_memory)
-{
-	uint32_t site = new_site(l, SITE_LINK, target);
-
-	l->t->sites[site].flags_in_memory = flags_in_memory;
-	l->t->sites[site].patch = jump_ahead(&l->e);
-	new_cold(l, (struct cold){ .from = l->t->sites[site].patch, .site = site, .flags = !flags_in_memory });
-}
+#include "cpu/translate/lower.h"
 
 static void emit_cold(struct lowering *l)
 {
@@ -287,11 +148,6 @@ static void move_place(struct lowering *l, unsigned opcode, unsigned reg, const 
 
 /* --- instructions --- */
 
-static uint16_t bit(int reg)
-{
-	return reg < 0 ? 0 : (uint16_t)(1u << reg);
-}
-
 /* False: cannot be written; the interpreter takes it. */
 static bool lower_operand(struct lowering *l, struct guest_instruction *g)
 {
@@ -329,11 +185,6 @@ static void store_imm(struct lowering *l, const struct place *place, uint64_t va
 		move_imm(&l->e, (unsigned)place->a, value);
 		move_place(l, 0x89, (unsigned)place->a, place);
 	}
-}
-
-static int operand_gpr(const ZydisDecodedOperand *operand)
-{
-	return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value));
 }
 
 static void lower_push(struct lowering *l, struct guest_instruction *g)

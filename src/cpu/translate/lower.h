@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The state of the block that is being made, and what all files that lower instructions do with registers, flags and
+ * the places where code leaves. */
+#ifndef XUNI_CPU_TRANSLATE_LOWER_H
+#define XUNI_CPU_TRANSLATE_LOWER_H
+
+#include "cpu/translate/classify.h"
+
+enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS };
+
+struct cold {
+	uint32_t from; /* rel32 that leads here */
+	uint32_t site;
+	uint16_t parked; /* to bring back before a link */
+	bool relink;     /* a taken branch with parked registers: the link is here */
+	bool flags;      /* leaves with flags in EFLAGS */
+};
+
+struct lowering {
+	struct translator *t;
+	struct emitter e;
+	struct block *block;
+	uint32_t number;
+	uint16_t parked;
+	unsigned count, at;
+	unsigned cold_count;
+	struct cold cold[MAX_COLD];
+	struct guest_instruction list[BLOCK_MAX_INSTRUCTIONS];
+};
+
+/* Host operand of a guest memory access; a is free to hold the datum. */
+struct place {
+	int base, index;
+	int32_t disp;
+	int a;
+};
+
+/* --- registers --- */
+
+static inline uint64_t *home(struct lowering *l, unsigned reg)
+{
+	return &l->t->cpu->s.gpr[reg];
+}
+
+static inline void park(struct lowering *l, unsigned reg)
+{
+	if (!(l->parked >> reg & 1))
+		store_abs(&l->e, reg, home(l, reg));
+	l->parked |= (uint16_t)(1u << reg);
+}
+
+static inline void bring_back(struct lowering *l, uint16_t mask)
+{
+	mask &= l->parked;
+	for (unsigned i = 0; i < 16; i++)
+		if (mask >> i & 1)
+			load_abs(&l->e, i, home(l, i));
+	l->parked &= (uint16_t)~mask;
+}
+
+/* How many instructions from now the register is not needed. */
+static inline unsigned distance(const struct lowering *l, unsigned reg)
+{
+	unsigned i = l->at + 1;
+
+	while (i < l->count && !(l->list[i].uses >> reg & 1))
+		i++;
+	return i - l->at;
+}
+
+static inline unsigned scratch(struct lowering *l, uint16_t avoid)
+{
+	unsigned best = 16, best_score = 0;
+
+	avoid |= 1u << RSP;
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned score = distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
+
+		if (!(avoid >> i & 1) && score > best_score) {
+			best = i;
+			best_score = score;
+		}
+	}
+	park(l, best);
+	return best;
+}
+
+static inline uint16_t bit(int reg)
+{
+	return reg < 0 ? 0 : (uint16_t)(1u << reg);
+}
+
+static inline int operand_gpr(const ZydisDecodedOperand *operand)
+{
+	return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value));
+}
+
+/* --- flags --- */
+
+static inline void save_flags(struct lowering *l, uint16_t keep)
+{
+	park(l, RAX);
+	PUT(&l->e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	op_abs(&l->e, false, 0x89, RAX, &l->t->flags);
+	if (keep & 1u << RAX)
+		bring_back(l, 1u << RAX);
+}
+
+static inline void restore_flags(struct lowering *l)
+{
+	bool parked = l->parked & 1u << RAX;
+
+	if (!parked)
+		store_abs(&l->e, RAX, home(l, RAX));
+	op_abs(&l->e, false, 0x8b, RAX, &l->t->flags);
+	PUT(&l->e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	if (!parked)
+		load_abs(&l->e, RAX, home(l, RAX));
+}
+
+/* --- sites --- */
+
+static inline uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_t rip)
+{
+	uint32_t number = l->t->site_count++;
+
+	l->t->sites[number] = (struct site){.kind = (uint8_t)kind,
+					    .rip = rip,
+					    .parked = l->parked,
+					    .block = l->number,
+					    .base = NO_REGISTER,
+					    .index = NO_REGISTER,
+					    .segment = NO_REGISTER};
+	return number;
+}
+
+static inline void new_cold(struct lowering *l, struct cold cold)
+{
+	l->cold[l->cold_count++] = cold;
+}
+
+static inline void leave_at(struct lowering *l, uint32_t site, bool flags)
+{
+	store_abs_imm32(&l->e, &l->t->site, site);
+	jump_to(&l->e, flags ? l->t->leave_flags : l->t->leave);
+}
+
+static inline void branch_cold(struct lowering *l, unsigned condition, uint32_t site)
+{
+	new_cold(l, (struct cold){.from = branch_ahead(&l->e, condition), .site = site});
+}
+
+/* A direct jump to the guest's target; everything is in its register. */
+static inline void link_to(struct lowering *l, uint64_t target, bool flags_in_memory)
+{
+	uint32_t site = new_site(l, SITE_LINK, target);
+
+	l->t->sites[site].flags_in_memory = flags_in_memory;
+	l->t->sites[site].patch = jump_ahead(&l->e);
+	new_cold(l, (struct cold){.from = l->t->sites[site].patch, .site = site, .flags = !flags_in_memory});
+}
+
+#endif
