@@ -116,6 +116,7 @@ struct domain_config {
 	bool stepped;                       /* -icount: deterministic clock */
 	uint32_t log_items;                 /* -d, -v, -trace: enum log_item */
 	char *log_path;                     /* -D */
+	bool perf_map;                      /* -perfmap */
 	char **trace_patterns;              /* NULL-ended or NULL */
 	bool msg_timestamp, msg_guest_name; /* -msg: what messages to people begin with */
 };

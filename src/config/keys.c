@@ -148,6 +148,7 @@ const struct key config_keys[] = {
 	{ "readconfig", "file", "read options from 'file' (sections [device \"id\"], [drive], ...)", SECTION_DEBUG, KEY_WORD, .word = word_readconfig },
 	{ "d", "item1,...", "enable logging of specified items (use '-d help' for a list)", SECTION_DEBUG, KEY_WORD, .word = word_log_items },
 	{ "D", "logfile", "output log to logfile (default stderr)", SECTION_DEBUG, KEY_STRING, FIELD(log_path) },
+	{ "perfmap", NULL, "name translated code in /tmp/perf-PID.map, for Linux perf", SECTION_DEBUG, KEY_FLAG, FIELD(perf_map) },
 	{ "trace", "[enable=]pattern", "log events whose names match 'pattern' ('-trace help' for a list)", SECTION_DEBUG, KEY_WORD, .word = word_trace },
 	{ "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with", SECTION_DEBUG, KEY_LIST, .list = list_msg, .group = "msg" },
 

@@ -17,6 +17,7 @@
 struct bus;
 struct clock;
 struct engine;
+struct jit_report;
 struct ram;
 struct vcpu;
 
@@ -75,6 +76,12 @@ enum vcpu_exit {
 	VCPU_FAILED,   /* the engine cannot go on; *err of vcpu_run says why; the machine stops in "internal-error" */
 };
 
+/* What a user may set of an engine that translates. */
+struct engine_tuning {
+	uint64_t code_bytes; /* translated code and its tables, of all vCPUs together; 0: the engine's default */
+	bool perf_map;       /* name translated code in /tmp/perf-PID.map */
+};
+
 /* Everything an engine is built on. All pointers outlive the engine. */
 struct engine_env {
 	struct log *log;
@@ -86,6 +93,7 @@ struct engine_env {
 	unsigned max_vcpus;
 	unsigned phys_bits;
 	bool stepped;       /* deterministic: the clock advances with executed instructions */
+	struct engine_tuning tuning;
 };
 
 /* In-kernel interrupt controllers (8259, IOAPIC, local APICs, optionally the 8254); NULL for the software engines. */
@@ -133,6 +141,9 @@ struct engine_ops {
 
 	/* The machine's clock was started or stopped (all vCPUs are outside run). May be NULL. */
 	void (*clock_changed)(struct engine *engine, bool running);
+
+	/* Adds what was done for this vCPU to report. In the vCPU's thread, outside run. NULL: the engine does not translate. */
+	void (*jit_report)(struct vcpu *vcpu, struct jit_report *report);
 
 	const struct engine_irqchip_ops *irqchip; /* may be NULL */
 };

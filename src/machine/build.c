@@ -153,7 +153,7 @@ static int build_engine(struct machine *machine, struct error *err)
 	env = (struct engine_env){
 		.log = machine->log, .ram = machine->ram, .io = machine->io, .memory = machine->memory,
 		.clock = machine->clock, .cpuid = &priv->cpuid, .max_vcpus = config->max_vcpus, .phys_bits = 40,
-		.stepped = config->stepped,
+		.stepped = config->stepped, .tuning = {.perf_map = config->perf_map},
 	};
 	machine->engine = ops->create(&env, err);
 	if (!machine->engine)

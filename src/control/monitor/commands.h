@@ -11,5 +11,6 @@ extern const struct command commands_disks[];
 extern const struct command commands_backends[]; /* networks and character devices */
 extern const struct command commands_devices[];  /* PCI, balloon */
 extern const struct command commands_memory[];
+extern const struct command commands_jit[];
 
 #endif

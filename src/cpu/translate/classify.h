@@ -36,10 +36,15 @@ struct guest_instruction {
 	bool high_byte;      /* has AH..BH: no REX prefix */
 	bool writes, reads;  /* memory */
 	uint16_t size;       /* of the memory operand */
+	uint32_t host;       /* offset of its code */
 	struct memory memory;
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 };
+
+/* report.c: what -d in_asm,op,out_asm and -perfmap say of a new block, whose code is [start, end), from cold on out of line. */
+void report_block(struct translator *t, const struct block *block, const struct guest_instruction *list, unsigned count,
+                  uint32_t start, uint32_t cold, uint32_t end);
 
 #define ALL_FLAGS ((uint32_t)X86_STATUS_FLAGS)
 

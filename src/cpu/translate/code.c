@@ -237,6 +237,7 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 {
 	unsigned offset = gpa & (PAGE_SIZE - 1);
 	const uint8_t *bytes = ram_hva(t->cpu->vcpu.engine->env.ram, gpa - offset, PAGE_SIZE);
+	int64_t start_ns = host_now_ns();
 	struct page_entry *page;
 	uint32_t number, *slot;
 	struct block *block;
@@ -262,6 +263,7 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	lower_block(t, block, number, bytes + offset, (unsigned)(PAGE_SIZE - offset));
 	block->site_count = t->site_count - block->first_site;
 	t->statistics.blocks++;
+	t->statistics.translate_ns += (uint64_t)(host_now_ns() - start_ns);
 	return block;
 }
 

@@ -36,6 +36,7 @@ static struct engine *engine_create(const struct engine_env *env, struct error *
 static void translator_free(struct translator *t)
 {
 	code_fini(t);
+	report_fini(t);
 	host_stack_free(t);
 	munmap(t, sizeof(*t));
 }
@@ -54,12 +55,13 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	t->host_mxcsr = 0x1f80;
 	t->bmi2 = __builtin_cpu_supports("bmi2");
 	t->key = 0xff;
+	t->perf_map = -1;
 	ZydisDecoderInit(&t->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_LZCNT, cpu->features->lzcnt);
 	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_TZCNT, cpu->features->bmi1);
-	if (host_stack_new(t, err) || code_init(t, CODE_BYTES, err)) {
+	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, CODE_BYTES, err)) {
 		translator_free(t);
 		return NULL;
 	}
@@ -165,4 +167,5 @@ const struct engine_ops translate_engine = {
 	.dirty_stop = engine_dirty_stop,
 	.dirty_sync = engine_dirty_sync,
 	.clock_changed = engine_clock_changed,
+	.jit_report = report_jit,
 };

@@ -38,6 +38,7 @@ enum site_kind {
 	SITE_LINK,      /* a direct jump: find the block, patch */
 	SITE_INDIRECT,  /* s.rip was stored; rip and disp (of RSP) go back to before the branch */
 	SITE_HEAD,      /* the block's head found that the mapping changed or somebody polls */
+	SITE_KINDS
 };
 
 struct site {
@@ -50,6 +51,7 @@ struct site {
 	uint32_t block;      /* number of the block it belongs to */
 	uint32_t linked;     /* SITE_LINK: number of the block it leads to, 0: none */
 	uint16_t parked;
+	uint16_t mnemonic;   /* of the instruction that leaves */
 	uint8_t kind;
 	uint8_t size, write; /* SITE_MEMORY */
 	int8_t base, index, segment; /* NO_REGISTER: absent */
@@ -63,6 +65,8 @@ struct block {
 	uint32_t first_site, site_count;
 	uint32_t links_in;   /* site number, 0: none */
 	uint32_t hash_next, page_next; /* block numbers, 0: none */
+	uint16_t guest_bytes;
+	uint16_t mnemonic; /* of an interpreted block */
 	uint8_t key;
 	bool dead, interpret, fpu;
 };
@@ -90,7 +94,9 @@ struct page_entry {
 };
 
 struct statistics {
-	uint64_t blocks, flushes, dropped, enters, misses, fills, links, indirect, heads, interpreted, faults;
+	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns;
+	uint64_t exits[SITE_KINDS];
+	uint64_t interpreted[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* instructions that the interpreter was asked for */
 };
 
 struct translator {
@@ -132,6 +138,7 @@ struct translator {
 	void *signal_stack;
 	ZydisDecoder decoder;
 	struct statistics statistics;
+	int perf_map; /* descriptor of /tmp/perf-PID.map; -1: not wanted */
 };
 
 static inline struct translator *translator_of(struct x86_cpu *cpu)
@@ -167,6 +174,17 @@ void code_link(struct translator *t, uint32_t site, struct block *to);
 /* --- lower.c --- */
 /* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length);
+
+/* --- report.c --- */
+int report_init(struct translator *t, struct error *err);
+void report_fini(struct translator *t);
+/* engine_ops.jit_report */
+void report_jit(struct vcpu *vcpu, struct jit_report *report);
+/* Somebody wants report_block's text. */
+static inline bool report_wanted(const struct translator *t)
+{
+	return __builtin_expect(t->perf_map >= 0 || log_on(t->cpu->vcpu.engine->env.log, LOG_IN_ASM | LOG_OP | LOG_OUT_ASM), 0);
+}
 
 /* --- host.c --- */
 void host_init(void);

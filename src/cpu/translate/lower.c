@@ -565,6 +565,8 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 {
 	struct lowering l; /* large: only what is used is set */
 	bool unreadable, live, open = true;
+	unsigned lowered;
+	uint32_t cold;
 	uint64_t end;
 
 	l.t = t;
@@ -578,12 +580,16 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	read_block(&l, bytes, length, &end, &unreadable);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
+		block->mnemonic = l.count ? l.list[0].insn.mnemonic : 0;
 		return;
 	}
 	live = find_live_flags(&l, end, bytes);
 	emit_head(&l, live);
-	for (l.at = 0; l.at < l.count && open; l.at++)
+	for (l.at = 0; l.at < l.count && open; l.at++) {
+		l.list[l.at].host = l.e.at;
 		open = lower_one(&l, &l.list[l.at]);
+	}
+	lowered = l.at;
 	if (open) {
 		l.at = l.count - 1;
 		if (unreadable) {
@@ -593,6 +599,10 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 			link_to(&l, end, false);
 		}
 	}
+	cold = l.e.at;
 	emit_cold(&l);
+	block->guest_bytes = (uint16_t)(end - block->linear);
+	if (report_wanted(t))
+		report_block(t, block, l.list, lowered, t->code_used, cold, l.e.at);
 	t->code_used = (l.e.at + 15) & ~15u;
 }

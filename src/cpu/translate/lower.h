@@ -130,7 +130,8 @@ static inline uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_
 					    .block = l->number,
 					    .base = NO_REGISTER,
 					    .index = NO_REGISTER,
-					    .segment = NO_REGISTER};
+					    .segment = NO_REGISTER,
+					    .mnemonic = l->at < l->count ? l->list[l->at].insn.mnemonic : 0};
 	return number;
 }
 

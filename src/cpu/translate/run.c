@@ -125,6 +125,7 @@ static const struct site *leave(struct translator *t)
 		t->again = true;
 	}
 	flags_out(t);
+	t->statistics.exits[site->kind]++;
 	return site;
 }
 
@@ -139,7 +140,6 @@ static const struct site *execute(struct translator *t, uint32_t where)
 		t->fpu_want = 0;
 		if (site->kind != SITE_MEMORY)
 			return site;
-		t->statistics.misses++;
 		if (!fill(t, site))
 			return site;
 		t->statistics.fills++;
@@ -159,8 +159,10 @@ static bool translate_run_blocks(struct translator *t)
 		struct block *block = code_block(t, cpu->s.rip);
 		const struct site *site;
 
-		if (!block || block->interpret)
+		if (!block || block->interpret) {
+			t->statistics.interpreted[block ? block->mnemonic : 0]++;
 			return true;
+		}
 		if (link && flushes == t->statistics.flushes)
 			code_link(t, link, block);
 		if (indirect)
@@ -179,13 +181,11 @@ static bool translate_run_blocks(struct translator *t)
 				return true;
 			}
 			indirect = true;
-			t->statistics.indirect++;
 			break;
 		case SITE_HEAD:
-			t->statistics.heads++;
 			break;
 		default:
-			t->statistics.interpreted++;
+			t->statistics.interpreted[site->mnemonic]++;
 			return true;
 		}
 	}

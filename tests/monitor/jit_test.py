@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the translating engine says of itself: jit_test.py ELF, a guest of tests/guest in 64-bit code."""
+import pathlib
+import re
+import subprocess
+import sys
+
+import vmm
+
+
+def machine(elf, *extra, accel="translate"):
+    return [vmm.VMM, "-accel", accel, "-nodefaults", "-display", "none", "-m", "64", "-kernel", elf, *extra]
+
+
+def row(text, name):
+    found = re.search(rf"^{name} +(\d+)", text, re.M)
+    return int(found[1]) if found else None
+
+
+def until_translated(qmp, tries=200):
+    for _ in range(tries):
+        text = qmp.call("x-query-jit")["return"]["human-readable-text"]
+        if row(text, "translated blocks"):
+            return text
+    return text
+
+
+def counters(checks, elf):
+    with vmm.QmpMachine(machine(elf, "-qmp", "stdio", "-smp", "2", "-perfmap")) as m:
+        m.qmp.call("qmp_capabilities")
+        text = until_translated(m.qmp)
+        checks.holds(row(text, "translated blocks") > 0, "blocks were translated")
+        checks.holds(re.search(r"^gen code size +[1-9]\d*/[1-9]\d*$", text, re.M), "gen code size")
+        checks.holds(row(text, "TB flush count") is not None and row(text, "entries") > 0, "counters")
+        checks.holds("Translation buffer state:" in m.qmp.human("info jit"), "info jit")
+        path = pathlib.Path(f"/tmp/perf-{m.process.pid}.map")
+        lines = path.read_text().splitlines()
+        checks.holds(lines and all(re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ guest-[a-z-]+:[0-9a-f]+", line) for line in lines), "perf map")
+        m.quit()
+        path.unlink()
+    with vmm.QmpMachine(machine(elf, "-qmp", "stdio", accel="interp")) as m:
+        m.qmp.call("qmp_capabilities")
+        wanted = "JIT information is only available with accel=translate"
+        checks.same(m.qmp.call("x-query-jit")["error"]["desc"], wanted, "nothing to say under interp")
+        m.quit()
+
+
+def texts(checks, elf):
+    with vmm.Folder() as folder:
+        log = folder.path / "log"
+        done = subprocess.run(machine(elf, "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-d", "in_asm,op,out_asm", "-D", str(log)),
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=vmm.PATIENCE * 4)
+        checks.same(done.returncode, 33, "the guest ends well with -d in_asm,op,out_asm")
+        text = log.read_text()
+        block = re.search(r"^IN: CPU 0\n(0x.*\n)+OP:\n( .*\n)+OUT: \[size=\d+\]\n(  -- .*\n|0x.*\n)+", text, re.M)
+        checks.holds(block, "guest code, decisions, host code of a block")
+        checks.holds(re.search(r"^ 0x[0-9a-f]+: \S+: (copy|memory) at \+0x", text, re.M), "an instruction's classification")
+
+
+def main():
+    checks = vmm.Checks()
+    counters(checks, sys.argv[1])
+    texts(checks, sys.argv[1])
+    checks.end()
+
+
+main()
