@@ -84,6 +84,21 @@ int iov_window(struct iovec *out, int out_max, const struct iovec *iov, int coun
 	       uint64_t *covered);
 bool iov_aligned(const struct iovec *iov, int count, uint32_t alignment);
 
+/* --- image_io.c: for formats, the file of an image; it grows by being written, behind its end it is zero --- */
+int image_file_iov(struct block *file, enum block_op op, uint64_t offset, const struct iovec *iov, int iov_count,
+		   uint64_t skip, uint64_t length);
+int image_file_read(struct block *file, uint64_t offset, void *to, uint64_t length);
+int image_file_write(struct block *file, uint64_t offset, const void *from, uint64_t length);
+int image_file_zero(struct block *file, uint64_t offset, uint64_t length);
+
+/* --- backing.c --- */
+/* Opens block->backing: what backing= among the options says, else the file that the image names (NULL: none). */
+int block_backing_open(struct block *block, const char *name, const char *format, struct options *options,
+		       const struct block_open *how, struct error *err);
+/* What the backing file holds there, into bytes [skip, skip + length) of iov; zeroes without one and behind its end. */
+int block_backing_read(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t skip,
+		       uint64_t length);
+
 /* --- lock.c: qemu-compatible locks on an image file --- */
 /* Takes the locks of a writer or reader on fd. 0; -EAGAIN with a message in err when another process forbids it;
  * -ENOTSUP when the file system has no such locks. */

@@ -9,7 +9,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-enum { MAX_CHAIN = 200, L2_CACHE_BYTES = 32 << 20, REFCOUNT_CACHE_BYTES = 8 << 20 };
+enum { L2_CACHE_BYTES = 32 << 20, REFCOUNT_CACHE_BYTES = 8 << 20 };
 
 static int qcow2_probe(const uint8_t *head, size_t length, const char *filename)
 {
@@ -50,65 +50,6 @@ static int load_tables(struct qcow2 *q, struct error *err)
 	return qcow2_snapshots_read(q, err);
 }
 
-/* --- the backing chain --- */
-
-/* Relative names are relative to the overlay's folder. */
-static char *backing_path(const struct qcow2 *q)
-{
-	const char *slash = strrchr(q->block->filename, '/'), *name = q->backing_name;
-
-	if (!strncmp(name, "file:", 5))
-		name += 5;
-	if (name[0] == '/' || !slash)
-		return xstrdup(name);
-	return xasprintf("%.*s/%s", (int)(slash - q->block->filename), q->block->filename, name);
-}
-
-static int open_named_backing(struct qcow2 *q, const struct block_open *how, struct error *err)
-{
-	struct block_open below = {
-		.read_only = true,
-		.no_cache = how->no_cache,
-		.force_share = how->force_share,
-		.aio = how->aio,
-		.chain_depth = how->chain_depth + 1,
-	};
-	char *path;
-
-	if (below.chain_depth > MAX_CHAIN)
-		return error_set(err, ELOOP, "the backing chain is longer than %d images (does it loop?)", MAX_CHAIN);
-	if (strncmp(q->backing_name, "json:", 5) == 0)
-		return error_set(err, ENOTSUP, "backing file '%.100s': json: names are not supported yet",
-				 q->backing_name);
-	path = backing_path(q);
-	q->block->backing = block_open_file(q->block->graph, path, q->backing_format, &below, err);
-	if (!q->block->backing) {
-		if (how->chain_depth == 0)
-			error_prefix(err, "Could not open backing file");
-		free(path);
-		return -err->code;
-	}
-	free(path);
-	return 0;
-}
-
-/* backing= of -blockdev: a node, or null for none. */
-static int open_backing(struct qcow2 *q, struct options *options, const struct block_open *how, struct error *err)
-{
-	const char *reference = options_get(options, "backing");
-
-	if (reference && *reference && strcmp(reference, "null")) {
-		q->block->backing = block_find(q->block->graph, reference);
-		if (!q->block->backing)
-			return error_set(err, ENODEV, "no block node is named '%s'", reference);
-		block_ref(q->block->backing);
-		return 0;
-	}
-	if (reference || !q->backing_name || how->no_backing)
-		return 0;
-	return open_named_backing(q, how, err);
-}
-
 /* --- open and close --- */
 
 static void destroy(struct qcow2 *q)
@@ -132,7 +73,7 @@ static int setup(struct qcow2 *q, struct options *options, const struct block_op
 	int result;
 
 	if ((result = qcow2_header_read(q, err)) || (result = load_tables(q, err)) ||
-	    (result = open_backing(q, options, how, err)))
+	    (result = block_backing_open(q->block, q->backing_name, q->backing_format, options, how, err)))
 		return result;
 	qcow2_cache_init(&q->l2, max_u64(16, L2_CACHE_BYTES >> q->cluster_bits));
 	qcow2_cache_init(&q->refcounts, max_u64(8, REFCOUNT_CACHE_BYTES >> q->cluster_bits));

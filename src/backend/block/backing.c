@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Backing files: opened by the name in the image or by backing=, and read where an overlay has nothing. */
+#include "backend/block/internal.h"
+
+#include <stdlib.h>
+
+enum { MAX_CHAIN = 200, WINDOW = 64 };
+
+/* Relative names are relative to the overlay's folder. */
+static char *path_of(const struct block *block, const char *name)
+{
+	const char *slash = strrchr(block->filename, '/');
+
+	if (!strncmp(name, "file:", 5))
+		name += 5;
+	if (name[0] == '/' || !slash)
+		return xstrdup(name);
+	return xasprintf("%.*s/%s", (int)(slash - block->filename), block->filename, name);
+}
+
+static int open_named(struct block *block, const char *name, const char *format, const struct block_open *how,
+		      struct error *err)
+{
+	struct block_open below = {
+		.read_only = true,
+		.no_cache = how->no_cache,
+		.force_share = how->force_share,
+		.aio = how->aio,
+		.chain_depth = how->chain_depth + 1,
+	};
+	char *path;
+
+	if (below.chain_depth > MAX_CHAIN)
+		return error_set(err, ELOOP, "the backing chain is longer than %d images (does it loop?)", MAX_CHAIN);
+	if (strncmp(name, "json:", 5) == 0)
+		return error_set(err, ENOTSUP, "backing file '%.100s': json: names are not supported yet", name);
+	path = path_of(block, name);
+	block->backing = block_open_file(block->graph, path, format, &below, err);
+	free(path);
+	if (block->backing)
+		return 0;
+	if (how->chain_depth == 0)
+		error_prefix(err, "Could not open backing file");
+	return -err->code;
+}
+
+int block_backing_open(struct block *block, const char *name, const char *format, struct options *options,
+		       const struct block_open *how, struct error *err)
+{
+	const char *reference = options_get(options, "backing");
+
+	if (reference && *reference && strcmp(reference, "null")) {
+		block->backing = block_find(block->graph, reference);
+		if (!block->backing)
+			return error_set(err, ENODEV, "no block node is named '%s'", reference);
+		block_ref(block->backing);
+		return 0;
+	}
+	if (reference || !name || how->no_backing)
+		return 0;
+	return open_named(block, name, format, how, err);
+}
+
+int block_backing_read(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t skip,
+		       uint64_t length)
+{
+	struct block *backing = block->backing;
+	const uint64_t there = backing && offset < backing->length ? min_u64(length, backing->length - offset) : 0;
+	struct iovec window[WINDOW];
+	uint64_t done = 0, covered;
+
+	iov_clear(iov, iov_count, skip + there, length - there);
+	while (done < there) {
+		int used = iov_window(window, WINDOW, iov, iov_count, skip + done, there - done, &covered);
+		int result =
+			covered ? block_execute(backing, BLOCK_READ, offset + done, covered, window, used, 0) : -EINVAL;
+
+		if (result)
+			return result;
+		done += covered;
+	}
+	return 0;
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The recording file of the crash tests, and the cuts; see tape.h. */
+#include "backend/block/tape.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct tape_block {
+	struct tape *tape;
+};
+
+static struct tape *tape_for_open; /* the driver's open has no other way to get it */
+
+static void tape_room(struct tape *tape, uint64_t end)
+{
+	if (end <= tape->size)
+		return;
+	tape->bytes = xrealloc(tape->bytes, end);
+	memset(tape->bytes + tape->size, 0, end - tape->size);
+	tape->size = end;
+}
+
+static void note(struct tape *tape, enum tape_event_kind kind, uint64_t offset, uint64_t length, const void *data,
+		 uint64_t bytes)
+{
+	struct tape_event *event;
+
+	if (!tape->recording)
+		return;
+	if (!(tape->count & (tape->count - 1)))
+		tape->events = xrealloc(tape->events, (tape->count ? 2 * tape->count : 1) * sizeof(*tape->events));
+	event = &tape->events[tape->count++];
+	*event = (struct tape_event){.kind = kind, .offset = offset, .length = length};
+	if (bytes) {
+		event->data = malloc(bytes);
+		memcpy(event->data, data, bytes);
+	}
+}
+
+static int node_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
+{
+	struct tape_block *t = block->private_data;
+
+	t->tape = tape_for_open;
+	block->filename = xstrdup("tape");
+	block->length = align_up(t->tape->size, 512);
+	return 0;
+}
+
+static int node_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length)
+{
+	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
+	const uint64_t there = offset < tape->size ? min_u64(length, tape->size - offset) : 0;
+
+	if (there)
+		iov_spread(iov, iov_count, 0, tape->bytes + offset, there);
+	iov_clear(iov, iov_count, there, length - there);
+	return 0;
+}
+
+static int node_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
+		       uint32_t flags)
+{
+	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
+
+	if (tape->fail_after == 0)
+		return -EIO;
+	tape->fail_after -= tape->fail_after > 0;
+	tape_room(tape, offset + length);
+	iov_gather(tape->bytes + offset, iov, iov_count, 0, length);
+	note(tape, TAPE_WRITE, offset, length, tape->bytes + offset, length);
+	return 0;
+}
+
+static int node_flush(struct block *block)
+{
+	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
+
+	if (tape->fail_after == 0)
+		return -EIO;
+	note(tape, TAPE_BARRIER, 0, 0, NULL, 0);
+	return 0;
+}
+
+static const struct block_driver tape_driver = {
+	.name = "tape",
+	.is_protocol = true,
+	.size = sizeof(struct tape_block),
+	.open = node_open,
+	.pread = node_pread,
+	.pwrite = node_pwrite,
+	.flush = node_flush,
+};
+
+struct block *tape_open(struct block_graph *graph, struct tape *tape, const struct block_driver *format, bool read_only,
+			struct error *err)
+{
+	const struct block_open how = {.read_only = read_only, .discard = true};
+	struct options options = {0};
+	struct block *file, *block;
+
+	tape_for_open = tape;
+	file = block_open_node(graph, &tape_driver, NULL, NULL, &options, &how, err);
+	assert_non_null(file);
+	block = block_open_node(graph, format, NULL, file, &options, &how, err);
+	block_unref(file);
+	return block;
+}
+
+void tape_start(struct tape *tape, const char *path)
+{
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+
+	*tape = (struct tape){.fail_after = -1};
+	if (!path)
+		return;
+	assert_true(fd >= 0);
+	tape_room(tape, (uint64_t)size);
+	assert_int_equal(pread(fd, tape->bytes, (size_t)size, 0), size);
+	close(fd);
+}
+
+void tape_copy(struct tape *to, const struct tape *from)
+{
+	*to = (struct tape){.fail_after = -1};
+	tape_room(to, from->size);
+	if (from->size)
+		memcpy(to->bytes, from->bytes, from->size);
+}
+
+void tape_end(struct tape *tape)
+{
+	for (size_t i = 0; i < tape->count; i++)
+		free(tape->events[i].data);
+	free(tape->events);
+	free(tape->bytes);
+}
+
+static uint32_t next_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
+/* --- the workload --- */
+
+void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t *seed)
+{
+	const uint64_t cluster = block->optimal_bytes;
+	uint64_t length = min_u64(block->length, 512ull * (1 + next_random(seed) % (next_random(seed) % 4 ? 8 : 100)));
+	uint64_t offset = align_down(next_random(seed) % (block->length - length + 1), 512);
+	int result;
+
+	switch (next_random(seed) % 8) {
+	case 0:
+		offset = align_down(offset, cluster);
+		length = min_u64(align_up(length, cluster), block->length - offset);
+		note(tape, TAPE_GUEST_CHANGE, offset, length, NULL, 0);
+		result = block_execute(block, BLOCK_DISCARD, offset, length, NULL, 0, 0);
+		if (!result)
+			memset(shadow + offset, 0, length);
+		break;
+	case 1:
+		note(tape, TAPE_GUEST_CHANGE, offset, length, NULL, 0);
+		result = block_execute(block, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
+		if (!result)
+			memset(shadow + offset, 0, length);
+		break;
+	case 2:
+		if (block_flush(block) == 0)
+			note(tape, TAPE_GUEST_FLUSHED, 0, 0, shadow, block->length);
+		break;
+	default:
+		note(tape, TAPE_GUEST_CHANGE, offset, length, NULL, 0);
+		memset(shadow + offset, (int)next_random(seed) | 1, length);
+		block_pwrite(block, offset, shadow + offset, length, 0);
+		break;
+	}
+}
+
+/* --- after the cut --- */
+
+struct cut {
+	struct block_graph *graph;
+	const struct block_driver *format;
+	uint64_t disk;
+	const uint8_t *flushed; /* NULL: all zeroes */
+	uint8_t *touched;       /* a byte a sector: changed by the guest since */
+};
+
+static void examine(const struct cut *cut, struct tape *image, const char *what, size_t at)
+{
+	struct block_check check = {0};
+	struct error err = {0};
+	struct block *block = tape_open(cut->graph, image, cut->format, true, &err);
+	uint8_t *got = malloc(cut->disk);
+
+	if (!block)
+		fail_msg("%s at %zu: cannot be opened: %s", what, at, err.msg);
+	if (cut->format->check)
+		assert_int_equal(cut->format->check(block, &check, false, false, &err), 0);
+	if (check.corruptions || check.check_errors)
+		fail_msg("%s at %zu: %llu corruptions", what, at, (unsigned long long)check.corruptions);
+	assert_int_equal(block_pread(block, 0, got, cut->disk), 0);
+	for (uint64_t s = 0; s < cut->disk / 512; s++) {
+		static const uint8_t zeroes[512];
+
+		if (!cut->touched[s] && memcmp(got + s * 512, cut->flushed ? cut->flushed + s * 512 : zeroes, 512))
+			fail_msg("%s at %zu: flushed sector %llu is lost", what, at, (unsigned long long)s);
+	}
+	free(got);
+	block_unref(block);
+}
+
+static void apply(struct tape *to, const struct tape_event *event, uint32_t *seed)
+{
+	for (uint64_t at = 0; at < event->length;) {
+		const uint64_t part = min_u64(event->length - at, 512 - (event->offset + at) % 512);
+
+		if (!seed || next_random(seed) % 2) {
+			tape_room(to, event->offset + at + part);
+			memcpy(to->bytes + event->offset + at, event->data + at, part);
+		}
+		at += part;
+	}
+}
+
+void tape_cut_everywhere(const struct tape *tape, const struct tape *start, const struct block_driver *format,
+			 uint64_t disk)
+{
+	struct cut cut = {
+		.graph = block_graph_new(NULL), .format = format, .disk = disk, .touched = calloc(1, disk / 512)};
+	struct tape all, durable;
+	uint32_t seed = 99;
+	size_t barrier = 0;
+
+	tape_copy(&all, start);
+	tape_copy(&durable, start);
+	for (size_t i = 0; i < tape->count; i++) {
+		const struct tape_event *event = &tape->events[i];
+
+		if (event->kind == TAPE_GUEST_FLUSHED) {
+			cut.flushed = event->data;
+			memset(cut.touched, 0, disk / 512);
+		} else if (event->kind == TAPE_GUEST_CHANGE) {
+			memset(cut.touched + event->offset / 512, 1, event->length / 512);
+		} else if (event->kind == TAPE_BARRIER) {
+			for (; barrier < i; barrier++)
+				if (tape->events[barrier].kind == TAPE_WRITE)
+					apply(&durable, &tape->events[barrier], NULL);
+		} else {
+			struct tape power;
+
+			apply(&all, event, NULL);
+			examine(&cut, &all, "kill", i);
+			tape_copy(&power, &durable);
+			for (size_t k = barrier; k <= i; k++)
+				if (tape->events[k].kind == TAPE_WRITE)
+					apply(&power, &tape->events[k], &seed);
+			examine(&cut, &power, "power", i);
+			tape_end(&power);
+		}
+	}
+	tape_end(&all);
+	tape_end(&durable);
+	free(cut.touched);
+	block_graph_free(cut.graph);
+}
+
+void tape_fail_everywhere(const struct tape *start, const struct block_driver *format, uint64_t disk, int64_t most)
+{
+	for (int64_t n = 0; n < most; n += 3) {
+		struct cut cut = {.graph = block_graph_new(NULL), .format = format, .disk = disk};
+		uint8_t *shadow = calloc(1, disk);
+		struct error err = {0};
+		struct tape tape;
+		struct block *block;
+		uint32_t seed = 7;
+
+		cut.touched = malloc(disk / 512);
+		memset(cut.touched, 1, disk / 512);
+		tape_copy(&tape, start);
+		block = tape_open(cut.graph, &tape, format, false, &err);
+		assert_non_null(block);
+		tape.fail_after = n;
+		for (unsigned i = 0; i < 60; i++)
+			tape_step(block, &tape, shadow, &seed);
+		if (tape.fail_after == 0)
+			assert_int_not_equal(block_flush(block), 0);
+		block_unref(block);
+		tape.fail_after = -1;
+		examine(&cut, &tape, "failing", (size_t)n);
+		tape_end(&tape);
+		free(shadow);
+		free(cut.touched);
+		block_graph_free(cut.graph);
+	}
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * For tests: a file in memory that records what is done to it, and the cutting of power at every write of a recorded
+ * workload. After each cut the image is put together from the writes before it, once all of them (a killed process),
+ * then with those after the last barrier kept or lost by chance, sector by sector (power). Each time the format's check
+ * must find nothing worse than leaks, and what the guest had flushed must be there.
+ */
+#ifndef XUNI_BACKEND_BLOCK_TAPE_H
+#define XUNI_BACKEND_BLOCK_TAPE_H
+
+#include "backend/block/internal.h"
+
+enum tape_event_kind { TAPE_WRITE, TAPE_BARRIER, TAPE_GUEST_CHANGE, TAPE_GUEST_FLUSHED };
+
+struct tape_event {
+	enum tape_event_kind kind;
+	uint64_t offset, length;
+	uint8_t *data; /* WRITE: what; GUEST_FLUSHED: the whole disk as the guest knows it */
+};
+
+struct tape {
+	uint8_t *bytes;
+	uint64_t size;
+	struct tape_event *events;
+	size_t count;
+	bool recording;
+	int64_t fail_after; /* counts down writes; at 0 they and barriers fail; < 0: never */
+};
+
+/* A tape with the content of a file, or empty (path NULL). */
+void tape_start(struct tape *tape, const char *path);
+void tape_copy(struct tape *to, const struct tape *from); /* content only */
+void tape_end(struct tape *tape);
+/* The format's node on the tape. */
+struct block *tape_open(struct block_graph *graph, struct tape *tape, const struct block_driver *format, bool read_only,
+			struct error *err);
+/* One request of a guest by chance: a write, zeroes, a discard, a flush. shadow: the disk as the guest knows it. */
+void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t *seed);
+/* start: the image before the recording. Fails the test with the place of the cut. */
+void tape_cut_everywhere(const struct tape *tape, const struct tape *start, const struct block_driver *format,
+			 uint64_t disk_bytes);
+/* The n-th write fails, and all after it, for n = 0, 3, ... below most: no request hangs, the image is good after it,
+ * and a flush says that it failed. */
+void tape_fail_everywhere(const struct tape *start, const struct block_driver *format, uint64_t disk_bytes,
+			  int64_t most);
+
+#endif
