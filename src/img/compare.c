@@ -79,13 +79,13 @@ static int compare_zero(struct compare *c, struct block *block, uint64_t offset,
 static int compare_common(struct compare *c, uint64_t total)
 {
 	for (uint64_t offset = 0; offset < total;) {
-		struct img_extent a, b;
+		struct block_span a, b;
 		uint64_t length;
-		int result = img_extent(c->a, offset, total - offset, &a), status = SAME;
+		int result = block_span_at(c->a, offset, total - offset, &a), status = SAME;
 
 		if (result)
 			return not_read(c, offset, c->a, result);
-		result = img_extent(c->b, offset, a.length, &b);
+		result = block_span_at(c->b, offset, a.length, &b);
 		if (result)
 			return not_read(c, offset, c->b, result);
 		length = min_u64(64 * CHUNK, b.length);
@@ -111,8 +111,8 @@ static int compare_common(struct compare *c, uint64_t total)
 static int compare_rest(struct compare *c, struct block *longer, uint64_t from)
 {
 	for (uint64_t offset = from; offset < longer->length;) {
-		struct img_extent extent;
-		int result = img_extent(longer, offset, longer->length - offset, &extent), status;
+		struct block_span extent;
+		int result = block_span_at(longer, offset, longer->length - offset, &extent), status;
 
 		if (result)
 			return not_read(c, offset, longer, result);

@@ -21,7 +21,7 @@ struct copying {
 	pthread_mutex_t lock;
 	pthread_cond_t turn_came;
 	uint64_t next, tickets, turn, done;
-	struct img_extent extent; /* of the sources, at `next` or before */
+	struct block_span extent; /* of the sources, at `next` or before */
 	uint64_t extent_end;
 	bool extent_skip, extent_zero;
 	int result;
@@ -64,7 +64,7 @@ static int look_at_sources(struct copying *c)
 	const struct copy *copy = c->copy;
 	uint64_t within, left;
 	struct block *source = source_at(copy, c->next, &within, &left);
-	int result = img_extent(source, within, min_u64(left, EXTENT_STEP), &c->extent);
+	int result = block_span_at(source, within, min_u64(left, EXTENT_STEP), &c->extent);
 
 	if (result)
 		return result;

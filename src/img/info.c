@@ -7,11 +7,15 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static uint64_t disk_bytes(const char *filename)
+/* False for what is not a file of this host. */
+static bool disk_bytes(const char *filename, uint64_t *bytes)
 {
 	struct stat status;
 
-	return stat(filename, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
+	if (stat(filename, &status) < 0)
+		return false;
+	*bytes = (uint64_t)status.st_blocks * 512;
+	return true;
 }
 
 /* --- snapshots, also for the verb of that name --- */
@@ -135,11 +139,13 @@ static void print_backing(struct img *img, const char *filename, const struct bl
 static void print_human(struct img *img, const struct block *block, const char *filename)
 {
 	struct block_info info;
-	char virtual[32], disk[32];
+	char virtual[32], disk[32] = "unavailable";
+	uint64_t bytes;
 
+	if (disk_bytes(filename, &bytes))
+		img_human_size(disk, bytes);
 	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", filename,
-		block->driver->name, img_human_size(virtual, block->length), (unsigned long long)block->length,
-		img_human_size(disk, disk_bytes(filename)));
+		block->driver->name, img_human_size(virtual, block->length), (unsigned long long)block->length, disk);
 	block_get_info(block, &info);
 	if (info.encrypted)
 		fprintf(img->out, "encrypted: yes\n");
@@ -161,6 +167,7 @@ static json_t *image_json(const struct block *block, const char *filename)
 	json_t *row = json_object();
 	struct block_info info;
 	json_t *specific = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
+	uint64_t bytes;
 	char *path;
 
 	block_get_info(block, &info);
@@ -173,7 +180,8 @@ static json_t *image_json(const struct block *block, const char *filename)
 	if (info.cluster_bytes)
 		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
 	json_object_set_new(row, "format", json_string(block->driver->name));
-	json_object_set_new(row, "actual-size", json_integer((json_int_t)disk_bytes(filename)));
+	if (disk_bytes(filename, &bytes))
+		json_object_set_new(row, "actual-size", json_integer((json_int_t)bytes));
 	if (info.encrypted)
 		json_object_set_new(row, "encrypted", json_true());
 	if (specific)

@@ -96,16 +96,6 @@ int img_create_help(struct img *img, const char *format, bool with_file);
 /* Adds the words of one -o. */
 int img_add_options(struct img *img, struct options *options, const char *text);
 
-/* --- extents.c --- */
-struct img_extent {
-	uint64_t start, length, offset;
-	unsigned depth;
-	bool present, zero, data, has_offset;
-	const struct block *file; /* the node of the chain that has it */
-};
-/* What lies at start, as far as it goes on alike but not beyond length. 0 or -errno. */
-int img_extent(struct block *block, uint64_t start, uint64_t length, struct img_extent *extent);
-
 /* --- progress.c --- */
 struct img_progress {
 	struct img *img;

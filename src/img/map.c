@@ -7,7 +7,7 @@ struct map {
 	bool first;
 };
 
-static void print_json(struct map *map, const struct img_extent *e)
+static void print_json(struct map *map, const struct block_span *e)
 {
 	FILE *out = map->img->out;
 
@@ -21,7 +21,7 @@ static void print_json(struct map *map, const struct img_extent *e)
 	map->first = false;
 }
 
-static int print_human(struct map *map, const struct img_extent *e)
+static int print_human(struct map *map, const struct block_span *e)
 {
 	if (e->data && !e->has_offset)
 		return img_fail(map->img, "File contains external, encrypted or compressed clusters.");
@@ -40,8 +40,8 @@ static int run_map(struct img *img, struct block *block, bool json, uint64_t sta
 	else
 		fprintf(img->out, "%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
 	while (start < end) {
-		struct img_extent extent;
-		int result = img_extent(block, start, end - start, &extent);
+		struct block_span extent;
+		int result = block_span_at(block, start, end - start, &extent);
 
 		if (result)
 			return img_fail(img, "Failed to read image metadata: %s", strerror(-result));

@@ -17,8 +17,8 @@ static int data_bytes(struct block_measure *measure, uint64_t cluster, uint64_t 
 
 	*bytes = 0;
 	for (uint64_t offset = 0; offset < block->length;) {
-		struct img_extent extent;
-		int result = img_extent(block, offset, block->length - offset, &extent);
+		struct block_span extent;
+		int result = block_span_at(block, offset, block->length - offset, &extent);
 
 		if (result)
 			return error_set_errno(err, -result, "Failed to read image metadata");

@@ -26,6 +26,7 @@ struct block;
 struct block_check;
 struct block_create;
 struct block_create_option;
+struct block_host;
 struct block_info;
 struct block_measure;
 struct block_queue;
@@ -78,13 +79,14 @@ struct block_open {
 	struct log *log;
 };
 
-/* One driver: a const table; no registration but the array in drivers.c. */
+/* One driver: a const table; no registration but the arrays in drivers.c. A protocol that is opened by a URI has
+ * "filename" among its known options and finds the URI there. */
 struct block_driver {
 	const char *name; /* as in format= or driver= */
 	bool is_protocol;
 	bool own_metadata;        /* a durable write may need more than its data: FUA goes through the plain form */
 	size_t size;              /* of the private structure at block->private_data */
-	const char *const *known; /* option names, NULL-ended */
+	const char *const *known; /* option names, NULL-ended; "server.*": all that begin with "server." */
 	/* Score 0..100 that these first bytes are this format; NULL for protocols. */
 	int (*probe)(const uint8_t *head, size_t length, const char *filename);
 	int (*open)(struct block *block, struct options *options, const struct block_open *how, struct error *err);
@@ -139,6 +141,7 @@ struct block {
 	bool no_flush;
 	unsigned references; /* changed in the control thread only */
 	void *private_data;
+	const struct block_host *host; /* what the layer offers a driver in a module: module.h */
 	/* block.c's own. */
 	struct block_graph *graph;
 	struct block *next; /* of the graph */
@@ -169,6 +172,15 @@ int block_flush(struct block *block);
 /* Any operation in the calling thread, with the checks that block_submit makes; iov only for READ and WRITE. */
 int block_execute(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
 		  int iov_count, uint32_t flags);
+/* A part of the disk that one node of the chain holds alike. */
+struct block_span {
+	uint64_t start, length, offset;
+	unsigned depth; /* 0: block itself, 1: its backing file... */
+	bool present, zero, data, has_offset;
+	const struct block *file; /* the node of the chain that has it */
+};
+/* What lies at start, as far as it goes on alike but not beyond length. Blocking; any thread. 0 or -errno. */
+int block_span_at(struct block *block, uint64_t start, uint64_t length, struct block_span *span);
 /* Changes the length of the image where the drivers can. */
 int block_truncate(struct block *block, uint64_t length, struct error *err);
 

@@ -109,14 +109,39 @@ static int fill(const struct block_create *create, const char *filename, int fd,
 	return set_length(fd, create->length, mode, err);
 }
 
+/* A disk of another protocol is not made, it is there: emptied so far that its old content is not recognised. */
+static int use_existing(const struct block_create *create, const struct block_driver *driver, struct error *err)
+{
+	const struct block_open how = {.no_flush = true};
+	struct block *block = block_open_protocol(create->graph, create->filename, &how, err);
+	int result = 0;
+
+	if (!block)
+		return error_prefix(
+			err, "Protocol driver '%s' does not support image creation, and opening the image failed",
+			driver->name);
+	if (block->length < create->length)
+		result = block_truncate(block, create->length, err);
+	if (!result) {
+		result = block_execute(block, BLOCK_WRITE_ZEROES, 0, min_u64(block->length, BLOCK_SECTOR), NULL, 0, 0);
+		if (result)
+			error_set_errno(err, -result, "Failed to clear the new image's first sector");
+	}
+	block_unref(block);
+	return result;
+}
+
 int block_file_create(const struct block_create *create, struct error *err)
 {
 	const char *filename = create->filename;
+	const struct block_driver *driver = block_protocol_find(&filename, err);
 	enum mode mode;
 	int fd, result;
 
-	if (!block_protocol_find(&filename, err))
+	if (!driver)
 		return -EINVAL;
+	if (driver != &block_file_driver && driver != &block_host_device_driver)
+		return use_existing(create, driver, err);
 	result = find_mode(create, &mode, err);
 	if (result)
 		return result;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The graph of open nodes: their names, references and ends. All of it in the control thread. Opening is in open.c. */
 #include "backend/block/internal.h"
+#include "backend/block/module.h"
 
 #include <stdlib.h>
 
@@ -121,6 +122,8 @@ static int name_node(struct block_graph *graph, struct block *block, const char 
 
 /* --- one node --- */
 
+static const struct block_host host = {.finish = block_queue_finish};
+
 struct block *block_open_node(struct block_graph *graph, const struct block_driver *driver, const char *name,
 			      struct block *file, struct options *options, const struct block_open *how,
 			      struct error *err)
@@ -130,6 +133,7 @@ struct block *block_open_node(struct block_graph *graph, const struct block_driv
 	block->driver = driver;
 	block->references = 1;
 	block->graph = graph;
+	block->host = &host;
 	block->read_only = how->read_only;
 	block->discard = how->discard;
 	block->no_flush = how->no_flush;

@@ -15,6 +15,11 @@ struct io_uring_sqe;
 
 /* --- drivers.c --- */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
+/* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
+ * driver, or its module cannot be loaded. Control thread. */
+const struct block_driver *block_driver_load(const char *name, struct error *err);
+/* Name of the driver for file names that begin with this scheme ("nbd+unix"), or NULL. */
+const char *block_scheme_driver(const char *scheme, size_t length);
 /* Name of the format that these first bytes look like, NULL when none does (raw). Also knows formats that have no
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
@@ -57,7 +62,7 @@ int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t l
 struct io_uring_sqe *block_queue_sqe(struct block_queue *queue, struct block_request *request);
 /* Called, if set, in the loop's thread when an entry obtained above has completed or is handed to a worker. */
 void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque), void *opaque);
-/* Completes a request soon: done is called from the loop, not from here. */
+/* Completes a request soon: done is called from the loop, not from here. Any thread. */
 void block_queue_finish(struct block_queue *queue, struct block_request *request, int result);
 
 /* --- pool.c: threads for blocking work, shared by the queues of a graph --- */

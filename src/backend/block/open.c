@@ -134,22 +134,25 @@ static struct block *open_file_child(struct block_graph *graph, struct options *
 
 static const struct block_driver *named_driver(struct options *options, struct error *err)
 {
-	const char *name = options_get(options, "driver"), *names[16] = {0};
-	const struct block_driver *driver = name ? block_driver_find(name) : NULL;
-	const char *near;
+	const char *name = options_get(options, "driver");
 
-	if (!name) {
-		error_set(err, EINVAL, "'driver' is missing");
-		return NULL;
-	}
-	if (driver)
-		return driver;
-	for (size_t i = 0; block_drivers[i] && i < ARRAY_SIZE(names) - 1; i++)
-		names[i] = block_drivers[i]->name;
-	near = nearest_word(name, names);
-	error_set(err, EINVAL, "unknown block driver '%s'%s%s%s", name, near ? "; did you mean '" : "",
-		  near ? near : "", near ? "'?" : "");
+	if (name)
+		return block_driver_load(name, err);
+	error_set(err, EINVAL, "'driver' is missing");
 	return NULL;
+}
+
+/* Marks what the driver knows as used; it looks at them when it is opened. */
+static void mark_known(struct options *options, const struct block_driver *driver)
+{
+	for (size_t i = 0; driver->known && driver->known[i]; i++) {
+		const size_t length = strcspn(driver->known[i], "*");
+
+		options_get(options, driver->known[i]);
+		for (size_t k = 0; driver->known[i][length] && k < options->count; k++)
+			if (!strncmp(options->items[k].key, driver->known[i], length))
+				options->items[k].used = true;
+	}
 }
 
 static struct block *open_with(struct block_graph *graph, struct options *options, const struct block_open *inherited,
@@ -168,8 +171,7 @@ static struct block *open_with(struct block_graph *graph, struct options *option
 		if (!file)
 			return NULL;
 	}
-	for (size_t i = 0; driver->known && driver->known[i]; i++)
-		options_get(options, driver->known[i]);
+	mark_known(options, driver);
 	if (check_unknown(options, driver, err) == 0)
 		block = block_open_node(graph, driver, name, file, options, &how, err);
 	block_unref(file);
@@ -185,30 +187,25 @@ struct block *block_open_options(struct block_graph *graph, struct options *opti
 
 /* --- file names --- */
 
-/* Cuts "file:"; other "word:" prefixes name protocols. NULL with a message for those that are not there. */
-static const char *strip_protocol(const char *filename, struct error *err)
-{
-	const size_t word = strcspn(filename, ":/");
-
-	if (filename[word] != ':' || word == 0)
-		return filename;
-	if (!strncmp(filename, "file:", 5))
-		return filename + 5;
-	error_set(err, ENOTSUP, "Could not open '%s': unknown protocol '%.*s' (a path with a colon is written ./%s)",
-		  filename, (int)word, filename, filename);
-	return NULL;
-}
-
 const struct block_driver *block_protocol_find(const char **filename, struct error *err)
 {
+	const size_t word = strcspn(*filename, ":/");
+	const char *name;
 	struct stat status;
 
-	*filename = strip_protocol(*filename, err);
-	if (!*filename)
+	if ((*filename)[word] == ':' && word && strncmp(*filename, "file:", 5)) {
+		name = block_scheme_driver(*filename, word);
+		if (name)
+			return block_driver_load(name, err);
+		error_set(err, ENOTSUP,
+			  "Could not open '%s': unknown protocol '%.*s' (a path with a colon is written ./%s)",
+			  *filename, (int)word, *filename, *filename);
 		return NULL;
-	if (stat(*filename, &status) == 0 && S_ISBLK(status.st_mode))
-		return &block_host_device_driver;
-	return &block_file_driver;
+	}
+	if ((*filename)[word] == ':' && word)
+		*filename += word + 1;
+	return stat(*filename, &status) == 0 && S_ISBLK(status.st_mode) ? &block_host_device_driver
+									: &block_file_driver;
 }
 
 struct block *block_open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,

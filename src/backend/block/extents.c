@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a chain of images holds where: for map, convert, compare, rebase. */
-#include "img/internal.h"
+/* What a chain of images holds where: for map, convert, compare, rebase and for exports. */
+#include "backend/block/internal.h"
 
 /* One image of the chain. What lies behind the end of a short backing file is zeroes, and its own. */
-static int one_extent(struct block *block, uint64_t start, uint64_t length, unsigned depth, struct img_extent *extent)
+static int one_extent(struct block *block, uint64_t start, uint64_t length, unsigned depth, struct block_span *extent)
 {
 	uint64_t offset = 0;
 	int bits;
 
-	*extent = (struct img_extent){.start = start, .length = length, .depth = depth, .file = block};
+	*extent = (struct block_span){.start = start, .length = length, .depth = depth, .file = block};
 	if (start >= block->length) {
 		extent->present = extent->zero = true;
 		return 0;
@@ -30,7 +30,7 @@ static int one_extent(struct block *block, uint64_t start, uint64_t length, unsi
 	return 0;
 }
 
-static int chain_extent(struct block *block, uint64_t start, uint64_t length, struct img_extent *extent)
+static int chain_extent(struct block *block, uint64_t start, uint64_t length, struct block_span *extent)
 {
 	for (unsigned depth = 0;; depth++, block = block->backing) {
 		int result = one_extent(block, start, length, depth, extent);
@@ -46,18 +46,18 @@ static int chain_extent(struct block *block, uint64_t start, uint64_t length, st
 	}
 }
 
-static bool alike(const struct img_extent *a, const struct img_extent *b)
+static bool alike(const struct block_span *a, const struct block_span *b)
 {
 	return a->file == b->file && a->present == b->present && a->zero == b->zero && a->data == b->data &&
 	       a->has_offset == b->has_offset && (!a->has_offset || a->offset + a->length == b->offset);
 }
 
-int img_extent(struct block *block, uint64_t start, uint64_t length, struct img_extent *extent)
+int block_span_at(struct block *block, uint64_t start, uint64_t length, struct block_span *extent)
 {
 	int result = chain_extent(block, start, length, extent);
 
 	while (!result && extent->length < length) {
-		struct img_extent next;
+		struct block_span next;
 
 		result = chain_extent(block, start + extent->length, length - extent->length, &next);
 		if (result || !alike(extent, &next))
