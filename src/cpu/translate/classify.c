@@ -156,21 +156,50 @@ static bool sib_without_base(const ZydisDecodedInstruction *insn)
 	return insn->attributes & ZYDIS_ATTRIB_HAS_SIB && insn->raw.modrm.mod == 0 && (insn->raw.sib.base & 7) == 5;
 }
 
+static unsigned segment_number(ZydisRegister segment)
+{
+	switch (segment) {
+	case ZYDIS_REGISTER_ES:
+		return X86_ES;
+	case ZYDIS_REGISTER_CS:
+		return X86_CS;
+	case ZYDIS_REGISTER_SS:
+		return X86_SS;
+	case ZYDIS_REGISTER_FS:
+		return X86_FS;
+	case ZYDIS_REGISTER_GS:
+		return X86_GS;
+	default:
+		return X86_DS;
+	}
+}
+
+static bool take_segment(const struct translator *t, struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+	unsigned segment = segment_number(operand->mem.segment);
+
+	if (t->key & KEY_CODE32)
+		return operand->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
+		       code32_segment(t, g, segment, operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+	if (segment == X86_FS || segment == X86_GS)
+		g->memory.segment = (int)segment;
+	return true;
+}
+
 /* False: not an address that the translator computes. */
-static bool take_memory(struct guest_instruction *g, const ZydisDecodedOperand *operand)
+static bool take_memory(const struct translator *t, struct guest_instruction *g, const ZydisDecodedOperand *operand)
 {
 	const ZydisDecodedOperandMem *mem = &operand->mem;
 	struct memory *m = &g->memory;
 
 	if ((mem->type != ZYDIS_MEMOP_TYPE_MEM && mem->type != ZYDIS_MEMOP_TYPE_AGEN) ||
-	    operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+	    (operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM &&
+	     operand->encoding != ZYDIS_OPERAND_ENCODING_DISP16_32_64))
 		return false;
 	*m = (struct memory){ .base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = mem->disp.value };
 	m->address32 = g->insn.address_width == 32;
-	if (mem->segment == ZYDIS_REGISTER_FS)
-		m->segment = X86_FS;
-	else if (mem->segment == ZYDIS_REGISTER_GS)
-		m->segment = X86_GS;
+	if (!take_segment(t, g, operand))
+		return false;
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
 		m->disp += (int64_t)(g->rip + g->insn.length);
 		if (m->address32)
@@ -279,7 +308,7 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 			*memory_count += 2; /* the caller knows it or refuses */
 			continue;
 		}
-		if (!take_memory(g, operand))
+		if (!take_memory(t, g, operand))
 			return false;
 		*memory_count += operand->mem.type == ZYDIS_MEMOP_TYPE_MEM;
 		g->size = operand->size / 8;
@@ -304,13 +333,21 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 	return true;
 }
 
-static enum kind branch_kind(struct guest_instruction *g)
+/* Bits of a stack slot and of a branch target. */
+static unsigned word_bits(const struct translator *t)
+{
+	return t->key & KEY_CODE32 ? 32 : 64;
+}
+
+static enum kind branch_kind(const struct translator *t, struct guest_instruction *g)
 {
 	const ZydisDecodedInstruction *insn = &g->insn;
 	const ZydisDecodedOperand *target = &g->operands[0];
 	bool direct = target->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
-	if (insn->operand_width != 64 && !(insn->meta.category == ZYDIS_CATEGORY_COND_BR))
+	if (insn->operand_width != word_bits(t) && !(insn->meta.category == ZYDIS_CATEGORY_COND_BR))
+		return KIND_INTERPRET;
+	if (direct && t->key & KEY_CODE32 && classify_target(t, g) > segmentation_of(t, t->key)->limit[X86_CS])
 		return KIND_INTERPRET;
 	switch (insn->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP:
@@ -331,12 +368,14 @@ static enum kind branch_kind(struct guest_instruction *g)
 	}
 }
 
-static enum kind stack_kind(struct guest_instruction *g)
+static enum kind stack_kind(const struct translator *t, struct guest_instruction *g)
 {
 	const ZydisDecodedOperand *operand = &g->operands[0];
 
-	if (g->insn.operand_width != 64 || g->insn.operand_count_visible != 1)
-		return g->insn.mnemonic == ZYDIS_MNEMONIC_LEAVE && g->insn.operand_width == 64 ? KIND_LEAVE : KIND_INTERPRET;
+	if (g->insn.operand_width != word_bits(t))
+		return KIND_INTERPRET;
+	if (g->insn.operand_count_visible != 1)
+		return g->insn.mnemonic == ZYDIS_MNEMONIC_LEAVE ? KIND_LEAVE : KIND_INTERPRET;
 	if (g->insn.mnemonic == ZYDIS_MNEMONIC_PUSH) {
 		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return KIND_PUSH_IMM;
@@ -366,6 +405,23 @@ static bool no_operation(const ZydisDecodedInstruction *insn)
 	}
 }
 
+static bool uses_stack(enum kind kind)
+{
+	switch (kind) {
+	case KIND_PUSH:
+	case KIND_PUSH_IMM:
+	case KIND_PUSH_MEMORY:
+	case KIND_POP:
+	case KIND_LEAVE:
+	case KIND_CALL:
+	case KIND_RET:
+	case KIND_CALL_INDIRECT:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static enum kind kind_of(const struct translator *t, struct guest_instruction *g)
 {
 	const ZydisDecodedInstruction *insn = &g->insn;
@@ -373,6 +429,8 @@ static enum kind kind_of(const struct translator *t, struct guest_instruction *g
 
 	if (no_operation(insn))
 		return KIND_SKIP;
+	if (t->key & KEY_CODE32 && code32_refuses(g))
+		return KIND_INTERPRET;
 	if (insn->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && insn->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
 	    insn->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
 		return KIND_INTERPRET;
@@ -383,15 +441,15 @@ static enum kind kind_of(const struct translator *t, struct guest_instruction *g
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
 	case ZYDIS_CATEGORY_RET:
-		return branch_kind(g);
+		return branch_kind(t, g);
 	case ZYDIS_CATEGORY_PUSH:
 	case ZYDIS_CATEGORY_POP:
-		return stack_kind(g);
+		return stack_kind(t, g);
 	default:
 		break;
 	}
 	if (insn->mnemonic == ZYDIS_MNEMONIC_LEAVE)
-		return stack_kind(g);
+		return stack_kind(t, g);
 	if (refused(insn) || !extension_offered(t->cpu->features, insn) || memory_count > 1)
 		return KIND_INTERPRET;
 	if (insn->mnemonic == ZYDIS_MNEMONIC_LEA) {
@@ -417,6 +475,8 @@ void classify(const struct translator *t, struct guest_instruction *g)
 	g->vector = g->faults = g->high_byte = g->writes = g->reads = false;
 	g->size = 0;
 	g->kind = kind_of(t, g);
+	if (t->key & KEY_CODE32 && uses_stack(g->kind) && !code32_stack(t))
+		g->kind = KIND_INTERPRET;
 	g->flags_read = g->insn.cpu_flags ? g->insn.cpu_flags->tested & ALL_FLAGS : 0;
 	g->flags_killed = killed_flags(g);
 	if (g->kind == KIND_INTERPRET) {
@@ -426,9 +486,11 @@ void classify(const struct translator *t, struct guest_instruction *g)
 	}
 }
 
-uint64_t classify_target(const struct guest_instruction *g)
+uint64_t classify_target(const struct translator *t, const struct guest_instruction *g)
 {
-	return g->rip + g->insn.length + g->operands[0].imm.value.u;
+	uint64_t target = g->rip + g->insn.length + g->operands[0].imm.value.u;
+
+	return t->key & KEY_CODE32 ? (uint32_t)target : target;
 }
 
 static bool looked_through(const struct guest_instruction *g)
@@ -454,7 +516,7 @@ uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, u
 	uint32_t open = ALL_FLAGS, live = 0;
 
 	for (unsigned i = 0, offset = 0; i < 6 && open; i++, offset += g.insn.length) {
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
 		                                         &g.insn, g.operands)))
 			break;
 		g.bytes = bytes + offset;

@@ -17,10 +17,11 @@ enum kind {
 
 /* An address as translated code computes it. */
 struct memory {
-	int base, index, segment; /* NO_REGISTER: absent; segment: X86_FS, X86_GS */
+	int base, index, segment; /* NO_REGISTER: absent, for the segment: with base 0 */
 	unsigned scale;
 	int64_t disp; /* more than 32 bits only without base and index */
 	bool address32;
+	uint32_t limit; /* 32-bit code: of the segment */
 };
 
 struct guest_instruction {
@@ -53,7 +54,16 @@ void classify(const struct translator *t, struct guest_instruction *g);
 /* Status flags that the code at `bytes` may read before it sets them, by looking at a few instructions. */
 uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, unsigned length);
 /* Target of a direct branch. */
-uint64_t classify_target(const struct guest_instruction *g);
+uint64_t classify_target(const struct translator *t, const struct guest_instruction *g);
+
+/* code32.c: whether 32-bit code's instruction is the interpreter's for reasons of its own. */
+bool code32_refuses(const struct guest_instruction *g);
+/* Adds the segment to g->memory; false: the access faults, or the segment is one that the translator does not take. */
+bool code32_segment(const struct translator *t, struct guest_instruction *g, unsigned segment, bool write);
+/* Whether the stack segment is one that the translator takes. */
+bool code32_stack(const struct translator *t);
+/* A KIND_COPY instruction as it is written in 64-bit mode. Returns its length. */
+unsigned code32_copy(uint8_t *to, const struct guest_instruction *g);
 
 /* rewrite.c: the instruction with its memory operand at [base + index + disp], index may be absent. Returns the length,
  * 0: cannot. */

@@ -79,7 +79,7 @@ static void clear_jumps(struct translator *t)
 {
 	for (unsigned k = 0; k < JUMP_TABLES; k++)
 		for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
-			t->jump[k][i] = (struct jump_slot){ .linear = i + 1, .host = low_address(t->exec_base) + t->no_jump };
+			t->jump[k][i] = (struct jump_slot){ .rip = i + 1, .host = low_address(t->exec_base) + t->no_jump };
 }
 
 void code_flush(struct translator *t)
@@ -162,6 +162,7 @@ static void block_drop(struct translator *t, uint32_t number)
 	struct block *block = &t->blocks[number];
 	uint32_t *slot = hash_slot(t, block->gpa);
 	struct jump_slot *table = jump_table(t, block->key);
+	uint64_t rip = rip_of(t, block->key, block->linear);
 
 	while (*slot != number)
 		slot = &t->blocks[*slot].hash_next;
@@ -179,9 +180,9 @@ static void block_drop(struct translator *t, uint32_t number)
 		if (site->kind == SITE_LINK && site->linked)
 			links_forget(t, &t->blocks[site->linked], block->first_site + i);
 	}
-	if (table && table[jump_index(block->linear)].linear == block->linear)
-		table[jump_index(block->linear)] =
-			(struct jump_slot){ .linear = jump_index(block->linear) + 1, .host = low_address(t->exec_base) + t->no_jump };
+	if (table && table[jump_index(rip)].rip == rip)
+		table[jump_index(rip)] =
+			(struct jump_slot){ .rip = jump_index(rip) + 1, .host = low_address(t->exec_base) + t->no_jump };
 }
 
 static void page_drop(struct translator *t, struct page_entry *entry)
@@ -267,10 +268,12 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	return block;
 }
 
-struct block *code_block(struct translator *t, uint64_t linear)
+struct block *code_block(struct translator *t, uint64_t rip)
 {
-	uint64_t gpa;
+	uint64_t linear = linear_of(t, t->key, rip), gpa;
 
+	if (t->key & KEY_CODE32 && rip > segmentation_of(t, t->key)->limit[X86_CS])
+		return NULL; /* the interpreter raises */
 	if (!fetch_address(t, linear, &gpa))
 		return NULL;
 	for (uint32_t i = *hash_slot(t, gpa); i; i = t->blocks[i].hash_next) {

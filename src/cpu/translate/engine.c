@@ -41,6 +41,16 @@ static void translator_free(struct translator *t)
 	munmap(t, sizeof(*t));
 }
 
+static void decoder_init(ZydisDecoder *decoder, const struct x86_features *features, ZydisMachineMode mode,
+                         ZydisStackWidth width)
+{
+	ZydisDecoderInit(decoder, mode, width);
+	ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+	ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+	ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_LZCNT, features->lzcnt);
+	ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT, features->bmi1);
+}
+
 static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 {
 	struct translator *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
@@ -54,13 +64,10 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	t->cpu = cpu;
 	t->host_mxcsr = 0x1f80;
 	t->bmi2 = __builtin_cpu_supports("bmi2");
-	t->key = 0xff;
+	t->key = UINT16_MAX;
 	t->perf_map = -1;
-	ZydisDecoderInit(&t->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_LZCNT, cpu->features->lzcnt);
-	ZydisDecoderEnableMode(&t->decoder, ZYDIS_DECODER_MODE_TZCNT, cpu->features->bmi1);
+	decoder_init(&t->decoders[0], cpu->features, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	decoder_init(&t->decoders[1], cpu->features, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, CODE_BYTES, err)) {
 		translator_free(t);
 		return NULL;
@@ -150,7 +157,7 @@ static void engine_clock_changed(struct engine *engine, bool running)
 
 const struct engine_ops translate_engine = {
 	.name = "translate",
-	.help = "binary translation of 64-bit code, interpreter for the rest",
+	.help = "binary translation of 64-bit and 32-bit code, interpreter for the rest",
 	.probe = engine_probe,
 	.offer = engine_offer,
 	.tsc_khz = engine_tsc_khz,

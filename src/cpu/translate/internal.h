@@ -28,8 +28,18 @@
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_REGISTER = -1 };
 
-/* The state that code was made for: view in the low bits, then which FPU instructions work. */
-enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEYS = 32 };
+/* The state that code was made for: view in the low bits, then which FPU instructions work. In 32-bit code the number
+ * of its segmentation follows, which is never 0 there. */
+enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32, KEY_SEGMENTS_SHIFT = 8 };
+
+/* Segment registers as 32-bit code sees them (segments.c). */
+enum { SEGMENTS = 6, SEGMENTATIONS = 64 };
+enum { SEGMENT_READ = 1, SEGMENT_WRITE = 2, SEGMENT_BASE = 4 /* is not 0 */ };
+struct segmentation {
+	uint32_t code_base;
+	uint32_t limit[SEGMENTS];
+	uint8_t rights[SEGMENTS + 2]; /* no padding: compared as bytes */
+};
 
 enum site_kind {
 	SITE_MEMORY,    /* a memory access missed the TLB: fill and resume, or interpret the instruction */
@@ -67,13 +77,13 @@ struct block {
 	uint32_t hash_next, page_next; /* block numbers, 0: none */
 	uint16_t guest_bytes;
 	uint16_t mnemonic; /* of an interpreted block */
-	uint8_t key;
+	uint16_t key;
 	bool dead, interpret, fpu;
 };
 
 /* Where an indirect branch looks: one table for each key. */
 struct jump_slot {
-	uint64_t linear;
+	uint64_t rip;
 	uint64_t host;
 };
 #define JUMP_BITS 12
@@ -112,8 +122,8 @@ struct translator {
 	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload;
 	struct jump_slot jump[JUMP_TABLES][1 << JUMP_BITS];
 	/* The rest is C's. */
-	uint8_t key;
-	uint8_t jump_keys[JUMP_TABLES];
+	uint16_t key;
+	uint16_t jump_keys[JUMP_TABLES];
 	unsigned jump_tables;
 	unsigned fpu_level;
 	uint8_t *write_base, *exec_base;
@@ -136,7 +146,10 @@ struct translator {
 	bool has_thread;
 	pthread_t thread;
 	void *signal_stack;
-	ZydisDecoder decoder;
+	ZydisDecoder decoders[2]; /* of 64-bit and 32-bit code */
+	const ZydisDecoder *decoder; /* the one for key */
+	struct segmentation segmentation[SEGMENTATIONS]; /* by number; 0 is 64-bit code's */
+	unsigned segmentation_count, segmentation_last;
 	struct statistics statistics;
 	int perf_map; /* descriptor of /tmp/perf-PID.map; -1: not wanted */
 };
@@ -146,7 +159,24 @@ static inline struct translator *translator_of(struct x86_cpu *cpu)
 	return cpu->engine_data;
 }
 
-static inline struct jump_slot *jump_table(struct translator *t, uint8_t key)
+/* A key's segmentation; that of 64-bit code is all zero. */
+static inline const struct segmentation *segmentation_of(const struct translator *t, uint16_t key)
+{
+	return &t->segmentation[key >> KEY_SEGMENTS_SHIFT];
+}
+
+/* Linear address of code by its rip, and back, under a key. */
+static inline uint64_t linear_of(const struct translator *t, uint16_t key, uint64_t rip)
+{
+	return key & KEY_CODE32 ? (uint32_t)(rip + segmentation_of(t, key)->code_base) : rip;
+}
+
+static inline uint64_t rip_of(const struct translator *t, uint16_t key, uint64_t linear)
+{
+	return key & KEY_CODE32 ? (uint32_t)(linear - segmentation_of(t, key)->code_base) : linear;
+}
+
+static inline struct jump_slot *jump_table(struct translator *t, uint16_t key)
 {
 	for (unsigned i = 0; i < t->jump_tables; i++)
 		if (t->jump_keys[i] == key)
@@ -154,9 +184,9 @@ static inline struct jump_slot *jump_table(struct translator *t, uint8_t key)
 	return NULL;
 }
 
-static inline unsigned jump_index(uint64_t linear)
+static inline unsigned jump_index(uint64_t rip)
 {
-	return linear & ((1 << JUMP_BITS) - 1);
+	return rip & ((1 << JUMP_BITS) - 1);
 }
 
 /* --- stubs.c --- */
@@ -167,8 +197,8 @@ int code_init(struct translator *t, size_t code_bytes, struct error *err);
 void code_fini(struct translator *t);
 void code_flush(struct translator *t);
 void code_drop(struct translator *t, uint64_t first, uint64_t last);
-/* The block at s.rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept. */
-struct block *code_block(struct translator *t, uint64_t linear);
+/* The block at a rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept. */
+struct block *code_block(struct translator *t, uint64_t rip);
 void code_link(struct translator *t, uint32_t site, struct block *to);
 
 /* --- lower.c --- */
@@ -185,6 +215,10 @@ static inline bool report_wanted(const struct translator *t)
 {
 	return __builtin_expect(t->perf_map >= 0 || log_on(t->cpu->vcpu.engine->env.log, LOG_IN_ASM | LOG_OP | LOG_OUT_ASM), 0);
 }
+
+/* --- segments.c --- */
+/* Number of the vCPU's segmentation, for keys of 32-bit code; -1: its code is the interpreter's. May flush the code. */
+int segments_number(struct translator *t);
 
 /* --- host.c --- */
 void host_init(void);

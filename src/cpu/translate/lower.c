@@ -39,7 +39,20 @@ static void load_effective(struct lowering *l, unsigned to, const struct memory 
 		op_mem(e, !m->address32, 0x8d, to, m->base, m->index, m->scale, (int32_t)(m->disp + more));
 	}
 	if (m->segment >= 0)
-		op_abs(e, true, 0x03, to, &l->t->cpu->s.seg[m->segment].base);
+		op_abs(e, !l->code32, 0x03, to, &l->t->cpu->s.seg[m->segment].base);
+}
+
+/* An offset behind the segment's limit is the interpreter's. Changes EFLAGS. */
+static void check_limit(struct lowering *l, unsigned a, const struct memory *m, unsigned size)
+{
+	struct memory offset = *m;
+
+	if (!l->code32 || m->limit == UINT32_MAX)
+		return;
+	offset.segment = NO_REGISTER;
+	load_effective(l, a, &offset, 0);
+	alu_imm(&l->e, false, 7, a, (int32_t)(m->limit - size + 1));
+	branch_cold(l, CONDITION_A, new_site(l, SITE_INTERPRET, l->list[l->at].rip));
 }
 
 static void note_memory(struct site *site, const struct memory *m, unsigned size, bool write, uint32_t resume)
@@ -97,6 +110,7 @@ static struct place lower_memory(struct lowering *l, const struct memory *m, uns
 		keep |= 1u << RAX;
 	a = scratch(l, keep);
 	b = scratch(l, keep | (uint16_t)(1u << a));
+	check_limit(l, a, m, size);
 	if (simple && m->disp == 0) {
 		slot_offset(l, b, (unsigned)m->base);
 	} else if (simple) {
@@ -141,11 +155,6 @@ static void note_fault(struct lowering *l)
 		.site = new_site(l, SITE_FAULT, l->list[l->at].rip) };
 }
 
-static void move_place(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place)
-{
-	op_mem(&l->e, true, opcode, reg, place->base, place->index, 0, place->disp);
-}
-
 /* --- instructions --- */
 
 /* False: cannot be written; the interpreter takes it. */
@@ -168,22 +177,56 @@ static bool lower_operand(struct lowering *l, struct guest_instruction *g)
 	return true;
 }
 
-static void stack_move(struct lowering *l, int32_t bytes)
+/* Moves between a register and what is in a stack slot or a branch's operand. */
+static void move_word(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place)
 {
-	op_mem(&l->e, true, 0x8d, RSP, RSP, -1, 0, bytes); /* lea rsp, [rsp + bytes] */
+	op_mem(&l->e, !l->code32, opcode, reg, place->base, place->index, 0, place->disp);
 }
 
-static const struct memory stack_top = { .base = RSP, .index = NO_REGISTER, .segment = NO_REGISTER };
-static const struct memory stack_push = { .base = RSP, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = -8 };
+static void load_word(struct lowering *l, unsigned reg, const uint64_t *from)
+{
+	op_abs(&l->e, !l->code32, 0x8b, reg, from);
+}
+
+static void stack_move(struct lowering *l, int32_t bytes)
+{
+	op_mem(&l->e, !l->code32, 0x8d, RSP, RSP, -1, 0, bytes); /* lea rsp, [rsp + bytes] */
+}
+
+static struct memory stack_at(const struct lowering *l, int base, int disp)
+{
+	struct memory m = { .base = base, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = disp };
+	const struct segmentation *s = segmentation_of(l->t, l->t->key);
+
+	m.address32 = l->code32;
+	m.limit = s->limit[X86_SS];
+	if (s->rights[X86_SS] & SEGMENT_BASE)
+		m.segment = X86_SS;
+	return m;
+}
+
+static struct place lower_stack_top(struct lowering *l, bool flags, bool restored)
+{
+	struct memory m = stack_at(l, RSP, 0);
+
+	return lower_memory(l, &m, l->word, false, flags, restored, 0);
+}
+
+static struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep)
+{
+	struct memory m = stack_at(l, RSP, -(int)l->word);
+
+	return lower_memory(l, &m, l->word, true, flags, restored, keep);
+}
 
 static void store_imm(struct lowering *l, const struct place *place, uint64_t value)
 {
-	if (fits32((int64_t)value)) {
-		op_mem(&l->e, true, 0xc7, 0, place->base, place->index, 0, place->disp);
+	if (l->code32 || fits32((int64_t)value)) {
+		op_mem(&l->e, !l->code32, 0xc7, 0, place->base, place->index, 0, place->disp);
 		put32(&l->e, (uint32_t)value);
 	} else {
 		move_imm(&l->e, (unsigned)place->a, value);
-		move_place(l, 0x89, (unsigned)place->a, place);
+		move_word(l, 0x89, (unsigned)place->a, place);
 	}
 }
 
@@ -193,17 +236,17 @@ static void lower_push(struct lowering *l, struct guest_instruction *g)
 	struct place place;
 
 	bring_back(l, bit(reg));
-	place = lower_memory(l, &stack_push, 8, true, g->flags_live, true, bit(reg));
-	move_place(l, 0x89, (unsigned)reg, &place);
-	stack_move(l, -8);
+	place = lower_stack_push(l, g->flags_live, true, bit(reg));
+	move_word(l, 0x89, (unsigned)reg, &place);
+	stack_move(l, -(int)l->word);
 }
 
 static void lower_push_imm(struct lowering *l, struct guest_instruction *g)
 {
-	struct place place = lower_memory(l, &stack_push, 8, true, g->flags_live, true, 0);
+	struct place place = lower_stack_push(l, g->flags_live, true, 0);
 
 	store_imm(l, &place, g->operands[0].imm.value.u);
-	stack_move(l, -8);
+	stack_move(l, -(int)l->word);
 }
 
 /* The datum into t->datum, where it survives a second look-up. */
@@ -213,56 +256,58 @@ static void fetch_datum(struct lowering *l, struct guest_instruction *g, bool re
 	struct place place;
 
 	bring_back(l, needed);
-	place = lower_memory(l, &g->memory, 8, false, g->flags_live_after, restored, needed);
-	move_place(l, 0x8b, (unsigned)place.a, &place);
+	place = lower_memory(l, &g->memory, l->word, false, g->flags_live_after, restored, needed);
+	move_word(l, 0x8b, (unsigned)place.a, &place);
 	store_abs(&l->e, (unsigned)place.a, &l->t->datum);
 }
 
 static void lower_push_memory(struct lowering *l, struct guest_instruction *g)
 {
 	struct place place;
+	unsigned datum;
 
 	fetch_datum(l, g, true);
-	place = lower_memory(l, &stack_push, 8, true, g->flags_live, true, 0);
-	load_abs(&l->e, (unsigned)place.a, &l->t->datum);
-	move_place(l, 0x89, (unsigned)place.a, &place);
-	stack_move(l, -8);
+	place = lower_stack_push(l, g->flags_live, true, 0);
+	datum = scratch(l, bit(place.base) | bit(place.index));
+	load_word(l, datum, &l->t->datum);
+	move_word(l, 0x89, datum, &place);
+	stack_move(l, -(int)l->word);
 }
 
 static void lower_pop(struct lowering *l, struct guest_instruction *g)
 {
 	int reg = operand_gpr(&g->operands[0]);
-	struct place place = lower_memory(l, &stack_top, 8, false, g->flags_live, true, 0);
+	struct place place = lower_stack_top(l, g->flags_live, true);
 
-	move_place(l, 0x8b, (unsigned)reg, &place);
+	move_word(l, 0x8b, (unsigned)reg, &place);
 	l->parked &= (uint16_t)~bit(reg);
-	stack_move(l, 8);
+	stack_move(l, (int)l->word);
 }
 
 static void lower_leave(struct lowering *l, struct guest_instruction *g)
 {
-	struct memory m = { .base = RBP, .index = NO_REGISTER, .segment = NO_REGISTER };
+	struct memory m = stack_at(l, RBP, 0);
 	struct place place;
 
 	bring_back(l, bit(RBP));
-	place = lower_memory(l, &m, 8, false, g->flags_live, true, bit(RBP));
-	move_place(l, 0x8b, (unsigned)place.a, &place);
-	op_mem(&l->e, true, 0x8d, RSP, RBP, -1, 0, 8);
+	place = lower_memory(l, &m, l->word, false, g->flags_live, true, bit(RBP));
+	move_word(l, 0x8b, (unsigned)place.a, &place);
+	op_mem(&l->e, !l->code32, 0x8d, RSP, RBP, -1, 0, (int)l->word);
 	move_reg(&l->e, RBP, (unsigned)place.a);
 }
 
 static void lower_jcc(struct lowering *l, struct guest_instruction *g)
 {
-	uint64_t target = classify_target(g);
+	uint64_t target = classify_target(l->t, g);
 	uint16_t parked = l->parked;
 	uint32_t from, site;
 
 	from = branch_ahead(&l->e, g->insn.opcode & 15);
-	l->parked = 0;
+	l->parked = l->spare;
 	site = new_site(l, SITE_LINK, target);
 	l->parked = parked;
 	l->t->sites[site].patch = from;
-	new_cold(l, (struct cold){ .from = from, .site = site, .parked = parked, .relink = parked != 0, .flags = true });
+	new_cold(l, (struct cold){ .from = from, .site = site, .parked = parked, .relink = parked != l->spare, .flags = true });
 }
 
 /* The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. */
@@ -297,21 +342,21 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 static void lower_ret(struct lowering *l, struct guest_instruction *g)
 {
 	int32_t more = g->insn.operand_count_visible ? (int32_t)(uint16_t)g->operands[0].imm.value.u : 0;
-	struct place place = lower_memory(l, &stack_top, 8, false, true, false, 0);
+	struct place place = lower_stack_top(l, true, false);
 
-	move_place(l, 0x8b, (unsigned)place.a, &place);
-	stack_move(l, 8 + more);
-	jump_indirect(l, (unsigned)place.a, -8 - more);
+	move_word(l, 0x8b, (unsigned)place.a, &place);
+	stack_move(l, (int)l->word + more);
+	jump_indirect(l, (unsigned)place.a, -(int)l->word - more);
 }
 
 static void lower_call(struct lowering *l, struct guest_instruction *g)
 {
-	struct place place = lower_memory(l, &stack_push, 8, true, g->flags_live, false, 0);
+	struct place place = lower_stack_push(l, g->flags_live, false, 0);
 
 	store_imm(l, &place, g->rip + g->insn.length);
-	stack_move(l, -8);
+	stack_move(l, -(int)l->word);
 	bring_back(l, l->parked);
-	link_to(l, classify_target(g), true);
+	link_to(l, classify_target(l->t, g), true);
 }
 
 static void register_datum(struct lowering *l, struct guest_instruction *g)
@@ -319,7 +364,7 @@ static void register_datum(struct lowering *l, struct guest_instruction *g)
 	int reg = operand_gpr(&g->operands[0]);
 
 	bring_back(l, bit(reg));
-	store_abs(&l->e, (unsigned)reg, &l->t->datum);
+	op_abs(&l->e, !l->code32, 0x89, (unsigned)reg, &l->t->datum);
 }
 
 static void lower_jump_indirect(struct lowering *l, struct guest_instruction *g)
@@ -334,7 +379,7 @@ static void lower_jump_indirect(struct lowering *l, struct guest_instruction *g)
 		save_flags(l, 0);
 	}
 	a = scratch(l, 0);
-	load_abs(&l->e, a, &l->t->datum);
+	load_word(l, a, &l->t->datum);
 	jump_indirect(l, a, 0);
 }
 
@@ -348,11 +393,11 @@ static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
 	} else {
 		register_datum(l, g);
 	}
-	place = lower_memory(l, &stack_push, 8, true, true, false, 0);
+	place = lower_stack_push(l, true, false, 0);
 	store_imm(l, &place, g->rip + g->insn.length);
-	stack_move(l, -8);
-	load_abs(&l->e, (unsigned)place.a, &l->t->datum);
-	jump_indirect(l, (unsigned)place.a, 8);
+	stack_move(l, -(int)l->word);
+	load_word(l, (unsigned)place.a, &l->t->datum);
+	jump_indirect(l, (unsigned)place.a, (int)l->word);
 }
 
 static void lower_copy(struct lowering *l, struct guest_instruction *g)
@@ -360,7 +405,10 @@ static void lower_copy(struct lowering *l, struct guest_instruction *g)
 	bring_back(l, g->uses & (uint16_t)~g->overwrites);
 	if (g->faults)
 		note_fault(l);
-	put_bytes(&l->e, g->bytes, g->insn.length);
+	if (l->code32)
+		l->e.at += code32_copy(l->e.base + l->e.at, g);
+	else
+		put_bytes(&l->e, g->bytes, g->insn.length);
 	l->parked &= (uint16_t)~g->overwrites;
 }
 
@@ -410,7 +458,7 @@ static bool lower_one(struct lowering *l, struct guest_instruction *g)
 		return true;
 	case KIND_JMP:
 		bring_back(l, l->parked);
-		link_to(l, classify_target(g), false);
+		link_to(l, classify_target(l->t, g), false);
 		return false;
 	case KIND_CALL:
 		lower_call(l, g);
@@ -441,19 +489,23 @@ static bool ends_block(enum kind kind)
  * decoded. */
 static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length, uint64_t *end, bool *unreadable)
 {
+	uint64_t rip = rip_of(l->t, l->t->key, l->block->linear);
+	uint32_t last = segmentation_of(l->t, l->t->key)->limit[X86_CS];
 	unsigned offset = 0;
 
+	if (l->code32 && length > last - rip)
+		length = (unsigned)(last - rip) + 1;
 	*unreadable = false;
 	while (l->count < BLOCK_MAX_INSTRUCTIONS && offset < length) {
 		struct guest_instruction *g = &l->list[l->count];
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
 		                                         &g->insn, g->operands))) {
 			*unreadable = true;
 			break;
 		}
 		g->bytes = bytes + offset;
-		g->rip = l->block->linear + offset;
+		g->rip = rip + offset;
 		classify(l->t, g);
 		l->count++;
 		offset += g->insn.length;
@@ -461,7 +513,7 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 		if (ends_block(g->kind))
 			break;
 	}
-	*end = l->block->linear + offset;
+	*end = l->code32 ? (uint32_t)(rip + offset) : rip + offset;
 }
 
 /* Flags that are live where a direct branch of this page leads. */
@@ -469,6 +521,7 @@ static uint32_t live_at(const struct lowering *l, uint64_t target, const uint8_t
 {
 	uint64_t linear = l->block->linear;
 
+	target = linear_of(l->t, l->t->key, target);
 	if (target >> PAGE_SHIFT != linear >> PAGE_SHIFT)
 		return ALL_FLAGS;
 	return classify_live_flags(l->t, bytes + (int64_t)(target - linear), (unsigned)(PAGE_SIZE - (target & (PAGE_SIZE - 1))));
@@ -484,11 +537,11 @@ static uint32_t find_live_flags(struct lowering *l, uint64_t end, const uint8_t 
 		struct guest_instruction *g = &l->list[i];
 
 		if (g->kind == KIND_JMP || g->kind == KIND_CALL)
-			live = live_at(l, classify_target(g), bytes);
+			live = live_at(l, classify_target(l->t, g), bytes);
 		else if (ends_block(g->kind))
 			live = ALL_FLAGS;
 		else if (g->kind == KIND_JCC)
-			live |= live_at(l, classify_target(g), bytes);
+			live |= live_at(l, classify_target(l->t, g), bytes);
 		g->flags_live_after = live;
 		live = (live & ~g->flags_killed) | g->flags_read;
 		g->flags_live = live;
@@ -527,7 +580,7 @@ static void emit_head(struct lowering *l, bool live)
 	struct block *block = l->block;
 	const struct x86_tlb_entry *slot =
 		&t->cpu->tlb[t->key & KEY_VIEW][(block->linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
-	uint32_t site = new_site(l, SITE_HEAD, block->linear), over = 0;
+	uint32_t site = new_site(l, SITE_HEAD, rip_of(t, t->key, block->linear)), over = 0;
 	struct emitter *e = &l->e;
 
 	if (live) {
@@ -573,7 +626,9 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.e = (struct emitter){ .base = t->write_base, .at = t->code_used };
 	l.block = block;
 	l.number = number;
-	l.parked = 0;
+	l.code32 = t->key & KEY_CODE32;
+	l.word = l.code32 ? 4 : 8;
+	l.parked = l.spare = l.code32 ? 0xff00 : 0;
 	l.count = l.at = l.cold_count = 0;
 	if (!jump_table(t, t->key) && t->jump_tables < JUMP_TABLES)
 		t->jump_keys[t->jump_tables++] = t->key;

@@ -21,7 +21,10 @@ struct lowering {
 	struct emitter e;
 	struct block *block;
 	uint32_t number;
+	bool code32;
+	unsigned word; /* bytes of a stack slot */
 	uint16_t parked;
+	uint16_t spare; /* of those, registers that the guest has not: never brought back */
 	unsigned count, at;
 	unsigned cold_count;
 	struct cold cold[MAX_COLD];
@@ -51,7 +54,7 @@ static inline void park(struct lowering *l, unsigned reg)
 
 static inline void bring_back(struct lowering *l, uint16_t mask)
 {
-	mask &= l->parked;
+	mask &= l->parked & (uint16_t)~l->spare;
 	for (unsigned i = 0; i < 16; i++)
 		if (mask >> i & 1)
 			load_abs(&l->e, i, home(l, i));

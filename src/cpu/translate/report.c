@@ -146,10 +146,10 @@ static void log_operations(const struct translator *t, struct log *log, const st
 			   const struct guest_instruction *list, unsigned count, uint32_t start)
 {
 	log_write(log, "OP:");
-	log_write(log, " block at 0x%llx, physical 0x%llx, view %u%s%s%s%s", (unsigned long long)block->linear,
-		  (unsigned long long)block->gpa, block->key & KEY_VIEW, block->key & KEY_SSE ? ", sse" : "",
-		  block->key & KEY_AVX ? ", avx" : "", block->key & KEY_AVX512 ? ", avx512" : "",
-		  block->fpu ? "; loads vectors" : "");
+	log_write(log, " block at 0x%llx, physical 0x%llx, view %u%s%s%s%s%s", (unsigned long long)block->linear,
+		  (unsigned long long)block->gpa, block->key & KEY_VIEW, block->key & KEY_CODE32 ? ", 32-bit" : "",
+		  block->key & KEY_SSE ? ", sse" : "", block->key & KEY_AVX ? ", avx" : "",
+		  block->key & KEY_AVX512 ? ", avx512" : "", block->fpu ? "; loads vectors" : "");
 	for (unsigned i = 0; i < count; i++) {
 		const struct guest_instruction *g = &list[i];
 
@@ -170,7 +170,7 @@ static void log_block(struct translator *t, const struct block *block, const str
 	if (log_on(log, LOG_IN_ASM)) {
 		log_write(log, "IN: CPU %u", t->cpu->vcpu.index);
 		for (unsigned i = 0; i < count; i++)
-			log_code(log, &t->decoder, list[i].bytes, list[i].insn.length, list[i].rip);
+			log_code(log, t->decoder, list[i].bytes, list[i].insn.length, list[i].rip);
 	}
 	if (log_on(log, LOG_OP))
 		log_operations(t, log, block, list, count, start);

@@ -34,6 +34,23 @@ static unsigned opcode_bytes(const ZydisDecodedInstruction *insn)
 	}
 }
 
+static bool insn_has_modrm(const struct guest_instruction *g)
+{
+	return g->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+}
+
+static unsigned put_absolute(struct emitter *e, const struct guest_instruction *g, unsigned rex)
+{
+	static const uint8_t opcodes[] = { 0x8a, 0x8b, 0x88, 0x89 };
+
+	if (g->insn.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || (g->insn.opcode & 0xfc) != 0xa0)
+		return 0;
+	if (rex)
+		put8(e, 0x40 | rex);
+	put8(e, opcodes[g->insn.opcode & 3]);
+	return 1;
+}
+
 static unsigned put_legacy(struct emitter *e, const struct guest_instruction *g, bool b, bool x)
 {
 	const uint8_t *bytes = g->bytes;
@@ -46,6 +63,8 @@ static unsigned put_legacy(struct emitter *e, const struct guest_instruction *g,
 	}
 	if ((bytes[i] & 0xf0) == 0x40)
 		rex = bytes[i++];
+	if (!insn_has_modrm(g)) /* mov with an absolute address: as mov with a ModRM byte of register 0 */
+		return put_absolute(e, g, (rex & 8) | x << 1 | b);
 	if (!opcode_bytes(&g->insn) || g->insn.raw.modrm.offset != i + opcode_bytes(&g->insn))
 		return 0;
 	if (b || x || rex) {
@@ -92,12 +111,12 @@ unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int i
 {
 	struct emitter e = { .base = to };
 	const ZydisDecodedInstruction *insn = &g->insn;
-	unsigned tail = insn->raw.modrm.offset + 1u;
+	unsigned tail = insn_has_modrm(g) ? insn->raw.modrm.offset + 1u : insn->length;
 	bool b = base >= 8, x = index >= 8, ok;
 
 	if (insn->raw.sib.offset)
 		tail = insn->raw.sib.offset + 1u;
-	if (insn->raw.disp.size)
+	if (insn->raw.disp.size && insn_has_modrm(g))
 		tail = insn->raw.disp.offset + insn->raw.disp.size / 8u;
 	ok = insn->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? put_legacy(&e, g, b, x) : put_vex(&e, g, b, x);
 	if (!ok || tail > insn->length)

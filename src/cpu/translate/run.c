@@ -3,13 +3,20 @@
 #include "cpu/translate/internal.h"
 
 /* The current mode as a key; -1: code of this mode is not translated. */
-static int key_now(const struct x86_cpu *cpu)
+static int key_now(struct translator *t)
 {
+	const struct x86_cpu *cpu = t->cpu;
 	unsigned view = (unsigned)((cpu->tlb_active - cpu->tlb[0]) / X86_TLB_ENTRIES);
-	int key = (int)view;
+	int key = (int)view, number;
 
-	if (cpu->code_mode != X86_CODE64 || view == X86_VIEW_EMPTY || cpu->breakpoints_armed)
+	if (cpu->code_mode == X86_CODE16 || view == X86_VIEW_EMPTY || cpu->breakpoints_armed)
 		return -1;
+	if (cpu->code_mode == X86_CODE32) {
+		number = cpu->protected_mode ? segments_number(t) : -1;
+		if (number < 0)
+			return -1;
+		key |= KEY_CODE32 | number << KEY_SEGMENTS_SHIFT;
+	}
 	if (cpu->s.cr0 & X86_CR0_TS)
 		return key;
 	if (!(cpu->s.cr0 & X86_CR0_EM) && cpu->s.cr4 & X86_CR4_OSFXSR)
@@ -70,7 +77,7 @@ static uint64_t memory_address(const struct translator *t, const struct site *si
 		address = (uint32_t)address;
 	if (site->segment >= 0)
 		address += s->seg[site->segment].base;
-	return address;
+	return t->key & KEY_CODE32 ? (uint32_t)address : address;
 }
 
 /* Both pages when the access crosses: then it is the interpreter's. */
@@ -96,17 +103,21 @@ static bool events_wait(struct translator *t)
 static void remember_jump(struct translator *t, struct block *block)
 {
 	struct jump_slot *table = jump_table(t, t->key);
+	uint64_t rip = rip_of(t, t->key, block->linear);
 
 	if (table)
-		table[jump_index(block->linear)] =
-			(struct jump_slot){ .linear = block->linear, .host = low_address(t->exec_base) + block->indirect };
+		table[jump_index(rip)] =
+			(struct jump_slot){ .rip = rip, .host = low_address(t->exec_base) + block->indirect };
 }
 
-static bool canonical(const struct x86_cpu *cpu, uint64_t address)
+/* A branch there does not fault. */
+static bool may_branch_to(const struct translator *t, uint64_t rip)
 {
-	unsigned spare = cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
+	unsigned spare = t->cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
 
-	return (uint64_t)((int64_t)(address << spare) >> spare) == address;
+	if (t->key & KEY_CODE32)
+		return rip <= segmentation_of(t, t->key)->limit[X86_CS];
+	return (uint64_t)((int64_t)(rip << spare) >> spare) == rip;
 }
 
 /* Takes the registers from where translated code left them. */
@@ -119,9 +130,11 @@ static const struct site *leave(struct translator *t)
 			t->cpu->s.gpr[i] = t->out[i];
 	if (site->kind != SITE_INDIRECT) {
 		t->cpu->s.rip = site->rip;
-	} else if (!canonical(t->cpu, t->cpu->s.rip)) { /* the interpreter executes the branch again and raises */
+	} else if (!may_branch_to(t, t->cpu->s.rip)) { /* the interpreter executes the branch again and raises */
 		t->cpu->s.rip = site->rip;
 		t->cpu->s.gpr[RSP] += (uint64_t)site->disp;
+		if (t->key & KEY_CODE32)
+			t->cpu->s.gpr[RSP] = (uint32_t)t->cpu->s.gpr[RSP];
 		t->again = true;
 	}
 	flags_out(t);
@@ -195,13 +208,17 @@ static bool translate_run_blocks(struct translator *t)
 static enum interp_share translate_run(struct x86_cpu *cpu)
 {
 	struct translator *t = translator_of(cpu);
-	int key = key_now(cpu);
+	int key;
 
-	if (key < 0 || !t->exec_base)
+	if (!t->exec_base)
+		return INTERP_BLOCK;
+	key = key_now(t);
+	if (key < 0)
 		return INTERP_BLOCK;
 	host_enter_thread(t);
 	if (t->key != key) {
-		t->key = (uint8_t)key;
+		t->key = (uint16_t)key;
+		t->decoder = &t->decoders[(key & KEY_CODE32) != 0];
 		choose_vectors(t);
 	}
 	flags_in(t);
