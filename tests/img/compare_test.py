@@ -155,6 +155,28 @@ GROUPS = {
         $IMG compare -q noise.raw flat.raw
         $IMG compare -s base.qcow2 top.qcow2
     """,
+    "subclusters": """
+        $IMG create -f qcow2 -o extended_l2=on a.qcow2 10M; $IMG info a.qcow2; $IMG info --output=json a.qcow2
+        $IMG create -f qcow2 -o extended_l2=on,compat=0.10 x.qcow2 1M
+        $IMG create -f qcow2 -o extended_l2=on,cluster_size=8k x.qcow2 1M
+        $IMG create -q -f qcow2 -o extended_l2=on,cluster_size=128k,preallocation=metadata m.qcow2 3M; $IMG check -q m.qcow2
+        $IMG map --output=json m.qcow2 | sed 's/, "offset": [0-9]*//g'
+        qemu-io -f qcow2 -c 'write -P 1 3k 2k' -c 'write -P 2 70k 130k' -c 'write -z 80k 10k' -c 'write -z 128k 64k' -c 'write -P 4 1M 1k' -c 'write -zu 1M 4k' a.qcow2 >/dev/null
+        $IMG map --output=json a.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG check a.qcow2; $IMG map a.qcow2 | sed 's/0x[0-9a-f]* *a/a/'
+        $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
+        $IMG create -q -f qcow2 -o extended_l2=on,cluster_size=2M -b a.qcow2 -F qcow2 o.qcow2 12M
+        qemu-io -f qcow2 -c 'write -P 9 1k 1k' -c 'write -P 8 2M 3M' -c 'write -z 2200k 100k' -c 'discard 4M 2M' o.qcow2 >/dev/null
+        $IMG map --output=json o.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG convert -O raw o.qcow2 o.raw; sha256sum < o.raw; $IMG compare o.raw o.qcow2
+        $IMG snapshot -c s o.qcow2; qemu-io -f qcow2 -c 'write -P 7 2M 1k' -c 'write -P 6 5k 1k' -c 'write -z 3M 1M' o.qcow2 >/dev/null; $IMG check o.qcow2
+        $IMG convert -O raw o.qcow2 o.raw; sha256sum < o.raw; $IMG snapshot -a s o.qcow2; $IMG convert -O raw o.qcow2 o.raw; sha256sum < o.raw; $IMG snapshot -d s o.qcow2; $IMG check o.qcow2
+        $IMG convert -O qcow2 -o extended_l2=on o.qcow2 c.qcow2; $IMG check -q c.qcow2; $IMG compare c.qcow2 o.qcow2; $IMG map --output=json c.qcow2 | sed 's/, "offset": [0-9]*//g'
+        $IMG convert -c -O qcow2 -o extended_l2=on o.qcow2 p.qcow2; $IMG compare p.qcow2 o.qcow2; $IMG check p.qcow2
+        $IMG rebase -b '' o.qcow2; $IMG check -q o.qcow2; $IMG convert -O raw o.qcow2 o2.raw; cmp o.raw o2.raw
+        $IMG resize o.qcow2 20M; $IMG resize --shrink o.qcow2 3000k; $IMG check -q o.qcow2; $IMG convert -O raw o.qcow2 o.raw; sha256sum < o.raw
+        $IMG create -q -f qcow2 -o extended_l2=on,preallocation=metadata -b a.qcow2 -F qcow2 pre.qcow2; $IMG check -q pre.qcow2; $IMG compare pre.qcow2 a.qcow2
+        $IMG map --output=json pre.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG bench -w -q -c 5 -s 1k -S 100k pre.qcow2 >/dev/null; $IMG check pre.qcow2; $IMG compare pre.qcow2 a.qcow2
+        $IMG measure -O qcow2 -o extended_l2=on --size 10G; $IMG measure -O qcow2 -o extended_l2=on,cluster_size=32k a.qcow2
+    """,
     "resize": """
         $IMG create -q -f qcow2 a.qcow2 10M
         qemu-io -f qcow2 -c 'write -P 7 0 10M' a.qcow2 >/dev/null

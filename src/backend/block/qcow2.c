@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The qcow2 driver (docs/interop/qcow2.txt of QEMU), versions 2 and 3: opening, the backing chain, the fast form, and
- * the driver's table. Left out: external data files, extended L2 entries, encryption (refused by name), and bitmaps:
+ * the driver's table. Left out: external data files, encryption (refused by name), and bitmaps:
  * kept, but marked inconsistent by the first write as the format provides for programs that do not know them.
  */
 #include "backend/block/qcow2_internal.h"
@@ -175,6 +175,8 @@ static int qcow2_extent(struct block *block, uint64_t offset, uint64_t *length, 
 	switch (mapping.kind) {
 	case QCOW2_UNALLOCATED:
 		return block->backing ? 0 : BLOCK_EXTENT_ZERO;
+	case QCOW2_UNFILLED:
+		return BLOCK_EXTENT_OFFSET_VALID | (block->backing ? 0 : BLOCK_EXTENT_ZERO);
 	case QCOW2_ZERO_PLAIN:
 		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO;
 	case QCOW2_ZERO_ALLOCATED:
@@ -185,24 +187,6 @@ static int qcow2_extent(struct block *block, uint64_t offset, uint64_t *length, 
 		break;
 	}
 	return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_DATA | BLOCK_EXTENT_OFFSET_VALID;
-}
-
-void qcow2_get_info(const struct block *block, struct qcow2_info *info)
-{
-	const struct qcow2 *q = block->private_data;
-
-	*info = (struct qcow2_info){
-		.version = q->header.version,
-		.cluster_bytes = q->cluster_bytes,
-		.refcount_bits = q->refcount_bits,
-		.lazy_refcounts = q->header.compatible & QCOW2_LAZY_REFCOUNTS,
-		.corrupt = q->header.incompatible & QCOW2_CORRUPT,
-		.dirty = q->header.incompatible & QCOW2_DIRTY,
-		.compression = q->header.compression,
-		.backing = q->backing_name,
-		.backing_format = q->backing_format,
-		.snapshot_count = q->header.snapshot_count,
-	};
 }
 
 static void qcow2_describe(const struct block *block, struct block_info *info)
@@ -231,7 +215,7 @@ static json_t *qcow2_specific_info(const struct block *block)
 	json_object_set_new(data, "refcount-bits", json_integer(q->refcount_bits));
 	if (new) {
 		json_object_set_new(data, "corrupt", json_boolean(q->header.incompatible & QCOW2_CORRUPT));
-		json_object_set_new(data, "extended-l2", json_false());
+		json_object_set_new(data, "extended-l2", json_boolean(qcow2_is_extended(q)));
 	}
 	return data;
 }

@@ -20,6 +20,7 @@ struct qcow2_create {
 	uint32_t cluster_bytes;     /* 512..2 MiB, power of two */
 	unsigned refcount_bits;     /* 1..64, power of two */
 	bool lazy_refcounts;        /* sets the bit; refcounts are kept exact all the same */
+	bool extended_l2;           /* subclusters: 32 to a cluster */
 	const char *backing;        /* or NULL */
 	const char *backing_format; /* or NULL */
 	enum qcow2_compression compression;
@@ -39,17 +40,6 @@ uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes);
 extern const struct block_create_option qcow2_create_options[];
 int qcow2_create_image(const struct block_create *create, struct error *err);
 int qcow2_measure_image(const struct block_create *create, struct block_measure *measure, struct error *err);
-
-struct qcow2_info {
-	unsigned version;
-	uint32_t cluster_bytes;
-	unsigned refcount_bits;
-	bool lazy_refcounts, corrupt, dirty, extended_l2;
-	enum qcow2_compression compression;
-	const char *backing, *backing_format; /* as in the header, or NULL; the node's own */
-	unsigned snapshot_count;
-};
-void qcow2_get_info(const struct block *block, struct qcow2_info *info);
 
 struct qcow2_snapshot {
 	char *id, *name;

@@ -26,29 +26,70 @@ int qcow2_set_corrupt(struct qcow2 *q, const char *fmt, ...)
 	return -EIO;
 }
 
-enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, uint64_t entry)
+struct qcow2_entry qcow2_entry_load(const struct qcow2 *q, const uint8_t *table, uint64_t index)
 {
-	if (entry & QCOW2_COMPRESSED)
-		return QCOW2_PACKED;
-	if (q->header.version >= 3 && entry & QCOW2_ZERO)
-		return entry & QCOW2_OFFSET_MASK ? QCOW2_ZERO_ALLOCATED : QCOW2_ZERO_PLAIN;
-	return entry & QCOW2_OFFSET_MASK ? QCOW2_NORMAL : QCOW2_UNALLOCATED;
+	const uint8_t *at = table + index * q->entry_bytes;
+
+	return (struct qcow2_entry){load_be64(at), qcow2_is_extended(q) ? load_be64(at + 8) : 0};
 }
 
-void qcow2_packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset, uint32_t *bytes)
+void qcow2_entry_store(const struct qcow2 *q, uint8_t *table, uint64_t index, struct qcow2_entry entry)
+{
+	uint8_t *at = table + index * q->entry_bytes;
+
+	store_be64(at, entry.word);
+	if (qcow2_is_extended(q))
+		store_be64(at + 8, entry.bitmap);
+}
+
+void qcow2_entries_dirty(struct qcow2 *q, struct qcow2_table *table, uint64_t index, uint64_t count)
+{
+	qcow2_table_dirty(&q->l2, table, (uint32_t)index * q->entry_bytes, (uint32_t)(index + count) * q->entry_bytes);
+}
+
+uint32_t qcow2_subcluster_mask(const struct qcow2 *q, uint64_t from, uint64_t to)
+{
+	const unsigned first = (unsigned)(from >> q->subcluster_bits), end = (unsigned)(to >> q->subcluster_bits);
+
+	return (uint32_t)((1ull << end) - (1ull << first));
+}
+
+bool qcow2_has_place(const struct qcow2 *q, uint64_t word)
+{
+	return !(word & QCOW2_COMPRESSED) && word & QCOW2_OFFSET_MASK;
+}
+
+enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, struct qcow2_entry entry, unsigned subcluster)
+{
+	const bool placed = qcow2_has_place(q, entry.word), extended = qcow2_is_extended(q);
+
+	if (entry.word & QCOW2_COMPRESSED)
+		return QCOW2_PACKED;
+	if (extended ? entry.bitmap >> (32 + subcluster) & 1 : q->header.version >= 3 && entry.word & QCOW2_ZERO)
+		return placed ? QCOW2_ZERO_ALLOCATED : QCOW2_ZERO_PLAIN;
+	if (extended && !(entry.bitmap >> subcluster & 1))
+		return placed ? QCOW2_UNFILLED : QCOW2_UNALLOCATED;
+	return placed ? QCOW2_NORMAL : QCOW2_UNALLOCATED;
+}
+
+void qcow2_packed_place(const struct qcow2 *q, uint64_t word, uint64_t *offset, uint32_t *bytes)
 {
 	const unsigned offset_bits = 62 - (q->cluster_bits - 8);
 
-	*offset = entry & ((1ull << offset_bits) - 1);
-	*bytes = (uint32_t)(((entry & (QCOW2_COMPRESSED - 1)) >> offset_bits) + 1) * 512 - (uint32_t)(*offset & 511);
+	*offset = word & ((1ull << offset_bits) - 1);
+	*bytes = (uint32_t)(((word & (QCOW2_COMPRESSED - 1)) >> offset_bits) + 1) * 512 - (uint32_t)(*offset & 511);
 }
 
-/* An L2 entry that no image may have. */
-static bool entry_is_bad(const struct qcow2 *q, uint64_t entry)
+/* An L2 entry that no image may have: what is allocated has a place and is not zero at the same time. */
+static bool entry_is_bad(const struct qcow2 *q, struct qcow2_entry entry)
 {
-	if (entry & QCOW2_COMPRESSED)
+	const uint32_t allocated = (uint32_t)entry.bitmap, zero = (uint32_t)(entry.bitmap >> 32);
+
+	if (entry.word & QCOW2_COMPRESSED)
 		return false;
-	return (entry & QCOW2_OFFSET_MASK & (q->cluster_bytes - 1)) != 0;
+	if (allocated & zero || (allocated && !qcow2_has_place(q, entry.word)))
+		return true;
+	return (entry.word & QCOW2_OFFSET_MASK & (q->cluster_bytes - 1)) != 0;
 }
 
 static int l2_offset(struct qcow2 *q, uint64_t l1_index, uint64_t *offset)
@@ -86,10 +127,10 @@ static int get_l2(struct qcow2 *q, uint64_t l1_index, bool cached_only, struct q
 	return 0;
 }
 
-/* Whether `entry` goes on where the mapping ends, `n` clusters from its first. */
-static bool continues(const struct qcow2 *q, const struct qcow2_mapping *mapping, uint64_t entry, uint64_t n)
+/* Whether the next cluster can go on where the mapping ends, `n` clusters from its first. */
+static bool continues(const struct qcow2 *q, const struct qcow2_mapping *mapping, struct qcow2_entry next, uint64_t n)
 {
-	if (qcow2_kind_of(q, entry) != mapping->kind || entry_is_bad(q, entry))
+	if (entry_is_bad(q, next))
 		return false;
 	switch (mapping->kind) {
 	case QCOW2_UNALLOCATED:
@@ -98,39 +139,63 @@ static bool continues(const struct qcow2 *q, const struct qcow2_mapping *mapping
 	case QCOW2_PACKED:
 		return false;
 	default:
-		return (entry & QCOW2_OFFSET_MASK) == (mapping->entry & QCOW2_OFFSET_MASK) + (n << q->cluster_bits) &&
-		       !(entry & QCOW2_COPIED) == !mapping->copied;
+		return (next.word & QCOW2_OFFSET_MASK) ==
+			       (mapping->entry.word & QCOW2_OFFSET_MASK) + (n << q->cluster_bits) &&
+		       !(next.word & QCOW2_COPIED) == !mapping->copied;
 	}
+}
+
+/* How many subclusters from the mapping's first are like it, at most `wanted` and within the table. */
+static uint64_t count_alike(const struct qcow2 *q, const struct qcow2_mapping *mapping, const uint8_t *table,
+			    uint64_t index, unsigned subcluster, uint64_t wanted)
+{
+	struct qcow2_entry entry = mapping->entry;
+	uint64_t n = 1;
+
+	for (; n < wanted; n++) {
+		const uint64_t cluster = (subcluster + n) >> (q->cluster_bits - q->subcluster_bits);
+		const unsigned within = (unsigned)(subcluster + n) & (q->subclusters - 1);
+
+		if (!within) {
+			entry = qcow2_entry_load(q, table, index + cluster);
+			if (!continues(q, mapping, entry, cluster))
+				break;
+		}
+		if (qcow2_kind_of(q, entry, within) != mapping->kind)
+			break;
+	}
+	return n;
 }
 
 int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t length, bool cached_only, struct qcow2_mapping *mapping)
 {
 	const uint64_t cluster = offset >> q->cluster_bits, within = offset & (q->cluster_bytes - 1);
 	const uint32_t index = (uint32_t)(cluster & (q->l2_entries - 1));
-	const uint64_t wanted = min_u64(qcow2_clusters(q, within + length), q->l2_entries - index);
+	const uint64_t room = ((q->l2_entries - (uint64_t)index) << q->cluster_bits) - within;
+	const uint64_t in_subcluster = offset & (q->subcluster_bytes - 1);
+	const unsigned subcluster = (unsigned)(within >> q->subcluster_bits);
 	struct qcow2_table *table;
-	uint64_t n = 1;
+	uint64_t alike;
 	int result = get_l2(q, cluster >> q->l2_bits, cached_only, &table);
 
 	if (result)
 		return result;
-	*mapping = (struct qcow2_mapping){.kind = QCOW2_UNALLOCATED};
-	if (!table) {
-		mapping->bytes = min_u64(length, ((q->l2_entries - (uint64_t)index) << q->cluster_bits) - within);
+	length = min_u64(length, room);
+	*mapping = (struct qcow2_mapping){.kind = QCOW2_UNALLOCATED, .bytes = length};
+	if (!table)
 		return 0;
-	}
-	mapping->entry = load_be64(table->data + index * 8ull);
-	mapping->kind = qcow2_kind_of(q, mapping->entry);
-	mapping->copied = mapping->entry & QCOW2_COPIED && mapping->kind != QCOW2_PACKED;
+	mapping->entry = qcow2_entry_load(q, table->data, index);
+	mapping->kind = qcow2_kind_of(q, mapping->entry, subcluster);
+	mapping->copied = mapping->entry.word & QCOW2_COPIED && mapping->kind != QCOW2_PACKED;
 	if (entry_is_bad(q, mapping->entry))
 		return qcow2_set_corrupt(q, "the data of guest offset %#llx lie at %#llx, which cannot be",
 					 (unsigned long long)offset,
-					 (unsigned long long)(mapping->entry & QCOW2_OFFSET_MASK));
-	if (mapping->kind == QCOW2_NORMAL || mapping->kind == QCOW2_ZERO_ALLOCATED)
-		mapping->host = (mapping->entry & QCOW2_OFFSET_MASK) + within;
-	while (n < wanted && continues(q, mapping, load_be64(table->data + (index + n) * 8), n))
-		n++;
-	mapping->bytes = min_u64(length, (n << q->cluster_bits) - within);
+					 (unsigned long long)(mapping->entry.word & QCOW2_OFFSET_MASK));
+	if (qcow2_has_place(q, mapping->entry.word))
+		mapping->host = (mapping->entry.word & QCOW2_OFFSET_MASK) + within;
+	alike = count_alike(q, mapping, table->data, index, subcluster,
+			    (in_subcluster + length + q->subcluster_bytes - 1) >> q->subcluster_bits);
+	mapping->bytes = min_u64(length, (alike << q->subcluster_bits) - in_subcluster);
 	return 0;
 }
 
@@ -193,23 +258,17 @@ int qcow2_l2_for_write(struct qcow2 *q, uint64_t offset, struct qcow2_table **ta
 	return make_l2(q, l1_index, old, table);
 }
 
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard)
+void qcow2_free_entry(struct qcow2 *q, uint64_t word, bool discard)
 {
 	uint64_t offset;
 	uint32_t bytes;
 
-	switch (qcow2_kind_of(q, entry)) {
-	case QCOW2_NORMAL:
-	case QCOW2_ZERO_ALLOCATED:
-		qcow2_free_later(q, entry & QCOW2_OFFSET_MASK, q->cluster_bytes, discard);
-		break;
-	case QCOW2_PACKED:
+	if (qcow2_has_place(q, word)) {
+		qcow2_free_later(q, word & QCOW2_OFFSET_MASK, q->cluster_bytes, discard);
+	} else if (word & QCOW2_COMPRESSED) {
 		q->compressed_at = 0; /* its cluster may go */
-		qcow2_packed_place(q, entry, &offset, &bytes);
+		qcow2_packed_place(q, word, &offset, &bytes);
 		bytes = (uint32_t)(align_up(offset + bytes, q->cluster_bytes) - align_down(offset, q->cluster_bytes));
 		qcow2_free_later(q, align_down(offset, q->cluster_bytes), bytes, false);
-		break;
-	default:
-		break;
 	}
 }

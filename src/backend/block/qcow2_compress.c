@@ -48,14 +48,14 @@ static int zstd_cluster(const uint8_t *from, uint32_t from_bytes, uint8_t *to, u
 	return out.pos == out.size && !ZSTD_isError(result) ? 0 : -EIO;
 }
 
-int qcow2_unpack(struct qcow2 *q, uint64_t entry, void *to)
+int qcow2_unpack(struct qcow2 *q, uint64_t word, void *to)
 {
 	uint64_t offset;
 	uint32_t bytes;
 	uint8_t *packed;
 	int result;
 
-	qcow2_packed_place(q, entry, &offset, &bytes);
+	qcow2_packed_place(q, word, &offset, &bytes);
 	packed = malloc(bytes);
 	if (!packed)
 		return -ENOMEM;
@@ -148,15 +148,16 @@ static int link_packed(struct qcow2 *q, uint64_t guest, uint64_t offset, uint32_
 	const uint64_t sectors = ((offset + bytes - 1) >> 9) - (offset >> 9);
 	struct qcow2_table *table;
 	uint32_t index;
-	uint64_t old;
+	struct qcow2_entry old;
 	int result = qcow2_l2_for_write(q, guest, &table, &index);
 
 	if (result)
 		return result;
-	old = load_be64(table->data + index * 8ull);
-	store_be64(table->data + index * 8ull, QCOW2_COMPRESSED | sectors << offset_bits | offset);
-	qcow2_table_dirty(&q->l2, table, index * 8, index * 8 + 8);
-	qcow2_free_entry(q, old, false);
+	old = qcow2_entry_load(q, table->data, index);
+	qcow2_entry_store(q, table->data, index,
+			  (struct qcow2_entry){.word = QCOW2_COMPRESSED | sectors << offset_bits | offset});
+	qcow2_entries_dirty(q, table, index, 1);
+	qcow2_free_entry(q, old.word, false);
 	return 0;
 }
 

@@ -10,32 +10,38 @@
 
 #include <cmocka.h>
 
-static void new_image(struct tape *tape, uint64_t disk, uint32_t cluster, unsigned refcount_bits)
+static void new_image(struct tape *tape, const struct qcow2_create *create)
 {
 	char path[] = "/tmp/xuni-crash-XXXXXX";
 	struct error err = {0};
-	struct qcow2_create create;
 
 	close(mkstemp(path));
-	qcow2_create_defaults(&create);
-	create.length = disk;
-	create.cluster_bytes = cluster;
-	create.refcount_bits = refcount_bits;
-	assert_int_equal(qcow2_create_file(path, &create, &err), 0);
+	assert_int_equal(qcow2_create_file(path, create, &err), 0);
 	tape_start(tape, path);
 	unlink(path);
 }
 
-static void record_and_cut(uint32_t cluster, unsigned refcount_bits, uint64_t disk, unsigned steps)
+static struct qcow2_create image_of(uint64_t disk, uint32_t cluster, unsigned refcount_bits)
+{
+	struct qcow2_create create;
+
+	qcow2_create_defaults(&create);
+	create.length = disk;
+	create.cluster_bytes = cluster;
+	create.refcount_bits = refcount_bits;
+	return create;
+}
+
+static void record_and_cut(const struct qcow2_create *create, unsigned steps)
 {
 	struct block_graph *graph = block_graph_new(NULL);
-	uint8_t *shadow = calloc(1, disk);
+	uint8_t *shadow = calloc(1, create->length);
 	struct error err = {0};
 	struct tape tape, start;
 	struct block *block;
-	uint32_t seed = cluster + refcount_bits;
+	uint32_t seed = create->cluster_bytes + create->refcount_bits;
 
-	new_image(&tape, disk, cluster, refcount_bits);
+	new_image(&tape, create);
 	tape_copy(&start, &tape);
 	tape.recording = true;
 	block = tape_open(graph, &tape, &block_qcow2_driver, false, &err);
@@ -47,7 +53,7 @@ static void record_and_cut(uint32_t cluster, unsigned refcount_bits, uint64_t di
 	}
 	assert_int_equal(qcow2_snapshot_delete(block, "half", &err), 0);
 	block_unref(block);
-	tape_cut_everywhere(&tape, &start, &block_qcow2_driver, disk);
+	tape_cut_everywhere(&tape, &start, &block_qcow2_driver, create->length);
 	tape_end(&tape);
 	tape_end(&start);
 	free(shadow);
@@ -56,24 +62,41 @@ static void record_and_cut(uint32_t cluster, unsigned refcount_bits, uint64_t di
 
 static void test_cuts(void **state)
 {
-	record_and_cut(4096, 16, 512 * KIB, 150);
-	record_and_cut(512, 16, 128 * KIB, 150);
-	record_and_cut(512, 64, 256 * KIB, 100);
-	record_and_cut(65536, 1 << 5, 1 * MIB, 80);
+	const struct qcow2_create images[] = {image_of(512 * KIB, 4096, 16), image_of(128 * KIB, 512, 16),
+					      image_of(256 * KIB, 512, 64), image_of(1 * MIB, 65536, 32)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++)
+		record_and_cut(&images[i], 150);
+}
+
+static void test_cuts_of_subclusters(void **state)
+{
+	struct qcow2_create images[] = {image_of(256 * KIB, 16384, 16), image_of(1 * MIB, 65536, 16)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		images[i].extended_l2 = true;
+		record_and_cut(&images[i], 150);
+	}
 }
 
 static void test_failing_writes(void **state)
 {
+	struct qcow2_create create = image_of(256 * KIB, 4096, 16);
 	struct tape start;
 
-	new_image(&start, 256 * KIB, 4096, 16);
-	tape_fail_everywhere(&start, &block_qcow2_driver, 256 * KIB, 120);
-	tape_end(&start);
+	for (unsigned round = 0; round < 2; round++) {
+		new_image(&start, &create);
+		tape_fail_everywhere(&start, &block_qcow2_driver, create.length, 120);
+		tape_end(&start);
+		create.cluster_bytes = 16384;
+		create.extended_l2 = true;
+	}
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts), cmocka_unit_test(test_failing_writes)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts), cmocka_unit_test(test_cuts_of_subclusters),
+					   cmocka_unit_test(test_failing_writes)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

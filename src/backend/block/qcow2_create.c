@@ -25,12 +25,20 @@ static uint64_t divide_up(uint64_t value, uint64_t by)
 	return value / by + !!(value % by);
 }
 
+/* Guest bytes that one L2 table covers. */
+static uint64_t l2_span(const struct qcow2_create *create)
+{
+	const uint64_t cs = create->cluster_bytes;
+
+	return cs * (cs / (create->extended_l2 ? 16 : 8));
+}
+
 /* extra: clusters to be counted besides. */
 static void plan(const struct qcow2_create *create, uint64_t extra, struct layout *layout)
 {
 	const uint64_t cs = create->cluster_bytes, per_block = cs * 8 / create->refcount_bits;
 
-	layout->l1_entries = divide_up(create->length, cs * (cs / 8));
+	layout->l1_entries = divide_up(create->length, l2_span(create));
 	layout->l1_clusters = divide_up(layout->l1_entries * 8, cs);
 	layout->blocks = layout->table_clusters = 1;
 	for (;;) {
@@ -47,8 +55,7 @@ static void plan(const struct qcow2_create *create, uint64_t extra, struct layou
 
 uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes)
 {
-	const uint64_t cs = create->cluster_bytes, l2_span = cs * (cs / 8);
-	const uint64_t l2 = divide_up(create->length, l2_span);
+	const uint64_t cs = create->cluster_bytes, l2 = divide_up(create->length, l2_span(create));
 	struct layout layout;
 
 	plan(create, l2 + divide_up(data_bytes, cs), &layout);
@@ -77,13 +84,21 @@ int qcow2_check_create(const struct qcow2_create *create, struct error *err)
 		return error_set(err, EINVAL,
 				 "Non-zlib compression type is only supported with compatibility level 1.1 "
 				 "and above (use version=v3 or greater)");
-	if (create->backing && create->preallocation != QCOW2_PREALLOC_OFF)
+	if (create->version < 3 && create->extended_l2)
+		return error_set(err, EINVAL,
+				 "Extended L2 entries are only supported with compatibility level 1.1 and above "
+				 "(use version=v3 or greater)");
+	if (create->extended_l2 && cs < 1u << QCOW2_MIN_EXTENDED_BITS)
+		return error_set(err, EINVAL,
+				 "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
+				 1u << QCOW2_MIN_EXTENDED_BITS);
+	if (create->backing && create->preallocation != QCOW2_PREALLOC_OFF && !create->extended_l2)
 		return error_set(err, EINVAL,
 				 "Backing file and preallocation can only be used at the same time if "
 				 "extended_l2 is enabled");
 	if (create->backing && strlen(create->backing) > 1023)
 		return error_set(err, EINVAL, "Backing file name is too long");
-	if (create->length > INT64_MAX - cs || divide_up(create->length, cs * (cs / 8)) > QCOW2_MAX_L1_BYTES / 8)
+	if (create->length > INT64_MAX - cs || divide_up(create->length, l2_span(create)) > QCOW2_MAX_L1_BYTES / 8)
 		return error_set(err, EFBIG,
 				 "The image size is too large for file format 'qcow2' (try using a larger "
 				 "cluster size)");
@@ -126,7 +141,8 @@ static int write_header(int fd, const struct qcow2_create *create, const struct 
 		.l1_offset = (1 + layout->table_clusters + layout->blocks) * cs,
 		.reftable_offset = cs,
 		.reftable_clusters = (uint32_t)layout->table_clusters,
-		.incompatible = create->compression != QCOW2_ZLIB ? QCOW2_COMPRESSION : 0,
+		.incompatible = (create->compression != QCOW2_ZLIB ? QCOW2_COMPRESSION : 0) |
+				(create->extended_l2 ? QCOW2_EXTENDED_L2 : 0),
 		.compatible = create->lazy_refcounts ? QCOW2_LAZY_REFCOUNTS : 0,
 		.refcount_order = (uint32_t)__builtin_ctz(create->refcount_bits),
 		.header_length = create->version >= 3 ? 112 : 72,

@@ -80,6 +80,9 @@ static int check_geometry(struct qcow2 *q, struct error *err)
 	if (h->version == 3 &&
 	    (h->header_length < V3_HEADER || h->header_length % 8 || h->header_length > 1u << h->cluster_bits))
 		return error_set(err, EINVAL, "qcow2 header length %u is not valid", h->header_length);
+	if (h->incompatible & QCOW2_EXTENDED_L2 && h->cluster_bits < QCOW2_MIN_EXTENDED_BITS)
+		return error_set(err, EINVAL, "Extended L2 entries need clusters of at least 16 KiB, not 2^%u bytes",
+				 h->cluster_bits);
 	if (h->size > (uint64_t)INT64_MAX - (1u << h->cluster_bits))
 		return error_set(err, EFBIG, "Image size %llu is too large", (unsigned long long)h->size);
 	return 0;
@@ -99,7 +102,7 @@ static void feature_name(const uint8_t *names, uint32_t length, unsigned type, u
 
 static int check_features(struct qcow2 *q, const uint8_t *names, uint32_t names_length, struct error *err)
 {
-	const uint64_t known = QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_COMPRESSION;
+	const uint64_t known = QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_COMPRESSION | QCOW2_EXTENDED_L2;
 	uint64_t unknown = q->header.incompatible & ~known;
 	char list[256] = "";
 
@@ -110,8 +113,6 @@ static int check_features(struct qcow2 *q, const uint8_t *names, uint32_t names_
 							       : "this");
 	if (unknown == QCOW2_DATA_FILE)
 		return error_set(err, ENOTSUP, "qcow2 with an external data file is not supported yet");
-	if (unknown == QCOW2_EXTENDED_L2)
-		return error_set(err, ENOTSUP, "qcow2 with extended L2 entries (extended_l2=on) is not supported yet");
 	for (unsigned bit = 0; bit < 64; bit++) {
 		char name[64];
 		size_t used = strlen(list);
@@ -235,7 +236,11 @@ static void derive(struct qcow2 *q)
 {
 	q->cluster_bits = q->header.cluster_bits;
 	q->cluster_bytes = 1u << q->cluster_bits;
-	q->l2_bits = q->cluster_bits - 3;
+	q->subclusters = q->header.incompatible & QCOW2_EXTENDED_L2 ? 32 : 1;
+	q->subcluster_bits = q->cluster_bits - (q->subclusters > 1 ? 5 : 0);
+	q->subcluster_bytes = 1u << q->subcluster_bits;
+	q->entry_bytes = q->subclusters > 1 ? 16 : 8;
+	q->l2_bits = q->cluster_bits - (q->subclusters > 1 ? 4 : 3);
 	q->l2_entries = 1u << q->l2_bits;
 	q->refcount_bits = 1u << q->header.refcount_order;
 	q->block_bits = q->cluster_bits + 3 - q->header.refcount_order;

@@ -19,6 +19,9 @@
 #define QCOW2_MAX_TABLE_BYTES (8 * MIB) /* refcount table */
 #define QCOW2_MAX_SNAPSHOTS   65536u
 
+/* A subcluster is at least a sector. */
+#define QCOW2_MIN_EXTENDED_BITS 14
+
 #define QCOW2_COPIED      (1ull << 63)
 #define QCOW2_COMPRESSED  (1ull << 62)
 #define QCOW2_ZERO        1ull
@@ -104,7 +107,9 @@ struct qcow2 {
 	uint8_t *extensions; /* all but backing format, as in the file, without end mark */
 	uint32_t extensions_length;
 	uint32_t cluster_bits, cluster_bytes, l2_bits, l2_entries, refcount_bits;
-	uint32_t block_bits; /* log2 of refcounts per block */
+	uint32_t entry_bytes;                                    /* of an L2 entry: 8, extended 16 */
+	uint32_t subclusters, subcluster_bits, subcluster_bytes; /* 1 and the cluster's, extended 32 */
+	uint32_t block_bits;                                     /* log2 of refcounts per block */
 
 	pthread_mutex_t lock, flush_lock;
 	pthread_cond_t landed;
@@ -130,6 +135,11 @@ struct qcow2 {
 	bool allow_corrupt; /* opened to be repaired */
 	bool autoclear_done;
 };
+
+static inline bool qcow2_is_extended(const struct qcow2 *q)
+{
+	return q->subclusters > 1;
+}
 
 static inline uint32_t load_be32(const void *p)
 {
@@ -186,10 +196,15 @@ int qcow2_pread(struct block *block, uint64_t offset, const struct iovec *iov, i
 /* --- qcow2_write.c --- */
 int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
 		 uint32_t flags);
-int qcow2_discard(struct block *block, uint64_t offset, uint64_t length);
-int qcow2_write_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
 /* Waits until no write fills any of these clusters; true when it had to (look again). Locked. */
 bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count);
+/* Begins and ends the time in which a write has these clusters for itself. The flight is the caller's. Locked. */
+void qcow2_take_off(struct qcow2 *q, struct qcow2_flight *flight, uint64_t first, uint64_t count);
+void qcow2_land(struct qcow2 *q, struct qcow2_flight *flight);
+
+/* --- qcow2_clear.c --- */
+int qcow2_discard(struct block *block, uint64_t offset, uint64_t length);
+int qcow2_write_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
 
 /* --- qcow2_cache.c; all locked --- */
 void qcow2_cache_init(struct qcow2_cache *cache, size_t capacity);
@@ -214,6 +229,16 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *value);
 int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value);
 /* Adds delta (+1 or -1) to each; makes refcount blocks as needed. */
 int qcow2_refcount_change(struct qcow2 *q, uint64_t cluster, uint64_t count, int delta);
+/* The block for this index of the table; NULL with 0: there is none, all its counts are 0. */
+int qcow2_refcount_block(struct qcow2 *q, uint64_t table_index, struct qcow2_table **block);
+/* A count in a block in memory, which becomes dirty. */
+void qcow2_refcount_put(struct qcow2 *q, struct qcow2_table *block, uint64_t index, uint64_t value);
+int qcow2_refcount_make_block(struct qcow2 *q, uint64_t table_index, uint64_t place);
+int qcow2_refcount_grow(struct qcow2 *q, uint64_t index_needed);
+/* Whether [offset, offset + bytes) touches header, tables or snapshots that never hold guest data. */
+bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t bytes);
+
+/* --- qcow2_allocate.c; all locked --- */
 /* Up to *count clusters in one piece, with refcount 1; *count is how many. exact: all or nothing. */
 int qcow2_allocate(struct qcow2 *q, uint64_t *count, bool exact, uint64_t *offset);
 /* Whether these clusters, just allocated, read as zeroes because nothing was ever written there. */
@@ -222,31 +247,51 @@ bool qcow2_take_fresh(struct qcow2 *q, uint64_t offset, uint64_t count);
 void qcow2_unallocate(struct qcow2 *q, uint64_t offset, uint64_t count);
 /* Frees after the next flush has made durable that nothing refers to it. discard: the host may have the space back. */
 void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard);
-/* Whether [offset, offset + bytes) touches header, tables or snapshots that never hold guest data. */
-bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t bytes);
 
 /* --- qcow2_cluster.c --- */
-enum qcow2_kind { QCOW2_UNALLOCATED, QCOW2_ZERO_PLAIN, QCOW2_ZERO_ALLOCATED, QCOW2_NORMAL, QCOW2_PACKED };
+/* What a subcluster is (without extended L2 entries: a cluster). PACKED: a part of a compressed cluster. UNFILLED: its
+ * cluster has a place, but what is there does not count. */
+enum qcow2_kind {
+	QCOW2_UNALLOCATED,
+	QCOW2_UNFILLED,
+	QCOW2_ZERO_PLAIN,
+	QCOW2_ZERO_ALLOCATED,
+	QCOW2_NORMAL,
+	QCOW2_PACKED
+};
+
+/* An L2 entry. bitmap is that of extended ones: low half "allocated", high half "reads as zeroes"; else 0. */
+struct qcow2_entry {
+	uint64_t word, bitmap;
+};
 
 struct qcow2_mapping {
 	enum qcow2_kind kind;
 	bool copied;
-	uint64_t entry; /* L2 entry of the first cluster */
-	uint64_t host;  /* of the byte asked for; NORMAL and ZERO_ALLOCATED */
-	uint64_t bytes; /* how far it holds */
+	struct qcow2_entry entry; /* of the first cluster */
+	uint64_t host;            /* of the byte asked for; UNFILLED, ZERO_ALLOCATED and NORMAL */
+	uint64_t bytes;           /* how far it holds */
 };
 
+struct qcow2_entry qcow2_entry_load(const struct qcow2 *q, const uint8_t *table, uint64_t index);
+void qcow2_entry_store(const struct qcow2 *q, uint8_t *table, uint64_t index, struct qcow2_entry entry);
+/* Entries [index, index + count) of a table in the cache were changed. */
+void qcow2_entries_dirty(struct qcow2 *q, struct qcow2_table *table, uint64_t index, uint64_t count);
+/* Bits of the bitmap's low half for the bytes [from, to) of a cluster, in whole subclusters. */
+uint32_t qcow2_subcluster_mask(const struct qcow2 *q, uint64_t from, uint64_t to);
+/* Whether the entry refers to a cluster that is not compressed. */
+bool qcow2_has_place(const struct qcow2 *q, uint64_t word);
+enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, struct qcow2_entry entry, unsigned subcluster);
 /* Where offset lies and how far that goes, at most length and within one L2 table. Locked; lets go of the lock when it
  * has to read a table, unless cached_only: -EAGAIN. */
 int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t length, bool cached_only, struct qcow2_mapping *mapping);
 /* The L2 table of a guest offset, ready to be changed: allocated or copied when it must be. Locked; may let go of it.
  */
 int qcow2_l2_for_write(struct qcow2 *q, uint64_t offset, struct qcow2_table **table, uint32_t *index);
-enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, uint64_t entry);
 /* Where the compressed bytes lie. */
-void qcow2_packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *offset, uint32_t *bytes);
+void qcow2_packed_place(const struct qcow2 *q, uint64_t word, uint64_t *offset, uint32_t *bytes);
 /* Frees what an L2 entry refers to, later. */
-void qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool discard);
+void qcow2_free_entry(struct qcow2 *q, uint64_t word, bool discard);
 /* The image contradicts itself: says so, marks it and refuses writes from now on. Returns -EIO. */
 int qcow2_set_corrupt(struct qcow2 *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -260,11 +305,15 @@ bool qcow2_is_dirty(const struct qcow2 *q);
 int qcow2_begin_writing(struct qcow2 *q);
 
 /* --- qcow2_compress.c --- */
-int qcow2_unpack(struct qcow2 *q, uint64_t entry, void *to);
+int qcow2_unpack(struct qcow2 *q, uint64_t word, void *to);
 
-/* --- qcow2_snapshot.c --- */
+/* --- qcow2_snapshot_table.c --- */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
 void qcow2_snapshots_free(struct qcow2 *q);
+void qcow2_snapshot_free(struct qcow2_snapshot *s);
+/* The header comes to point to the new list, after everything that it refers to is durable. The old list's clusters are
+ * freed with the next flush. The caller owns the arrays. */
+int qcow2_snapshots_switch(struct qcow2 *q, struct qcow2_snapshot *list, uint32_t count);
 
 /* --- qcow2_resize.c --- */
 int qcow2_truncate(struct block *block, uint64_t length, struct error *err);

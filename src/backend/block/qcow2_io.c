@@ -38,7 +38,7 @@ static int read_packed(struct qcow2 *q, const struct qcow2_mapping *mapping, uin
 
 	if (!cluster)
 		return -ENOMEM;
-	result = qcow2_unpack(q, mapping->entry, cluster);
+	result = qcow2_unpack(q, mapping->entry.word, cluster);
 	if (!result)
 		iov_spread(iov, iov_count, skip, cluster + (offset & (q->cluster_bytes - 1)), mapping->bytes);
 	free(cluster);
@@ -61,6 +61,7 @@ int qcow2_pread(struct block *block, uint64_t offset, const struct iovec *iov, i
 			return result;
 		switch (mapping.kind) {
 		case QCOW2_UNALLOCATED:
+		case QCOW2_UNFILLED:
 			result = block_backing_read(block, offset + skip, iov, iov_count, skip, mapping.bytes);
 			break;
 		case QCOW2_ZERO_PLAIN:

@@ -47,11 +47,10 @@ static int decode(const struct block_create *create, struct qcow2_create *q, str
 	if (create->backing_format && !block_driver_find(create->backing_format))
 		return error_set(err, EINVAL, "Parameter 'backing-fmt' does not accept value '%s'",
 				 create->backing_format);
-	if (block_create_bool(create, "extended_l2"))
-		return error_set(err, ENOTSUP, "extended_l2=on is not supported yet");
 	/* What does not fit is no power of two either: the message is the same. */
 	q->cluster_bytes = cluster > UINT32_MAX ? 3 : (uint32_t)cluster;
 	q->refcount_bits = bits > UINT32_MAX ? 3 : (unsigned)bits;
+	q->extended_l2 = block_create_bool(create, "extended_l2");
 	q->lazy_refcounts = block_create_bool(create, "lazy_refcounts");
 	return decode_choices(create, q, err);
 }

@@ -159,7 +159,8 @@ int qcow2_make_empty(struct block *block, struct error *err)
 	return result ? error_set_errno(err, -result, "Could not empty the image") : 0;
 }
 
-/* One run of new clusters for [offset, ...), linked as data. Sets *bytes and *host. */
+/* One run of new clusters for [offset, ...), linked as data; with extended L2 entries as places that are not filled
+ * yet, so that a backing file shows. Sets *bytes and *host. */
 static int preallocate_run(struct qcow2 *q, uint64_t offset, uint64_t *bytes, uint64_t *host)
 {
 	struct qcow2_table *table;
@@ -175,8 +176,10 @@ static int preallocate_run(struct qcow2 *q, uint64_t offset, uint64_t *bytes, ui
 	}
 	if (!result) {
 		for (uint64_t i = 0; i < count; i++)
-			store_be64(table->data + (index + i) * 8, (*host + (i << q->cluster_bits)) | QCOW2_COPIED);
-		qcow2_table_dirty(&q->l2, table, index * 8, (index + (uint32_t)count) * 8);
+			qcow2_entry_store(
+				q, table->data, index + i,
+				(struct qcow2_entry){.word = (*host + (i << q->cluster_bits)) | QCOW2_COPIED});
+		qcow2_entries_dirty(q, table, index, count);
 		*bytes = count << q->cluster_bits;
 	}
 	pthread_mutex_unlock(&q->lock);

@@ -241,8 +241,9 @@ static void test_geometries(void **state)
 		unsigned version;
 		uint32_t cluster;
 		unsigned refcount_bits;
-	} cases[] = {{2, 65536, 16}, {3, 65536, 16},  {3, 512, 16},  {3, 512, 64},
-		     {3, 4096, 1},   {3, 2 << 20, 8}, {3, 1024, 32}, {2, 512, 16}};
+		bool extended_l2;
+	} cases[] = {{2, 65536, 16},  {3, 65536, 16}, {3, 512, 16}, {3, 512, 64},         {3, 4096, 1},
+		     {3, 2 << 20, 8}, {3, 1024, 32},  {2, 512, 16}, {3, 65536, 16, true}, {3, 16384, 16, true}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct qcow2_create how;
@@ -251,6 +252,7 @@ static void test_geometries(void **state)
 		how.version = cases[i].version;
 		how.cluster_bytes = cases[i].cluster;
 		how.refcount_bits = cases[i].refcount_bits;
+		how.extended_l2 = cases[i].extended_l2;
 		how.length = DISK_BYTES + 512;
 		exercise(*state, &how, 1, 400);
 	}
@@ -262,9 +264,10 @@ static void test_backing(void **state)
 	struct qcow2_create how;
 
 	make_base(f, 5 * MIB + 512);
-	for (unsigned version = 2; version <= 3; version++) {
+	for (unsigned round = 0; round < 3; round++) {
 		qcow2_create_defaults(&how);
-		how.version = version;
+		how.version = round == 0 ? 2 : 3;
+		how.extended_l2 = round == 2;
 		how.length = DISK_BYTES;
 		how.backing = "base.raw";
 		how.backing_format = "raw";
@@ -286,6 +289,43 @@ static void test_threads(void **state)
 	how.backing = "base.raw";
 	how.backing_format = "raw";
 	exercise(f, &how, 4, 300);
+	how.cluster_bytes = 16384;
+	how.extended_l2 = true;
+	exercise(f, &how, 4, 300);
+}
+
+/* Whatever is in a cluster goes along when a snapshot makes it move. */
+static void test_snapshots_of_subclusters(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *shadow = calloc(1, DISK_BYTES), *kept = malloc(DISK_BYTES);
+	struct worker whole = {.shadow = shadow};
+	struct qcow2_create how;
+	struct error err = {0};
+	struct block *block;
+
+	qcow2_create_defaults(&how);
+	how.length = DISK_BYTES;
+	how.extended_l2 = true;
+	create(f, &how);
+	block = open_image(f, false);
+	run_workers(block, shadow, DISK_BYTES, true, 1, 200);
+	memcpy(kept, shadow, DISK_BYTES);
+	for (unsigned round = 0; round < 3; round++) {
+		char name[2] = {(char)('a' + round), 0};
+
+		assert_int_equal(qcow2_snapshot_create(block, name, &err), 0);
+		run_workers(block, shadow, DISK_BYTES, true, 1, 50);
+		whole.block = block;
+		check_part(&whole, 0, DISK_BYTES);
+	}
+	assert_int_equal(qcow2_snapshot_apply(block, "a", &err), 0);
+	whole.shadow = kept;
+	check_part(&whole, 0, DISK_BYTES);
+	block_unref(block);
+	qemu_check(f);
+	free(shadow);
+	free(kept);
 }
 
 int main(void)
@@ -294,6 +334,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_geometries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

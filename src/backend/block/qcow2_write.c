@@ -26,7 +26,13 @@ bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count)
 	return waited;
 }
 
-static void land(struct qcow2 *q, struct qcow2_flight *flight)
+void qcow2_take_off(struct qcow2 *q, struct qcow2_flight *flight, uint64_t first, uint64_t count)
+{
+	*flight = (struct qcow2_flight){.next = q->flights, .first = first, .count = count};
+	q->flights = flight;
+}
+
+void qcow2_land(struct qcow2 *q, struct qcow2_flight *flight)
 {
 	struct qcow2_flight **link = &q->flights;
 
@@ -38,16 +44,16 @@ static void land(struct qcow2 *q, struct qcow2_flight *flight)
 
 /* One allocating write: the clusters, and the bytes of the request that go into them. */
 struct fill {
-	uint64_t guest;        /* first byte of the request's part */
-	uint64_t bytes;        /* of it */
+	uint64_t guest, bytes; /* the request's part */
+	uint64_t from, to;     /* what gets filled: the part and what surrounds it, in whole subclusters */
 	uint64_t host;         /* place of the first cluster */
 	uint64_t first, count; /* guest clusters */
-	bool in_place;         /* the clusters were allocated already and read as zeroes */
+	bool in_place;         /* the clusters have a place already, and what is there does not count */
 	bool source;           /* what surrounds the data comes from the image as it is; else it is zeroes */
 	bool fresh;            /* the clusters read as zeroes already */
 };
 
-/* Writes before and behind the data: [from, from + length) of the guest. */
+/* Writes before or behind the data: [from, from + length) of the guest. */
 static int fill_around(struct qcow2 *q, const struct fill *fill, uint64_t from, uint64_t length)
 {
 	const uint64_t in_image = from < q->block->length ? min_u64(length, q->block->length - from) : 0;
@@ -72,14 +78,25 @@ static int fill_around(struct qcow2 *q, const struct fill *fill, uint64_t from, 
 static int fill_clusters(struct qcow2 *q, const struct fill *fill, const struct iovec *iov, int iov_count,
 			 uint64_t skip)
 {
-	const uint64_t start = fill->first << q->cluster_bits, end = (fill->first + fill->count) << q->cluster_bits;
-	const uint64_t data_end = fill->guest + fill->bytes;
-	int result = fill_around(q, fill, start, fill->guest - start);
+	const uint64_t start = fill->first << q->cluster_bits, data_end = fill->guest + fill->bytes;
+	int result = fill_around(q, fill, fill->from, fill->guest - fill->from);
 
 	if (!result)
 		result = qcow2_file_iov(q, BLOCK_WRITE, fill->host + (fill->guest - start), iov, iov_count, skip,
 					fill->bytes);
-	return result ? result : fill_around(q, fill, data_end, end - data_end);
+	return result ? result : fill_around(q, fill, data_end, fill->to - data_end);
+}
+
+/* The entry of the fill's n-th cluster when its data are there. */
+static struct qcow2_entry filled_entry(const struct qcow2 *q, const struct fill *fill, uint64_t n,
+				       struct qcow2_entry old)
+{
+	const uint64_t start = (fill->first + n) << q->cluster_bits, end = start + q->cluster_bytes;
+	const uint64_t mask =
+		qcow2_subcluster_mask(q, max_u64(fill->from, start) - start, min_u64(fill->to, end) - start);
+
+	return (struct qcow2_entry){.word = (fill->host + (n << q->cluster_bits)) | QCOW2_COPIED,
+				    .bitmap = (old.bitmap & ~(mask << 32)) | mask};
 }
 
 /* Locked. All of the clusters are within one L2 table. */
@@ -92,15 +109,45 @@ static int link_clusters(struct qcow2 *q, const struct fill *fill)
 	if (result)
 		return result;
 	for (uint64_t i = 0; i < fill->count; i++) {
-		uint8_t *entry = table->data + (index + i) * 8;
-		const uint64_t old = load_be64(entry);
+		const struct qcow2_entry old = qcow2_entry_load(q, table->data, index + i);
 
-		store_be64(entry, (fill->host + (i << q->cluster_bits)) | QCOW2_COPIED);
+		qcow2_entry_store(q, table->data, index + i, filled_entry(q, fill, i, old));
 		if (!fill->in_place)
-			qcow2_free_entry(q, old, false);
+			qcow2_free_entry(q, old.word, false);
 	}
-	qcow2_table_dirty(&q->l2, table, index * 8, (index + (uint32_t)fill->count) * 8);
+	qcow2_entries_dirty(q, table, index, fill->count);
 	return 0;
+}
+
+/* A cluster that gets another place takes along everything that it holds. */
+static void widen_fill(const struct qcow2 *q, const struct qcow2_mapping *mapping, struct fill *fill)
+{
+	const uint64_t start = fill->first << q->cluster_bits;
+	const uint32_t held = mapping->kind == QCOW2_PACKED ? UINT32_MAX : (uint32_t)mapping->entry.bitmap;
+
+	if (!held)
+		return;
+	fill->from = min_u64(fill->from, start + ((uint64_t)__builtin_ctz(held) << q->subcluster_bits));
+	fill->to = max_u64(fill->to, start + ((32ull - (unsigned)__builtin_clz(held)) << q->subcluster_bits));
+	fill->source = true;
+}
+
+/* Where the data go. */
+static int place_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint64_t *count, struct fill *fill)
+{
+	int result;
+
+	if (fill->in_place) {
+		fill->host = align_down(mapping->host, q->cluster_bytes);
+		if (qcow2_is_metadata(q, fill->host, *count << q->cluster_bits))
+			return qcow2_set_corrupt(q, "the data of guest offset %#llx lie over its tables",
+						 (unsigned long long)fill->guest);
+		return 0;
+	}
+	result = qcow2_allocate(q, count, false, &fill->host);
+	if (!result)
+		fill->fresh = qcow2_take_fresh(q, fill->host, *count);
+	return result;
 }
 
 /* Locked; decides where the data go. 1: the state changed, look again. */
@@ -108,10 +155,13 @@ static int plan_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint6
 {
 	const uint64_t within = offset & (q->cluster_bytes - 1);
 	uint64_t count = qcow2_clusters(q, within + mapping->bytes);
-	int result = 0;
+	bool moves;
+	int result;
 
-	count = min_u64(count, max_u64(1, RUN_BYTES >> q->cluster_bits));
 	*fill = (struct fill){.guest = offset, .first = offset >> q->cluster_bits};
+	fill->in_place = (mapping->kind == QCOW2_ZERO_ALLOCATED || mapping->kind == QCOW2_UNFILLED) && mapping->copied;
+	moves = !fill->in_place && (mapping->host || mapping->kind == QCOW2_PACKED) && qcow2_is_extended(q);
+	count = moves ? 1 : min_u64(count, max_u64(1, RUN_BYTES >> q->cluster_bits));
 	if (qcow2_wait_for_flights(q, fill->first, count))
 		return 1;
 	/* The table comes before the data, so that those of one write lie together. */
@@ -122,29 +172,27 @@ static int plan_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint6
 		result = qcow2_l2_for_write(q, offset, &table, &index);
 		return result ? result : 1;
 	}
-	fill->in_place = mapping->kind == QCOW2_ZERO_ALLOCATED && mapping->copied;
+	result = place_fill(q, mapping, &count, fill);
+	if (result)
+		return result;
 	fill->source = mapping->kind == QCOW2_PACKED || mapping->kind == QCOW2_NORMAL ||
-		       (mapping->kind == QCOW2_UNALLOCATED && q->block->backing);
-	if (fill->in_place) {
-		fill->host = mapping->host - within;
-	} else {
-		result = qcow2_allocate(q, &count, false, &fill->host);
-		if (result)
-			return result;
-		fill->fresh = qcow2_take_fresh(q, fill->host, count);
-	}
+		       ((mapping->kind == QCOW2_UNALLOCATED || mapping->kind == QCOW2_UNFILLED) && q->block->backing);
 	fill->count = count;
 	fill->bytes = min_u64(mapping->bytes, (count << q->cluster_bits) - within);
+	fill->from = align_down(offset, q->subcluster_bytes);
+	fill->to = align_up(offset + fill->bytes, q->subcluster_bytes);
+	if (moves)
+		widen_fill(q, mapping, fill);
 	return 0;
 }
 
 /* Locked when called and when it returns; not meanwhile. */
 static int run_fill(struct qcow2 *q, const struct fill *fill, const struct iovec *iov, int iov_count, uint64_t skip)
 {
-	struct qcow2_flight flight = {.next = q->flights, .first = fill->first, .count = fill->count};
+	struct qcow2_flight flight;
 	int result;
 
-	q->flights = &flight;
+	qcow2_take_off(q, &flight, fill->first, fill->count);
 	pthread_mutex_unlock(&q->lock);
 	result = fill_clusters(q, fill, iov, iov_count, skip);
 	pthread_mutex_lock(&q->lock);
@@ -152,7 +200,7 @@ static int run_fill(struct qcow2 *q, const struct fill *fill, const struct iovec
 		result = link_clusters(q, fill);
 	if (result && !fill->in_place)
 		qcow2_unallocate(q, fill->host, fill->count);
-	land(q, &flight);
+	qcow2_land(q, &flight);
 	return result;
 }
 
@@ -197,164 +245,6 @@ int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, 
 		result = qcow2_relieve(q);
 	for (; skip < length && !result; skip += done)
 		result = write_some(q, offset + skip, iov, iov_count, skip, length - skip, &done);
-	if (!result && flags & BLOCK_FUA)
-		result = qcow2_flush(block);
-	return result;
-}
-
-/* --- discard and zeroes: whole clusters by their L2 entries --- */
-
-/* The entry that makes a cluster read as zeroes, or `old` where nothing need change. */
-static uint64_t zero_entry(const struct qcow2 *q, uint64_t old, bool unmap)
-{
-	const enum qcow2_kind kind = qcow2_kind_of(q, old);
-	const bool reads_zero_without = !q->block->backing;
-
-	if (kind == QCOW2_UNALLOCATED && reads_zero_without)
-		return old;
-	if (q->header.version < 3)
-		return unmap && reads_zero_without ? 0 : old;
-	if (!unmap && kind == QCOW2_NORMAL && old & QCOW2_COPIED)
-		return old | QCOW2_ZERO;
-	if (kind == QCOW2_ZERO_PLAIN || (!unmap && kind == QCOW2_ZERO_ALLOCATED))
-		return old;
-	return QCOW2_ZERO;
-}
-
-/* What a discarded cluster becomes: with a backing file it must not show what lies below. */
-static uint64_t discard_entry(const struct qcow2 *q, uint64_t old)
-{
-	if (!q->block->backing)
-		return 0;
-	return q->header.version >= 3 ? QCOW2_ZERO : old;
-}
-
-enum clearing { DISCARD, ZERO, ZERO_UNMAP };
-
-/* Locked. Clusters [first, first + count), in one L2 table. */
-static int clear_clusters(struct qcow2 *q, uint64_t first, uint64_t count, enum clearing how)
-{
-	struct qcow2_table *table;
-	uint32_t index;
-	int result;
-
-	/* Both may let go of the lock: the table counts only when nothing was in flight after it was found. */
-	do {
-		result = qcow2_l2_for_write(q, first << q->cluster_bits, &table, &index);
-		if (result)
-			return result;
-	} while (qcow2_wait_for_flights(q, first, count));
-	for (uint64_t i = 0; i < count; i++) {
-		uint8_t *at = table->data + (index + i) * 8;
-		const uint64_t old = load_be64(at);
-		const uint64_t new = how == DISCARD ? discard_entry(q, old) : zero_entry(q, old, how == ZERO_UNMAP);
-
-		if (new == old)
-			continue;
-		store_be64(at, new);
-		qcow2_table_dirty(&q->l2, table, (uint32_t)(index + i) * 8, (uint32_t)(index + i) * 8 + 8);
-		if (!(new &QCOW2_OFFSET_MASK))
-			qcow2_free_entry(q, old, true);
-	}
-	return 0;
-}
-
-/* Whether clearing these bytes changes nothing. Locked. */
-static int nothing_to_clear(struct qcow2 *q, uint64_t offset, uint64_t *bytes, enum clearing how, bool *nothing)
-{
-	struct qcow2_mapping mapping;
-	int result = qcow2_lookup(q, offset, *bytes, false, &mapping);
-
-	if (result)
-		return result;
-	*nothing = mapping.kind == QCOW2_ZERO_PLAIN || (mapping.kind == QCOW2_UNALLOCATED && !q->block->backing) ||
-		   (mapping.kind == QCOW2_ZERO_ALLOCATED && how == ZERO);
-	*bytes = mapping.bytes;
-	return 0;
-}
-
-/* Cluster-aligned ranges (the end of the image counts as aligned). */
-static int clear_range(struct qcow2 *q, uint64_t offset, uint64_t length, enum clearing how)
-{
-	const uint64_t end = offset + length;
-	int result = 0;
-
-	while (offset < end && !result) {
-		uint64_t bytes = end - offset;
-		bool nothing;
-
-		result = qcow2_relieve(q);
-		if (result)
-			return result;
-		pthread_mutex_lock(&q->lock);
-		result = q->corrupt ? -EIO : nothing_to_clear(q, offset, &bytes, how, &nothing);
-		if (!result && nothing &&
-		    qcow2_wait_for_flights(q, offset >> q->cluster_bits, qcow2_clusters(q, bytes)))
-			bytes = 0; /* something landed there: look again */
-		else if (!result && !nothing)
-			result = clear_clusters(q, offset >> q->cluster_bits, qcow2_clusters(q, bytes), how);
-		pthread_mutex_unlock(&q->lock);
-		offset += bytes;
-	}
-	return result;
-}
-
-int qcow2_discard(struct block *block, uint64_t offset, uint64_t length)
-{
-	struct qcow2 *q = block->private_data;
-	const uint64_t start = align_up(offset, q->cluster_bytes);
-	uint64_t end = offset + length;
-	int result;
-
-	if (end != block->length)
-		end = align_down(end, q->cluster_bytes);
-	if (start >= end)
-		return 0;
-	result = qcow2_begin_writing(q);
-	return result ? result : clear_range(q, start, end - start, DISCARD);
-}
-
-/* Zeroes inside one cluster, as data unless it reads as zeroes anyway. */
-static int zero_part(struct qcow2 *q, uint64_t offset, uint64_t length)
-{
-	uint64_t bytes = length;
-	struct iovec iov = {.iov_len = length};
-	bool nothing;
-	int result;
-
-	if (!length)
-		return 0;
-	pthread_mutex_lock(&q->lock);
-	result = nothing_to_clear(q, offset, &bytes, ZERO, &nothing);
-	pthread_mutex_unlock(&q->lock);
-	if (result || nothing)
-		return result;
-	iov.iov_base = calloc(1, length);
-	if (!iov.iov_base)
-		return -ENOMEM;
-	result = qcow2_pwrite(q->block, offset, &iov, 1, length, 0);
-	free(iov.iov_base);
-	return result;
-}
-
-int qcow2_write_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags)
-{
-	struct qcow2 *q = block->private_data;
-	const uint64_t end = offset + length;
-	const uint64_t start = min_u64(end, align_up(offset, q->cluster_bytes));
-	const uint64_t stop = max_u64(start, end == block->length ? end : align_down(end, q->cluster_bytes));
-	const bool unmap = flags & BLOCK_MAY_UNMAP;
-	int result;
-
-	if (q->header.version < 3 && (block->backing || !unmap))
-		return -ENOTSUP; /* there is no zero cluster */
-	result = qcow2_begin_writing(q);
-	if (!result)
-		result = zero_part(q, offset, start - offset);
-	if (!result)
-		result = clear_range(q, start, stop - start, unmap ? ZERO_UNMAP : ZERO);
-	if (!result)
-		result = zero_part(q, stop, end - stop);
 	if (!result && flags & BLOCK_FUA)
 		result = qcow2_flush(block);
 	return result;
