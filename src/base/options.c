@@ -83,6 +83,14 @@ void options_copy(struct options *out, const struct options *from)
 		options_add(out, from->items[i].key, from->items[i].value);
 }
 
+void options_copy_without(struct options *out, const struct options *from, const char *prefix)
+{
+	*out = (struct options){0};
+	for (size_t i = 0; i < from->count; i++)
+		if (strncmp(from->items[i].key, prefix, strlen(prefix)))
+			options_add(out, from->items[i].key, from->items[i].value);
+}
+
 void options_free(struct options *options)
 {
 	for (size_t i = 0; i < options->count; i++) {

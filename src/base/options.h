@@ -26,8 +26,12 @@ struct options {
 /* Parses qemu's "first,key=value,flag,noflag" grammar (a doubled comma is a comma). implied_key names the first part
  * when it has no '='; NULL: then it is a flag. "flag" becomes flag=on, "noflag" stays a flag (config decides). */
 int options_parse(struct options *out, const char *text, const char *implied_key, struct error *err);
+/* A JSON object as options: nested keys with dots, array elements numbered ("a.0"), booleans on and off, null empty. */
+int options_parse_json(struct options *out, const char *text, struct error *err);
 void options_add(struct options *options, const char *key, const char *value);
 void options_copy(struct options *out, const struct options *from);
+/* All but the keys that begin with prefix. */
+void options_copy_without(struct options *out, const struct options *from, const char *prefix);
 void options_free(struct options *options);
 
 /* The last value of key, or NULL; marks all of its occurrences used. */

@@ -87,6 +87,9 @@ static inline void store_le64(void *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
+/* Whether all of these bytes are zero. */
+bool buffer_is_zero(const void *data, size_t length);
+
 /* Allocation that does not return NULL: a VMM out of memory for its own bookkeeping ends with a message.
  * Never used with a size that a guest, an image or a client chose; those use malloc and report. */
 void *xcalloc(size_t count, size_t size);

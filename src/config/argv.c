@@ -112,7 +112,7 @@ static int apply_list_text(struct config_parse *parse, const struct key *key, co
 	int ret;
 
 	if (key->json && value[strspn(value, " \t\n")] == '{')
-		ret = options_from_json(&options, value, err);
+		ret = options_parse_json(&options, value, err);
 	else
 		ret = options_parse(&options, value, key->implied, err);
 	if (ret < 0)

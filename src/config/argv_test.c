@@ -98,6 +98,8 @@ static void print_drives(FILE *to, const struct domain_config *config)
 			d->cache_direct ? ",direct" : "", d->cache_no_flush ? ",noflush" : "",
 			d->cache_writeback ? "" : ",through", d->discard_unmap ? ",unmap" : "");
 		fprintf(to, "%s%s", d->aio ? ",aio=" : "", d->aio ? d->aio : "");
+		fprintf(to, "%s%s", d->snapshot ? ",temporary" : "", d->copy_on_read ? ",cor" : "");
+		fprintf(to, "%s%s", d->node_name ? ",node=" : "", d->node_name ? d->node_name : "");
 		print_options(to, &d->rest);
 		fprintf(to, ") ");
 	}
@@ -393,6 +395,16 @@ static void test_drives(void **state)
 		 "'{\"driver\":\"raw\",\"node-name\":\"r\",\"read-only\":true,\"file\":{\"driver\":\"file\","
 		 "\"filename\":\"x y\"},\"n\":3}'",
 		 "block(raw:r,read-only=on,file.driver=file,file.filename=x y,n=3)"},
+		{"-nodefaults -drive if=none,file=a,copy-on-read=on,detect-zeroes=unmap,node-name=n,lazy-refcounts=on",
+		 "drive(none:none0:0:0,a,cor,node=n,detect-zeroes=unmap,lazy-refcounts=on)"},
+		{"-nodefaults -drive if=none,file=a,bps=1,iops_rd_max=2,iops_size=3,group=g,"
+		 "throttling.bps-write-max-length=4",
+		 "drive(none:none0:0:0,a,throttling.bps-total=1,throttling.iops-read-max=2,throttling.iops-size=3,"
+		 "throttling.group=g,throttling.bps-write-max-length=4)"},
+		{"-nodefaults -drive if=none,file.driver=file,file.filename=a",
+		 "drive(none:none0:0:0,-,file.driver=file,file.filename=a)"},
+		{"-nodefaults -drive if=none,file=a -snapshot -drive if=none,file=b,snapshot=off",
+		 "drive(none:none0:0:0,a,temporary) drive(none:none1:0:1,b)"},
 	};
 	static const struct line bad[] = {
 		{"-drive if=virtioo,file=a",
@@ -402,9 +414,12 @@ static void test_drives(void **state)
 		 "-drive file=a,fomat=raw: 'fomat' is not an option of -drive; did you mean 'format'?"},
 		{"-drive file=a,cache=wrietback",
 		 "-drive file=a,cache=wrietback: unknown cache mode 'wrietback'; did you mean 'writeback'?"},
-		{"-drive file=a,copy-on-read=on", "-drive file=a,copy-on-read=on: copy-on-read=on: not supported yet"},
+		{"-drive file=a,bps=100,throttling.bps-total=1",
+		 "-drive file=a,bps=100,throttling.bps-total=1: 'throttling.bps-total' and its alias 'bps' can't be "
+		 "used at the same time"},
+		{"-drive file=a,format=raw,driver=raw",
+		 "-drive file=a,format=raw,driver=raw: Cannot specify both 'driver' and 'format'"},
 		{"-drive file=a,snapshot=maybe", "-drive file=a,snapshot=maybe: snapshot=maybe: expected on or off"},
-		{"-drive file=a,bps=100", "-drive file=a,bps=100: bps: not supported yet"},
 		{"-drive file=a,index=0 -hda b", "-hda b: there is already a drive with if=virtio, bus=0, unit=0"},
 		{"-drive file=a,id=x,if=none -drive file=b,id=x,if=none",
 		 "-drive file=b,id=x,if=none: there is already a drive with id 'x'"},
@@ -415,8 +430,6 @@ static void test_drives(void **state)
 		 "-drive file=b,unit=0: there is already a drive with if=virtio, bus=0, unit=0"},
 		{"-drive file=a,if=ide", "-drive file=a,if=ide: if=ide: not supported yet; if=virtio is"},
 		{"-drive media=cdrom", "-drive media=cdrom: file= is missing"},
-		{"-drive file=a,file.driver=file",
-		 "-drive file=a,file.driver=file: file.driver: not supported yet here; -blockdev takes it"},
 		{"-drive file=a,if=none,id=d -device virtio-blk-pci,drive=d -device virtio-blk-pci,drive=d",
 		 "drive 'd' is used by two devices (virtio-blk-pci and virtio-blk-pci)"},
 		{"-drive file=a,index=1,unit=1",
@@ -428,7 +441,7 @@ static void test_drives(void **state)
 		{"-blockdev driver=file", "-blockdev driver=file: node-name= is missing"},
 		{"-blockdev {\"driver\":",
 		 "-blockdev {\"driver\":: JSON, character 10: unexpected token near end of file"},
-		{"-blockdev {\"a\":null}", "-blockdev {\"a\":null}: a: expected a string, an integer, true or false"},
+		{"-blockdev {\"a\":1.5}", "-blockdev {\"a\":1.5}: a: expected a string, an integer, true or false"},
 		{"-blockdev driver=file,node-name=a -blockdev driver=file,node-name=a",
 		 "-blockdev driver=file,node-name=a: there is already a blockdev with id 'a'"},
 	};

@@ -46,14 +46,16 @@ struct drive_config {
 	bool cdrom;
 	bool meant_ide; /* -hda..-hdd: qemu would put it on the IDE bus */
 	bool read_only;
-	bool snapshot;
+	bool snapshot, snapshot_given;
+	bool copy_on_read;
 	bool cache_direct, cache_no_flush, cache_writeback;
 	char *aio; /* NULL: best */
 	bool discard_unmap;
 	char *node_name; /* or NULL */
 	char *serial;
 	char *werror, *rerror;
-	struct options rest; /* driver-specific (throttling...) */
+	/* What goes to the image's node as it is (detect-zeroes, file.driver, backing...), and throttling.*. */
+	struct options rest;
 };
 
 struct monitor_config {

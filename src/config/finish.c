@@ -231,6 +231,9 @@ int config_finish(struct config_parse *parse, struct error *err)
 		if (!parse->has_net && add_default_nic(parse, err) < 0)
 			return -EINVAL;
 	}
+	for (size_t i = 0; i < config->drive_count; i++)
+		if (config->snapshot && !config->drives[i].snapshot_given)
+			config->drives[i].snapshot = true;
 	attach_drives(config);
 	if (check_stdio(config, err) < 0 || check_references(config, err) < 0 ||
 	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0 ||

@@ -175,32 +175,82 @@ static const char *const drive_keys[] = {
 	"copy-on-read",
 	"auto-read-only",
 	"cache.writeback",
-	"throttling",
+	"throttling.bps-total",
+	"throttling.bps-read",
+	"throttling.bps-write",
+	"throttling.iops-total",
+	"throttling.iops-read",
+	"throttling.iops-write",
+	"throttling.iops-size",
+	"throttling.group",
 	NULL,
 };
 
-static bool starts(const char *text, const char *start)
+/* The spellings from before there was throttling.*; each may also end in _max. */
+static const struct {
+	const char *old, *now;
+} throttle_aliases[] = {
+	{"bps", "throttling.bps-total"},   {"bps_rd", "throttling.bps-read"},   {"bps_wr", "throttling.bps-write"},
+	{"iops", "throttling.iops-total"}, {"iops_rd", "throttling.iops-read"}, {"iops_wr", "throttling.iops-write"},
+};
+
+/* What an old spelling is called today, on the heap, or NULL. */
+static char *throttle_key(const char *key)
 {
-	return strncmp(text, start, strlen(start)) == 0;
+	if (strcmp(key, "group") == 0 || strcmp(key, "iops_size") == 0)
+		return xstrdup(*key == 'g' ? "throttling.group" : "throttling.iops-size");
+	for (size_t i = 0; i < ARRAY_SIZE(throttle_aliases); i++) {
+		size_t length = strlen(throttle_aliases[i].old);
+
+		if (strncmp(key, throttle_aliases[i].old, length))
+			continue;
+		if (!key[length] || strcmp(key + length, "_max") == 0)
+			return xasprintf("%s%s", throttle_aliases[i].now, key[length] ? "-max" : "");
+	}
+	return NULL;
 }
 
-/* What is known but not there yet, and what is unknown. */
-static int check_rest(struct options *options, struct error *err)
+static bool given(const struct options *options, const char *key)
+{
+	for (size_t i = 0; i < options->count; i++)
+		if (strcmp(options->items[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+/* A word that is nearly one of -drive's is taken for a slip. */
+static bool is_for_the_node(const char *key)
+{
+	return strchr(key, '.') || strcmp(key, "detect-zeroes") == 0 || strcmp(key, "auto-read-only") == 0 ||
+	       !nearest_word(key, drive_keys);
+}
+
+/* Everything else belongs to the node or its driver, which look at it when the image is opened. */
+static int take_rest(struct drive_config *drive, struct options *options, struct error *err)
 {
 	for (size_t i = 0; i < options->count; i++) {
 		struct option *item = &options->items[i];
+		char *now = item->used ? NULL : throttle_key(item->key);
+		const bool clash = now && given(options, now);
 
-		if (item->used)
-			continue;
-		if (starts(item->key, "throttling") || starts(item->key, "bps") || starts(item->key, "iops"))
-			return error_set(err, ENOTSUP, "%.100s: not supported yet", item->key);
-		if (strcmp(item->key, "detect-zeroes") == 0 && strcmp(item->value, "off") == 0)
-			item->used = true;
-		else if (strcmp(item->key, "detect-zeroes") == 0 || strcmp(item->key, "auto-read-only") == 0 ||
-			 (strchr(item->key, '.') && !starts(item->key, "cache.")))
-			return error_set(err, ENOTSUP, "%.100s: not supported yet here; -blockdev takes it", item->key);
+		if (clash)
+			error_set(err, EINVAL, "'%s' and its alias '%s' can't be used at the same time", now, item->key);
+		else if (now || (!item->used && is_for_the_node(item->key)))
+			options_add(&drive->rest, now ? now : item->key, item->value), item->used = true;
+		free(now);
+		if (clash)
+			return -EINVAL;
 	}
 	return options_check_used(options, "-drive", drive_keys, err);
+}
+
+/* file.driver=... instead of file=. */
+static bool names_image(const struct options *rest)
+{
+	for (size_t i = 0; i < rest->count; i++)
+		if (strncmp(rest->items[i].key, "file.", strlen("file.")) == 0)
+			return true;
+	return false;
 }
 
 static int fill_drive(const struct domain_config *config, struct drive_config *drive, struct options *options,
@@ -208,7 +258,6 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 {
 	static const char *const medias[] = {"disk", "cdrom", NULL};
 	const char *value = options_get(options, "if");
-	bool copy_on_read = false;
 	int which;
 
 	if (value) {
@@ -227,26 +276,26 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		drive->cdrom = drive->read_only = which == 1;
 	}
 	take_string(options, "file", &drive->file);
+	if (given(options, "format") && given(options, "driver"))
+		return error_set(err, EINVAL, "Cannot specify both 'driver' and 'format'");
 	take_string(options, "format", &drive->format);
 	take_string(options, "driver", &drive->format);
 	take_string(options, "serial", &drive->serial);
-	if (options_get(options, "node-name"))
-		return not_yet(err, "node-name= of a -drive (-blockdev has it)");
+	take_string(options, "node-name", &drive->node_name);
+	drive->snapshot_given = options_get(options, "snapshot") != NULL;
 	if (take_bool(options, "readonly", &drive->read_only, err) < 0 ||
 	    take_bool(options, "read-only", &drive->read_only, err) < 0 ||
 	    take_bool(options, "snapshot", &drive->snapshot, err) < 0 ||
-	    take_bool(options, "copy-on-read", &copy_on_read, err) < 0)
+	    take_bool(options, "copy-on-read", &drive->copy_on_read, err) < 0)
 		return -EINVAL;
-	if (copy_on_read)
-		return not_yet(err, "copy-on-read=on");
 	if (drive->file && !*drive->file)
 		free(drive->file), drive->file = NULL;
 	if (take_cache(drive, options, err) < 0 || take_policies(drive, options, err) < 0 ||
 	    place_drive(config, drive, options, err) < 0 || name_drive(config, drive, options, err) < 0)
 		return -EINVAL;
-	if (check_rest(options, err) < 0)
+	if (take_rest(drive, options, err) < 0)
 		return -EINVAL;
-	if (!drive->file && (!drive->cdrom || drive->interface == DRIVE_VIRTIO))
+	if (!drive->file && !drive->format && !names_image(&drive->rest) && (!drive->cdrom || drive->interface == DRIVE_VIRTIO))
 		return error_set(err, EINVAL, "file= is missing");
 	return 0;
 }

@@ -28,6 +28,11 @@ int list_device(struct config_parse *parse, const struct key *key, struct option
 	return ret;
 }
 
+#define RATE(PREFIX, NAME) PREFIX NAME, PREFIX NAME "-max", PREFIX NAME "-max-length"
+#define RATES(PREFIX)                                                                                                  \
+	RATE(PREFIX, "bps-total"), RATE(PREFIX, "bps-read"), RATE(PREFIX, "bps-write"), RATE(PREFIX, "iops-total"),    \
+		RATE(PREFIX, "iops-read"), RATE(PREFIX, "iops-write"), PREFIX "iops-size"
+
 static const struct object_type {
 	const char *name;
 	const char *const *known;
@@ -39,6 +44,7 @@ static const struct object_type {
 	{"memory-backend-ram", (const char *const[]){"size", "share", "prealloc", "merge", "dump", NULL}},
 	{"rng-random", (const char *const[]){"filename", NULL}},
 	{"rng-builtin", (const char *const[]){NULL}},
+	{"throttle-group", (const char *const[]){RATES("limits."), RATES("x-"), NULL}},
 };
 
 static const struct object_type *object_type_find(const char *name, struct error *err)

@@ -84,8 +84,16 @@ const struct key config_keys[] = {
 	  "       [,cache=writethrough|writeback|none|directsync|unsafe][,format=f]\n"
 	  "       [,aio=threads|native|io_uring][,readonly=on|off][,discard=ignore|unmap]\n"
 	  "       [,werror=ignore|stop|report|enospc][,rerror=ignore|stop|report]\n"
-	  "       [,id=name][,serial=s]",
-	  "use 'file' as a drive image", SECTION_BLOCK, KEY_LIST, .list = list_drive, .group = "drive", .group_id = "id" },
+	  "       [,snapshot=on|off][,copy-on-read=on|off][,detect-zeroes=on|off|unmap]\n"
+	  "       [,id=name][,node-name=name][,serial=s]\n"
+	  "       [[,bps=b]|[[,bps_rd=r][,bps_wr=w]]][[,iops=i]|[[,iops_rd=r][,iops_wr=w]]]\n"
+	  "       [[,bps_max=bm]|[[,bps_rd_max=rm][,bps_wr_max=wm]]]\n"
+	  "       [[,iops_max=im]|[[,iops_rd_max=irm][,iops_wr_max=iwm]]]\n"
+	  "       [,iops_size=is][,group=g][,throttling.bps-total-max-length=seconds][...]\n"
+	  "       [,file.driver=...][,driver specific parameters...]",
+	  "use 'file' (a path, URI or json:{...}) as a drive image", SECTION_BLOCK, KEY_LIST, .list = list_drive, .group = "drive", .group_id = "id" },
+
+	{ "snapshot", NULL, "write to temporary files instead of the disk image files", SECTION_BLOCK, KEY_FLAG, FIELD(snapshot) },
 
 	/* Network options */
 	{ "netdev", "type,id=str[,prop=value...]",
@@ -126,7 +134,7 @@ const struct key config_keys[] = {
 	/* Debug and expert options */
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]",
 	  "create an object: iothread, memory-backend-memfd, memory-backend-file,\n"
-	  "memory-backend-ram, rng-random, rng-builtin; also as a JSON object",
+	  "memory-backend-ram, rng-random, rng-builtin, throttle-group; also as a JSON object",
 	  SECTION_DEBUG, KEY_LIST, .list = list_object, .implied = "qom-type", .group = "object", .group_id = "id", .json = true },
 	{ "fw_cfg", "[name=]name,file=file | string=str",
 	  "add a named fw_cfg entry", SECTION_DEBUG, KEY_LIST, .list = list_fw_cfg, .implied = "name", .group = "fw_cfg" },
@@ -158,7 +166,7 @@ const struct key config_keys[] = {
 	LATER("async-teardown", NULL, SECTION_STANDARD), LATER("k", "", SECTION_STANDARD), LATER("numa", "", SECTION_STANDARD),
 	LATER("usb", NULL, SECTION_STANDARD), LATER("usbdevice", "", SECTION_STANDARD), LATER("soundhw", "", SECTION_STANDARD),
 	LATER("fda", "", SECTION_BLOCK), LATER("fdb", "", SECTION_BLOCK), LATER("sd", "", SECTION_BLOCK),
-	LATER("pflash", "", SECTION_BLOCK), LATER("mtdblock", "", SECTION_BLOCK), LATER("snapshot", NULL, SECTION_BLOCK),
+	LATER("pflash", "", SECTION_BLOCK), LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
 	LATER("vnc", "", SECTION_DISPLAY), LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
 	LATER("curses", NULL, SECTION_DISPLAY), LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),

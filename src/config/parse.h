@@ -43,8 +43,6 @@ bool is_help(const char *word);
 int ask(struct config_parse *parse, enum config_ask what, const char *name);
 int not_yet(struct error *err, const char *what);
 
-/* A JSON object as options: nested keys with dots, array elements numbered ("a.0"), booleans on and off. */
-int options_from_json(struct options *out, const char *text, struct error *err);
 /* Gives the parameters of one option, however they were written, to its row. */
 int key_apply_list(struct config_parse *parse, const struct key *key, struct options *options, struct error *err);
 /* Adds defaults and checks what can only be checked when all is known. */

@@ -180,23 +180,6 @@ int img_output_argument(struct img *img, const char *text, bool *json)
 	return img_fail(img, "--output must be used with human or json as argument.");
 }
 
-bool img_is_zero(const void *data, size_t length)
-{
-	const char *p = data;
-
-	if (length < 16) {
-		for (size_t i = 0; i < length; i++)
-			if (p[i])
-				return false;
-		return true;
-	}
-	/* The first bytes are zero, and every byte equals the one 16 before it. */
-	for (size_t i = 0; i < 16; i++)
-		if (p[i])
-			return false;
-	return memcmp(p, p + 16, length - 16) == 0;
-}
-
 char *img_backing_path(const char *overlay, const char *backing)
 {
 	const char *slash = strrchr(overlay, '/');

@@ -67,7 +67,7 @@ static int compare_zero(struct compare *c, struct block *block, uint64_t offset,
 
 		if (result)
 			return not_read(c, offset, block, result);
-		if (!img_is_zero(c->from_a, part)) {
+		if (!buffer_is_zero(c->from_a, part)) {
 			memset(c->from_b, 0, part);
 			return differ_at(c, offset + first_difference(c->from_a, c->from_b, part));
 		}

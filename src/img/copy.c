@@ -128,7 +128,7 @@ static int write_compressed(const struct copy *copy, uint64_t offset, const uint
 		const uint64_t part = min_u64(copy->unit, length - at);
 		int result;
 
-		if (copy->sparse && img_is_zero(data + at, part))
+		if (copy->sparse && buffer_is_zero(data + at, part))
 			result = write_zeroes(copy, offset + at, part);
 		else
 			result = copy->target->driver->write_compressed(copy->target, offset + at, data + at, part);
@@ -143,8 +143,8 @@ static uint64_t run_of(const uint8_t *data, uint64_t length, uint64_t unit, bool
 {
 	uint64_t run = min_u64(unit, length);
 
-	*zero = img_is_zero(data, run);
-	while (run < length && img_is_zero(data + run, min_u64(unit, length - run)) == *zero)
+	*zero = buffer_is_zero(data, run);
+	while (run < length && buffer_is_zero(data + run, min_u64(unit, length - run)) == *zero)
 		run += min_u64(unit, length - run);
 	return run;
 }

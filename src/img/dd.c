@@ -48,7 +48,7 @@ static int copy(struct dd *d, struct block *from, struct block *to, uint64_t sta
 
 		if (result)
 			status = img_fail(d->img, "error while reading from input image file: %s", strerror(-result));
-		else if (!img_is_zero(buffer, part) && (result = block_pwrite(to, at, buffer, part, 0)))
+		else if (!buffer_is_zero(buffer, part) && (result = block_pwrite(to, at, buffer, part, 0)))
 			status = img_fail(d->img, "error while writing to output image file: %s", strerror(-result));
 		at += part;
 	}

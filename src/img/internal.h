@@ -68,7 +68,6 @@ int img_size_argument(struct img *img, const char *text, const char *name, uint6
 char *img_human_size(char text[32], uint64_t bytes);
 /* --output=: true for JSON; prints when it is neither. */
 int img_output_argument(struct img *img, const char *text, bool *json);
-bool img_is_zero(const void *data, size_t length);
 /* The n-th file name of the chain under block: as given in the header, made absolute or relative as it must be opened.
  */
 char *img_backing_path(const char *overlay, const char *backing);

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "backend/block/block.h"
 #include "backend/block/qcow2.h"
+#include "backend/block/throttle.h"
 #include "backend/char/chardev.h"
 #include "backend/net/net.h"
 #include "config/domain.h"
@@ -17,8 +18,10 @@
 #include <stdlib.h>
 
 struct backend_use {
+	enum property_type type;
 	void *backend;
 	struct device *user;
+	bool writes; /* to a disk */
 };
 
 struct backends {
@@ -86,12 +89,43 @@ struct object *backends_object(struct backends *backends, const char *id)
 	return NULL;
 }
 
+/* limits.NAME, or x-NAME as it was called first. */
+static int open_throttle_group(struct block_graph *graph, const struct config_item *item, struct error *err)
+{
+	struct throttle_limits limits = {0};
+	struct options options = {0};
+	int result;
+
+	if (!item->id)
+		return error_set(err, EINVAL, "id= is missing");
+	for (size_t i = 0; i < item->options.count; i++) {
+		const struct option *option = &item->options.items[i];
+		const char *key = !strncmp(option->key, "limits.", 7) ? option->key + 7
+				  : !strncmp(option->key, "x-", 2)   ? option->key + 2
+								       : option->key;
+
+		options_add(&options, key, option->value);
+	}
+	result = throttle_limits_parse(&options, "", &limits, err);
+	if (!result)
+		result = options_check_used(&options, "a throttle-group", (const char *const[]){NULL}, err);
+	if (!result)
+		throttle_group_set(throttle_group_get(graph, item->id), &limits);
+	options_free(&options);
+	return result;
+}
+
 static int open_objects(struct backends *backends, const struct config_list *list, struct error *err)
 {
 	backends->objects = xcalloc(list->count, sizeof(struct object *));
 	for (size_t i = 0; i < list->count; i++) {
 		struct object *object = object_open(&list->items[i], err);
 
+		if (object && object_is(object, OBJECT_THROTTLE_GROUP) &&
+		    open_throttle_group(backends->machine->blocks, &list->items[i], err) < 0) {
+			object_close(object);
+			object = NULL;
+		}
 		if (!object)
 			return error_prefix(err, "-object %s", list->items[i].type);
 		backends->objects[backends->object_count++] = object;
@@ -181,21 +215,84 @@ static int open_blockdevs(struct backends *backends, const struct config_list *l
 	return 0;
 }
 
-static int open_drive(struct backends *backends, const struct drive_config *drive, struct error *err)
+/* The image of a -drive, with a temporary overlay where it asks for one. */
+static struct block *open_image(struct backends *backends, const struct drive_config *drive, struct error *err)
 {
 	struct block_open how = {
 		.read_only = drive->read_only || drive->cdrom, .no_cache = drive->cache_direct, .no_flush = drive->cache_no_flush,
 		.discard = drive->discard_unmap, .aio = drive->aio, .log = backends->machine->log,
 	};
+	struct block_open image_how = how;
+	struct options options;
+	struct block *image, *overlay;
+
+	options_copy_without(&options, &drive->rest, "throttling.");
+	if (drive->format)
+		options_add(&options, "driver", drive->format);
+	if (drive->node_name)
+		options_add(&options, "node-name", drive->node_name);
+	image_how.read_only |= drive->snapshot;
+	image = block_open_image(backends->machine->blocks, drive->file, &options, &image_how, err);
+	options_free(&options);
+	if (!image || !drive->snapshot || how.read_only)
+		return image;
+	overlay = block_open_temporary(image, &how, err);
+	block_unref(image);
+	return overlay;
+}
+
+/* The filter that copy-on-read=on means, over the image. */
+static struct block *keep_what_is_read(struct block *image, struct error *err)
+{
+	struct options options = {0};
+	struct block *filter;
+
+	options_add(&options, "driver", "copy-on-read");
+	options_add(&options, "file", image->node_name);
+	filter = block_open_options(image->graph, &options, err);
+	options_free(&options);
+	block_unref(image);
+	return filter;
+}
+
+/* throttling.*: a group that is named like the drive where nothing else is said. */
+static int throttle_drive(struct block *block, const struct drive_config *drive, struct error *err)
+{
+	struct throttle_limits limits = {0};
+	struct throttle_group *group;
+	struct options options;
+	const char *name;
+	int result;
+
+	options_copy(&options, &drive->rest);
+	name = options_get(&options, "throttling.group");
+	result = throttle_limits_parse(&options, "throttling.", &limits, err);
+	for (size_t i = 0; i < options.count && !result; i++)
+		if (!strncmp(options.items[i].key, "throttling.", 11) && !options.items[i].used)
+			result = error_set(err, EINVAL, "'%s' is not an option of a drive", options.items[i].key);
+	if (!result && throttle_limits_any(&limits)) {
+		group = throttle_group_get(block->graph, name ? name : drive->id);
+		throttle_group_set(group, &limits);
+		block_set_throttle(block, group);
+	}
+	options_free(&options);
+	return result;
+}
+
+static int open_drive(struct backends *backends, const struct drive_config *drive, struct error *err)
+{
 	struct block *block = NULL;
 
-	if (drive->file) {
-		struct block_graph *graph = backends->machine->blocks;
-
-		block = drive->snapshot ? block_open_temporary(graph, drive->file, drive->format, &how, err)
-					: block_open_file(graph, drive->file, drive->format, &how, err);
+	if (drive->file || drive->format || drive->rest.count) {
+		block = open_image(backends, drive, err);
+		if (block && drive->copy_on_read)
+			block = keep_what_is_read(block, err);
 		if (!block)
 			return -err->code;
+	}
+	if (block && throttle_drive(block, drive, err) < 0) {
+		block_unref(block);
+		return -err->code;
 	}
 	if (drive->meant_ide)
 		log_warn(backends->machine->log, "drive %s: there is no IDE controller yet, it is a virtio disk (/dev/vda in Linux)",
@@ -328,6 +425,7 @@ static void *find_block(struct backends *backends, const char *id)
 static void *lookup_find(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err)
 {
 	struct backends *backends = opaque;
+	struct backend_use use;
 	void *backend = NULL;
 	const char *kind = "";
 
@@ -362,8 +460,14 @@ static void *lookup_find(void *opaque, enum property_type type, const char *id, 
 			return NULL;
 		}
 	}
+	use = (struct backend_use){.type = type, .backend = backend, .user = user};
+	if (type == PROPERTY_BLOCK) {
+		use.writes = !((struct block *)backend)->read_only;
+		if (block_claim(backend, use.writes, err) < 0)
+			return NULL;
+	}
 	backends->uses = xrealloc(backends->uses, (backends->use_count + 1) * sizeof(*backends->uses));
-	backends->uses[backends->use_count++] = (struct backend_use){backend, user};
+	backends->uses[backends->use_count++] = use;
 	return backend;
 }
 
@@ -372,9 +476,14 @@ static void lookup_release(void *opaque, struct device *user)
 	struct backends *backends = opaque;
 	size_t kept = 0;
 
-	for (size_t i = 0; i < backends->use_count; i++)
-		if (backends->uses[i].user != user)
-			backends->uses[kept++] = backends->uses[i];
+	for (size_t i = 0; i < backends->use_count; i++) {
+		const struct backend_use *use = &backends->uses[i];
+
+		if (use->user != user)
+			backends->uses[kept++] = *use;
+		else if (use->type == PROPERTY_BLOCK)
+			block_release(use->backend, use->writes);
+	}
 	backends->use_count = kept;
 }
 

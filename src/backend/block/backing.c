@@ -13,52 +13,48 @@ static char *path_of(const struct block *block, const char *name)
 
 	if (!strncmp(name, "file:", 5))
 		name += 5;
+	else if (name[strcspn(name, ":/")] == ':')
+		return xstrdup(name); /* another protocol, json: */
 	if (name[0] == '/' || !slash)
 		return xstrdup(name);
 	return xasprintf("%.*s/%s", (int)(slash - block->filename), block->filename, name);
 }
 
-static int open_named(struct block *block, const char *name, const char *format, const struct block_open *how,
+static int open_named(struct block *block, const char *name, const char *format, const struct block_open *below,
 		      struct error *err)
 {
-	struct block_open below = {
-		.read_only = true,
-		.no_cache = how->no_cache,
-		.force_share = how->force_share,
-		.aio = how->aio,
-		.chain_depth = how->chain_depth + 1,
-	};
-	char *path;
+	char *path = path_of(block, name);
 
-	if (below.chain_depth > MAX_CHAIN)
-		return error_set(err, ELOOP, "the backing chain is longer than %d images (does it loop?)", MAX_CHAIN);
-	if (strncmp(name, "json:", 5) == 0)
-		return error_set(err, ENOTSUP, "backing file '%.100s': json: names are not supported yet", name);
-	path = path_of(block, name);
-	block->backing = block_open_file(block->graph, path, format, &below, err);
+	block->backing = block_open_file(block->graph, path, format, below, err);
 	free(path);
 	if (block->backing)
 		return 0;
-	if (how->chain_depth == 0)
+	if (below->chain_depth == 1)
 		error_prefix(err, "Could not open backing file");
-	return -err->code;
+	return err && err->code ? -err->code : -EIO;
 }
 
 int block_backing_open(struct block *block, const char *name, const char *format, struct options *options,
 		       const struct block_open *how, struct error *err)
 {
-	const char *reference = options_get(options, "backing");
+	struct block_open below = {
+		.read_only = true,
+		.no_cache = how->no_cache,
+		.force_share = how->force_share,
+		.strict = how->strict,
+		.aio = how->aio,
+		.chain_depth = how->chain_depth + 1,
+	};
+	const bool none = options_get(options, "backing") && !*options_get(options, "backing");
+	int result;
 
-	if (reference && *reference && strcmp(reference, "null")) {
-		block->backing = block_find(block->graph, reference);
-		if (!block->backing)
-			return error_set(err, ENODEV, "no block node is named '%s'", reference);
-		block_ref(block->backing);
-		return 0;
-	}
-	if (reference || !name || how->no_backing)
-		return 0;
-	return open_named(block, name, format, how, err);
+	if (below.chain_depth > MAX_CHAIN)
+		return error_set(err, ELOOP, "the backing chain is longer than %d images (does it loop?)", MAX_CHAIN);
+	/* The options may name another node, describe one, or say that there is none. */
+	result = block_open_child(block->graph, options, "backing", NULL, &below, &block->backing, err);
+	if (result || block->backing || none || !name || how->no_backing)
+		return result;
+	return open_named(block, name, format, &below, err);
 }
 
 int block_backing_read(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t skip,

@@ -60,6 +60,16 @@ static int run_discard(struct block *block, uint64_t offset, uint64_t length)
 	return result == -ENOTSUP ? 0 : result;
 }
 
+bool block_zeroes_found(const struct block *block, const struct iovec *iov, int iov_count)
+{
+	if (block->detect_zeroes == BLOCK_DETECT_OFF)
+		return false;
+	for (int i = 0; i < iov_count; i++)
+		if (!buffer_is_zero(iov[i].iov_base, iov[i].iov_len))
+			return false;
+	return true;
+}
+
 int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
 	      int iov_count, uint32_t flags)
 {
@@ -71,6 +81,9 @@ int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t l
 	case BLOCK_READ:
 		return block->driver->pread(block, offset, iov, iov_count, length);
 	case BLOCK_WRITE:
+		if (block_zeroes_found(block, iov, iov_count))
+			return run_write_zeroes(block, offset, length,
+						flags | (block->detect_zeroes == BLOCK_DETECT_UNMAP ? BLOCK_MAY_UNMAP : 0));
 		return block->driver->pwrite(block, offset, iov, iov_count, length, flags);
 	case BLOCK_FLUSH:
 		return block->no_flush || !block->driver->flush ? 0 : block->driver->flush(block);

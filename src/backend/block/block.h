@@ -33,6 +33,7 @@ struct block_queue;
 struct json_t;
 struct log;
 struct loop;
+struct throttle_group;
 
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
@@ -63,16 +64,20 @@ enum block_extent {
 	BLOCK_EXTENT_OFFSET_VALID = 8
 };
 
+enum block_detect_zeroes { BLOCK_DETECT_OFF, BLOCK_DETECT_ON, BLOCK_DETECT_UNMAP };
+
 /* The options of -blockdev that every node has. A child inherits them from its parent where it says nothing else. */
 struct block_open {
 	bool read_only;
 	bool no_cache; /* O_DIRECT */
 	bool no_flush; /* cache=unsafe */
 	bool auto_read_only;
-	bool discard;         /* discard=unmap */
-	bool force_share;     /* no locks */
-	bool no_backing;      /* formats: leave the backing file closed (reads of what it holds give zeroes) */
-	bool no_repair;       /* formats: do not repair an image that was not closed cleanly */
+	bool discard;     /* discard=unmap */
+	bool force_share; /* no locks */
+	bool strict;      /* -blockdev: every node names its driver */
+	enum block_detect_zeroes detect_zeroes; /* writes of zeroes become write zeroes (not inherited) */
+	bool no_backing;  /* formats: leave the backing file closed (reads of what it holds give zeroes) */
+	bool no_repair;   /* formats: do not repair an image that was not closed cleanly */
 	unsigned chain_depth; /* how many overlays lie above, to end loops */
 	bool probed;          /* the format was guessed: a raw image must not come to look like another format */
 	const char *aio;      /* "io_uring", "threads" or NULL: the best there is */
@@ -84,7 +89,9 @@ struct block_open {
 struct block_driver {
 	const char *name; /* as in format= or driver= */
 	bool is_protocol;
-	bool own_metadata;        /* a durable write may need more than its data: FUA goes through the plain form */
+	bool is_filter;         /* same length and content as its child */
+	const char *child_name; /* option that names the child with the data; NULL: "file" */
+	bool own_metadata; /* a durable write may need more than its data: FUA goes through the plain form */
 	size_t size;              /* of the private structure at block->private_data */
 	const char *const *known; /* option names, NULL-ended; "server.*": all that begin with "server." */
 	/* Score 0..100 that these first bytes are this format; NULL for protocols. */
@@ -139,10 +146,13 @@ struct block {
 	bool read_only;
 	bool discard;
 	bool no_flush;
-	unsigned references; /* changed in the control thread only */
+	enum block_detect_zeroes detect_zeroes;
+	unsigned references;       /* changed in the control thread only */
+	unsigned readers, writers; /* users, see block_claim; likewise */
 	void *private_data;
 	const struct block_host *host; /* what the layer offers a driver in a module: module.h */
-	/* block.c's own. */
+	/* The layer's own. */
+	struct throttle_group *_Atomic throttle; /* of the device on it, see throttle.h */
 	struct block_graph *graph;
 	struct block *next; /* of the graph */
 	char *aio;          /* what the protocol node was opened with, or NULL */
@@ -150,19 +160,27 @@ struct block {
 	_Atomic uint64_t counters[6]; /* struct block_stats, in its order */
 };
 
-/* Opens a node from -blockdev style options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
- * cache.direct=, cache.no-flush=, discard=, detect-zeroes=, auto-read-only=). `file=NODE` refers to *nodes. */
 struct block_graph;
 struct block_graph *block_graph_new(struct log *log);
 void block_graph_free(struct block_graph *graph);
+/* Opens a node from -blockdev's options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
+ * cache.direct=, cache.no-flush=, discard=, detect-zeroes=, auto-read-only=). */
 struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err);
-/* Opens filename (path or URI) with a format (NULL: probe). */
+/* Opens an image by its name (path, URI, json:{...}; NULL: the options name it) with options as above, of which any may
+ * be missing: without driver= the content decides. */
+struct block *block_open_image(struct block_graph *graph, const char *filename, struct options *options,
+			       const struct block_open *how, struct error *err);
+/* The same with no option but the format (NULL: probe). */
 struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
 			      const struct block_open *how, struct error *err);
 struct block *block_find(struct block_graph *graph, const char *node_name);
 /* Every open node, newest first; previous NULL: the first. */
 struct block *block_next(const struct block_graph *graph, const struct block *previous);
 void block_ref(struct block *block);
+/* Says that somebody uses the node: to write, which excludes all others, or to read what must not change meanwhile.
+ * Children are claimed by their parents when these open. Control thread. */
+int block_claim(struct block *block, bool write, struct error *err);
+void block_release(struct block *block, bool write);
 void block_unref(struct block *block);
 
 /* Plain access, blocking; any thread. Reads beyond the length fail with -EINVAL. */

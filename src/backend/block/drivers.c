@@ -5,7 +5,8 @@
 #include "backend/block/qcow2.h"
 
 const struct block_driver *const block_drivers[] = {
-	&block_file_driver, &block_host_device_driver, &block_null_driver, &block_raw_driver, &block_qcow2_driver, NULL,
+	&block_file_driver, &block_host_device_driver, &block_null_driver, &block_raw_driver, &block_qcow2_driver,
+	&block_copy_on_read_driver, &block_throttle_driver, NULL,
 };
 
 /* Drivers in loadable modules. */

@@ -2,6 +2,7 @@
 /* The graph of open nodes: their names, references and ends. All of it in the control thread. Opening is in open.c. */
 #include "backend/block/internal.h"
 #include "backend/block/module.h"
+#include "backend/block/throttle.h"
 
 #include <stdlib.h>
 
@@ -21,8 +22,11 @@ void block_graph_free(struct block_graph *graph)
 	if (!graph)
 		return;
 	pool_free(graph->pool);
-	for (struct block *block = graph->first; block; block = block->next)
+	for (struct block *block = graph->first; block; block = block->next) {
+		block_set_throttle(block, NULL);
 		block->graph = NULL; /* somebody still holds it; it is closed with its last reference */
+	}
+	throttle_groups_free(graph->throttle_groups);
 	free(graph);
 }
 
@@ -68,6 +72,46 @@ static void forget(struct block *block)
 	}
 }
 
+/* --- who may write --- */
+
+int block_claim(struct block *block, bool write, struct error *err)
+{
+	if (block->writers || (write && block->readers))
+		return error_set(err, EBUSY, "node '%s' is already in use%s", block->node_name,
+				 block->writers ? " by somebody who writes to it" : "; it can only be shared read-only");
+	block->writers += write;
+	block->readers += !write;
+	return 0;
+}
+
+void block_release(struct block *block, bool write)
+{
+	block->writers -= write;
+	block->readers -= !write;
+}
+
+/* The children of a node that has just opened. */
+static int claim_children(struct block *block, struct error *err)
+{
+	const bool write = !block->read_only;
+	int result = block->file ? block_claim(block->file, write, err) : 0;
+
+	if (result || !block->backing)
+		return result;
+	result = block_claim(block->backing, false, err);
+	if (result && block->file)
+		block_release(block->file, write);
+	return result;
+}
+
+static void release_children(struct block *block)
+{
+	if (block->file)
+		block_release(block->file, !block->read_only);
+	if (block->backing)
+		block_release(block->backing, false);
+}
+
 static void block_free(struct block *block)
 {
 	block_unref(block->file);
@@ -84,6 +128,7 @@ void block_unref(struct block *block)
 	if (!block || --block->references)
 		return;
 	forget(block);
+	release_children(block);
 	if (block->driver->close)
 		block->driver->close(block);
 	block_free(block);
@@ -137,6 +182,7 @@ struct block *block_open_node(struct block_graph *graph, const struct block_driv
 	block->read_only = how->read_only;
 	block->discard = how->discard;
 	block->no_flush = how->no_flush;
+	block->detect_zeroes = how->detect_zeroes;
 	block->request_alignment = 1;
 	block->private_data = xcalloc(1, driver->size ? driver->size : 1);
 	if (how->aio && driver->is_protocol)
@@ -150,6 +196,12 @@ struct block *block_open_node(struct block_graph *graph, const struct block_driv
 		block_ref(file);
 	}
 	if (name_node(graph, block, name, err) < 0 || driver->open(block, options, how, err) < 0) {
+		block_free(block);
+		return NULL;
+	}
+	if (claim_children(block, err) < 0) {
+		if (driver->close)
+			driver->close(block);
 		block_free(block);
 		return NULL;
 	}

@@ -15,6 +15,7 @@ struct io_uring_sqe;
 
 /* --- drivers.c --- */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
+extern const struct block_driver block_copy_on_read_driver, block_throttle_driver;
 /* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
  * driver, or its module cannot be loaded. Control thread. */
 const struct block_driver *block_driver_load(const char *name, struct error *err);
@@ -24,11 +25,20 @@ const char *block_scheme_driver(const char *scheme, size_t length);
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
 
+/* --- open.c, for formats --- */
+/* The child that options describe as "NAME=NODE" or "NAME.driver=...", or that filename (may be NULL) names where they
+ * do not say otherwise; an empty NAME= means none. *child NULL: none. 0 or a negative errno. */
+int block_open_child(struct block_graph *graph, struct options *options, const char *name, const char *filename,
+		     const struct block_open *how, struct block **child, struct error *err);
+/* The option that names a driver's main child. */
+const char *block_child_name(const struct block_driver *driver);
+
 /* --- graph.c --- */
 struct block_graph {
 	struct log *log;
 	struct block *first; /* newest */
 	struct pool *pool;
+	struct throttle_group *throttle_groups;
 	unsigned next_number; /* of a node without a name */
 };
 
@@ -37,7 +47,7 @@ struct block *block_open_node(struct block_graph *graph, const struct block_driv
 			      struct block *file, struct options *options, const struct block_open *how,
 			      struct error *err);
 
-/* --- open.c --- */
+/* --- open.c, for creating --- */
 /* The protocol driver of a file name, and the name without the protocol's. NULL with a message. */
 const struct block_driver *block_protocol_find(const char **filename, struct error *err);
 /* Opens the protocol node of a file name. */
@@ -53,6 +63,8 @@ struct log *block_log(const struct block *block);
 struct pool *block_pool(struct block *block);
 /* 0 when the request may go on, else the errno for it. */
 int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length);
+/* True for a write whose data are all zeroes and which the node is to turn into write zeroes (detect-zeroes=). */
+bool block_zeroes_found(const struct block *block, const struct iovec *iov, int iov_count);
 /* block_execute after block_check. */
 int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
 	      int iov_count, uint32_t flags);
@@ -64,6 +76,34 @@ struct io_uring_sqe *block_queue_sqe(struct block_queue *queue, struct block_req
 void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque), void *opaque);
 /* Completes a request soon: done is called from the loop, not from here. Any thread. */
 void block_queue_finish(struct block_queue *queue, struct block_request *request, int result);
+
+/* --- throttle.c; any thread --- */
+bool throttle_counts(enum block_op op);
+/* Enters a request into the buckets: when it may start (host_now_ns), as long as *generation holds. */
+int64_t throttle_reserve(struct throttle_group *group, bool write, uint64_t bytes, int64_t now_ns,
+			 unsigned *generation);
+/* 0: it may start; -1: the limits have changed, reserve again; else when to ask again. */
+int64_t throttle_look_again(struct throttle_group *group, unsigned generation, int64_t start_ns, int64_t now_ns);
+/* Blocks until a request may start. */
+void throttle_wait(struct throttle_group *group, bool write, uint64_t bytes);
+void throttle_groups_free(struct throttle_group *first);
+/* --- throttle_node.c --- */
+/* The group of a node of driver "throttle", else NULL. */
+struct throttle_group *throttle_node_group(const struct block *block);
+
+/* --- gate.c: throttling of a queue; its loop's thread --- */
+struct block_gates;
+/* pass is called with a request that had to wait and may start, and at the end of such a series with NULL. */
+struct block_gates *block_gates_new(struct block *block, struct loop *loop,
+				    void (*pass)(void *opaque, struct block_request *request), void *opaque);
+/* With nothing waiting. */
+void block_gates_free(struct block_gates *gates);
+/* True: the request may start now; else it is kept. */
+bool block_gates_enter(struct block_gates *gates, struct block_request *request);
+/* open: lets all pass that wait, and all that come. */
+void block_gates_open(struct block_gates *gates, bool open);
+/* The node behind the gates: where requests start. */
+struct block *block_gates_entry(const struct block_gates *gates);
 
 /* --- pool.c: threads for blocking work, shared by the queues of a graph --- */
 struct pool;

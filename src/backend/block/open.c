@@ -1,17 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Turns -blockdev options or a file name into nodes, with qemu's inheritance: a child takes read-only, cache and
- * discard settings from its parent where it says nothing itself. All of it in the control thread.
+ * Turns options and file names into nodes, with qemu's inheritance: a child takes read-only, cache and other settings
+ * from its parent where it says nothing itself. -blockdev says everything (`strict`); an image name (path, URI,
+ * json:{...}) and -drive leave out what can be found: the protocol from the name, the format from the content. All of
+ * it in the control thread.
  */
 #include "backend/block/internal.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
 
-static const char *const common_options[] = {
-	"driver",        "node-name",    "read-only",      "auto-read-only", "force-share", "discard",
-	"detect-zeroes", "cache.direct", "cache.no-flush", "file",           NULL,
+/* What one node is opened from. */
+struct wanted {
+	struct block_graph *graph;
+	const char *filename; /* or NULL: the options say it all */
+	struct options *options;
+	bool strict;   /* every node names its driver */
+	bool protocol; /* the bytes are wanted as they are: no format is looked for */
 };
+
+static const char *const common_options[] = {
+	"driver",        "node-name", "read-only",    "auto-read-only", "force-share",
+	"detect-zeroes", "discard",   "cache.direct", "cache.no-flush", NULL,
+};
+
+/* --- options of every node --- */
 
 static int parse_discard(struct options *options, bool *discard, struct error *err)
 {
@@ -28,13 +41,26 @@ static int parse_discard(struct options *options, bool *discard, struct error *e
 	return 0;
 }
 
-static int parse_detect_zeroes(struct options *options, struct error *err)
+static int parse_detect_zeroes(struct options *options, struct block_open *how, struct error *err)
 {
+	static const char *const words[] = {
+		[BLOCK_DETECT_OFF] = "off", [BLOCK_DETECT_ON] = "on", [BLOCK_DETECT_UNMAP] = "unmap"};
 	const char *text = options_get(options, "detect-zeroes");
 
-	if (!text || !strcmp(text, "off"))
-		return 0;
-	return error_set(err, ENOTSUP, "detect-zeroes=%s is not supported yet; only 'off' is", text);
+	how->detect_zeroes = BLOCK_DETECT_OFF; /* not inherited */
+	for (unsigned i = 0; text && i < ARRAY_SIZE(words); i++) {
+		if (!strcmp(text, words[i])) {
+			how->detect_zeroes = (enum block_detect_zeroes)i;
+			text = NULL;
+		}
+	}
+	if (text)
+		return error_set(err, EINVAL, "detect-zeroes=%s: expected 'off', 'on' or 'unmap'", text);
+	if (how->detect_zeroes == BLOCK_DETECT_UNMAP && !how->discard)
+		return error_set(err, EINVAL,
+				 "setting detect-zeroes to unmap is not allowed without setting discard operation to "
+				 "unmap");
+	return 0;
 }
 
 static int parse_common(struct options *options, struct block_open *how, struct error *err)
@@ -47,7 +73,7 @@ static int parse_common(struct options *options, struct block_open *how, struct 
 	    (result = options_bool(options, "force-share", &how->force_share, err)) ||
 	    (result = options_bool(options, "cache.direct", &how->no_cache, err)) ||
 	    (result = options_bool(options, "cache.no-flush", &how->no_flush, err)) ||
-	    (result = parse_discard(options, &how->discard, err)) || (result = parse_detect_zeroes(options, err)))
+	    (result = parse_discard(options, &how->discard, err)) || (result = parse_detect_zeroes(options, how, err)))
 		return result;
 	if (how->force_share && !how->read_only)
 		return error_set(err, EINVAL, "force-share=on can only be used with read-only images");
@@ -58,88 +84,13 @@ static int parse_common(struct options *options, struct block_open *how, struct 
 	return 0;
 }
 
-/* All names that are options of this driver, for the check of unknown ones. */
-static const char **known_options(const struct block_driver *driver)
+static size_t count_words(const char *const *words)
 {
-	size_t count = ARRAY_SIZE(common_options), extra = 0;
-	const char **known;
+	size_t count = 0;
 
-	while (driver->known && driver->known[extra])
-		extra++;
-	known = xcalloc(count + extra, sizeof(*known));
-	memcpy(known, driver->known, extra * sizeof(*known));
-	memcpy(known + extra, common_options, count * sizeof(*known));
-	return known;
-}
-
-static int check_unknown(struct options *options, const struct block_driver *driver, struct error *err)
-{
-	const char **known = known_options(driver);
-	char *context = xasprintf("block driver '%s'", driver->name);
-	int result = options_check_used(options, context, known, err);
-
-	free(context);
-	free(known);
-	return result;
-}
-
-/* Moves "file.x" options into a list of their own as "x". Returns whether there were any. */
-static bool child_options(struct options *options, const char *prefix, struct options *out)
-{
-	const size_t length = strlen(prefix);
-	bool found = false;
-
-	for (size_t i = 0; i < options->count; i++) {
-		struct option *option = &options->items[i];
-
-		if (!strncmp(option->key, prefix, length)) {
-			options_add(out, option->key + length, option->value);
-			option->used = true;
-			found = true;
-		}
-	}
-	return found;
-}
-
-static struct block *open_with(struct block_graph *graph, struct options *options, const struct block_open *inherited,
-			       struct error *err);
-
-/* The child named or described by options; NULL with *err unset when there is none. */
-static struct block *open_file_child(struct block_graph *graph, struct options *options, const struct block_open *how,
-				     struct error *err)
-{
-	const char *reference = options_get(options, "file");
-	struct options child = {0};
-	struct block_open child_how = *how;
-	struct block *file = NULL;
-
-	child_how.discard = true; /* the parent decides; the child does what it is told */
-	if (child_options(options, "file.", &child)) {
-		if (reference)
-			error_set(err, EINVAL, "both 'file' and 'file.*' are given");
-		else
-			file = open_with(graph, &child, &child_how, err);
-	} else if (reference) {
-		file = block_find(graph, reference);
-		if (file)
-			block_ref(file);
-		else
-			error_set(err, ENODEV, "no block node is named '%s'", reference);
-	} else {
-		error_set(err, EINVAL, "a block device must be specified for 'file'");
-	}
-	options_free(&child);
-	return file;
-}
-
-static const struct block_driver *named_driver(struct options *options, struct error *err)
-{
-	const char *name = options_get(options, "driver");
-
-	if (name)
-		return block_driver_load(name, err);
-	error_set(err, EINVAL, "'driver' is missing");
-	return NULL;
+	while (words && words[count])
+		count++;
+	return count;
 }
 
 /* Marks what the driver knows as used; it looks at them when it is opened. */
@@ -155,37 +106,26 @@ static void mark_known(struct options *options, const struct block_driver *drive
 	}
 }
 
-static struct block *open_with(struct block_graph *graph, struct options *options, const struct block_open *inherited,
-			       struct error *err)
+/* -EINVAL for an option that neither this driver nor every node has. */
+static int check_unknown(struct options *options, const struct block_driver *driver, struct error *err)
 {
-	const struct block_driver *driver = named_driver(options, err);
-	const char *name = options_get(options, "node-name");
-	struct block_open how = *inherited;
-	struct block *file = NULL, *block = NULL;
+	const size_t own = count_words(driver->known), common = count_words(common_options);
+	const char **known = xcalloc(own + common + 2, sizeof(*known));
+	char *context = xasprintf("block driver '%s'", driver->name);
+	int result;
 
-	if (!driver || parse_common(options, &how, err) < 0)
-		return NULL;
-	how.log = graph->log;
-	if (!driver->is_protocol) {
-		file = open_file_child(graph, options, &how, err);
-		if (!file)
-			return NULL;
-	}
 	mark_known(options, driver);
-	if (check_unknown(options, driver, err) == 0)
-		block = block_open_node(graph, driver, name, file, options, &how, err);
-	block_unref(file);
-	return block;
+	memcpy(known, driver->known, own * sizeof(*known));
+	memcpy(known + own, common_options, common * sizeof(*known));
+	if (!driver->is_protocol)
+		known[own + common] = block_child_name(driver);
+	result = options_check_used(options, context, known, err);
+	free(context);
+	free(known);
+	return result;
 }
 
-struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err)
-{
-	const struct block_open how = {0};
-
-	return open_with(graph, options, &how, err);
-}
-
-/* --- file names --- */
+/* --- names of files --- */
 
 const struct block_driver *block_protocol_find(const char **filename, struct error *err)
 {
@@ -208,26 +148,107 @@ const struct block_driver *block_protocol_find(const char **filename, struct err
 									: &block_file_driver;
 }
 
-struct block *block_open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
-				  struct error *err)
-{
-	const struct block_driver *driver = block_protocol_find(&filename, err);
-	struct block_open child_how = *how;
-	struct options options = {0};
-	struct block *block;
+/* --- children --- */
 
-	if (!driver)
-		return NULL;
-	child_how.discard = true;
-	options_add(&options, "filename", filename);
-	block = block_open_node(graph, driver, NULL, NULL, &options, &child_how, err);
+static struct block *open_wanted(const struct wanted *wanted, const struct block_open *inherited, struct error *err);
+
+/* Moves "file.x" options into a list of their own as "x". Returns whether there were any. */
+static bool child_options(struct options *options, const char *prefix, struct options *out)
+{
+	const size_t length = strlen(prefix);
+	bool found = false;
+
+	for (size_t i = 0; i < options->count; i++) {
+		struct option *option = &options->items[i];
+
+		if (!strncmp(option->key, prefix, length) && option->key[length] == '.') {
+			options_add(out, option->key + length + 1, option->value);
+			option->used = true;
+			found = true;
+		}
+	}
+	return found;
+}
+
+static int open_child(const struct wanted *parent, const char *name, const char *filename, bool protocol,
+		      const struct block_open *how, struct block **child, struct error *err)
+{
+	const char *reference = options_get(parent->options, name);
+	struct options options = {0};
+	const bool described = child_options(parent->options, name, &options);
+	const struct wanted wanted = {.graph = parent->graph,
+				      .filename = filename,
+				      .options = &options,
+				      .strict = parent->strict,
+				      .protocol = protocol};
+
+	*child = NULL;
+	if (reference && described) {
+		error_set(err, EINVAL, "both '%s' and '%s.*' are given", name, name);
+	} else if (reference && *reference) {
+		*child = block_find(parent->graph, reference);
+		if (*child)
+			block_ref(*child);
+		else
+			error_set(err, ENODEV, "no block node is named '%s'", reference);
+	} else if (!reference && (described || filename)) {
+		*child = open_wanted(&wanted, how, err);
+	} else {
+		options_free(&options);
+		return 0;
+	}
 	options_free(&options);
-	return block;
+	return *child ? 0 : err && err->code ? -err->code : -EINVAL;
+}
+
+int block_open_child(struct block_graph *graph, struct options *options, const char *name, const char *filename,
+		     const struct block_open *how, struct block **child, struct error *err)
+{
+	const struct wanted parent = {.graph = graph, .options = options, .strict = how->strict};
+
+	return open_child(&parent, name, filename, false, how, child, err);
+}
+
+const char *block_child_name(const struct block_driver *driver)
+{
+	return driver->child_name ? driver->child_name : "file";
+}
+
+/* The child that holds the data of a format or filter. */
+static struct block *open_main_child(const struct wanted *wanted, const struct block_driver *driver,
+				     const struct block_open *how, struct error *err)
+{
+	const char *name = driver ? block_child_name(driver) : "file";
+	const bool filter = driver && driver->is_filter;
+	struct block_open child_how = *how;
+	struct block *child = NULL;
+
+	if (!filter)
+		child_how.discard = true; /* the parent decides; the child does what it is told */
+	if (open_child(wanted, name, wanted->filename, filter ? wanted->protocol : true, &child_how, &child, err) < 0)
+		return NULL;
+	if (!child)
+		error_set(err, EINVAL, "a block device must be specified for '%s'", name);
+	return child;
+}
+
+/* --- drivers --- */
+
+static const struct block_driver *named_driver(const struct wanted *wanted, const char *name, struct error *err)
+{
+	const struct block_driver *driver = block_driver_find(name);
+
+	if (driver || wanted->strict)
+		return driver ? driver : block_driver_load(name, err);
+	driver = block_driver_load(name, NULL);
+	if (!driver)
+		error_set(err, EINVAL, "unknown image format '%s'", name);
+	return driver;
 }
 
 /* The format of an image that was opened without one. Anything unknown is raw, which is dangerous when the guest can
  * choose the first bytes: see raw.c. */
-static const struct block_driver *probe(struct block_graph *graph, struct block *file, struct error *err)
+static const struct block_driver *probe(struct block *file, struct error *err)
 {
 	const struct block_driver *best = &block_raw_driver;
 	uint8_t head[BLOCK_PROBE_BYTES] = {0};
@@ -257,40 +278,134 @@ static const struct block_driver *probe(struct block_graph *graph, struct block 
 	return best;
 }
 
-static const struct block_driver *format_driver(const char *format, struct error *err)
-{
-	const struct block_driver *driver = block_driver_find(format);
+/* --- nodes --- */
 
-	if (!driver || driver->is_protocol) {
-		error_set(err, EINVAL, "unknown image format '%s'", format);
+static struct block *open_protocol(const struct wanted *wanted, const struct block_driver *driver, const char *filename,
+				   const struct block_open *how, struct error *err)
+{
+	const char *name;
+
+	if (filename)
+		options_add(wanted->options, "filename", filename);
+	name = options_get(wanted->options, "node-name");
+	if (check_unknown(wanted->options, driver, err) < 0)
+		return NULL;
+	return block_open_node(wanted->graph, driver, name, NULL, wanted->options, how, err);
+}
+
+static struct block *open_over_child(const struct wanted *wanted, const struct block_driver *driver,
+				     struct block_open *how, struct error *err)
+{
+	const char *name = options_get(wanted->options, "node-name");
+	struct block *child = open_main_child(wanted, driver, how, err), *block = NULL;
+
+	if (!child)
+		return NULL;
+	if (!driver) {
+		driver = probe(child, err);
+		how->probed = true;
+	}
+	if (driver && check_unknown(wanted->options, driver, err) == 0)
+		block = block_open_node(wanted->graph, driver, name, child, wanted->options, how, err);
+	block_unref(child);
+	return block;
+}
+
+static struct block *open_described(const struct wanted *wanted, const struct block_open *inherited, struct error *err)
+{
+	const char *name = options_get(wanted->options, "driver"), *filename = wanted->filename;
+	const struct block_driver *driver = NULL;
+	struct block_open how = *inherited;
+
+	if (parse_common(wanted->options, &how, err) < 0)
+		return NULL;
+	how.log = wanted->graph->log;
+	how.strict = wanted->strict;
+	if (!name && wanted->strict) {
+		error_set(err, EINVAL, "'driver' is missing");
 		return NULL;
 	}
-	return driver;
+	if (name)
+		driver = named_driver(wanted, name, err);
+	else if (wanted->protocol && !filename && !(filename = options_get(wanted->options, "filename")))
+		error_set(err, EINVAL, "neither 'driver' nor 'filename' is given");
+	else if (wanted->protocol)
+		driver = block_protocol_find(&filename, err);
+	if (!driver && (name || wanted->protocol))
+		return NULL;
+	if (driver && driver->is_protocol)
+		return open_protocol(wanted, driver, wanted->filename ? filename : NULL, &how, err);
+	return open_over_child(wanted, driver, &how, err);
+}
+
+/* json:{...}: what it says, and over it the options that were given beside the name. */
+static struct block *open_json(const struct wanted *wanted, const struct block_open *inherited, struct error *err)
+{
+	struct options options;
+	struct wanted inner = *wanted;
+	struct block *block;
+
+	if (options_parse_json(&options, wanted->filename + strlen("json:"), err) < 0) {
+		error_prefix(err, "Could not parse the JSON options");
+		return NULL;
+	}
+	for (size_t i = 0; i < wanted->options->count; i++)
+		options_add(&options, wanted->options->items[i].key, wanted->options->items[i].value);
+	inner.filename = NULL;
+	inner.options = &options;
+	block = open_described(&inner, inherited, err);
+	options_free(&options);
+	return block;
+}
+
+static struct block *open_wanted(const struct wanted *wanted, const struct block_open *inherited, struct error *err)
+{
+	if (wanted->filename && !strncmp(wanted->filename, "json:", 5))
+		return open_json(wanted, inherited, err);
+	return open_described(wanted, inherited, err);
+}
+
+/* --- the ways in --- */
+
+struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err)
+{
+	const struct wanted wanted = {.graph = graph, .options = options, .strict = true};
+	const struct block_open how = {0};
+
+	return open_wanted(&wanted, &how, err);
+}
+
+struct block *block_open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
+				  struct error *err)
+{
+	struct options options = {0};
+	const struct wanted wanted = {.graph = graph, .filename = filename, .options = &options, .protocol = true};
+	struct block_open child_how = *how;
+	struct block *block;
+
+	child_how.discard = true; /* whoever uses it decides */
+	block = open_wanted(&wanted, &child_how, err);
+	options_free(&options);
+	return block;
+}
+
+struct block *block_open_image(struct block_graph *graph, const char *filename, struct options *options,
+			       const struct block_open *how, struct error *err)
+{
+	const struct wanted wanted = {.graph = graph, .filename = filename, .options = options};
+
+	return open_wanted(&wanted, how, err);
 }
 
 struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
 			      const struct block_open *how, struct error *err)
 {
-	const struct block_driver *driver = NULL;
-	struct block_open format_how = *how;
 	struct options options = {0};
-	struct block *file, *block = NULL;
+	struct block *block;
 
-	format_how.log = graph->log;
-	if (format) {
-		driver = format_driver(format, err);
-		if (!driver)
-			return NULL;
-	}
-	file = block_open_protocol(graph, filename, &format_how, err);
-	if (!file)
-		return NULL;
-	if (!driver) {
-		driver = probe(graph, file, err);
-		format_how.probed = true;
-	}
-	if (driver)
-		block = block_open_node(graph, driver, NULL, file, &options, &format_how, err);
-	block_unref(file);
+	if (format)
+		options_add(&options, "driver", format);
+	block = block_open_image(graph, filename, &options, how, err);
+	options_free(&options);
 	return block;
 }

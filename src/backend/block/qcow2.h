@@ -71,8 +71,7 @@ int qcow2_make_empty(struct block *block, struct error *err);
 /* Counts references to every cluster and compares; repairs leaks and corruptions where asked. */
 int qcow2_check(struct block *block, struct block_check *check, bool repair_leaks, bool repair_all, struct error *err);
 
-/* A temporary overlay over filename (snapshot=on), gone when it is closed. */
-struct block *block_open_temporary(struct block_graph *graph, const char *filename, const char *format,
-				   const struct block_open *how, struct error *err);
+/* A temporary overlay over a node opened for reading (snapshot=on), gone when it is closed. */
+struct block *block_open_temporary(struct block *base, const struct block_open *how, struct error *err);
 
 #endif

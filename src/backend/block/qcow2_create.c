@@ -240,40 +240,34 @@ int qcow2_create_file(const char *filename, const struct qcow2_create *create, s
 
 /* --- snapshot=on --- */
 
-struct block *block_open_temporary(struct block_graph *graph, const char *filename, const char *format,
-				   const struct block_open *how, struct error *err)
+struct block *block_open_temporary(struct block *base, const struct block_open *how, struct error *err)
 {
-	struct block_open base_how = *how, overlay_how = *how;
+	struct block_open overlay_how = *how;
 	const char *folder = getenv("TMPDIR");
+	struct options options = {0};
 	struct qcow2_create create;
-	struct block *base, *block = NULL;
-	char *path, *full;
+	struct block *block = NULL;
+	char *path;
 	int fd;
 
-	/* The base is opened once by itself: its length, its format if that has to be found out, and clear errors. */
-	base_how.read_only = true;
-	base = block_open_file(graph, filename, format, &base_how, err);
-	if (!base)
-		return NULL;
 	qcow2_create_defaults(&create);
 	create.length = align_up(base->length, BLOCK_SECTOR);
-	create.backing = full = realpath(filename, NULL);
-	create.backing_format = base->driver->name;
 	path = xasprintf("%s/xuni-overlay-XXXXXX", folder ? folder : "/var/tmp");
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0) {
 		error_set_errno(err, errno, "Could not create the temporary overlay '%s'", path);
-	} else {
-		close(fd);
-		overlay_how.read_only = false;
-		overlay_how.no_cache = how->no_cache;
-		overlay_how.no_flush = true; /* nothing of it outlives the process */
-		if (full && qcow2_create_file(path, &create, err) == 0)
-			block = block_open_file(graph, path, "qcow2", &overlay_how, err);
-		unlink(path);
+		free(path);
+		return NULL;
 	}
-	block_unref(base);
+	close(fd);
+	overlay_how.read_only = false;
+	overlay_how.no_flush = true; /* nothing of it outlives the process */
+	options_add(&options, "driver", "qcow2");
+	options_add(&options, "backing", base->node_name);
+	if (qcow2_create_file(path, &create, err) == 0)
+		block = block_open_image(base->graph, path, &options, &overlay_how, err);
+	unlink(path);
+	options_free(&options);
 	free(path);
-	free(full);
 	return block;
 }

@@ -21,6 +21,8 @@
 
 struct block_queue {
 	struct block *block;
+	struct block *entry; /* where requests start: block, or what lies below its throttle filters */
+	struct block_gates *gates;
 	struct loop *loop;
 	struct pool *pool;
 	unsigned in_flight;
@@ -132,7 +134,7 @@ static void run_job(struct pool_job *job)
 	struct block_queue *queue = state_of(request)->queue;
 
 	push_finished(queue, request,
-		      block_run(queue->block, request->op, request->offset, request->length, request->iov,
+		      block_run(queue->entry, request->op, request->offset, request->length, request->iov,
 				request->iov_count, request->flags));
 }
 
@@ -226,16 +228,19 @@ void block_queue_finish(struct block_queue *queue, struct block_request *request
 /* Down the chain to the protocol. -EAGAIN: only the plain form can do it. */
 static int try_fast(struct block_queue *queue, struct block_request *request)
 {
-	struct block *block = queue->block;
+	struct block *block = queue->entry;
 	uint64_t offset = request->offset;
 
-	if (request->op == BLOCK_FLUSH && block->no_flush) {
+	if (request->op == BLOCK_FLUSH && (block->no_flush || queue->block->no_flush)) {
 		block_queue_finish(queue, request, 0);
 		return 0;
 	}
 	while (!block->driver->submit) {
 		uint64_t length = request->length, child_offset = 0;
 		int result;
+
+		if (request->op == BLOCK_WRITE && block_zeroes_found(block, request->iov, request->iov_count))
+			return -EAGAIN;
 
 		/* A flush of a node with a map of its own may have metadata to write: that is the plain form's
 		 * business. */
@@ -250,7 +255,28 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 		offset = child_offset;
 		block = block->file;
 	}
+	if (request->op == BLOCK_WRITE && block_zeroes_found(block, request->iov, request->iov_count))
+		return -EAGAIN;
 	return block->driver->submit(block, queue, request, offset);
+}
+
+static void start(struct block_queue *queue, struct block_request *request)
+{
+	int result = try_fast(queue, request);
+
+	if (result == -EAGAIN)
+		give_to_worker(queue, request);
+	else if (result)
+		block_queue_finish(queue, request, result);
+}
+
+/* A request that the gates had kept; NULL: those were all for now. */
+static void passed_gates(void *opaque, struct block_request *request)
+{
+	if (request)
+		start(opaque, request);
+	else
+		block_queue_kick(opaque);
 }
 
 void block_submit(struct block_queue *queue, struct block_request *request)
@@ -264,11 +290,8 @@ void block_submit(struct block_queue *queue, struct block_request *request)
 		block_queue_finish(queue, request, result);
 		return;
 	}
-	result = try_fast(queue, request);
-	if (result == -EAGAIN)
-		give_to_worker(queue, request);
-	else if (result)
-		block_queue_finish(queue, request, result);
+	if (block_gates_enter(queue->gates, request))
+		start(queue, request);
 }
 
 void block_queue_kick(struct block_queue *queue)
@@ -278,6 +301,7 @@ void block_queue_kick(struct block_queue *queue)
 
 void block_queue_drain(struct block_queue *queue)
 {
+	block_gates_open(queue->gates, true);
 	while (queue->in_flight) {
 		struct pollfd fds[2] = {{.fd = queue->event_fd, .events = POLLIN},
 					{.fd = queue->has_ring ? queue->ring.ring_fd : -1, .events = POLLIN}};
@@ -285,11 +309,12 @@ void block_queue_drain(struct block_queue *queue)
 		send_entries(queue);
 		/* Bounded, for the case that the kernel did not take all entries. */
 		if (poll(fds, 2, queue->unsent ? 1 : -1) < 0 && errno != EINTR)
-			return;
+			break;
 		if (queue->has_ring)
 			handle_ring(queue);
 		handle_finished(queue);
 	}
+	block_gates_open(queue->gates, false);
 }
 
 /* --- life --- */
@@ -352,6 +377,8 @@ struct block_queue *block_queue_new(struct block *block, struct loop *loop, cons
 
 	queue->block = block;
 	queue->loop = loop;
+	queue->gates = block_gates_new(block, loop, passed_gates, queue);
+	queue->entry = block_gates_entry(queue->gates);
 	queue->pool = block_pool(block);
 	queue->finished_last = &queue->finished;
 	pthread_mutex_init(&queue->lock, NULL);
@@ -359,6 +386,7 @@ struct block_queue *block_queue_new(struct block *block, struct loop *loop, cons
 	if (queue->event_fd < 0) {
 		error_set_errno(err, errno, "cannot make an eventfd for disk '%s'", block->node_name);
 		pthread_mutex_destroy(&queue->lock);
+		block_gates_free(queue->gates);
 		free(queue);
 		return NULL;
 	}
@@ -390,5 +418,6 @@ void block_queue_free(struct block_queue *queue)
 	pthread_mutex_unlock(&queue->lock);
 	pthread_mutex_destroy(&queue->lock);
 	close(queue->event_fd);
+	block_gates_free(queue->gates);
 	free(queue);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The JSON form of -device, -blockdev, -netdev and -object (qemu's manual: "the same as the QMP command's arguments")
- * turned into the dotted form that key=value parameters have.
+ * The JSON form of -device, -blockdev, -netdev and -object (qemu's manual: "the same as the QMP command's arguments"),
+ * and of image names (json:{...}), turned into the dotted form that key=value parameters have.
  */
+#include "base/options.h"
 #include "base/util.h"
-#include "config/parse.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -83,14 +83,16 @@ static int flatten(struct options *out, const char *path, const json_t *value, u
 	case JSON_FALSE:
 		options_add(out, path, json_is_true(value) ? "on" : "off");
 		return 0;
+	case JSON_NULL: /* "backing": null: none, as the empty value says it */
+		options_add(out, path, "");
+		return 0;
 	case JSON_REAL:
-	case JSON_NULL:
 		break;
 	}
 	return error_set(err, EINVAL, "%.100s: expected a string, an integer, true or false", path);
 }
 
-int options_from_json(struct options *out, const char *text, struct error *err)
+int options_parse_json(struct options *out, const char *text, struct error *err)
 {
 	json_error_t where;
 	json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &where);
