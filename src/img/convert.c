@@ -49,11 +49,16 @@ static int check_target(struct convert *c)
 	struct copy *copy = &c->copy;
 	struct block *target = copy->target;
 	bool plain_file = target->file && !strcmp(target->file->driver->name, "file");
+	struct block_info info;
 
 	if (target->length < copy->length)
 		return img_fail(c->img, "output file is smaller than input file");
+	block_get_info(target, &info);
+	copy->compress |= info.only_compressed;
 	if (copy->compress && !target->driver->write_compressed)
 		return img_fail(c->img, "Compression not supported for this file format");
+	if (copy->compress && !target->optimal_bytes)
+		return img_fail(c->img, "invalid cluster size");
 	if (strcmp(target->driver->name, "raw"))
 		plain_file = true; /* a format's new image reads as zeroes wherever it lies */
 	copy->target_is_zero |= !c->no_create && plain_file && !target->backing;

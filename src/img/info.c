@@ -8,13 +8,13 @@
 #include <time.h>
 
 /* False for what is not a file of this host. */
-static bool disk_bytes(const char *filename, uint64_t *bytes)
+static bool disk_bytes(const char *filename, const struct block_info *info, uint64_t *bytes)
 {
 	struct stat status;
 
 	if (stat(filename, &status) < 0)
 		return false;
-	*bytes = (uint64_t)status.st_blocks * 512;
+	*bytes = (uint64_t)status.st_blocks * 512 + info->further_bytes;
 	return true;
 }
 
@@ -142,11 +142,11 @@ static void print_human(struct img *img, const struct block *block, const char *
 	char virtual[32], disk[32] = "unavailable";
 	uint64_t bytes;
 
-	if (disk_bytes(filename, &bytes))
+	block_get_info(block, &info);
+	if (disk_bytes(filename, &info, &bytes))
 		img_human_size(disk, bytes);
 	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", filename,
 		block->driver->name, img_human_size(virtual, block->length), (unsigned long long)block->length, disk);
-	block_get_info(block, &info);
 	if (info.encrypted)
 		fprintf(img->out, "encrypted: yes\n");
 	if (info.cluster_bytes)
@@ -180,7 +180,7 @@ static json_t *image_json(const struct block *block, const char *filename)
 	if (info.cluster_bytes)
 		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
 	json_object_set_new(row, "format", json_string(block->driver->name));
-	if (disk_bytes(filename, &bytes))
+	if (disk_bytes(filename, &info, &bytes))
 		json_object_set_new(row, "actual-size", json_integer((json_int_t)bytes));
 	if (info.encrypted)
 		json_object_set_new(row, "encrypted", json_true());

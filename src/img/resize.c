@@ -47,6 +47,8 @@ static int resize_block(struct img *img, struct block *block, const struct resiz
 	}
 	if (r->preallocation && strcmp(r->preallocation, "off"))
 		return img_fail(img, "--preallocation=%s is not supported yet for resize", r->preallocation);
+	if (!block->driver->truncate)
+		return img_fail(img, "Image format driver does not support resize");
 	if (block_truncate(block, size, &err) < 0)
 		return img_fail(img, "%s", err.msg);
 	if (!r->quiet)

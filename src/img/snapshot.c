@@ -23,11 +23,12 @@ static int run_snapshot(struct img *img, struct block *block, char action, const
 	if (block->driver != &block_qcow2_driver) {
 		if (action == 'l')
 			return 0;
-		return img_fail(img, "Could not %s snapshot '%s': Operation not supported",
-				action == 'c'   ? "create"
-				: action == 'a' ? "apply"
-						: "delete",
-				name);
+		if (action == 'c')
+			return img_fail(img, "Could not create snapshot '%s': -95 (Operation not supported)", name);
+		if (action == 'a')
+			return img_fail(img, "Could not apply snapshot '%s': Block driver does not support snapshots",
+					name);
+		return img_fail(img, "Could not delete snapshot '%s': snapshot not found", name);
 	}
 	if (action == 'l')
 		img_print_snapshots(img, block);

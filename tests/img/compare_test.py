@@ -216,6 +216,33 @@ GROUPS = {
         for i in 4 2 1 9 6; do $IMG snapshot -d s$i s.qcow2; $IMG check -q s.qcow2 || echo bad; done; $IMG snapshot -a s8 s.qcow2; $IMG convert -O raw s.qcow2 s.raw; sha256sum < s.raw
         $IMG snapshot -c before s.qcow2; $IMG resize s.qcow2 2M; $IMG snapshot -a before s.qcow2; $IMG check -q s.qcow2; $IMG info s.qcow2 | grep virtual
     """,
+    "vmdk": """
+        for s in monolithicSparse monolithicFlat streamOptimized twoGbMaxExtentSparse twoGbMaxExtentFlat; do $IMG create -f vmdk -o subformat=$s $s.vmdk 5G; done
+        for f in *.vmdk; do echo $f; stat -c %s $f; case $f in *-*) ;; *) $IMG info $f; $IMG info --output=json $f; $IMG check $f; $IMG check --output=json $f; esac; done
+        for f in monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat; do sed 's/^CID=[0-9a-f]*/CID=/' $f.vmdk; done; head -c 2000 streamOptimized.vmdk | strings | grep -v CID
+        $IMG create -f vmdk -o help; $IMG create -f vmdk e.vmdk
+        $IMG create -f vmdk -o adapter_type=lsilogic,toolsversion=99,hwversion=7,compat6=off h.vmdk 1000M; head -c 2000 h.vmdk | strings | grep -v CID
+        $IMG create -f vmdk -o compat6,adapter_type=legacyESX,subformat=twoGbMaxExtentFlat n.noext 2049M; sed 's/^CID=[0-9a-f]*/CID=/' n.noext; stat -c %s n-f00*.noext
+        $IMG create -f vmdk -o subformat=bad b.vmdk 1M; $IMG create -f vmdk -o adapter_type=bad b.vmdk 1M; $IMG create -f vmdk -o foo=1 b.vmdk 1M
+        $IMG create -f vmdk -o compat6=on,hwversion=7 b.vmdk 1M; $IMG create -f vmdk -o subformat=monolithicFlat,zeroed_grain=on b.vmdk 1M
+        $IMG create -f vmdk no/b.vmdk 1M 2>&1 | tail -1
+        $IMG create -q -f vmdk a.vmdk 10M; qemu-io -f vmdk -c 'write -P 7 0 200k' -c 'write -P 8 9M 1M' -c 'write -P 9 5000k 3k' a.vmdk >/dev/null
+        $IMG check a.vmdk; $IMG map a.vmdk; $IMG map --output=json a.vmdk; $IMG convert -O raw a.vmdk a.raw; sha256sum < a.raw
+        $IMG create -q -f vmdk -o zeroed_grain=on z.vmdk 1M; qemu-io -f vmdk -c 'write -P 1 0 64k' -c 'write -z 64k 64k' z.vmdk >/dev/null; $IMG map --output=json z.vmdk; $IMG convert -O raw z.vmdk z.raw; sha256sum < z.raw
+        for s in monolithicSparse monolithicFlat streamOptimized twoGbMaxExtentSparse twoGbMaxExtentFlat; do $IMG convert -O vmdk -o subformat=$s a.raw c-$s.vmdk; $IMG check c-$s.vmdk; $IMG compare a.vmdk c-$s.vmdk; $IMG map --output=json c-$s.vmdk; $IMG map c-$s.vmdk; done
+        $IMG convert -c -O vmdk a.raw cc.vmdk; $IMG compare a.raw cc.vmdk; $IMG convert -c -O vmdk -o subformat=monolithicFlat a.raw cf.vmdk
+        $IMG convert -O vmdk -o zeroed_grain=on a.raw cz.vmdk; $IMG map --output=json cz.vmdk; $IMG compare a.raw cz.vmdk
+        $IMG convert -O qcow2 c-streamOptimized.vmdk q.qcow2; $IMG compare q.qcow2 a.raw; $IMG measure -O qcow2 a.vmdk; $IMG measure -O vmdk --size 1G
+        $IMG create -f vmdk -b a.vmdk -F vmdk o.vmdk; $IMG info --backing-chain o.vmdk; $IMG info --output=json --backing-chain o.vmdk; $IMG compare o.vmdk a.vmdk
+        qemu-io -f vmdk -c 'write -P 3 100k 10k' -c 'write -P 3 9800k 4k' o.vmdk >/dev/null; $IMG convert -O raw o.vmdk o.raw; sha256sum < o.raw; $IMG map --output=json o.vmdk; $IMG map o.vmdk
+        $IMG create -f vmdk -b a.vmdk o2.vmdk
+        $IMG create -f vmdk -b a.raw -F raw o3.vmdk; $IMG create -f vmdk -o subformat=monolithicFlat -b a.vmdk -F vmdk o4.vmdk
+        cp a.vmdk base.vmdk; $IMG create -q -f vmdk -b base.vmdk -F vmdk over.vmdk; qemu-io -f vmdk -c 'write -P 5 0 64k' base.vmdk >/dev/null; $IMG convert -O raw over.vmdk over.raw 2>&1 | head -1
+        $IMG resize a.vmdk 20M; for o in c a d; do $IMG snapshot -$o x a.vmdk; done; $IMG rebase -u -b '' o.vmdk; $IMG check -r all a.vmdk; $IMG amend -o size=1M a.vmdk 2>/dev/null
+        $IMG info -f vmdk q.qcow2; printf 'junk' > j.vmdk; $IMG info -f vmdk j.vmdk; $IMG info j.vmdk | head -2; $IMG info -f raw a.vmdk | head -2
+        mkdir sub; $IMG convert -O vmdk -o subformat=twoGbMaxExtentSparse a.raw sub/t.vmdk; $IMG info sub/t.vmdk | grep -v cid; $IMG map sub/t.vmdk; $IMG compare sub/t.vmdk a.raw; cd sub; $IMG compare t.vmdk ../a.raw
+        $IMG dd -O vmdk if=a.raw of=dd.vmdk bs=1M; $IMG compare dd.vmdk a.raw; $IMG bench -w -c 100 -s 64k -d 8 c-monolithicSparse.vmdk | head -1; $IMG check c-monolithicSparse.vmdk
+    """,
     "chain": """
         $IMG create -q -f qcow2 base.qcow2 10M; qemu-io -f qcow2 -c 'write -P 7 0 200k' -c 'write -P 8 9M 1M' base.qcow2 >/dev/null
         $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 12M
@@ -253,6 +280,7 @@ def normalise(text):
     text = re.sub(r'"image-end-offset": \d+', '"image-end-offset": -', text)
     text = re.sub(r"\d+-\d+-\d+ \d+:\d+:\d+", "DATE", text)
     text = re.sub(r'"date-n?sec": \d+', '"date": -', text)
+    text = re.sub(r'\bcid(": | ?: )\d+', r"cid\1-", text)
     return text
 
 
@@ -267,11 +295,12 @@ def run(program, lines, folder):
 
 
 def cross_check(ours, theirs):
-    """Every qcow2 image of ours must be good for qemu-img, and the other way round."""
+    """Every image of ours must be good for qemu-img, and the other way round."""
     failed = 0
-    for mine in sorted(ours.glob("**/*.qcow2")):
+    bad = ("junk.qcow2", "x.qcow2", "u.qcow2", "j.vmdk", "over.vmdk")
+    for mine in sorted(path for path in ours.glob("**/*") if path.suffix in (".qcow2", ".vmdk")):
         name = mine.relative_to(ours)
-        if name.name in ("junk.qcow2", "x.qcow2", "u.qcow2") or not (theirs / name).exists():
+        if name.name in bad or re.search(r"-([sf]\d+|flat)$", name.stem) or not (theirs / name).exists():
             continue
         for program, image in ((THEIRS, mine), (OURS, theirs / name)):
             check = subprocess.run([program, "check", str(image)], capture_output=True, text=True)

@@ -9,6 +9,11 @@
 
 #define ZERO_CHUNK (1 * MIB)
 
+struct block *block_data_node(struct block *block, uint64_t offset)
+{
+	return block->driver->data_node ? block->driver->data_node(block, offset) : block->file;
+}
+
 int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length)
 {
 	if (op == BLOCK_FLUSH)

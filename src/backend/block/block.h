@@ -128,7 +128,10 @@ struct block_driver {
 	/* Makes every cluster unallocated again, so that the backing file shows (commit). */
 	int (*make_empty)(struct block *block, struct error *err);
 
-	/* Fast form; both may be NULL. map: 0 and [*child_offset, *length) in block->file, or -EAGAIN. */
+	/* The node whose bytes `extent` and `map` speak of at this offset; NULL: block->file for all of them. */
+	struct block *(*data_node)(struct block *block, uint64_t offset);
+
+	/* Fast form; both may be NULL. map: 0 and [*child_offset, *length) in the data node, or -EAGAIN. */
 	int (*map)(struct block *block, enum block_op op, uint64_t offset, uint64_t *length, uint64_t *child_offset);
 	/* Protocols: starts the request on the queue's ring; -EAGAIN: use the plain form in a worker. */
 	int (*submit)(struct block *block, struct block_queue *queue, struct block_request *request, uint64_t offset);

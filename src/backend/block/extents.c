@@ -26,6 +26,8 @@ static int one_extent(struct block *block, uint64_t start, uint64_t length, unsi
 	/* Holes of a raw file are its own zeroes. */
 	extent->present = bits & BLOCK_EXTENT_ALLOCATED || !strcmp(block->driver->name, "raw");
 	extent->has_offset = bits & BLOCK_EXTENT_OFFSET_VALID;
+	if (extent->has_offset && block->driver->data_node)
+		extent->file = block->driver->data_node(block, start);
 	extent->offset = offset;
 	return 0;
 }

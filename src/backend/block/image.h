@@ -76,6 +76,8 @@ struct block_info {
 	bool dirty, encrypted;
 	const char *backing, *backing_format; /* as in the image, or NULL; the node's own */
 	size_t snapshot_count;
+	bool only_compressed; /* can be written only by write_compressed */
+	uint64_t further_bytes; /* of the host's disk, in files beside block->file */
 };
 
 /* Zeroes where the format has nothing to say. */

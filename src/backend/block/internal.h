@@ -61,6 +61,8 @@ int block_file_create(const struct block_create *create, struct error *err);
 /* --- block.c --- */
 struct log *block_log(const struct block *block);
 struct pool *block_pool(struct block *block);
+/* The child that holds the data at offset, or NULL. */
+struct block *block_data_node(struct block *block, uint64_t offset);
 /* 0 when the request may go on, else the errno for it. */
 int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length);
 /* True for a write whose data are all zeroes and which the node is to turn into write zeroes (detect-zeroes=). */

@@ -237,6 +237,7 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 	}
 	while (!block->driver->submit) {
 		uint64_t length = request->length, child_offset = 0;
+		struct block *child = block_data_node(block, offset);
 		int result;
 
 		if (request->op == BLOCK_WRITE && block_zeroes_found(block, request->iov, request->iov_count))
@@ -244,7 +245,7 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 
 		/* A flush of a node with a map of its own may have metadata to write: that is the plain form's
 		 * business. */
-		if (!block->driver->map || !block->file ||
+		if (!block->driver->map || !child ||
 		    (block->driver->own_metadata && request->flags & BLOCK_FUA))
 			return -EAGAIN;
 		result = block->driver->map(block, request->op, offset, &length, &child_offset);
@@ -253,7 +254,7 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 		if (length < request->length)
 			return -EAGAIN;
 		offset = child_offset;
-		block = block->file;
+		block = child;
 	}
 	if (request->op == BLOCK_WRITE && block_zeroes_found(block, request->iov, request->iov_count))
 		return -EAGAIN;
