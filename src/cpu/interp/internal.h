@@ -146,6 +146,7 @@ struct interp {
 	uint64_t stamp_own; /* grows when blocks are dropped or the code segment's limit changes */
 	uint32_t limit;     /* of CS outside 64-bit mode when it was looked at last */
 	enum vcpu_exit exit;
+	jmp_buf fault_exit;
 	int64_t granted;       /* what `left` started from */
 	uint64_t random_state; /* of RDRAND in a deterministic run */
 	struct clock *clock;

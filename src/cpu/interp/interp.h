@@ -22,19 +22,23 @@ _Noreturn void interp_abandon(struct x86_cpu *cpu);
 /* Another engine may run most guest code itself on vCPUs that interp_engine.vcpu_create made, and leave the rest, events,
  * faults and all between two instructions to the interpreter's loop. */
 enum interp_share {
-	INTERP_EVENTS, /* nothing: events are to be looked at */
-	INTERP_ONE,    /* the next instruction */
-	INTERP_BLOCK,  /* a block of them */
+	INTERP_EVENTS, /* nothing: something is to be looked at */
+	INTERP_BLOCK,  /* a block of instructions */
 };
 struct interp_partner {
 	/* Runs guest code as far as it can and says what the interpreter is to execute. State is exact in cpu->s at entry
-	 * and return, status flags included; it may raise. */
+	 * and return, status flags included; it may raise, or catch faults itself by another cpu->fault_exit. */
 	enum interp_share (*run)(struct x86_cpu *cpu);
 	/* Pages of guest memory (numbers) are written to: forget the code made of them. In the vCPU's thread, outside run or
 	 * in a call that run made. */
 	void (*drop)(struct x86_cpu *cpu, uint64_t first, uint64_t last);
 };
 void interp_set_partner(struct x86_cpu *cpu, const struct interp_partner *partner);
+/* For a partner inside run, state exact before and after. Executes the instruction at s.rip; may raise. False: run is to
+ * return INTERP_EVENTS. */
+bool interp_one(struct x86_cpu *cpu);
+/* Likewise: delivers the fault that the partner caught. */
+bool interp_deliver(struct x86_cpu *cpu);
 /* Watches a page of RAM from now on: drop is called when it is written. Before its code is read. */
 void interp_watch_code(struct x86_cpu *cpu, uint64_t page);
 

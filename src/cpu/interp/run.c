@@ -148,7 +148,7 @@ enum { VECTOR_ABANDONED = 0xff };
 _Noreturn void interp_abandon(struct x86_cpu *cpu)
 {
 	cpu->fault_vector = VECTOR_ABANDONED;
-	longjmp(cpu->fault_exit, 1);
+	longjmp(*cpu->fault_exit, 1);
 }
 
 /* After a longjmp to fault_exit. */
@@ -403,16 +403,41 @@ static bool run_partner(struct interp *ip)
 	share = ip->partner->run(&ip->cpu);
 	flags_import(ip);
 	ip->exact = false;
-	if (share == INTERP_ONE)
-		step_one(ip);
-	return share == INTERP_BLOCK;
+	interp_resync(ip);
+	return share == INTERP_BLOCK && !ip->attention && !ip->stop;
+}
+
+bool interp_one(struct x86_cpu *cpu)
+{
+	struct interp *ip = interp_of(cpu);
+
+	interp_resync(ip);
+	if (ip->attention)
+		return false;
+	flags_import(ip);
+	ip->exact = false;
+	step_one(ip);
+	flags_sync(ip);
+	ip->exact = true;
+	return !ip->attention && !ip->stop && cpu->s.mp_state == X86_MP_RUNNING;
+}
+
+bool interp_deliver(struct x86_cpu *cpu)
+{
+	struct interp *ip = interp_of(cpu);
+
+	deliver_fault(ip);
+	flags_sync(ip);
+	ip->exact = true;
+	return !ip->attention && !ip->stop;
 }
 
 static void run_loop(struct interp *ip)
 {
 	struct x86_cpu *cpu = &ip->cpu;
 
-	if (setjmp(cpu->fault_exit))
+	cpu->fault_exit = &ip->fault_exit;
+	if (setjmp(ip->fault_exit))
 		deliver_fault(ip);
 	ip->cur = NULL;
 	while (!ip->stop) {

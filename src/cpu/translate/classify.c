@@ -474,11 +474,17 @@ void classify(const struct translator *t, struct guest_instruction *g)
 	g->uses = g->overwrites = 0;
 	g->vector = g->faults = g->high_byte = g->writes = g->reads = false;
 	g->size = 0;
-	g->kind = kind_of(t, g);
+	g->kind = KIND_INTERPRET;
+	if (!system_classify(t, g))
+		g->kind = kind_of(t, g);
 	if (t->key & KEY_CODE32 && uses_stack(g->kind) && !code32_stack(t))
 		g->kind = KIND_INTERPRET;
+	if (g->kind == KIND_INTERPRET)
+		system_classify_rest(g);
 	g->flags_read = g->insn.cpu_flags ? g->insn.cpu_flags->tested & ALL_FLAGS : 0;
 	g->flags_killed = killed_flags(g);
+	if (g->kind == KIND_SYSTEM || g->kind == KIND_SYSTEM_END)
+		system_flags(g);
 	if (g->kind == KIND_INTERPRET) {
 		g->flags_read = ALL_FLAGS;
 		g->flags_killed = 0;

@@ -11,8 +11,10 @@ enum kind {
 	KIND_SKIP,      /* has no effect that shows */
 	KIND_MEMORY,    /* one explicit memory operand, rewritten */
 	KIND_LEA_RIP,
+	KIND_SYSTEM,    /* in line, or C is called: system.c */
 	KIND_PUSH, KIND_PUSH_IMM, KIND_PUSH_MEMORY, KIND_POP, KIND_LEAVE,
 	KIND_JCC, KIND_JMP, KIND_CALL, KIND_RET, KIND_JMP_INDIRECT, KIND_CALL_INDIRECT,
+	KIND_SYSTEM_END, /* the block ends with it */
 };
 
 /* An address as translated code computes it. */
@@ -36,7 +38,9 @@ struct guest_instruction {
 	bool vector, faults;
 	bool high_byte;      /* has AH..BH: no REX prefix */
 	bool writes, reads;  /* memory */
-	uint16_t size;       /* of the memory operand */
+	uint16_t size;       /* of the memory operand; of a SITE_CALL */
+	uint8_t system;      /* KIND_SYSTEM: system.c's */
+	uint8_t helper;
 	uint32_t host;       /* offset of its code */
 	struct memory memory;
 	ZydisDecodedInstruction insn;
@@ -64,6 +68,13 @@ bool code32_segment(const struct translator *t, struct guest_instruction *g, uns
 bool code32_stack(const struct translator *t);
 /* A KIND_COPY instruction as it is written in 64-bit mode. Returns its length. */
 unsigned code32_copy(uint8_t *to, const struct guest_instruction *g);
+
+/* system.c: true when the instruction is a system instruction that translated code does itself or by its own helper. */
+bool system_classify(const struct translator *t, struct guest_instruction *g);
+/* An instruction that nobody knows: the interpreter is called. */
+void system_classify_rest(struct guest_instruction *g);
+/* What status flags a KIND_SYSTEM reads and changes. */
+void system_flags(struct guest_instruction *g);
 
 /* rewrite.c: the instruction with its memory operand at [base + index + disp], index may be absent. Returns the length,
  * 0: cannot. */

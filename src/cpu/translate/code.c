@@ -116,7 +116,7 @@ void code_link(struct translator *t, uint32_t number, struct block *to)
 	struct site *site = &t->sites[number];
 	struct block *from = &t->blocks[site->block];
 
-	if (from->dead || to->dead || to->interpret || site->linked || from->key != to->key)
+	if (from->dead || to->dead || to->interpret || site->linked || (from->key != to->key && !site->changes_key))
 		return;
 	patch32(t->write_base, site->patch, entry_for(site, from, to));
 	site->linked = (uint32_t)(to - t->blocks);

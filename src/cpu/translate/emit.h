@@ -154,6 +154,12 @@ static inline void jump_to(struct emitter *e, uint32_t target)
 	put32(e, target - (e->at + 4));
 }
 
+static inline void branch_to(struct emitter *e, unsigned condition, uint32_t target)
+{
+	PUT(e, 0x0f, (uint8_t)(0x80 | condition));
+	put32(e, target - (e->at + 4));
+}
+
 /* Returns where the rel32 is, for patch32. */
 static inline uint32_t jump_ahead(struct emitter *e)
 {

@@ -51,6 +51,11 @@ static void decoder_init(ZydisDecoder *decoder, const struct x86_features *featu
 	ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT, features->bmi1);
 }
 
+static void engine_vectors_out(const struct x86_cpu *cpu)
+{
+	vectors_out(cpu->engine_data);
+}
+
 static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 {
 	struct translator *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
@@ -65,6 +70,8 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	t->host_mxcsr = 0x1f80;
 	t->bmi2 = __builtin_cpu_supports("bmi2");
 	t->key = UINT16_MAX;
+	t->call = helper_call;
+	t->miss = helper_miss;
 	t->perf_map = -1;
 	decoder_init(&t->decoders[0], cpu->features, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	decoder_init(&t->decoders[1], cpu->features, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
@@ -88,6 +95,7 @@ static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, ui
 		interp_engine.vcpu_destroy(vcpu);
 		return NULL;
 	}
+	cpu->vectors_out = engine_vectors_out;
 	interp_set_partner(cpu, &translate_partner);
 	return vcpu;
 }
@@ -97,6 +105,7 @@ static void engine_vcpu_destroy(struct vcpu *vcpu)
 	struct translator *t = translator_of(x86_cpu_of(vcpu));
 
 	interp_set_partner(x86_cpu_of(vcpu), NULL);
+	x86_cpu_of(vcpu)->vectors_out = NULL;
 	interp_engine.vcpu_destroy(vcpu);
 	translator_free(t);
 }

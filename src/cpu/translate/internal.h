@@ -10,7 +10,11 @@
  * 3. Translated code leaves at a site. A site knows the guest's rip and what is parked there, so state is exact.
  * 4. Translated code and its tables are touched by the vCPU's own thread alone, and blocks are dropped only while no
  *    translated code is active: a store to a watched page leaves for the interpreter first.
- * 5. Vector registers and MXCSR are the guest's while fpu_loaded, else the host's; C code always runs with the host's.
+ * 5. Vector registers and MXCSR are the guest's while fpu_loaded, else the host's. C code runs with the host's, but for what
+ *    translated code calls (stubs.c: call, miss; helper.c), which is built without vector instructions, as is cpu/x86:
+ *    it calls vectors_out before anything else.
+ * 6. Such a call has the registers in cpu->s, exact but for status flags that nobody reads. It may raise; translate_run
+ *    catches and delivers.
  */
 #ifndef XUNI_CPU_TRANSLATE_INTERNAL_H
 #define XUNI_CPU_TRANSLATE_INTERNAL_H
@@ -48,13 +52,17 @@ enum site_kind {
 	SITE_LINK,      /* a direct jump: find the block, patch */
 	SITE_INDIRECT,  /* s.rip was stored; rip and disp (of RSP) go back to before the branch */
 	SITE_HEAD,      /* the block's head found that the mapping changed or somebody polls */
+	SITE_CALL,      /* C was called, and said that translated code cannot go on; state is in cpu->s */
 	SITE_KINDS
 };
+
+/* What SITE_CALL calls. */
+enum helper { HELPER_INTERPRET, HELPER_SYSCALL, HELPER_SYSRET, HELPER_IRET, HELPERS };
 
 struct site {
 	uint64_t rip;
 	int64_t disp;        /* SITE_MEMORY: of the address */
-	uint32_t resume;     /* SITE_MEMORY: code offset to try again */
+	uint32_t resume;     /* SITE_MEMORY: code offset to try again; SITE_CALL: to go on, 0: nowhere */
 	uint32_t patch;      /* SITE_LINK: where the rel32 is */
 	uint32_t stub;       /* SITE_LINK: where it leads unlinked */
 	uint32_t next_link;  /* SITE_LINK: list of links into the same block */
@@ -66,7 +74,9 @@ struct site {
 	uint8_t size, write; /* SITE_MEMORY */
 	int8_t base, index, segment; /* NO_REGISTER: absent */
 	uint8_t scale, address32;
+	uint8_t helper, length; /* SITE_CALL: length of the instruction */
 	bool flags_in_memory; /* SITE_LINK */
+	bool changes_key;     /* SITE_LINK: the target's mode is another one */
 };
 
 struct block {
@@ -120,17 +130,21 @@ struct translator {
 	uint64_t out[16];
 	uint64_t datum; /* what an instruction with two memory accesses has read */
 	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload;
+	uint64_t (*call)(struct translator *t); /* at a SITE_CALL: where to go on, 0: leave */
+	uint64_t (*miss)(struct translator *t); /* at a SITE_MEMORY, with registers in out: likewise */
 	struct jump_slot jump[JUMP_TABLES][1 << JUMP_BITS];
 	/* The rest is C's. */
 	uint16_t key;
 	uint16_t jump_keys[JUMP_TABLES];
 	unsigned jump_tables;
-	unsigned fpu_level;
+	uint64_t cr4;        /* code was made for these KEY_CR4 bits */
+	jmp_buf fault_exit;
 	uint8_t *write_base, *exec_base;
 	size_t code_bytes;
 	uint32_t code_start, code_used; /* the stubs lie before code_start */
-	uint32_t enter, leave, leave_flags, no_jump;
-	uint32_t load_stub[3], unload_stub[3];
+	uint32_t enter, leave, leave_flags, no_jump, miss_stub;
+	uint32_t call_stub[2][2]; /* code32, with flags in EFLAGS */
+	uint32_t load_stub[3], unload_stub[3], unload_call;
 	struct site *sites;
 	uint32_t site_count, site_max;
 	struct block *blocks;
@@ -143,6 +157,7 @@ struct translator {
 	bool bmi2;
 	bool inside;         /* translated code is active (for the signal handler) */
 	bool again;          /* the indirect branch just left is to be interpreted */
+	bool attend;         /* the interpreter's loop has to look at something */
 	bool has_thread;
 	pthread_t thread;
 	void *signal_stack;
@@ -189,8 +204,54 @@ static inline unsigned jump_index(uint64_t rip)
 	return rip & ((1 << JUMP_BITS) - 1);
 }
 
+/* The current mode as a key; -1: code of this mode is not translated. May flush the code. */
+int key_now(struct translator *t);
+/* CR4 bits that are not in the key but in the code: when one changes everything is translated anew. */
+#define KEY_CR4 (X86_CR4_SMAP | X86_CR4_FSGSBASE | X86_CR4_LA57)
+
+static inline bool cr4_changed(const struct translator *t)
+{
+	return (t->cpu->s.cr4 ^ t->cr4) & KEY_CR4;
+}
+
+/* Status flags between t->flags and s.rflags. */
+static inline void flags_in(struct translator *t)
+{
+	uint64_t rflags = t->cpu->s.rflags;
+
+	t->flags = (uint32_t)((rflags & 0xff) << 8 | ((rflags & X86_OF) != 0));
+}
+
+static inline void flags_out(struct translator *t)
+{
+	struct x86_cpu *cpu = t->cpu;
+	uint64_t flags = (t->flags >> 8 & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) | (t->flags & 1 ? X86_OF : 0);
+
+	cpu->s.rflags = (cpu->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | flags;
+}
+
+/* Something is to be done before the next instruction. */
+static inline bool events_pending(const struct x86_cpu *cpu)
+{
+	uint32_t events = atomic_load_explicit(&cpu->vcpu.events, memory_order_relaxed);
+
+	return __builtin_expect(events, 0) && (events & ~(uint32_t)VCPU_INTR || cpu->s.rflags & X86_IF);
+}
+
 /* --- stubs.c --- */
 void stubs_emit(struct translator *t);
+/* From here on C may do what it likes. */
+static inline void vectors_out(struct translator *t)
+{
+	if (t->fpu_loaded)
+		((void (*)(void))(uintptr_t)(t->exec_base + t->unload_call))();
+}
+
+/* --- helper.c --- */
+uint64_t helper_call(struct translator *t);
+uint64_t helper_miss(struct translator *t);
+/* The address that the access of a SITE_MEMORY goes to, with registers in s.gpr. */
+uint64_t helper_address(const struct translator *t, const struct site *site);
 
 /* --- code.c --- */
 int code_init(struct translator *t, size_t code_bytes, struct error *err);

@@ -23,7 +23,10 @@ static void emit_cold(struct lowering *l)
 		}
 		if (site->kind == SITE_LINK)
 			site->stub = l->e.at;
-		leave_at(l, cold->site, cold->flags);
+		if (site->kind == SITE_MEMORY)
+			miss_at(l, cold->site);
+		else
+			leave_at(l, cold->site, cold->flags);
 	}
 }
 
@@ -205,14 +208,14 @@ static struct memory stack_at(const struct lowering *l, int base, int disp)
 	return m;
 }
 
-static struct place lower_stack_top(struct lowering *l, bool flags, bool restored)
+struct place lower_stack_top(struct lowering *l, bool flags, bool restored)
 {
 	struct memory m = stack_at(l, RSP, 0);
 
 	return lower_memory(l, &m, l->word, false, flags, restored, 0);
 }
 
-static struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep)
+struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep)
 {
 	struct memory m = stack_at(l, RSP, -(int)l->word);
 
@@ -228,6 +231,16 @@ static void store_imm(struct lowering *l, const struct place *place, uint64_t va
 		move_imm(&l->e, (unsigned)place->a, value);
 		move_word(l, 0x89, (unsigned)place->a, place);
 	}
+}
+
+void lower_move(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place)
+{
+	move_word(l, opcode, reg, place);
+}
+
+void lower_stack_move(struct lowering *l, int32_t bytes)
+{
+	stack_move(l, bytes);
 }
 
 static void lower_push(struct lowering *l, struct guest_instruction *g)
@@ -472,6 +485,12 @@ static bool lower_one(struct lowering *l, struct guest_instruction *g)
 	case KIND_CALL_INDIRECT:
 		lower_call_indirect(l, g);
 		return false;
+	case KIND_SYSTEM:
+		system_lower(l, g);
+		return true;
+	case KIND_SYSTEM_END:
+		system_lower(l, g);
+		return false;
 	default:
 		leave_at(l, new_site(l, SITE_INTERPRET, g->rip), true);
 		return false;
@@ -482,7 +501,7 @@ static bool lower_one(struct lowering *l, struct guest_instruction *g)
 
 static bool ends_block(enum kind kind)
 {
-	return kind == KIND_INTERPRET || (kind >= KIND_JMP && kind <= KIND_CALL_INDIRECT);
+	return kind == KIND_INTERPRET || (kind >= KIND_JMP && kind <= KIND_SYSTEM_END);
 }
 
 /* Decodes and classifies. *end: rip behind the last one; *crossing: what is there reaches into the next page or cannot be
@@ -617,7 +636,7 @@ static void emit_head(struct lowering *l, bool live)
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length)
 {
 	struct lowering l; /* large: only what is used is set */
-	bool unreadable, live, open = true;
+	bool unreadable, live, shadow, open = true;
 	unsigned lowered;
 	uint32_t cold;
 	uint64_t end;
@@ -629,6 +648,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.code32 = t->key & KEY_CODE32;
 	l.word = l.code32 ? 4 : 8;
 	l.parked = l.spare = l.code32 ? 0xff00 : 0;
+	l.shadow = false;
 	l.count = l.at = l.cold_count = 0;
 	if (!jump_table(t, t->key) && t->jump_tables < JUMP_TABLES)
 		t->jump_keys[t->jump_tables++] = t->key;
@@ -642,7 +662,10 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	emit_head(&l, live);
 	for (l.at = 0; l.at < l.count && open; l.at++) {
 		l.list[l.at].host = l.e.at;
+		shadow = l.shadow;
 		open = lower_one(&l, &l.list[l.at]);
+		if (shadow)
+			system_end_shadow(&l, &l.list[l.at]);
 	}
 	lowered = l.at;
 	if (open) {

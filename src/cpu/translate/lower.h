@@ -25,6 +25,7 @@ struct lowering {
 	unsigned word; /* bytes of a stack slot */
 	uint16_t parked;
 	uint16_t spare; /* of those, registers that the guest has not: never brought back */
+	bool shadow; /* of STI: ends behind the next instruction */
 	unsigned count, at;
 	unsigned cold_count;
 	struct cold cold[MAX_COLD];
@@ -149,6 +150,13 @@ static inline void leave_at(struct lowering *l, uint32_t site, bool flags)
 	jump_to(&l->e, flags ? l->t->leave_flags : l->t->leave);
 }
 
+/* Likewise, for a memory access, whose look-up goes on when C has filled the TLB. */
+static inline void miss_at(struct lowering *l, uint32_t site)
+{
+	store_abs_imm32(&l->e, &l->t->site, site);
+	jump_to(&l->e, l->t->miss_stub);
+}
+
 static inline void branch_cold(struct lowering *l, unsigned condition, uint32_t site)
 {
 	new_cold(l, (struct cold){.from = branch_ahead(&l->e, condition), .site = site});
@@ -163,5 +171,18 @@ static inline void link_to(struct lowering *l, uint64_t target, bool flags_in_me
 	l->t->sites[site].patch = jump_ahead(&l->e);
 	new_cold(l, (struct cold){.from = l->t->sites[site].patch, .site = site, .flags = !flags_in_memory});
 }
+
+/* --- memory (lower.c) --- */
+
+struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep);
+struct place lower_stack_top(struct lowering *l, bool flags, bool restored);
+/* Moves a stack slot's bits between the place and a register: opcode 0x8b loads, 0x89 stores. */
+void lower_move(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place);
+void lower_stack_move(struct lowering *l, int32_t bytes);
+
+/* --- system.c --- */
+void system_lower(struct lowering *l, struct guest_instruction *g);
+/* Behind the instruction that follows STI. */
+void system_end_shadow(struct lowering *l, const struct guest_instruction *g);
 
 #endif

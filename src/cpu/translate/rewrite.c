@@ -64,7 +64,7 @@ static unsigned put_legacy(struct emitter *e, const struct guest_instruction *g,
 	if ((bytes[i] & 0xf0) == 0x40)
 		rex = bytes[i++];
 	if (!insn_has_modrm(g)) /* mov with an absolute address: as mov with a ModRM byte of register 0 */
-		return put_absolute(e, g, (rex & 8) | x << 1 | b);
+		return bytes[i] == g->insn.opcode ? put_absolute(e, g, (rex & 8) | x << 1 | b) : 0; /* one REX counts */
 	if (!opcode_bytes(&g->insn) || g->insn.raw.modrm.offset != i + opcode_bytes(&g->insn))
 		return 0;
 	if (b || x || rex) {

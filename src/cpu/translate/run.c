@@ -2,14 +2,13 @@
 /* The translator's turn in the interpreter's loop: find a block, enter it, make sense of where it left. */
 #include "cpu/translate/internal.h"
 
-/* The current mode as a key; -1: code of this mode is not translated. */
-static int key_now(struct translator *t)
+int key_now(struct translator *t)
 {
 	const struct x86_cpu *cpu = t->cpu;
 	unsigned view = (unsigned)((cpu->tlb_active - cpu->tlb[0]) / X86_TLB_ENTRIES);
 	int key = (int)view, number;
 
-	if (cpu->code_mode == X86_CODE16 || view == X86_VIEW_EMPTY || cpu->breakpoints_armed)
+	if (cpu->code_mode == X86_CODE16 || view == X86_VIEW_EMPTY || cpu->breakpoints_armed || cpu->cpl == 1 || cpu->cpl == 2)
 		return -1;
 	if (cpu->code_mode == X86_CODE32) {
 		number = cpu->protected_mode ? segments_number(t) : -1;
@@ -27,21 +26,6 @@ static int key_now(struct translator *t)
 			key |= KEY_AVX512;
 	}
 	return key;
-}
-
-static void flags_in(struct translator *t)
-{
-	uint64_t rflags = t->cpu->s.rflags;
-
-	t->flags = (uint32_t)((rflags & 0xff) << 8 | ((rflags & X86_OF) != 0));
-}
-
-static void flags_out(struct translator *t)
-{
-	struct x86_cpu *cpu = t->cpu;
-	uint64_t flags = (t->flags >> 8 & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) | (t->flags & 1 ? X86_OF : 0);
-
-	cpu->s.rflags = (cpu->s.rflags & ~(uint64_t)X86_STATUS_FLAGS) | flags;
 }
 
 static void choose_vectors(struct translator *t)
@@ -64,40 +48,12 @@ static void enter(struct translator *t, uint32_t where)
 	t->statistics.enters++;
 }
 
-static uint64_t memory_address(const struct translator *t, const struct site *site)
-{
-	const struct x86_state *s = &t->cpu->s;
-	uint64_t address = (uint64_t)site->disp;
-
-	if (site->base >= 0)
-		address += s->gpr[site->base];
-	if (site->index >= 0)
-		address += s->gpr[site->index] << site->scale;
-	if (site->address32)
-		address = (uint32_t)address;
-	if (site->segment >= 0)
-		address += s->seg[site->segment].base;
-	return t->key & KEY_CODE32 ? (uint32_t)address : address;
-}
-
-/* Both pages when the access crosses: then it is the interpreter's. */
-static bool fill(struct translator *t, const struct site *site)
-{
-	uint64_t gva = memory_address(t, site);
-
-	if ((gva & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE)
-		return false;
-	return x86_tlb_fill(t->cpu, gva, site->write ? X86_WRITE : X86_READ);
-}
-
+/* True: the interpreter's loop is to look at what happened. Later kicks set poll again. */
 static bool events_wait(struct translator *t)
 {
-	struct x86_cpu *cpu = t->cpu;
-	uint32_t events;
-
-	atomic_store_explicit(&t->poll, 0, memory_order_seq_cst);
-	events = atomic_load_explicit(&cpu->vcpu.events, memory_order_seq_cst);
-	return events & ~(uint32_t)VCPU_INTR || (events && cpu->s.rflags & X86_IF);
+	if (atomic_load_explicit(&t->poll, memory_order_relaxed))
+		atomic_exchange_explicit(&t->poll, 0, memory_order_seq_cst);
+	return events_pending(t->cpu);
 }
 
 static void remember_jump(struct translator *t, struct block *block)
@@ -125,6 +81,9 @@ static const struct site *leave(struct translator *t)
 {
 	const struct site *site = &t->sites[t->site];
 
+	t->statistics.exits[site->kind]++;
+	if (site->kind == SITE_CALL)
+		return site;
 	for (unsigned i = 0; i < 16; i++)
 		if (!(site->parked >> i & 1))
 			t->cpu->s.gpr[i] = t->out[i];
@@ -138,49 +97,68 @@ static const struct site *leave(struct translator *t)
 		t->again = true;
 	}
 	flags_out(t);
-	t->statistics.exits[site->kind]++;
 	return site;
 }
 
-/* Enters at `where` and goes on as long as memory misses can be filled. */
-static const struct site *execute(struct translator *t, uint32_t where)
+/* False: the interpreter's loop has to look at something. */
+static bool interpret_one(struct translator *t, unsigned mnemonic)
 {
-	const struct site *site;
+	bool fine;
 
-	for (;;) {
-		enter(t, where);
-		site = leave(t);
-		t->fpu_want = 0;
-		if (site->kind != SITE_MEMORY)
-			return site;
-		if (!fill(t, site))
-			return site;
-		t->statistics.fills++;
-		t->fpu_want = t->fpu_was;
-		where = site->resume;
-	}
+	t->statistics.interpreted[mnemonic]++;
+	fine = interp_one(t->cpu);
+	flags_in(t);
+	return fine;
 }
 
-static bool translate_run_blocks(struct translator *t)
+/* Chooses t->key; false: this mode is not translated. */
+static bool key_update(struct translator *t)
+{
+	int key = key_now(t);
+
+	if (key < 0)
+		return false;
+	if (cr4_changed(t)) {
+		t->cr4 = t->cpu->s.cr4;
+		code_flush(t);
+	}
+	if (t->key != key) {
+		t->key = (uint16_t)key;
+		t->decoder = &t->decoders[(key & KEY_CODE32) != 0];
+		choose_vectors(t);
+	}
+	return true;
+}
+
+static enum interp_share run_blocks(struct translator *t)
 {
 	struct x86_cpu *cpu = t->cpu;
 	uint64_t flushes = 0;
 	uint32_t link = 0;
 	bool indirect = false;
 
-	while (!events_wait(t)) {
-		struct block *block = code_block(t, cpu->s.rip);
+	for (;;) {
 		const struct site *site;
+		struct block *block;
 
+		if (events_wait(t))
+			return INTERP_EVENTS;
+		if (!key_update(t))
+			return INTERP_BLOCK;
+		block = code_block(t, cpu->s.rip);
 		if (!block || block->interpret) {
-			t->statistics.interpreted[block ? block->mnemonic : 0]++;
-			return true;
+			if (!interpret_one(t, block ? block->mnemonic : 0))
+				return INTERP_EVENTS;
+			link = 0;
+			indirect = false;
+			continue;
 		}
 		if (link && flushes == t->statistics.flushes)
 			code_link(t, link, block);
 		if (indirect)
 			remember_jump(t, block);
-		site = execute(t, block->indirect);
+		enter(t, block->indirect);
+		site = leave(t);
 		link = 0;
 		indirect = false;
 		switch (site->kind) {
@@ -189,40 +167,49 @@ static bool translate_run_blocks(struct translator *t)
 			flushes = t->statistics.flushes;
 			break;
 		case SITE_INDIRECT:
-			if (t->again) {
-				t->again = false;
-				return true;
-			}
-			indirect = true;
+			indirect = !t->again;
+			if (t->again && !interpret_one(t, site->mnemonic))
+				return INTERP_EVENTS;
+			t->again = false;
 			break;
 		case SITE_HEAD:
 			break;
+		case SITE_CALL:
+			indirect = true;
+			if (t->attend)
+				return INTERP_EVENTS;
+			break;
 		default:
-			t->statistics.interpreted[site->mnemonic]++;
-			return true;
+			if (!interpret_one(t, site->mnemonic))
+				return INTERP_EVENTS;
 		}
 	}
-	return false;
 }
 
 static enum interp_share translate_run(struct x86_cpu *cpu)
 {
 	struct translator *t = translator_of(cpu);
-	int key;
+	jmp_buf *outer = cpu->fault_exit;
+	enum interp_share share;
 
 	if (!t->exec_base)
 		return INTERP_BLOCK;
-	key = key_now(t);
-	if (key < 0)
-		return INTERP_BLOCK;
 	host_enter_thread(t);
-	if (t->key != key) {
-		t->key = (uint16_t)key;
-		t->decoder = &t->decoders[(key & KEY_CODE32) != 0];
-		choose_vectors(t);
+	cpu->fault_exit = &t->fault_exit;
+	if (setjmp(t->fault_exit)) {
+		vectors_out(t);
+		t->inside = false;
+		t->again = false;
+		if (!interp_deliver(cpu)) {
+			cpu->fault_exit = outer;
+			return INTERP_EVENTS;
+		}
 	}
+	t->fpu_want = 0;
 	flags_in(t);
-	return translate_run_blocks(t) ? INTERP_ONE : INTERP_EVENTS;
+	share = run_blocks(t);
+	cpu->fault_exit = outer;
+	return share;
 }
 
 static void translate_drop(struct x86_cpu *cpu, uint64_t first, uint64_t last)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The code around translated code: from C into it and back, and vector state into the registers and out of them. It is
- * emitted once at the start of each code cache, because it addresses its vCPU absolutely.
+ * The code around translated code: from C into it and back, from it to C and back, and vector state into the registers
+ * and out of them. It is emitted once at the start of each code cache, because it addresses its vCPU absolutely.
  */
 #include "cpu/translate/internal.h"
 
@@ -59,29 +59,55 @@ static uint32_t emit_vectors(struct translator *t, struct emitter *e, unsigned l
 	return start;
 }
 
-/* void enter(void): loads the guest's registers and goes to t->target. */
-static void emit_enter(struct translator *t, struct emitter *e)
+/* Goes on through *stub (fpu_load or fpu_unload), which changes no general register and no flags. */
+static void call_vectors(struct translator *t, struct emitter *e, const uint64_t *stub)
+{
+	op_abs(e, true, 0xc7, 0, &t->fpu_return);
+	put32(e, low_address(t->exec_base) + e->at + 4 + 7);
+	op_abs(e, false, 0xff, 4, stub); /* 7 bytes */
+}
+
+/* Vectors in when they are wanted. */
+static void load_wanted(struct translator *t, struct emitter *e)
 {
 	uint32_t over;
 
-	t->enter = e->at;
-	PUT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
-	store_abs(e, RSP, &t->host_rsp);
 	op_abs(e, false, 0x80, 7, &t->fpu_want); /* cmp byte [fpu_want], 0 */
 	put8(e, 0);
 	over = branch_ahead(e, CONDITION_E);
-	op_abs(e, true, 0xc7, 0, &t->fpu_return);
-	put32(e, low_address(t->exec_base) + e->at + 4 + 7);
-	op_abs(e, false, 0xff, 4, &t->fpu_load); /* 7 bytes */
+	call_vectors(t, e, &t->fpu_load);
 	patch32(e->base, over, e->at);
+}
+
+/* Flags and registers, then t->target. */
+static void resume_from(struct translator *t, struct emitter *e, const uint64_t *registers)
+{
 	op_abs(e, false, 0x8b, RAX, &t->flags);
 	PUT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	for (unsigned i = 0; i < 16; i++)
-		load_abs(e, i, &t->cpu->s.gpr[i]);
+		load_abs(e, i, &registers[i]);
 	op_abs(e, false, 0xff, 4, &t->target);
 }
 
-static void emit_leave(struct translator *t, struct emitter *e)
+/* void enter(void): loads the guest's registers and goes to t->target. The stack is aligned as calls want it. */
+static void emit_enter(struct translator *t, struct emitter *e, uint32_t *resume)
+{
+	t->enter = e->at;
+	PUT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
+	PUT(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
+	store_abs(e, RSP, &t->host_rsp);
+	*resume = e->at;
+	load_wanted(t, e);
+	resume_from(t, e, t->cpu->s.gpr);
+}
+
+static void store_registers(struct emitter *e, unsigned first, const uint64_t *to)
+{
+	for (unsigned i = first; i < 16; i++)
+		store_abs(e, i, &to[i]);
+}
+
+static void emit_leave(struct translator *t, struct emitter *e, uint32_t *out)
 {
 	uint32_t over, join;
 
@@ -93,33 +119,80 @@ static void emit_leave(struct translator *t, struct emitter *e)
 	t->leave = e->at;
 	store_abs(e, RAX, &t->out[RAX]);
 	patch32(e->base, join, e->at);
-	for (unsigned i = 1; i < 16; i++)
-		store_abs(e, i, &t->out[i]);
+	store_registers(e, 1, t->out);
 	load_abs(e, RSP, &t->host_rsp);
+	*out = e->at;
 	put_byte(e, &t->fpu_was, 0);
 	op_abs(e, false, 0x80, 7, &t->fpu_loaded);
 	put8(e, 0);
 	over = branch_ahead(e, CONDITION_E);
 	put_byte(e, &t->fpu_was, 1);
-	op_abs(e, true, 0xc7, 0, &t->fpu_return);
-	put32(e, low_address(t->exec_base) + e->at + 4 + 7);
-	op_abs(e, false, 0xff, 4, &t->fpu_unload);
+	call_vectors(t, e, &t->fpu_unload);
 	patch32(e->base, over, e->at);
+	PUT(e, 0x48, 0x83, 0xc4, 0x08); /* add rsp, 8 */
 	PUT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+}
+
+/* Calls *function(t), which says where to go on; 0: out. */
+static void call_c(struct translator *t, struct emitter *e, const volatile void *function, uint32_t out)
+{
+	load_abs(e, RSP, &t->host_rsp);
+	move_imm(e, RDI, low_address(t));
+	op_abs(e, false, 0xff, 2, function);
+	PUT(e, 0x85, 0xc0); /* test eax, eax */
+	branch_to(e, CONDITION_E, out);
+	store_abs(e, RAX, &t->target);
+}
+
+/* 32-bit code has scratch in R8 to R15, whose values are in s.gpr. */
+static void emit_call(struct translator *t, struct emitter *e, bool code32, uint32_t resume, uint32_t out)
+{
+	uint64_t *gpr = t->cpu->s.gpr;
+	uint32_t join;
+
+	t->call_stub[code32][1] = e->at;
+	store_abs(e, RAX, &gpr[RAX]);
+	PUT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	op_abs(e, false, 0x89, RAX, &t->flags);
+	join = jump_ahead(e);
+	t->call_stub[code32][0] = e->at;
+	store_abs(e, RAX, &gpr[RAX]);
+	patch32(e->base, join, e->at);
+	for (unsigned i = 1; i < (code32 ? 8 : 16); i++)
+		store_abs(e, i, &gpr[i]);
+	call_c(t, e, &t->call, out);
+	jump_to(e, resume);
+}
+
+static void emit_calls(struct translator *t, struct emitter *e, uint32_t resume, uint32_t out)
+{
+	emit_call(t, e, false, resume, out);
+	emit_call(t, e, true, resume, out);
+	t->miss_stub = e->at;
+	store_registers(e, 0, t->out);
+	call_c(t, e, &t->miss, out);
+	load_wanted(t, e);
+	resume_from(t, e, t->out);
+	t->unload_call = e->at;
+	call_vectors(t, e, &t->fpu_unload);
+	put8(e, 0xc3); /* ret */
 }
 
 void stubs_emit(struct translator *t)
 {
-	struct emitter e = { .base = t->write_base };
-	unsigned top = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? 2 :
-	               __builtin_cpu_supports("avx") ? 1 : 0;
+	struct emitter e = {.base = t->write_base};
+	uint32_t resume, out;
+	unsigned top = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? 2
+		       : __builtin_cpu_supports("avx")                                         ? 1
+											       : 0;
 
 	for (unsigned level = 0; level <= top; level++) {
 		t->load_stub[level] = emit_vectors(t, &e, level, false);
 		t->unload_stub[level] = emit_vectors(t, &e, level, true);
 	}
-	emit_enter(t, &e);
-	emit_leave(t, &e);
+	emit_enter(t, &e, &resume);
+	emit_leave(t, &e, &out);
+	emit_calls(t, &e, resume, out);
 	/* Where an empty slot of the jump table leads: rip is stored and flags are in memory. Site 0 says so. */
 	t->no_jump = e.at;
 	store_abs_imm32(&e, &t->site, 0);

@@ -4,7 +4,7 @@
  * the software TLB and the way out of a faulting instruction. The functions below are the architecture; how guest
  * instructions are decoded and dispatched is the engines' business. All of it runs in the vCPU's own thread.
  *
- * Faults: a function that can fault calls x86_raise*, which records the fault and longjmps to cpu->fault_exit. State is
+ * Faults: a function that can fault calls x86_raise*, which records the fault and longjmps to *cpu->fault_exit. State is
  * precise: whoever calls a faulting function has not yet changed registers that the instruction must leave alone.
  * s.rip is the faulting instruction's address at that moment (the engine advances it only when an instruction is done).
  */
@@ -121,7 +121,7 @@ struct x86_cpu {
 	struct x86_features *features; /* cpu/x86/features.h */
 
 	/* The fault on its way to delivery. */
-	jmp_buf fault_exit;
+	jmp_buf *fault_exit; /* of who runs the CPU now */
 	uint8_t fault_vector;
 	bool fault_has_error;
 	uint32_t fault_error;
@@ -131,6 +131,9 @@ struct x86_cpu {
 	struct x86_delivery *delivery;   /* exception.c's own state */
 	struct x86_translation *translation; /* paging.c's own state */
 	struct x86_xsave_components *xsave_components; /* xsave.c's: CPUID leaf 0xD at hand */
+	/* The engine may call into cpu/x86, which is built without vector instructions, while vector registers are the
+	 * guest's; this puts them away. NULL: they are always the host's. */
+	void (*vectors_out)(const struct x86_cpu *cpu);
 	bool bus_locked;                 /* holds the engine's bus lock; a fault releases it */
 	void *engine_data;
 };

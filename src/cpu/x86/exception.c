@@ -20,7 +20,7 @@ _Noreturn static void raise(struct x86_cpu *cpu, enum x86_vector vector, bool ha
 	cpu->fault_error = error;
 	if (vector != X86_DB)
 		cpu->fault_dr6 = 0;
-	longjmp(cpu->fault_exit, 1);
+	longjmp(*cpu->fault_exit, 1);
 }
 
 _Noreturn void x86_raise(struct x86_cpu *cpu, enum x86_vector vector)

@@ -9,7 +9,7 @@ enum { HANDLER = 0x5000, START = 0x7000 };
 /* As the engine does with a fault that an instruction raised. */
 static bool fault(struct test_machine *m, enum x86_vector vector, bool has_error, uint32_t error)
 {
-	if (!setjmp(m->cpu->fault_exit)) {
+	if (!setjmp(m->fault_exit)) {
 		if (has_error)
 			x86_raise_error(m->cpu, vector, error);
 		x86_raise(m->cpu, vector);

@@ -108,14 +108,14 @@ static bool deliver_recorded(struct x86_cpu *cpu)
 
 bool x86_deliver_fault(struct x86_cpu *cpu)
 {
-	jmp_buf engine_exit;
+	jmp_buf own_exit, *engine_exit = cpu->fault_exit;
 	bool alive;
 
-	memcpy(&engine_exit, &cpu->fault_exit, sizeof(engine_exit));
+	cpu->fault_exit = &own_exit;
 	/* A fault of the delivery itself comes back here; the first event may also have been an interrupt's. Bounded:
 	 * every way round climbs towards #DF, except benign ones, which chain_length counts. */
-	(void)setjmp(cpu->fault_exit);
+	(void)setjmp(own_exit);
 	alive = deliver_recorded(cpu);
-	memcpy(&cpu->fault_exit, &engine_exit, sizeof(engine_exit));
+	cpu->fault_exit = engine_exit;
 	return alive;
 }

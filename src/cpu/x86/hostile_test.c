@@ -292,7 +292,7 @@ static void check_tlb(struct test_machine *m)
 /* One call as an engine makes it; false: the CPU has shut down. */
 static bool act_and_deliver(struct test_machine *m, struct random *r, unsigned *delivered)
 {
-	if (!setjmp(m->cpu->fault_exit)) {
+	if (!setjmp(m->fault_exit)) {
 		act(m, r);
 		x86_debug_trap(m->cpu, false);
 		return true;

@@ -81,6 +81,13 @@ void x86_tlb_init(struct x86_cpu *cpu);
 /* Drops what a CR3 write drops: everything but global pages. */
 void x86_tlb_flush_local(struct x86_cpu *cpu);
 
+/* Before a call out of cpu/x86 into what may use vector registers: see cpu->vectors_out. */
+static inline void x86_vectors_out(const struct x86_cpu *cpu)
+{
+	if (cpu->vectors_out)
+		cpu->vectors_out(cpu);
+}
+
 static inline const struct ram_slot *x86_ram_slot(const struct x86_cpu *cpu, uint64_t gpa)
 {
 	struct x86_translation *translation = cpu->translation;
@@ -88,10 +95,12 @@ static inline const struct ram_slot *x86_ram_slot(const struct x86_cpu *cpu, uin
 
 	if (__builtin_expect(slot && gpa - slot->gpa < slot->size, 1))
 		return slot;
-	slot = ram_find(cpu->vcpu.engine->env.ram, gpa);
-	if (slot)
-		translation->slot = slot;
-	return slot;
+	for (size_t i = 0, count = ram_slots(cpu->vcpu.engine->env.ram, &slot); i < count; i++, slot++)
+		if (gpa - slot->gpa < slot->size) {
+			translation->slot = slot;
+			return slot;
+		}
+	return NULL;
 }
 
 static inline bool x86_canonical(const struct x86_cpu *cpu, uint64_t gva)

@@ -81,8 +81,10 @@ static bool entry_set_bits(const struct x86_cpu *cpu, const struct walk *walk, c
 			return false;
 	}
 	if (atomic_load_explicit(&slot->page_flags[(entry->gpa - slot->gpa) >> PAGE_SHIFT], memory_order_relaxed) !=
-	    RAM_ALL)
+	    RAM_ALL) {
+		x86_vectors_out(cpu);
 		ram_written(cpu->vcpu.engine->env.ram, entry->gpa, walk->wide ? 8 : 4);
+	}
 	return true;
 }
 

@@ -251,6 +251,8 @@ bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access)
 /* The guest's aligned accesses of up to 8 bytes are single copies; memcpy with a constant size compiles to that. */
 static inline void copy_once(void *to, const void *from, unsigned size)
 {
+	size_t rest = size;
+
 	switch (size) {
 	case 1:
 		memcpy(to, from, 1);
@@ -274,7 +276,7 @@ static inline void copy_once(void *to, const void *from, unsigned size)
 		memcpy(to, from, 64);
 		break;
 	default:
-		memcpy(to, from, size);
+		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(rest) : : "memory"); /* libc's has vectors in it */
 		break;
 	}
 }
@@ -287,6 +289,7 @@ static unsigned bus_width(unsigned size)
 
 static void device_read(struct x86_cpu *cpu, const struct place *place, uint8_t *to, unsigned size)
 {
+	x86_vectors_out(cpu);
 	for (unsigned done = 0, width; done < size; done += width) {
 		uint64_t value;
 
@@ -304,6 +307,7 @@ static void device_read(struct x86_cpu *cpu, const struct place *place, uint8_t 
 
 static void device_write(struct x86_cpu *cpu, const struct place *place, const uint8_t *from, unsigned size)
 {
+	x86_vectors_out(cpu);
 	for (unsigned done = 0, width; done < size; done += width) {
 		uint64_t value = 0;
 
@@ -334,6 +338,7 @@ static void place_dirtied(struct x86_cpu *cpu, const struct place *place, unsign
 
 	if (!place->slot || flags_all_set(place->slot, place->gpa))
 		return;
+	x86_vectors_out(cpu);
 	ram_written(cpu->vcpu.engine->env.ram, place->gpa, size);
 	if (place->entry && generation == cpu->tlb_generation && flags_all_set(place->slot, place->gpa))
 		place->entry->tag_write = place->page;

@@ -64,6 +64,7 @@ int test_machine_setup(void **state)
 	m->engine.env.phys_bits = 40;
 	m->cpu = aligned_alloc(64, align_up(sizeof(*m->cpu), 64));
 	memset(m->cpu, 0, sizeof(*m->cpu));
+	m->cpu->fault_exit = &m->fault_exit;
 	assert_int_equal(x86_cpu_init(m->cpu, &m->engine, 0, 0, &err), 0);
 	*state = m;
 	return 0;

@@ -33,6 +33,7 @@ struct test_machine {
 	struct log log;
 	struct cpuid_table cpuid;
 	struct x86_cpu *cpu;
+	jmp_buf fault_exit;
 	struct region mmio;
 	char mmio_trail[512];
 	uint64_t mmio_answer;
@@ -82,7 +83,7 @@ void test_set_cpl(struct test_machine *m, unsigned cpl);
 #define FAULT_OF(m, statement)                                                                                         \
 	__extension__({                                                                                                \
 		volatile int vector_ = -1;                                                                             \
-		if (!setjmp((m)->cpu->fault_exit)) {                                                                   \
+		if (!setjmp((m)->fault_exit)) {                                                                        \
 			statement;                                                                                     \
 		} else {                                                                                               \
 			vector_ = (m)->cpu->fault_vector;                                                              \

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The C that translated code calls: for system instructions (SITE_CALL), and for accesses that the TLB has no entry for
+ * (SITE_MEMORY). Each says where translated code goes on, or 0: it is left.
+ *
+ * Vector registers may be the guest's here: see invariants 5 and 6 in internal.h.
+ */
+#include "cpu/translate/internal.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define VECTORS_STAY false /* their own code uses vectors */
+#elif defined(__has_feature)
+#define VECTORS_STAY (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
+#else
+#define VECTORS_STAY true
+#endif
+
+static uint64_t code_address(struct translator *t, const struct block *block, uint32_t offset)
+{
+	t->fpu_want = block->fpu && !t->fpu_loaded;
+	return low_address(t->exec_base) + offset;
+}
+
+/* Single step and what else makes the interpreter go instruction by instruction. */
+static bool attention(const struct x86_cpu *cpu)
+{
+	return cpu->s.rflags & X86_TF || cpu->s.shadow_sti || cpu->s.shadow_ss || cpu->debug_pending ||
+	       cpu->breakpoints_armed;
+}
+
+/* On at s.rip, whatever mode that is in now. */
+static uint64_t go_on(struct translator *t)
+{
+	struct x86_cpu *cpu = t->cpu;
+	const struct jump_slot *table;
+	int key;
+
+	flags_in(t);
+	t->attend = attention(cpu);
+	if (t->attend || events_pending(cpu) || cr4_changed(t))
+		return 0;
+	key = key_now(t);
+	if (key < 0 || (key ^ t->key) & (KEY_SSE | KEY_AVX | KEY_AVX512))
+		return 0;
+	t->key = (uint16_t)key;
+	t->decoder = &t->decoders[(key & KEY_CODE32) != 0];
+	table = jump_table(t, t->key);
+	if (!table || table[jump_index(cpu->s.rip)].rip != cpu->s.rip)
+		return 0;
+	t->fpu_want = 0;
+	return table[jump_index(cpu->s.rip)].host;
+}
+
+/* Behind the instruction when that is where it led and nothing has changed that its block depends on. */
+static uint64_t go_on_behind(struct translator *t, const struct site *site, uint64_t generation)
+{
+	struct x86_cpu *cpu = t->cpu;
+	const struct block *block = &t->blocks[site->block];
+	uint64_t flushes = t->statistics.flushes;
+
+	if (!site->resume || cpu->s.rip != site->rip + site->length || generation != cpu->tlb_generation ||
+	    block->dead || key_now(t) != block->key || flushes != t->statistics.flushes || cr4_changed(t))
+		return go_on(t);
+	flags_in(t);
+	if (events_pending(cpu))
+		return 0;
+	return code_address(t, block, site->resume);
+}
+
+static uint64_t help_interpret(struct translator *t, const struct site *site)
+{
+	uint64_t generation = t->cpu->tlb_generation;
+
+	vectors_out(t);
+	t->statistics.interpreted[site->mnemonic]++;
+	if (!interp_one(t->cpu)) {
+		t->attend = true;
+		return 0;
+	}
+	return go_on_behind(t, site, generation);
+}
+
+static uint64_t help_syscall(struct translator *t, const struct site *site)
+{
+	x86_syscall(t->cpu, site->rip + site->length);
+	return go_on(t);
+}
+
+static uint64_t help_sysret(struct translator *t, const struct site *site)
+{
+	x86_sysret(t->cpu, site->size);
+	t->cpu->s.shadow_sti = t->cpu->s.shadow_ss = false;
+	return go_on(t);
+}
+
+static uint64_t help_iret(struct translator *t, const struct site *site)
+{
+	struct x86_cpu *cpu = t->cpu;
+
+	x86_interrupt_return(cpu, site->size, site->rip + site->length);
+	cpu->s.shadow_sti = cpu->s.shadow_ss = false;
+	if (!cpu->breakpoints_armed)
+		cpu->s.rflags &= ~(uint64_t)X86_RF;
+	return go_on(t);
+}
+
+uint64_t helper_call(struct translator *t)
+{
+	static uint64_t (*const helpers[HELPERS])(struct translator * t, const struct site *site) = {
+		[HELPER_INTERPRET] = help_interpret,
+		[HELPER_SYSCALL] = help_syscall,
+		[HELPER_SYSRET] = help_sysret,
+		[HELPER_IRET] = help_iret,
+	};
+	const struct site *site = &t->sites[t->site];
+
+	if (!VECTORS_STAY)
+		vectors_out(t);
+	t->attend = false;
+	t->cpu->s.rip = site->rip;
+	flags_out(t);
+	return helpers[site->helper](t, site);
+}
+
+/* --- memory --- */
+
+static uint64_t register_of(const struct translator *t, const struct site *site, int8_t reg, bool inside)
+{
+	return inside && !(site->parked >> reg & 1) ? t->out[reg] : t->cpu->s.gpr[reg];
+}
+
+static uint64_t address_of(const struct translator *t, const struct site *site, bool inside)
+{
+	uint64_t address = (uint64_t)site->disp;
+
+	if (site->base >= 0)
+		address += register_of(t, site, site->base, inside);
+	if (site->index >= 0)
+		address += register_of(t, site, site->index, inside) << site->scale;
+	if (site->address32)
+		address = (uint32_t)address;
+	if (site->segment >= 0)
+		address += t->cpu->s.seg[site->segment].base;
+	return t->key & KEY_CODE32 ? (uint32_t)address : address;
+}
+
+uint64_t helper_address(const struct translator *t, const struct site *site)
+{
+	return address_of(t, site, false);
+}
+
+uint64_t helper_miss(struct translator *t)
+{
+	const struct site *site = &t->sites[t->site];
+	uint64_t gva = address_of(t, site, true);
+	bool loaded = t->fpu_loaded;
+
+	/* An access that crosses the page is the interpreter's. */
+	if ((gva & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE)
+		return 0;
+	if (!VECTORS_STAY)
+		vectors_out(t);
+	if (!x86_tlb_fill(t->cpu, gva, site->write ? X86_WRITE : X86_READ))
+		return 0;
+	t->statistics.fills++;
+	for (unsigned parked = site->parked; parked; parked &= parked - 1) /* the look-up begins with parking them */
+		t->out[__builtin_ctz(parked)] = t->cpu->s.gpr[__builtin_ctz(parked)];
+	t->fpu_want = loaded && !t->fpu_loaded;
+	return low_address(t->exec_base) + site->resume;
+}
