@@ -43,7 +43,12 @@ class Checks:
 
 
 class Workspace:
-    """A temporary directory with the initramfs extended by tests/boot/guest."""
+    """A temporary directory with the initramfs extended by tests/boot/guest. guest: where make-guest wrote to."""
+
+    def __init__(self, guest=GUEST):
+        self.guest = guest
+        if not (guest / "vmlinuz").exists():
+            skip(f"no guest; make it with guests/make-guest {guest.relative_to(ROOT)} {guest.name}")
 
     def __enter__(self):
         self.directory = tempfile.TemporaryDirectory(prefix="xuni-test-")
@@ -55,10 +60,14 @@ class Workspace:
             (tree / "bin" / script.name).write_bytes(script.read_bytes())
             (tree / "bin" / script.name).chmod(0o755)
             names.append("bin/" + script.name)
+        if (GUEST / "686/busybox").exists():
+            (tree / "bin/busybox32").write_bytes((GUEST / "686/busybox").read_bytes())
+            (tree / "bin/busybox32").chmod(0o755)
+            names.append("bin/busybox32")
         archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, check=True, capture_output=True,
                                  input="\n".join(names).encode()).stdout
         self.initrd = self.path / "initrd.img"
-        base = (GUEST / "initrd.img").read_bytes()
+        base = (self.guest / "initrd.img").read_bytes()
         # The kernel looks for a second, uncompressed archive at multiples of four bytes only.
         self.initrd.write_bytes(base + bytes(-len(base) % 4) + archive)
         return self
@@ -74,7 +83,7 @@ class Workspace:
 
     def command(self, engine, append, *extra, memory="512M"):
         return [str(VMM), "-accel", engine, "-m", memory, "-nographic", "-nodefaults", "-serial", "stdio", "-kernel",
-                str(GUEST / "vmlinuz"), "-initrd", str(self.initrd), "-append", "console=ttyS0 " + append, *extra]
+                str(self.guest / "vmlinuz"), "-initrd", str(self.initrd), "-append", "console=ttyS0 " + append, *extra]
 
     def converse(self, engine, append, steps, *extra, timeout=300, **kwargs):
         """As boot, but answers: steps are (text to wait for, what to type then). Returns (exit status, text)."""
