@@ -40,6 +40,7 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
 enum block_flags {
 	BLOCK_FUA = 1 << 0,       /* write: durable before done */
 	BLOCK_MAY_UNMAP = 1 << 1, /* write zeroes: may deallocate */
+	BLOCK_NO_FALLBACK = 1 << 2, /* write zeroes: -ENOTSUP rather than writing the bytes */
 };
 
 /* Owned by the caller until done is called. offset and length in bytes; iov covers exactly length bytes for READ and
