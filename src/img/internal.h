@@ -117,6 +117,7 @@ int img_verb_commit(struct img *img, int argc, char **argv);
 int img_verb_rebase(struct img *img, int argc, char **argv);
 int img_verb_measure(struct img *img, int argc, char **argv);
 int img_verb_dd(struct img *img, int argc, char **argv);
+int img_verb_export(struct img *img, int argc, char **argv);
 int img_verb_bench(struct img *img, int argc, char **argv);
 
 /* Long options every verb has, with their values. */

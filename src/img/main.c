@@ -17,6 +17,10 @@ const struct img_verb img_verbs[] = {
 	 "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]"},
 	{"dd", img_verb_dd,
 	 "[-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] if=input of=output"},
+	{"export", img_verb_export,
+	 "[-f fmt] [-r] [-s] [-o offset] [-n | --cache=cache] [-x name] [-D description] [-e clients] [-t] [-A] "
+	 "[--fork] "
+	 "[--pid-file=file] [-k socket | [-b address] [-p port]] filename"},
 	{"info", img_verb_info, "[-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"},
 	{"map", img_verb_map, "[-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename"},
 	{"measure", img_verb_measure, "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [-f fmt] filename]"},
@@ -61,6 +65,9 @@ static int unknown_verb(struct img *img, const char *name)
 
 int img_main(struct img *img, int argc, char **argv)
 {
+	/* The names that a link to the program may have. */
+	if (!strcmp(img->program, "xuni-nbd") || !strcmp(img->program, "qemu-nbd"))
+		return img_verb_export(img, argc, argv);
 	if (argc < 2)
 		return img_usage(img, "Not enough arguments");
 	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-help"))

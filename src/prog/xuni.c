@@ -15,16 +15,19 @@
 struct verb {
 	const char *name;
 	const char *program; /* NULL: done here */
+	const char *called;  /* what the program finds as its own name; NULL: its name */
 	const char *also;    /* names of links that mean this verb, blank-separated */
 	const char *help;
 };
 
 static const struct verb verbs[] = {
-	{"run", "xuni-vmm", "xuni-vmm xuni-qemu qemu-system-x86_64 qemu-kvm kvm",
+	{"run", "xuni-vmm", NULL, "xuni-vmm xuni-qemu qemu-system-x86_64 qemu-kvm kvm",
 	 "run a machine; takes qemu-kvm's command line"},
-	{"img", "xuni-img", "xuni-img qemu-img", "disk images; takes qemu-img's command line"},
-	{"help", NULL, "", "this text, or 'help VERB'"},
-	{"version", NULL, "", "print the version"},
+	{"img", "xuni-img", NULL, "xuni-img qemu-img", "disk images; takes qemu-img's command line"},
+	{"nbd", "xuni-img", "xuni-nbd", "xuni-nbd qemu-nbd",
+	 "a disk image for NBD clients; takes qemu-nbd's command line"},
+	{"help", NULL, NULL, "", "this text, or 'help VERB'"},
+	{"version", NULL, NULL, "", "print the version"},
 };
 
 static const char *base_name(const char *path)
@@ -60,13 +63,14 @@ static void print_usage(FILE *to)
 }
 
 /* The program in this program's own folder, else in PATH. Returns only when that failed. */
-static int become(const char *program, char **argv)
+static int become(const struct verb *verb, char **argv)
 {
+	const char *program = verb->program;
 	char path[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	char *slash, *beside;
 
-	argv[0] = (char *)program;
+	argv[0] = (char *)(verb->called ? verb->called : program);
 	if (length > 0) {
 		path[length] = 0;
 		slash = strrchr(path, '/');
@@ -104,7 +108,7 @@ static int help(int argc, char **argv)
 	if (argc > 2 && !verb)
 		return unknown_verb(argv[2]);
 	if (verb && verb->program)
-		return become(verb->program, ask);
+		return become(verb, ask);
 	print_usage(stdout);
 	return 0;
 }
@@ -116,7 +120,7 @@ int main(int argc, char **argv)
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (has_word(verbs[i].also, self))
-			return become(verbs[i].program, argv);
+			return become(&verbs[i], argv);
 	if (argc < 2) {
 		print_usage(stderr);
 		return 1;
@@ -126,7 +130,7 @@ int main(int argc, char **argv)
 	if (!verb || (name != argv[1] && verb->program))
 		return unknown_verb(argv[1]);
 	if (verb->program)
-		return become(verb->program, argv + 1);
+		return become(verb, argv + 1);
 	if (strcmp(verb->name, "help") == 0)
 		return help(argc, argv);
 	printf("xuni version %s\n", XUNI_VERSION);

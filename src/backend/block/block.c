@@ -52,7 +52,9 @@ static int run_write_zeroes(struct block *block, uint64_t offset, uint64_t lengt
 		flags &= ~(uint32_t)BLOCK_MAY_UNMAP;
 	if (block->driver->write_zeroes)
 		result = block->driver->write_zeroes(block, offset, length, flags);
-	return result == -ENOTSUP && !(flags & BLOCK_NO_FALLBACK) ? write_zero_bytes(block, offset, length, flags) : result;
+	if (result != -ENOTSUP || flags & BLOCK_NO_FALLBACK)
+		return result;
+	return write_zero_bytes(block, offset, length, flags);
 }
 
 static int run_discard(struct block *block, uint64_t offset, uint64_t length)

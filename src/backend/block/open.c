@@ -237,12 +237,15 @@ static struct block *open_main_child(const struct wanted *wanted, const struct b
 static const struct block_driver *named_driver(const struct wanted *wanted, const char *name, struct error *err)
 {
 	const struct block_driver *driver = block_driver_find(name);
+	struct error why = {0};
 
 	if (driver || wanted->strict)
 		return driver ? driver : block_driver_load(name, err);
-	driver = block_driver_load(name, NULL);
-	if (!driver)
+	driver = block_driver_load(name, &why);
+	if (!driver && why.code == EINVAL)
 		error_set(err, EINVAL, "unknown image format '%s'", name);
+	else if (!driver)
+		error_set(err, why.code, "%s", why.msg);
 	return driver;
 }
 

@@ -32,7 +32,8 @@ void nbd_greet(struct nbd_session *s)
 {
 	uint8_t hello[18];
 
-	nbd_put16(nbd_put64(nbd_put64(hello, NBD_GREETING_MAGIC), NBD_OPTION_MAGIC), NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
+	nbd_put16(nbd_put64(nbd_put64(hello, NBD_GREETING_MAGIC), NBD_OPTION_MAGIC),
+		  NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
 	send_bytes(s, hello, sizeof(hello));
 }
 
@@ -134,7 +135,7 @@ uint16_t nbd_export_flags(const struct nbd_session *s, const struct nbd_export *
 	uint16_t flags = NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_FUA | NBD_SEND_CACHE;
 
 	if (export->read_only)
-		flags |= NBD_READ_ONLY | NBD_CAN_MULTI_CONN;
+		flags |= NBD_READ_ONLY;
 	else
 		flags |= NBD_SEND_TRIM | NBD_SEND_WRITE_ZEROES | NBD_SEND_FAST_ZERO;
 	/* A flush of one connection covers the writes of all: they share the node. */

@@ -14,9 +14,9 @@
 #define NBD_SIMPLE_REPLY     0x67446698u
 #define NBD_STRUCTURED_REPLY 0x668e33efu
 
-#define NBD_STRING_BYTES  4096u                /* the longest name */
-#define NBD_REQUEST_BYTES (32u * 1024 * 1024)  /* the most data of one request */
-#define NBD_HEADER_BYTES  28u                  /* of a request */
+#define NBD_STRING_BYTES  4096u               /* the longest name */
+#define NBD_REQUEST_BYTES (32u * 1024 * 1024) /* the most data of one request */
+#define NBD_HEADER_BYTES  28u                 /* of a request */
 
 /* Handshake flags, of the server and of the client. */
 enum { NBD_FIXED_NEWSTYLE = 1, NBD_NO_ZEROES = 2 };

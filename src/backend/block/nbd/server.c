@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Sockets and threads of the NBD server; the protocol is a session's (session.h). A connection's thread turns its loop
- * itself, so that everything that a pass completed goes out in one system call. It tells the server that it has ended by
- * the server's eventfd.
+ * itself, so that everything that a pass completed goes out in one system call. It tells the server that it has ended
+ * by the server's eventfd.
  */
 #include "backend/block/nbd/session.h"
 
@@ -32,6 +32,7 @@ struct connection {
 	struct loop_fd *watch;
 	uint32_t watched;
 	struct loop_timer patience;
+	bool used; /* the client chose an export */
 	_Atomic bool ended;
 };
 
@@ -157,6 +158,7 @@ static void *run(void *opaque)
 	}
 	loop_timer_cancel(&c->patience);
 	loop_fd_remove(c->watch);
+	c->used = c->session->export != NULL;
 	nbd_session_free(c->session);
 	atomic_store(&c->ended, true);
 	/* The server's until it has joined this thread. */
@@ -196,6 +198,7 @@ static void on_ended(void *opaque, uint32_t events)
 	struct nbd_server *server = opaque;
 	struct connection **link = &server->connections;
 	eventfd_t ignored;
+	bool used;
 
 	eventfd_read(server->ended_fd, &ignored);
 	while (*link) {
@@ -206,11 +209,12 @@ static void on_ended(void *opaque, uint32_t events)
 			continue;
 		}
 		*link = c->next;
+		used = c->used;
 		connection_free(c);
 		server->count--;
 		watch_listeners(server);
 		if (server->config.disconnected)
-			server->config.disconnected(server->config.opaque, server->count);
+			server->config.disconnected(server->config.opaque, used, server->count);
 	}
 }
 
@@ -247,8 +251,6 @@ static void take_client(struct nbd_server *server, int fd)
 	server->connections = c;
 	server->count++;
 	watch_listeners(server);
-	if (server->config.connected)
-		server->config.connected(server->config.opaque, server->count);
 }
 
 static void on_client(void *opaque, uint32_t events)

@@ -8,8 +8,6 @@
 
 #include "base/error.h"
 
-#include <stdint.h>
-
 struct block;
 struct loop;
 struct nbd_server;
@@ -20,6 +18,7 @@ struct nbd_export {
 	struct block *block;     /* not closed before the server */
 	bool read_only;
 	bool allocation_depth; /* offer qemu:allocation-depth */
+	bool writethrough;     /* every write is durable when it is answered */
 	const char *aio;       /* as for block_queue_new */
 };
 
@@ -27,9 +26,8 @@ struct nbd_server_config {
 	const struct nbd_export *exports; /* all of this must live as long as the server */
 	unsigned export_count;
 	unsigned max_connections; /* 0: no bound. More clients wait in the socket's queue */
-	/* Control thread: a connection was taken or has ended. Either may be NULL. */
-	void (*connected)(void *opaque, unsigned connections);
-	void (*disconnected)(void *opaque, unsigned connections);
+	/* Control thread: a connection has ended, so many are left; used: it had come as far as an export. Or NULL. */
+	void (*disconnected)(void *opaque, bool used, unsigned connections);
 	void *opaque;
 	struct log *log; /* or NULL: nothing is said about clients */
 };

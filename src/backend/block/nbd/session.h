@@ -3,9 +3,9 @@
  * The server's half of one NBD connection, without its socket: bytes of the client in, bytes for it out. All in the
  * thread of its loop.
  *
- * Input is read to where nbd_session_room says and announced by nbd_session_received. Output lies in a queue of replies;
- * what nbd_session_output shows is announced as sent by nbd_session_sent. Memory is bounded: without room for another
- * request there is no room for input.
+ * Input is read to where nbd_session_room says and announced by nbd_session_received. Output lies in a queue of
+ * replies; what nbd_session_output shows is announced as sent by nbd_session_sent. Memory is bounded: without room for
+ * another request there is no room for input.
  */
 #ifndef XUNI_BACKEND_BLOCK_NBD_SESSION_H
 #define XUNI_BACKEND_BLOCK_NBD_SESSION_H

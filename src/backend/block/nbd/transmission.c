@@ -2,7 +2,8 @@
 /*
  * The transmission phase (doc/proto.md, "Transmission" and "Request types"): requests become requests of the block
  * layer, several at once, and are answered in the order in which they end. Reads are answered in structured form where
- * that was negotiated, in one chunk; what else has an answer without data keeps the simple form, as the protocol allows.
+ * that was negotiated, in one chunk; what else has an answer without data keeps the simple form, as the protocol
+ * allows.
  */
 #include "backend/block/nbd/session.h"
 
@@ -66,8 +67,7 @@ static void chunk_head(struct nbd_job *job, uint16_t type, uint32_t payload)
 /* Whether the client expects chunks in answer to this command. */
 static bool answers_in_chunks(const struct nbd_job *job)
 {
-	return job->session->structured &&
-	       (job->command == NBD_CMD_READ || job->command == NBD_CMD_BLOCK_STATUS);
+	return job->session->structured && (job->command == NBD_CMD_READ || job->command == NBD_CMD_BLOCK_STATUS);
 }
 
 static void reply_in_chunks(struct nbd_job *job)
@@ -122,7 +122,8 @@ static void on_done(struct block_request *request, int result)
 
 static void submit(struct nbd_job *job, enum block_op op, uint32_t flags)
 {
-	const bool fua = (op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) && job->flags & NBD_CMD_FLAG_FUA;
+	const bool fua = (op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) &&
+			 (job->flags & NBD_CMD_FLAG_FUA || job->session->export->writethrough);
 
 	job->iov = (struct iovec){job->data, job->length};
 	job->request = (struct block_request){
