@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/util.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,17 @@ char *xasprintf(const char *fmt, ...)
 	va_end(args);
 	if (length < 0)
 		out_of_memory();
+	return text;
+}
+
+char *format_bytes(char text[32], uint64_t bytes)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	int exponent, unit;
+
+	frexp((double)bytes / (1000.0 / 1024.0), &exponent);
+	unit = exponent > 0 ? (exponent - 1) / 10 : 0;
+	snprintf(text, 32, "%0.3g %s", (double)bytes / (double)(1ull << unit * 10), units[unit]);
 	return text;
 }
 

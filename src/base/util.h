@@ -87,6 +87,9 @@ static inline void store_le64(void *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
+/* "1.5 GiB" into text, which it returns: three digits, as qemu's tools print sizes. */
+char *format_bytes(char text[32], uint64_t bytes);
+
 /* Whether all of these bytes are zero. */
 bool buffer_is_zero(const void *data, size_t length);
 

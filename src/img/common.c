@@ -161,17 +161,6 @@ int img_size_argument(struct img *img, const char *text, const char *name, uint6
 	return result;
 }
 
-char *img_human_size(char text[32], uint64_t bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-	int exponent, unit;
-
-	frexp((double)bytes / (1000.0 / 1024.0), &exponent);
-	unit = exponent > 0 ? (exponent - 1) / 10 : 0;
-	snprintf(text, 32, "%0.3g %s", (double)bytes / (double)(1ull << unit * 10), units[unit]);
-	return text;
-}
-
 int img_output_argument(struct img *img, const char *text, bool *json)
 {
 	*json = !strcmp(text, "json");

@@ -43,7 +43,7 @@ void img_print_snapshots(struct img *img, const struct block *block)
 			 (unsigned)(s[i].vm_clock_ns / 1000000 % 1000));
 		if (s[i].icount != UINT64_MAX)
 			snprintf(icount, sizeof(icount), "%llu", (unsigned long long)s[i].icount);
-		img_human_size(size, s[i].vm_state_bytes);
+		format_bytes(size, s[i].vm_state_bytes);
 		fprintf(img->out, "%-9s %-16s %8s%20s%13s%11s\n", s[i].id, s[i].name, size, date, clock, icount);
 	}
 }
@@ -144,9 +144,9 @@ static void print_human(struct img *img, const struct block *block, const char *
 
 	block_get_info(block, &info);
 	if (disk_bytes(filename, &info, &bytes))
-		img_human_size(disk, bytes);
+		format_bytes(disk, bytes);
 	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", filename,
-		block->driver->name, img_human_size(virtual, block->length), (unsigned long long)block->length, disk);
+		block->driver->name, format_bytes(virtual, block->length), (unsigned long long)block->length, disk);
 	if (info.encrypted)
 		fprintf(img->out, "encrypted: yes\n");
 	if (info.cluster_bytes)

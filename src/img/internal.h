@@ -64,8 +64,6 @@ bool img_cache_is_valid(struct img *img, const char *cache, bool source);
 int img_parse_size(const char *text, uint64_t *bytes);
 /* A command line's size: prints what is wrong. */
 int img_size_argument(struct img *img, const char *text, const char *name, uint64_t *bytes);
-/* "1.5 GiB" into text. */
-char *img_human_size(char text[32], uint64_t bytes);
 /* --output=: true for JSON; prints when it is neither. */
 int img_output_argument(struct img *img, const char *text, bool *json);
 /* The n-th file name of the chain under block: as given in the header, made absolute or relative as it must be opened.

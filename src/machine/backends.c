@@ -250,6 +250,8 @@ static struct block *keep_what_is_read(struct block *image, struct error *err)
 	options_add(&options, "driver", "copy-on-read");
 	options_add(&options, "file", image->node_name);
 	filter = block_open_options(image->graph, &options, err);
+	if (filter)
+		filter->implicit = true;
 	options_free(&options);
 	block_unref(image);
 	return filter;
@@ -326,6 +328,7 @@ struct backends *backends_open(struct machine *machine, struct error *err)
 	backends->machine = machine;
 	machine->private_data->backends = backends;
 	machine->blocks = block_graph_new(machine->log);
+	machine_watch_disks(machine);
 	ret = open_objects(backends, &config->objects, err);
 	if (!ret)
 		ret = open_chardevs(backends, &config->chardevs, err);

@@ -84,6 +84,8 @@ int machine_load(struct machine *machine, struct error *err);
 /* --- backends.c: everything that -chardev, -netdev, -drive, -blockdev and -object made --- */
 struct backends *backends_open(struct machine *machine, struct error *err);
 void backends_close(struct backends *backends);
+/* disk_events.c: from now on failed requests are told as events. */
+void machine_watch_disks(struct machine *machine);
 struct backend_lookup backends_lookup(struct backends *backends);
 struct object;
 struct object *backends_object(struct backends *backends, const char *id);

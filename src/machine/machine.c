@@ -6,6 +6,8 @@
  */
 #include "machine/machine.h"
 
+#include "backend/block/attach.h"
+
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -154,6 +156,7 @@ int machine_cont(struct machine *machine, struct error *err)
 	default:
 		break;
 	}
+	block_reset_io_status(machine->blocks);
 	machine_set_state(machine, RUN_RUNNING);
 	clock_start(machine->clock);
 	if (machine->engine->ops->clock_changed)

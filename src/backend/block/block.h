@@ -24,6 +24,7 @@
 
 struct block;
 struct block_check;
+struct block_device_ops;
 struct block_create;
 struct block_create_option;
 struct block_host;
@@ -150,6 +151,7 @@ struct block {
 	bool read_only;
 	bool discard;
 	bool no_flush;
+	bool no_cache;
 	enum block_detect_zeroes detect_zeroes;
 	unsigned references;       /* changed in the control thread only */
 	unsigned readers, writers; /* users, see block_claim; likewise */
@@ -157,10 +159,15 @@ struct block {
 	const struct block_host *host; /* what the layer offers a driver in a module: module.h */
 	/* The layer's own. */
 	struct throttle_group *_Atomic throttle; /* of the device on it, see throttle.h */
+	const struct block_device_ops *device_ops; /* and what can be asked of it, see attach.h */
+	void *device;
+	_Atomic int io_status; /* enum block_io_status */
+	_Atomic bool event_pending; /* whoever listens to errors */
 	struct block_graph *graph;
 	struct block *next; /* of the graph */
 	char *aio;          /* what the protocol node was opened with, or NULL */
 	bool explicit_name;
+	bool implicit; /* a filter that stands for an option of -drive: not shown */
 	_Atomic uint64_t counters[6]; /* struct block_stats, in its order */
 };
 

@@ -182,6 +182,7 @@ struct block *block_open_node(struct block_graph *graph, const struct block_driv
 	block->read_only = how->read_only;
 	block->discard = how->discard;
 	block->no_flush = how->no_flush;
+	block->no_cache = how->no_cache;
 	block->detect_zeroes = how->detect_zeroes;
 	block->request_alignment = 1;
 	block->private_data = xcalloc(1, driver->size ? driver->size : 1);

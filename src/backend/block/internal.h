@@ -11,6 +11,7 @@
 #define BLOCK_SECTOR      512u
 #define BLOCK_PROBE_BYTES 2048u
 
+struct block_failure;
 struct io_uring_sqe;
 
 /* --- drivers.c --- */
@@ -39,6 +40,8 @@ struct block_graph {
 	struct block *first; /* newest */
 	struct pool *pool;
 	struct throttle_group *throttle_groups;
+	void (*on_error)(void *opaque, struct block *block, const struct block_failure *failure);
+	void *on_error_opaque;
 	unsigned next_number; /* of a node without a name */
 };
 

@@ -112,12 +112,10 @@ int throttle_limits_check(const struct throttle_limits *limits, struct error *er
 
 	for (unsigned i = THROTTLE_IOPS_TOTAL; i < THROTTLE_RATES; i++)
 		iops |= limits->rates[i].average > 0;
-	if (both(limits, THROTTLE_BPS_TOTAL, false) || both(limits, THROTTLE_IOPS_TOTAL, false))
+	if (both(limits, THROTTLE_BPS_TOTAL, false) || both(limits, THROTTLE_IOPS_TOTAL, false) ||
+	    both(limits, THROTTLE_BPS_TOTAL, true) || both(limits, THROTTLE_IOPS_TOTAL, true))
 		return error_set(err, EINVAL,
-				 "bps/iops total values and read/write values cannot be used at the same time");
-	if (both(limits, THROTTLE_BPS_TOTAL, true) || both(limits, THROTTLE_IOPS_TOTAL, true))
-		return error_set(err, EINVAL,
-				 "bps/iops total max values and read/write max values cannot be used at the same time");
+				 "bps/iops/max total values and read/write values cannot be used at the same time");
 	if (limits->iops_size && !iops)
 		return error_set(err, EINVAL, "iops size requires an iops value to be set");
 	for (unsigned i = 0; i < THROTTLE_RATES && !result; i++)

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disks: query-block and query-blockstats, made from the devices that hold a block node. */
+/* What disks and block nodes are and have done: query-block, query-named-block-nodes, query-blockstats. */
+#include "backend/block/attach.h"
 #include "backend/block/block.h"
+#include "backend/block/image.h"
+#include "backend/block/throttle.h"
 #include "base/util.h"
 #include "config/domain.h"
 #include "control/monitor/commands.h"
 #include "control/monitor/monitor_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 /* The node that a device's first block property holds, or NULL. */
-static struct block *block_of(const struct device *device)
+struct block *monitor_block_of(const struct device *device)
 {
 	for (const struct property *p = device->class->properties; p && p->name; p++)
 		if (p->type == PROPERTY_BLOCK)
@@ -20,7 +24,7 @@ static struct block *block_of(const struct device *device)
 
 static const struct device *next_disk(const struct device *device)
 {
-	while (device && !block_of(device))
+	while (device && !monitor_block_of(device))
 		device = device->next;
 	return device;
 }
@@ -36,16 +40,20 @@ static const struct drive_config *drive_of(const struct machine *machine, const 
 	return NULL;
 }
 
-static char *device_path(const struct device *device, const struct machine *machine)
+/* A virtio disk's path is that of the virtio device behind its transport. */
+char *monitor_device_path(const struct device *device, const struct machine *machine)
 {
+	const char *inner = strncmp(device->class->name, "virtio-", 7) ? "" : "/virtio-backend";
 	unsigned index = 0;
 
 	if (device->id)
-		return xasprintf("/machine/peripheral/%s", device->id);
+		return xasprintf("/machine/peripheral/%s%s", device->id, inner);
 	for (const struct device *d = machine->devices; d && d != device; d = d->next)
 		index += !d->id;
-	return xasprintf("/machine/peripheral-anon/device[%u]", index);
+	return xasprintf("/machine/peripheral-anon/device[%u]%s", index, inner);
 }
+
+/* --- nodes --- */
 
 static const char *file_of(const struct block *block)
 {
@@ -54,30 +62,110 @@ static const char *file_of(const struct block *block)
 	return block->filename ? block->filename : "";
 }
 
-static json_t *image_of(const struct block *block)
+/* What an option of -drive put over the image is not shown. */
+static const struct block *shown(const struct block *block)
 {
-	json_t *image = json_pack("{s:I,s:s,s:s,s:b}", "virtual-size", (json_int_t)block->length, "filename",
-				  file_of(block), "format", block->driver->name, "dirty-flag", 0);
-	struct stat info;
+	while (block->implicit)
+		block = block->file;
+	return block;
+}
 
-	if (*file_of(block) && stat(file_of(block), &info) == 0)
-		json_object_set_new(image, "actual-size", json_integer((json_int_t)info.st_blocks * 512));
+/* What lies below in the sense of a chain: the backing file, or what a filter filters. */
+static const struct block *below(const struct block *block)
+{
+	return block->backing ? block->backing : block->driver->is_filter ? block->file : NULL;
+}
+
+static void set_string(json_t *object, const char *key, const char *text)
+{
+	if (text)
+		json_object_set_new(object, key, json_stringn_nocheck(text, strlen(text)));
+}
+
+static json_t *image_of(const struct block *block, bool flat)
+{
+	json_t *image = json_pack("{s:I,s:s,s:s}", "virtual-size", (json_int_t)block->length, "filename",
+				  file_of(block), "format", block->driver->name);
+	json_t *specific = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
+	struct block_info info;
+	struct stat status;
+
+	block_get_info(block, &info);
+	json_object_set_new(image, "dirty-flag", json_boolean(info.dirty));
+	if (*file_of(block) && stat(file_of(block), &status) == 0)
+		json_object_set_new(image, "actual-size", json_integer((json_int_t)status.st_blocks * 512));
+	if (info.cluster_bytes)
+		json_object_set_new(image, "cluster-size", json_integer(info.cluster_bytes));
+	if (specific)
+		json_object_set_new(image, "format-specific",
+				    json_pack("{s:s,s:o}", "type", block->driver->name, "data", specific));
+	set_string(image, "backing-filename", info.backing);
+	set_string(image, "full-backing-filename", info.backing && block->backing ? file_of(block->backing) : NULL);
+	set_string(image, "backing-filename-format", info.backing_format);
+	if (!flat && below(block))
+		json_object_set_new(image, "backing-image", image_of(below(block), false));
 	return image;
 }
 
-static json_t *inserted_of(const struct block *block, const struct drive_config *drive)
+static void add_throttle(json_t *inserted, const struct block *device)
 {
-	json_t *cache = json_pack("{s:b,s:b,s:b}", "no-flush", block->no_flush, "direct", drive && drive->cache_direct,
-				  "writeback", !drive || drive->cache_writeback);
-	unsigned depth = 0;
+	static const char *const names[THROTTLE_RATES] = {
+		[THROTTLE_BPS_TOTAL] = "bps",   [THROTTLE_BPS_READ] = "bps_rd",   [THROTTLE_BPS_WRITE] = "bps_wr",
+		[THROTTLE_IOPS_TOTAL] = "iops", [THROTTLE_IOPS_READ] = "iops_rd", [THROTTLE_IOPS_WRITE] = "iops_wr",
+	};
+	struct throttle_group *group = device ? block_get_throttle(device) : NULL;
+	struct throttle_limits limits = {0};
 
-	for (const struct block *b = block; b->backing; b = b->backing)
+	if (group)
+		throttle_group_get_limits(group, &limits);
+	for (unsigned i = 0; i < THROTTLE_RATES; i++) {
+		char key[32];
+
+		json_object_set_new(inserted, names[i], json_integer((json_int_t)limits.rates[i].average));
+		if (!limits.rates[i].burst)
+			continue;
+		snprintf(key, sizeof(key), "%s_max", names[i]);
+		json_object_set_new(inserted, key, json_integer((json_int_t)limits.rates[i].burst));
+		snprintf(key, sizeof(key), "%s_max_length", names[i]);
+		json_object_set_new(inserted, key, json_integer((json_int_t)limits.rates[i].burst_seconds));
+	}
+	if (limits.iops_size)
+		json_object_set_new(inserted, "iops_size", json_integer((json_int_t)limits.iops_size));
+	if (group)
+		json_object_set_new(inserted, "group", json_string(throttle_group_name(group)));
+}
+
+/* device: the node that the device is on, whose limits count; NULL: not asked. */
+static json_t *inserted_of(const struct block *block, const struct block *device, const struct drive_config *drive,
+			   bool flat)
+{
+	static const char *const detect[] = {
+		[BLOCK_DETECT_OFF] = "off", [BLOCK_DETECT_ON] = "on", [BLOCK_DETECT_UNMAP] = "unmap"};
+	json_t *cache = json_pack("{s:b,s:b,s:b}", "no-flush", block->no_flush, "direct", block->no_cache, "writeback",
+				  !drive || drive->cache_writeback);
+	struct block_info info;
+	unsigned depth = 0;
+	json_t *inserted;
+
+	for (const struct block *b = flat ? NULL : below(block); b; b = below(b))
 		depth++;
-	return json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:s,s:o,s:b,s:s,s:i,s:s,s:i,s:b,s:o,s:s}", "iops", 0, "iops_rd", 0,
-			 "iops_wr", 0, "bps", 0, "bps_rd", 0, "bps_wr", 0, "detect_zeroes", "off", "image",
-			 image_of(block), "ro", block->read_only, "node-name", block->node_name ? block->node_name : "",
-			 "backing_file_depth", depth, "drv", block->driver->name, "write_threshold", 0, "encrypted", 0,
-			 "cache", cache, "file", file_of(block));
+	block_get_info(block, &info);
+	inserted = json_pack("{s:s,s:o,s:b,s:s,s:i,s:s,s:i,s:b,s:o,s:s}", "detect_zeroes", detect[block->detect_zeroes],
+			     "image", image_of(block, flat), "ro", block->read_only, "node-name", block->node_name,
+			     "backing_file_depth", depth, "drv", block->driver->name, "write_threshold", 0, "encrypted",
+			     info.encrypted, "cache", cache, "file", file_of(block));
+	if (block->backing)
+		set_string(inserted, "backing_file", file_of(block->backing));
+	add_throttle(inserted, device);
+	return inserted;
+}
+
+static const char *io_status_name(const struct block *block)
+{
+	static const char *const names[] = {
+		[BLOCK_IO_OK] = "ok", [BLOCK_IO_FAILED] = "failed", [BLOCK_IO_NO_SPACE] = "nospace"};
+
+	return names[block_get_io_status(block)];
 }
 
 static json_t *run_block(struct command_call *call, struct error *err)
@@ -85,18 +173,33 @@ static json_t *run_block(struct command_call *call, struct error *err)
 	json_t *list = json_array();
 
 	for (const struct device *d = next_disk(call->machine->devices); d; d = next_disk(d->next)) {
-		const struct block *block = block_of(d);
+		const struct block *block = monitor_block_of(d);
 		const struct drive_config *drive = drive_of(call->machine, block);
-		char *path = device_path(d, call->machine);
+		char *path = monitor_device_path(d, call->machine);
 
-		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o,s:s,s:s}", "io-status", "ok", "device",
-						      drive ? drive->id : "", "locked", 0, "removable",
-						      drive && drive->cdrom, "inserted", inserted_of(block, drive),
-						      "qdev", path, "type", "unknown"));
+		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o,s:s,s:s}", "io-status",
+						      io_status_name(block), "device", drive ? drive->id : "", "locked",
+						      0, "removable", drive && drive->cdrom, "inserted",
+						      inserted_of(shown(block), block, drive, false), "qdev", path,
+						      "type", "unknown"));
 		free(path);
 	}
 	return list;
 }
+
+static json_t *run_named_nodes(struct command_call *call, struct error *err)
+{
+	const bool flat = argument_bool(call, "flat", false);
+	struct block *block = NULL;
+	json_t *list = json_array();
+
+	while ((block = block_next(call->machine->blocks, block)))
+		if (!block->implicit)
+			json_array_append_new(list, inserted_of(block, NULL, NULL, flat));
+	return list;
+}
+
+/* --- info block --- */
 
 static const char *string_at(const json_t *object, const char *key)
 {
@@ -105,32 +208,153 @@ static const char *string_at(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
-static void show_block(struct command_call *call, const json_t *result)
+static long long number_at(const json_t *object, const char *key)
 {
-	json_t *disk;
+	return json_integer_value(json_object_get(object, key));
+}
+
+static void show_throttle(struct text *text, const json_t *inserted)
+{
+	static const char *const keys[] = {"bps",         "bps_rd",      "bps_wr",   "bps_max", "bps_rd_max",
+					   "bps_wr_max",  "iops",        "iops_rd",  "iops_wr", "iops_max",
+					   "iops_rd_max", "iops_wr_max", "iops_size"};
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		any |= number_at(inserted, keys[i]) != 0;
+	if (!any)
+		return;
+	text_printf(text, "    I/O throttling:  ");
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		text_printf(text, " %s=%lld", keys[i], number_at(inserted, keys[i]));
+	text_printf(text, " group=%s\n", string_at(inserted, "group"));
+}
+
+/* disk NULL: a node by itself. */
+static void show_node(struct text *text, const json_t *disk, const json_t *inserted)
+{
+	const json_t *cache = json_object_get(inserted, "cache");
+	const char *name = string_at(disk, "device"), *node = string_at(inserted, "node-name");
+	const char *status = string_at(disk, "io-status");
+
+	text_printf(text, *name ? "%s (%s): %s (%s%s)\n" : "%s%s: %s (%s%s)\n", name, node, string_at(inserted, "file"),
+		    string_at(inserted, "drv"), json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
+	if (*string_at(disk, "qdev"))
+		text_printf(text, "    Attached to:      %s\n", string_at(disk, "qdev"));
+	if (*status && strcmp(status, "ok"))
+		text_printf(text, "    I/O status:       %s\n", status);
+	if (json_is_true(json_object_get(disk, "removable")))
+		text_printf(text, "    Removable device: not locked, tray closed\n");
+	text_printf(text, "    Cache mode:       %s%s%s\n",
+		    json_is_true(json_object_get(cache, "writeback")) ? "writeback" : "writethrough",
+		    json_is_true(json_object_get(cache, "direct")) ? ", direct" : "",
+		    json_is_true(json_object_get(cache, "no-flush")) ? ", ignore flushes" : "");
+	if (*string_at(inserted, "backing_file"))
+		text_printf(text, "    Backing file:     %s (chain depth: %lld)\n", string_at(inserted, "backing_file"),
+			    number_at(inserted, "backing_file_depth"));
+	if (strcmp(string_at(inserted, "detect_zeroes"), "off"))
+		text_printf(text, "    Detect zeroes:    %s\n", string_at(inserted, "detect_zeroes"));
+	show_throttle(text, inserted);
+}
+
+/* What a format says of itself: names with blanks for dashes, values, four columns a level. */
+static void show_tree(struct text *text, const json_t *tree, int depth)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)(uintptr_t)tree, key, value)
+	{
+		text_printf(text, "%*s", depth * 4, "");
+		for (const char *p = key; *p; p++)
+			text_printf(text, "%c", *p == '-' ? ' ' : *p);
+		if (json_is_object(value)) {
+			text_printf(text, ":\n");
+			show_tree(text, value, depth + 1);
+		} else if (json_is_integer(value)) {
+			text_printf(text, ": %lld\n", (long long)json_integer_value(value));
+		} else {
+			text_printf(text, ": %s\n",
+				    json_is_string(value) ? json_string_value(value)
+				    : json_is_true(value) ? "true"
+							  : "false");
+		}
+	}
+}
+
+/* As qemu-img info shows it. */
+static void show_image(struct text *text, const json_t *image)
+{
+	const char *backing = string_at(image, "backing-filename"), *full = string_at(image, "full-backing-filename");
+	char virtual[32], disk[32];
+
+	format_bytes(virtual, (uint64_t)number_at(image, "virtual-size"));
+	format_bytes(disk, (uint64_t)number_at(image, "actual-size"));
+	text_printf(text, "image: %s\nfile format: %s\nvirtual size: %s (%lld bytes)\ndisk size: %s\n",
+		    string_at(image, "filename"), string_at(image, "format"), virtual, number_at(image, "virtual-size"),
+		    json_object_get(image, "actual-size") ? disk : "unavailable");
+	if (number_at(image, "cluster-size"))
+		text_printf(text, "cluster_size: %lld\n", number_at(image, "cluster-size"));
+	if (json_is_true(json_object_get(image, "dirty-flag")))
+		text_printf(text, "cleanly shut down: no\n");
+	if (*backing)
+		text_printf(text, strcmp(backing, full) ? "backing file: %s (actual path: %s)\n" : "backing file: %s\n",
+			    backing, full);
+	if (*string_at(image, "backing-filename-format"))
+		text_printf(text, "backing file format: %s\n", string_at(image, "backing-filename-format"));
+	if (json_object_get(image, "format-specific")) {
+		text_printf(text, "Format specific information:\n");
+		show_tree(text, json_object_get(json_object_get(image, "format-specific"), "data"), 1);
+	}
+}
+
+static void show_images(const struct command_call *call, const json_t *inserted)
+{
+	if (!argument_bool(call, "verbose", false))
+		return;
+	text_printf(call->text, "\nImages:\n");
+	for (const json_t *i = json_object_get(inserted, "image"); i; i = json_object_get(i, "backing-image"))
+		show_image(call->text, i);
+}
+
+static bool wanted(const struct command_call *call, const char *name)
+{
+	const char *device = argument_string(call, "device");
+
+	return !device || strcmp(device, name) == 0;
+}
+
+static json_t *run_info_block(struct command_call *call, struct error *err)
+{
+	const bool nodes = argument_bool(call, "nodes", false);
+	json_t *list = nodes ? run_named_nodes(call, err) : run_block(call, err), *row;
+	bool first = true;
 	size_t index;
 
-	if (json_array_size(result) == 0)
-		text_printf(call->text, "no disks\n");
-	json_array_foreach(result, index, disk)
+	json_array_foreach(list, index, row)
 	{
-		const json_t *inserted = json_object_get(disk, "inserted"), *cache = json_object_get(inserted, "cache");
-		const char *name = string_at(disk, "device"), *node = string_at(inserted, "node-name");
+		const json_t *inserted = nodes ? row : json_object_get(row, "inserted");
 
-		if (*name)
-			text_printf(call->text, "%s%s (%s): %s (%s%s)\n", index ? "\n" : "", name, node,
-				    string_at(inserted, "file"), string_at(inserted, "drv"),
-				    json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
-		else
-			text_printf(call->text, "%s%s: %s (%s%s)\n", index ? "\n" : "", node,
-				    string_at(inserted, "file"), string_at(inserted, "drv"),
-				    json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
-		text_printf(call->text, "    Attached to:      %s\n    Cache mode:       %s%s%s\n",
-			    string_at(disk, "qdev"),
-			    json_is_true(json_object_get(cache, "writeback")) ? "writeback" : "writethrough",
-			    json_is_true(json_object_get(cache, "direct")) ? ", direct" : "",
-			    json_is_true(json_object_get(cache, "no-flush")) ? ", ignore flushes" : "");
+		if (!wanted(call, string_at(row, nodes ? "node-name" : "device")))
+			continue;
+		text_printf(call->text, "%s", first ? "" : "\n");
+		show_node(call->text, nodes ? NULL : row, inserted);
+		show_images(call, inserted);
+		first = false;
 	}
+	/* A node may be asked for where a disk is expected. */
+	if (first && !nodes && argument_string(call, "device")) {
+		const struct block *block = block_find(call->machine->blocks, argument_string(call, "device"));
+		json_t *inserted = block ? inserted_of(block, NULL, NULL, false) : NULL;
+
+		if (inserted) {
+			show_node(call->text, NULL, inserted);
+			show_images(call, inserted);
+		}
+		json_decref(inserted);
+	}
+	json_decref(list);
+	return json_object();
 }
 
 /* All of QMP's BlockDeviceStats; what is not counted is 0. */
@@ -174,9 +398,9 @@ static json_t *run_blockstats(struct command_call *call, struct error *err)
 	json_t *list = json_array();
 
 	for (const struct device *d = next_disk(call->machine->devices); d; d = next_disk(d->next)) {
-		const struct block *block = block_of(d);
+		const struct block *block = monitor_block_of(d);
 		const struct drive_config *drive = drive_of(call->machine, block);
-		char *path = device_path(d, call->machine);
+		char *path = monitor_device_path(d, call->machine);
 		json_t *row = json_pack("{s:s,s:o,s:s,s:s}", "device", drive ? drive->id : "", "stats", stats_of(block),
 					"node-name", block->node_name ? block->node_name : "", "qdev", path);
 
@@ -212,7 +436,16 @@ static void show_blockstats(struct command_call *call, const json_t *result)
 }
 
 const struct command commands_disks[] = {
-	{"query-block", "info block", "", "show info of all block devices", NULL, run_block, show_block},
+	{"query-block", NULL, "", "show info of all block devices", NULL, run_block},
+	{"query-named-block-nodes", NULL, "", "show info of all named block nodes",
+	 (const struct command_argument[]){{"flat", ARGUMENT_BOOL, true}, {0}}, run_named_nodes},
+	{NULL, "info block", "[-n] [-v] [device]",
+	 "show info of one block device or all block devices (-n: show named nodes; -v: show details)",
+	 (const struct command_argument[]){{"nodes", ARGUMENT_FLAG, true},
+					   {"verbose", ARGUMENT_FLAG, true},
+					   {"device", ARGUMENT_STRING, true, WORDS_DISKS},
+					   {0}},
+	 run_info_block},
 	{"query-blockstats", "info blockstats", "", "show block device statistics", NULL, run_blockstats,
 	 show_blockstats},
 	{0},

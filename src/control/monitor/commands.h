@@ -8,6 +8,7 @@
 extern const struct command commands_control[]; /* the machine as a whole; the monitor itself */
 extern const struct command commands_query[];   /* what the machine is and does */
 extern const struct command commands_disks[];
+extern const struct command commands_disk_change[];
 extern const struct command commands_backends[]; /* networks and character devices */
 extern const struct command commands_devices[];  /* PCI, balloon */
 extern const struct command commands_memory[];

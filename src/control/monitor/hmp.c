@@ -2,6 +2,7 @@
 /* HMP: the monitor for people (qemu's manual, "QEMU Monitor"): prompt, command look-up, help, completion. */
 #include "control/monitor/monitor_impl.h"
 
+#include "backend/block/block.h"
 #include "backend/net/net.h"
 #include "base/util.h"
 #include "config/version.h"
@@ -217,6 +218,7 @@ static void offer_words(struct monitor *monitor, const struct completion *comple
 {
 	static const char *const items[] = {"none", "int",       "exec",         "in_asm", "op",   "out_asm",
 					    "cpu",  "cpu_reset", "guest_errors", "unimp",  "trace"};
+	struct block *block = NULL;
 	struct chardev *chardev;
 	struct net_backend *netdev;
 
@@ -236,6 +238,11 @@ static void offer_words(struct monitor *monitor, const struct completion *comple
 	case WORDS_CHARDEVS:
 		for (size_t i = 0; (chardev = machine_chardev_at(monitor->machine, i)); i++)
 			offer(completion, chardev->id);
+		break;
+	case WORDS_DISKS:
+		while ((block = block_next(monitor->machine->blocks, block)))
+			if (machine_drive_id(monitor->machine, block))
+				offer(completion, machine_drive_id(monitor->machine, block));
 		break;
 	case WORDS_LOG_ITEMS:
 		for (size_t i = 0; i < ARRAY_SIZE(items); i++)

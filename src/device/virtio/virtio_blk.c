@@ -6,6 +6,7 @@
  */
 #include "device/virtio/virtio_blk.h"
 
+#include "backend/block/attach.h"
 #include "base/util.h"
 
 #include <stdlib.h>
@@ -111,6 +112,40 @@ static void drain(struct virtio_device *device)
 	else
 		loop_call(blk->loop, drain_in_loop, blk);
 }
+
+/* --- what the disk asks --- */
+
+struct stopped_call {
+	struct virtio_blk *blk;
+	void (*fn)(void *opaque);
+	void *opaque;
+};
+
+static void drain_and_call(void *opaque)
+{
+	struct stopped_call *call = opaque;
+
+	block_queue_drain(call->blk->queue);
+	call->fn(call->opaque);
+}
+
+static void with_io_stopped(void *device, void (*fn)(void *opaque), void *opaque)
+{
+	struct virtio_blk *blk = device;
+	struct stopped_call call = {.blk = blk, .fn = fn, .opaque = opaque};
+
+	if (blk->loop == blk->virtio.device.env->loop)
+		drain_and_call(&call);
+	else
+		loop_call(blk->loop, drain_and_call, &call);
+}
+
+static void resized(void *device)
+{
+	virtio_config_changed(&((struct virtio_blk *)device)->virtio);
+}
+
+static const struct block_device_ops block_ops = {.with_io_stopped = with_io_stopped, .resized = resized};
 
 static void reset(struct virtio_device *device)
 {
@@ -238,6 +273,7 @@ static int init(struct virtio_device *device, struct error *err)
 		return err && err->code ? -err->code : -EIO;
 	pthread_mutex_init(&blk->stalled_lock, NULL);
 	blk->writeback = blk->write_cache != 0;
+	block_attach_device(blk->block, &block_ops, blk);
 	device->offered = offered(blk);
 	for (unsigned i = 0; i < blk->num_queues; i++)
 		virtio_queue_add(device, blk->queue_size, sizeof(struct blk_request), blk->loop, virtio_blk_handle_queue);
@@ -248,6 +284,7 @@ static void fini(struct virtio_device *device)
 {
 	struct virtio_blk *blk = from_virtio(device);
 
+	block_attach_device(blk->block, NULL, NULL);
 	if (blk->loop == device->device.env->loop)
 		close_in_loop(blk);
 	else

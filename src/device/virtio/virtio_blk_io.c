@@ -8,6 +8,7 @@
  */
 #include "device/virtio/virtio_blk.h"
 
+#include "backend/block/attach.h"
 #include "base/util.h"
 #include "core/clock.h"
 
@@ -69,11 +70,24 @@ static bool stall(struct blk_request *request)
 	return true;
 }
 
+/* Everybody who listens hears of it before the machine stops. */
+static enum on_error failed(struct blk_request *request, int result)
+{
+	static const enum block_error_action actions[] = {[ON_ERROR_REPORT] = BLOCK_ERROR_REPORT,
+	                                                  [ON_ERROR_IGNORE] = BLOCK_ERROR_IGNORE,
+	                                                  [ON_ERROR_STOP] = BLOCK_ERROR_STOP};
+	enum on_error what = policy(request, result);
+	const struct block_failure failure = {.op = request->io.op, .action = actions[what], .error = -result};
+
+	block_io_failed(request->blk->block, &failure);
+	return what;
+}
+
 static void done(struct block_request *io, int result)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
 	struct virtqueue *queue = request->element.queue;
-	enum on_error what = result < 0 ? policy(request, result) : ON_ERROR_IGNORE;
+	enum on_error what = result < 0 ? failed(request, result) : ON_ERROR_IGNORE;
 
 	if (what == ON_ERROR_STOP && stall(request))
 		return;
