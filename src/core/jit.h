@@ -18,6 +18,7 @@ enum jit_counter {
 	JIT_TRANSLATE_NS,
 	JIT_ENTERS,        /* from C into translated code */
 	JIT_FLUSHES,       /* of everything */
+	JIT_TLB_FLUSHES,   /* of address translations, whole or a page */
 	JIT_INVALIDATIONS, /* blocks dropped because their code was written to */
 	JIT_EVICTIONS,     /* regions emptied to make room */
 	JIT_EVICTED,       /* blocks that were in them */

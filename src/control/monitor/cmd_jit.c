@@ -25,6 +25,7 @@ static void describe(struct text *text, const struct jit_report *report)
 		{NULL, "direct jump count", JIT_CHAINS},
 		{"\nStatistics:\n", "TB flush count", JIT_FLUSHES},
 		{NULL, "TB invalidate count", JIT_INVALIDATIONS},
+		{NULL, "TLB flushes", JIT_TLB_FLUSHES},
 		{NULL, "translated blocks", JIT_TRANSLATED},
 		{NULL, "evicted regions", JIT_EVICTIONS},
 		{NULL, "evicted blocks", JIT_EVICTED},

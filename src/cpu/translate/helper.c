@@ -56,10 +56,10 @@ static uint64_t go_on_behind(struct translator *t, const struct site *site, uint
 {
 	struct x86_cpu *cpu = t->cpu;
 	const struct block *block = &t->blocks[site->block];
-	uint64_t flushes = t->statistics.flushes;
+	uint64_t numbers = t->generation;
 
 	if (!site->resume || cpu->s.rip != site->rip + site->length || generation != cpu->tlb_generation ||
-	    block->dead || key_now(t) != block->key || flushes != t->statistics.flushes || cr4_changed(t))
+	    block->dead || key_now(t) != block->key || numbers != t->generation || cr4_changed(t))
 		return go_on(t);
 	flags_in(t);
 	if (events_pending(cpu))
