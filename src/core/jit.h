@@ -32,6 +32,7 @@ enum jit_counter {
 	JIT_EXIT_LINK,
 	JIT_EXIT_INDIRECT,
 	JIT_EXIT_HEAD,
+	JIT_EXIT_CALL,
 	/* verify=on */
 	JIT_VERIFIED,     /* runs of blocks that were compared */
 	JIT_INCONCLUSIVE, /* of them disturbed by a device's write */

@@ -38,6 +38,7 @@ static void describe(struct text *text, const struct jit_report *report)
 		{NULL, "link", JIT_EXIT_LINK},
 		{NULL, "indirect branch", JIT_EXIT_INDIRECT},
 		{NULL, "block head", JIT_EXIT_HEAD},
+		{NULL, "system instruction", JIT_EXIT_CALL},
 	};
 	const uint64_t *n = report->n;
 

@@ -59,6 +59,7 @@ void report_jit(struct vcpu *vcpu, struct jit_report *report)
 	n[JIT_EXIT_LINK] += s->exits[SITE_LINK];
 	n[JIT_EXIT_INDIRECT] += s->exits[SITE_INDIRECT];
 	n[JIT_EXIT_HEAD] += s->exits[SITE_HEAD];
+	n[JIT_EXIT_CALL] += s->exits[SITE_CALL];
 	for (unsigned i = 0; i < ARRAY_SIZE(s->interpreted); i++)
 		if (s->interpreted[i])
 			jit_report_share(report, i ? ZydisMnemonicGetString((ZydisMnemonic)i) : "(unreadable)",
