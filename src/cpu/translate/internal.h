@@ -38,6 +38,7 @@ enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32,
 
 /* Segment registers as 32-bit code sees them (segments.c). */
 enum { SEGMENTS = 6, SEGMENTATIONS = 64 };
+enum { SEGMENT_DATUM = 7 }; /* in place of a segment register: translator.datum is added to the address */
 enum { SEGMENT_READ = 1, SEGMENT_WRITE = 2, SEGMENT_BASE = 4 /* is not 0 */ };
 struct segmentation {
 	uint32_t code_base;
@@ -57,7 +58,21 @@ enum site_kind {
 };
 
 /* What SITE_CALL calls. */
-enum helper { HELPER_INTERPRET, HELPER_SYSCALL, HELPER_SYSRET, HELPER_IRET, HELPERS };
+enum helper {
+	HELPER_INTERPRET,
+	HELPER_SYSCALL,
+	HELPER_SYSRET,   /* size: of the operand */
+	HELPER_IRET,     /* likewise */
+	HELPER_RDTSC,
+	HELPER_RDTSCP,
+	HELPER_PAUSE,
+	HELPER_RDMSR,
+	HELPER_WRMSR,
+	HELPER_MOV_CR3,  /* base: the register */
+	HELPER_MOVS,     /* size: of an element; write: with REP; segment: the source's */
+	HELPER_STOS,
+	HELPERS
+};
 
 struct site {
 	uint64_t rip;
@@ -208,6 +223,12 @@ static inline uint64_t rip_of(const struct translator *t, uint16_t key, uint64_t
 	return key & KEY_CODE32 ? (uint32_t)(linear - segmentation_of(t, key)->code_base) : linear;
 }
 
+/* Where what `segment` adds to an address is. */
+static inline const uint64_t *lower_segment_base(const struct translator *t, int segment)
+{
+	return segment == SEGMENT_DATUM ? &t->datum : &t->cpu->s.seg[segment].base;
+}
+
 static inline struct jump_slot *jump_table(struct translator *t, uint16_t key)
 {
 	for (unsigned i = 0; i < t->jump_tables; i++)
@@ -224,7 +245,7 @@ static inline unsigned jump_index(uint64_t rip)
 /* The current mode as a key; -1: code of this mode is not translated. May flush the code. */
 int key_now(struct translator *t);
 /* CR4 bits that are not in the key but in the code: when one changes everything is translated anew. */
-#define KEY_CR4 (X86_CR4_SMAP | X86_CR4_FSGSBASE | X86_CR4_LA57)
+#define KEY_CR4 (X86_CR4_SMAP | X86_CR4_FSGSBASE | X86_CR4_LA57 | X86_CR4_PKE)
 
 static inline bool cr4_changed(const struct translator *t)
 {
