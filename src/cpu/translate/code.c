@@ -42,11 +42,16 @@ out:
 }
 
 /* An empty slot has an address that is looked up in another one. */
-static void clear_jumps(struct translator *t)
+void code_want_jumps(struct translator *t)
 {
-	for (unsigned k = 0; k < JUMP_TABLES; k++)
-		for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
-			t->jump[k][i] = (struct jump_slot){ .rip = i + 1, .host = low_address(t->exec_base) + t->no_jump };
+	struct jump_slot *table;
+
+	if (jump_table(t, t->key) || t->jump_tables == JUMP_TABLES)
+		return;
+	table = t->jump[t->jump_tables];
+	for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
+		table[i] = (struct jump_slot){ .rip = i + 1, .host = low_address(t->exec_base) + t->no_jump };
+	t->jump_keys[t->jump_tables++] = t->key;
 }
 
 int code_init(struct translator *t, size_t code_bytes, struct error *err)
@@ -62,7 +67,6 @@ int code_init(struct translator *t, size_t code_bytes, struct error *err)
 	if (!t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
 	stubs_emit(t);
-	clear_jumps(t);
 	t->sites[0] = (struct site){ .kind = SITE_INDIRECT };
 	region_init(t);
 	return 0;
@@ -88,7 +92,6 @@ void code_flush(struct translator *t)
 	memset(t->pages, 0, sizeof(t->pages));
 	t->page_count = 0;
 	t->jump_tables = 0;
-	clear_jumps(t);
 	region_init(t);
 	t->generation++;
 	t->statistics.flushes++;

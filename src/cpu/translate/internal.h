@@ -115,7 +115,7 @@ struct jump_slot {
 	uint64_t host;
 };
 #define JUMP_BITS 12
-#define JUMP_TABLES 6
+#define JUMP_TABLES 24 /* keys are many while a system starts; memory is only what is used */
 
 struct fault_entry {
 	uint32_t host; /* code offset of the instruction; ascending */
@@ -301,6 +301,8 @@ void code_forget(struct translator *t, uint32_t block);
 void code_drop(struct translator *t, uint64_t first, uint64_t last);
 /* The block at a rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept. */
 struct block *code_block(struct translator *t, uint64_t rip);
+/* Gives t->key a jump table, when one is left. */
+void code_want_jumps(struct translator *t);
 void code_link(struct translator *t, uint32_t site, struct block *to);
 
 /* --- region.c --- */

@@ -653,14 +653,13 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.parked = l.spare = l.code32 ? 0xff00 : 0;
 	l.shadow = false;
 	l.count = l.at = l.cold_count = 0;
-	if (!jump_table(t, t->key) && t->jump_tables < JUMP_TABLES)
-		t->jump_keys[t->jump_tables++] = t->key;
 	read_block(&l, bytes, length, &end, &unreadable);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
 		block->mnemonic = l.count ? l.list[0].insn.mnemonic : 0;
 		return;
 	}
+	code_want_jumps(t);
 	live = find_live_flags(&l, end, bytes);
 	emit_head(&l, live);
 	for (l.at = 0; l.at < l.count && open; l.at++) {
