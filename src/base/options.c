@@ -79,8 +79,13 @@ int options_parse(struct options *out, const char *text, const char *implied_key
 void options_copy(struct options *out, const struct options *from)
 {
 	*out = (struct options){0};
+	options_append(out, from);
+}
+
+void options_append(struct options *options, const struct options *from)
+{
 	for (size_t i = 0; i < from->count; i++)
-		options_add(out, from->items[i].key, from->items[i].value);
+		options_add(options, from->items[i].key, from->items[i].value);
 }
 
 void options_copy_without(struct options *out, const struct options *from, const char *prefix)

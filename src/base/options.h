@@ -30,6 +30,8 @@ int options_parse(struct options *out, const char *text, const char *implied_key
 int options_parse_json(struct options *out, const char *text, struct error *err);
 void options_add(struct options *options, const char *key, const char *value);
 void options_copy(struct options *out, const struct options *from);
+/* Adds all of them behind those that are there. */
+void options_append(struct options *options, const struct options *from);
 /* All but the keys that begin with prefix. */
 void options_copy_without(struct options *out, const struct options *from, const char *prefix);
 void options_free(struct options *options);

@@ -44,6 +44,7 @@ static const struct object_type {
 	{"memory-backend-ram", (const char *const[]){"size", "share", "prealloc", "merge", "dump", NULL}},
 	{"rng-random", (const char *const[]){"filename", NULL}},
 	{"rng-builtin", (const char *const[]){NULL}},
+	{"secret", (const char *const[]){"data", "file", "format", "keyid", "iv", NULL}},
 	{"throttle-group", (const char *const[]){RATES("limits."), RATES("x-"), NULL}},
 };
 

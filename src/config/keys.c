@@ -41,8 +41,7 @@ const struct key config_keys[] = {
 	{ "M", "", NULL, SECTION_STANDARD, KEY_LIST, .list = list_machine, .implied = "type" },
 	{ "cpu", "cpu", "select CPU ('-cpu help' for the list)", SECTION_STANDARD, KEY_WORD, .word = word_cpu },
 	{ "accel", "[accel=]accelerator[,accelerator...][,prop=value]",
-	  "select the engine, several are tried in order (use 'help' for a list)\n"
-	  "tb-size=n (translate) bounds translated code and its tables of all CPUs, in MiB [default=64 a CPU]",
+	  "select the engine, several are tried in order (use 'help' for a list)",
 	  SECTION_STANDARD, KEY_LIST, .list = list_accel, .implied = "accel", .group = "accel" },
 	{ "enable-kvm", NULL, "use KVM and nothing else; same as -accel kvm", SECTION_STANDARD, KEY_WORD, .word = word_enable_kvm },
 	{ "smp", "[[cpus=]n][,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]",
@@ -135,7 +134,7 @@ const struct key config_keys[] = {
 	/* Debug and expert options */
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]",
 	  "create an object: iothread, memory-backend-memfd, memory-backend-file,\n"
-	  "memory-backend-ram, rng-random, rng-builtin, throttle-group; also as a JSON object",
+	  "memory-backend-ram, rng-random, rng-builtin, throttle-group, secret; also as a JSON object",
 	  SECTION_DEBUG, KEY_LIST, .list = list_object, .implied = "qom-type", .group = "object", .group_id = "id", .json = true },
 	{ "fw_cfg", "[name=]name,file=file | string=str",
 	  "add a named fw_cfg entry", SECTION_DEBUG, KEY_LIST, .list = list_fw_cfg, .implied = "name", .group = "fw_cfg" },

@@ -68,6 +68,18 @@ static const struct img_long *find_long(const struct img_long *longs, const char
 	return found;
 }
 
+/* What all verbs do alike; 0: go on with the next word. */
+static int common_option(struct img_args *args, int code)
+{
+	if (code == IMG_OPT_IMAGE_OPTS)
+		args->img->image_opts = true;
+	else if (code != IMG_OPT_OBJECT)
+		return code;
+	else if (img_add_object(args->img, args->value))
+		return '?';
+	return 0;
+}
+
 static int next_long(struct img_args *args, const char *word)
 {
 	const size_t length = strcspn(word + 2, "=");
@@ -89,7 +101,7 @@ static int next_long(struct img_args *args, const char *word)
 			return missing(args, word);
 		args->value = args->argv[args->at++];
 	}
-	return found->code;
+	return common_option(args, found->code);
 }
 
 int img_args_next(struct img_args *args)
@@ -98,6 +110,7 @@ int img_args_next(struct img_args *args)
 		return next_letter(args);
 	while (args->at < args->argc) {
 		char *word = args->argv[args->at++];
+		int code;
 
 		if (args->only_names || word[0] != '-' || !word[1]) {
 			args->names[args->name_count++] = word;
@@ -107,8 +120,12 @@ int img_args_next(struct img_args *args)
 			args->only_names = true;
 			continue;
 		}
-		if (word[1] == '-')
-			return next_long(args, word);
+		if (word[1] == '-') {
+			code = next_long(args, word);
+			if (code)
+				return code;
+			continue;
+		}
 		args->rest = word + 1;
 		return next_letter(args);
 	}
@@ -120,12 +137,6 @@ int img_args_other(struct img_args *args, int code)
 	switch (code) {
 	case 'h':
 		return img_help(args->img);
-	case IMG_OPT_OBJECT:
-		return img_fail(args->img, "--object %s: objects (secrets, TLS credentials) are not supported yet",
-				args->value);
-	case IMG_OPT_IMAGE_OPTS:
-	case IMG_OPT_TARGET_IMAGE_OPTS:
-		return img_fail(args->img, "--image-opts is not supported yet; give a file name and -f");
 	case '?':
 		return 1;
 	default:

@@ -77,7 +77,7 @@ static int run_commit(struct commit *c)
 static int open_and_commit(struct commit *c, const char *name)
 {
 	struct img_open top = {.writable = true, .no_backing = true, .cache = c->cache};
-	struct img_open below = {.writable = true, .cache = c->cache};
+	struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
 	struct block_info info;
 	char *path;
 	int status = 1;

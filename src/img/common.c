@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Messages, sizes, opening: what every verb needs. */
+/* Messages, sizes, progress: what every verb needs. */
 #include "img/internal.h"
 
 #include <errno.h>
@@ -41,66 +41,6 @@ void img_warn(struct img *img, const char *fmt, ...)
 	vfprintf(img->err, fmt, args);
 	va_end(args);
 	fputc('\n', img->err);
-}
-
-/* --- opening --- */
-
-bool img_cache_is_valid(struct img *img, const char *cache, bool source)
-{
-	static const char *const known[] = {"none", "off", "writeback", "writethrough", "directsync", "unsafe"};
-
-	for (size_t i = 0; cache && i < ARRAY_SIZE(known); i++)
-		if (!strcmp(cache, known[i]))
-			return true;
-	if (!cache)
-		return true;
-	img_fail(img, "Invalid %scache option: %s", source ? "source " : "", cache);
-	return false;
-}
-
-struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how)
-{
-	return img_open_as(img, "", filename, format, how);
-}
-
-struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *format,
-			  const struct img_open *how)
-{
-	const char *cache = how->cache ? how->cache : "writeback";
-	const struct block_open open = {
-		.read_only = !how->writable,
-		.no_backing = how->no_backing,
-		.no_repair = how->no_repair,
-		.force_share = how->force_share,
-		.no_cache = !strcmp(cache, "none") || !strcmp(cache, "off") || !strcmp(cache, "directsync"),
-		.no_flush = !strcmp(cache, "unsafe"),
-		.discard = true,
-	};
-	struct error err = {0};
-	struct block *block;
-
-	if (how->force_share && how->writable) {
-		img_fail(img, "Could not open '%s': force-share=on can only be used with read-only images", filename);
-		return NULL;
-	}
-	if (format && !block_driver_find(format)) {
-		img_fail(img, "Could not open '%s': Unknown driver '%s'", filename, format);
-		return NULL;
-	}
-	block = block_open_file(img->graph, filename, format, &open, &err);
-	if (!block) {
-		img_fail(img, "Could not open %s'%s': %s", what, filename, err.msg);
-		return NULL;
-	}
-	if (!format && how->writable && !strcmp(block->driver->name, "raw"))
-		fprintf(img->err,
-			"WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-			"         Automatically detecting the format is dangerous for raw images, write operations on "
-			"block 0 "
-			"will be restricted.\n"
-			"         Specify the 'raw' format explicitly to remove the restrictions.\n",
-			filename);
-	return block;
 }
 
 /* --- sizes --- */

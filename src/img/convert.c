@@ -9,8 +9,9 @@ struct convert {
 	const char *format, *out_format;
 	const char *backing, *backing_format;
 	const char *cache, *source_cache;
-	bool no_create, progress, quiet, force_share;
+	bool no_create, progress, quiet, force_share, target_image_opts;
 	struct options options;
+	struct options keys; /* those of the options that name secrets: the new image is opened with them */
 	struct copy copy;
 };
 
@@ -30,6 +31,20 @@ static int open_sources(struct convert *c, char **names, int count)
 	return 0;
 }
 
+static void gather_keys(struct convert *c)
+{
+	static const char suffix[] = "key-secret";
+
+	for (size_t i = 0; i < c->options.count; i++) {
+		const char *key = c->options.items[i].key;
+		const size_t length = strlen(key), end = sizeof(suffix) - 1;
+
+		if (length >= end && !strcmp(key + length - end, suffix) &&
+		    (length == end || key[length - end - 1] == '.'))
+			options_add(&c->keys, key, c->options.items[i].value);
+	}
+}
+
 static int make_target(struct convert *c, const char *name)
 {
 	struct img_create create = {.filename = name,
@@ -41,6 +56,7 @@ static int make_target(struct convert *c, const char *name)
 				    .converting = true,
 				    .size = c->copy.length};
 
+	gather_keys(c);
 	return img_create_image(c->img, &create, &c->options);
 }
 
@@ -69,7 +85,10 @@ static int check_target(struct convert *c)
 
 static int run_convert(struct convert *c, char **names, int count)
 {
-	const struct img_open how = {.writable = true, .cache = c->cache ? c->cache : "unsafe"};
+	const struct img_open how = {.name = c->target_image_opts ? IMG_NAME_OPTIONS : IMG_NAME_PLAIN,
+				     .writable = true,
+				     .cache = c->cache ? c->cache : "unsafe",
+				     .more = &c->keys};
 	const char *name = names[count - 1];
 	struct error err = {0};
 	int status = open_sources(c, names, count - 1);
@@ -98,6 +117,7 @@ static void end(struct convert *c)
 		block_unref(c->copy.sources[i]);
 	free(c->copy.sources);
 	options_free(&c->options);
+	options_free(&c->keys);
 }
 
 static int parse_sparse(struct convert *c, const char *text)
@@ -179,6 +199,9 @@ static int convert_option(struct convert *c, struct img_args *args, int code)
 		return img_fail(c->img, "-l is not supported yet");
 	case 'r':
 		return img_fail(c->img, "-r is not supported yet");
+	case IMG_OPT_TARGET_IMAGE_OPTS:
+		c->target_image_opts = true;
+		return -1;
 	case IMG_OPT_TARGET_IS_ZERO:
 		c->copy.target_is_zero = true;
 		return -1;
@@ -198,6 +221,10 @@ static const struct img_long longs[] = {
 
 static int check_arguments(struct convert *c, const struct img_args *args)
 {
+	if (!c->out_format && !c->target_image_opts)
+		c->out_format = "raw";
+	if (c->target_image_opts && !c->no_create)
+		return img_fail(c->img, "--target-image-opts requires use of -n flag");
 	if (img_wants_help(&c->options))
 		return img_create_help(c->img, c->out_format, args->name_count > 0);
 	if (c->copy.target_is_zero && !c->no_create)
@@ -212,14 +239,14 @@ static int check_arguments(struct convert *c, const struct img_args *args)
 				"input images");
 	if (!c->no_create && !img_create_driver(c->img, "", c->out_format))
 		return 1;
-	if (c->no_create && !block_driver_find(c->out_format))
+	if (c->no_create && c->out_format && !block_driver_find(c->out_format))
 		return img_fail(c->img, "Unknown file format '%s'", c->out_format);
 	return -1;
 }
 
 int img_verb_convert(struct img *img, int argc, char **argv)
 {
-	struct convert c = {.img = img, .out_format = "raw", .copy = {.sparse = 4096, .workers = 4}};
+	struct convert c = {.img = img, .copy = {.sparse = 4096, .workers = 4}};
 	struct img_args args;
 	int code, status = -1;
 

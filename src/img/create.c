@@ -15,8 +15,7 @@ int img_add_options(struct img *img, struct options *options, const char *text)
 		options_free(&more);
 		return img_fail(img, "Invalid options for file format: %s", err.msg);
 	}
-	for (size_t i = 0; i < more.count; i++)
-		options_add(options, more.items[i].key, more.items[i].value);
+	options_append(options, &more);
 	options_free(&more);
 	return 0;
 }

@@ -60,7 +60,7 @@ static int copy(struct dd *d, struct block *from, struct block *to, uint64_t sta
 
 static int run_dd(struct dd *d)
 {
-	const struct img_open in = {.force_share = d->force_share}, out = {.writable = true};
+	const struct img_open in = {.force_share = d->force_share}, out = {.name = IMG_NAME_PLAIN, .writable = true};
 	struct block *from = img_open(d->img, d->from, d->format, &in), *to = NULL;
 	struct img_create create = {.filename = d->to, .format = d->out_format, .prefix = "", .quiet = true};
 	struct options none = {0};

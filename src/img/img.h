@@ -6,6 +6,7 @@
 #ifndef XUNI_IMG_IMG_H
 #define XUNI_IMG_IMG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct block_graph;
@@ -14,6 +15,7 @@ struct img {
 	const char *program; /* before every message */
 	FILE *out, *err;
 	struct block_graph *graph;
+	bool image_opts; /* --image-opts: names of images are lists of options */
 };
 
 struct img_verb {

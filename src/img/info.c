@@ -182,11 +182,11 @@ static json_t *image_json(const struct block *block, const char *filename)
 	json_object_set_new(row, "format", json_string(block->driver->name));
 	if (disk_bytes(filename, &info, &bytes))
 		json_object_set_new(row, "actual-size", json_integer((json_int_t)bytes));
-	if (info.encrypted)
-		json_object_set_new(row, "encrypted", json_true());
 	if (specific)
 		json_object_set_new(row, "format-specific",
 				    json_pack("{s:s,s:o}", "type", block->driver->name, "data", specific));
+	if (info.encrypted)
+		json_object_set_new(row, "encrypted", json_true());
 	if (info.backing) {
 		path = img_backing_path(filename, info.backing);
 		json_object_set_new(row, "full-backing-filename", json_stringn_nocheck(path, strlen(path)));
@@ -209,7 +209,7 @@ struct walk {
 
 static int show(struct walk *w, char *filename, const char *format)
 {
-	const struct img_open how = {.no_backing = true, .force_share = w->force_share};
+	struct img_open how = {.no_backing = true, .describe = true, .force_share = w->force_share};
 	char *next = xstrdup(filename), *next_format = format ? xstrdup(format) : NULL;
 	dev_t seen_dev[MAX_CHAIN];
 	ino_t seen_ino[MAX_CHAIN];
@@ -234,6 +234,7 @@ static int show(struct walk *w, char *filename, const char *format)
 		}
 		if (!status)
 			block = img_open(w->img, path, next_format, &how);
+		how.name = IMG_NAME_PLAIN;
 		free(next_format);
 		next_format = NULL;
 		if (block) {

@@ -41,22 +41,33 @@ void img_args_start(struct img_args *args, struct img *img, int argc, char **arg
 /* The next option's letter or code; 0 at the end; '?' for a wrong one, reported. */
 int img_args_next(struct img_args *args);
 void img_args_end(struct img_args *args);
-/* What most verbs do with options that are nothing special: -h, --object, --image-opts, unknown ones. The exit status.
- */
+/* What most verbs do with options that are nothing special: -h, unknown ones. The exit status. */
 int img_args_other(struct img_args *args, int code);
 
+/* How the name of an image is written. */
+enum img_name {
+	IMG_NAME_GIVEN,  /* on the command line: as --image-opts says */
+	IMG_NAME_PLAIN,  /* a file name in any case */
+	IMG_NAME_OPTIONS /* options in any case */
+};
+
 struct img_open {
+	enum img_name name;
 	bool writable;
 	bool no_backing;
 	bool force_share;
 	bool no_repair;
+	bool describe;     /* nothing is read: no keys are needed */
 	const char *cache; /* none, writeback, ... or NULL */
+	const struct options *more; /* options beside the name, or NULL */
 };
 /* NULL with the message printed. */
 struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how);
 /* what: "new backing file " or so, before the name in messages. */
 struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *format,
 			  const struct img_open *how);
+/* --object: makes a secret. Prints what is wrong. */
+int img_add_object(struct img *img, const char *text);
 /* Looks at the words of -t and -T; prints when it is unknown. */
 bool img_cache_is_valid(struct img *img, const char *cache, bool source);
 

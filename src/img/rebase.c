@@ -65,7 +65,7 @@ static int keep_content(struct rebase *r)
 
 static int open_new(struct rebase *r, const char *name)
 {
-	const struct img_open how = {.cache = r->source_cache, .force_share = r->force_share};
+	const struct img_open how = {.name = IMG_NAME_PLAIN, .cache = r->source_cache, .force_share = r->force_share};
 	char *path;
 
 	if (!*r->backing)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The host side of a machine: opens what -object, -chardev, -netdev, -blockdev and -drive describe, finds it again by id
- * for the devices that use it, and keeps account of who uses what, so that no back end gets two devices.
+ * The host side of a machine: opens what -object, -chardev, -netdev, -blockdev and -drive describe, finds it again by
+ * id for the devices that use it, and keeps account of who uses what, so that no back end gets two devices.
  */
-#include "base/log.h"
-#include "base/loop.h"
-#include "base/util.h"
 #include "backend/block/block.h"
 #include "backend/block/qcow2.h"
 #include "backend/block/throttle.h"
 #include "backend/char/chardev.h"
 #include "backend/net/net.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/util.h"
 #include "config/domain.h"
 #include "core/object.h"
 #include "machine/internal.h"
@@ -101,8 +101,8 @@ static int open_throttle_group(struct block_graph *graph, const struct config_it
 	for (size_t i = 0; i < item->options.count; i++) {
 		const struct option *option = &item->options.items[i];
 		const char *key = !strncmp(option->key, "limits.", 7) ? option->key + 7
-				  : !strncmp(option->key, "x-", 2)   ? option->key + 2
-								       : option->key;
+				  : !strncmp(option->key, "x-", 2)    ? option->key + 2
+								      : option->key;
 
 		options_add(&options, key, option->value);
 	}
@@ -115,14 +115,32 @@ static int open_throttle_group(struct block_graph *graph, const struct config_it
 	return result;
 }
 
+static int open_secret(struct block_graph *graph, const struct config_item *item, struct error *err)
+{
+	struct options options;
+	int result;
+
+	options_copy(&options, &item->options);
+	if (item->id)
+		options_add(&options, "id", item->id);
+	result = block_secret_add(graph, &options, err);
+	options_free(&options);
+	return result;
+}
+
 static int open_objects(struct backends *backends, const struct config_list *list, struct error *err)
 {
 	backends->objects = xcalloc(list->count, sizeof(struct object *));
 	for (size_t i = 0; i < list->count; i++) {
+		struct block_graph *graph = backends->machine->blocks;
 		struct object *object = object_open(&list->items[i], err);
+		int result = object ? 0 : -EINVAL;
 
-		if (object && object_is(object, OBJECT_THROTTLE_GROUP) &&
-		    open_throttle_group(backends->machine->blocks, &list->items[i], err) < 0) {
+		if (object && object_is(object, OBJECT_THROTTLE_GROUP))
+			result = open_throttle_group(graph, &list->items[i], err);
+		else if (object && object_is(object, OBJECT_SECRET))
+			result = open_secret(graph, &list->items[i], err);
+		if (object && result) {
 			object_close(object);
 			object = NULL;
 		}
@@ -155,8 +173,8 @@ static int open_chardevs(struct backends *backends, const struct config_list *li
 {
 	struct machine *machine = backends->machine;
 
-	backends->chardev_host = (struct chardev_host){
-		.quit = host_quit, .sync_disks = host_sync_disks, .opaque = machine};
+	backends->chardev_host =
+		(struct chardev_host){.quit = host_quit, .sync_disks = host_sync_disks, .opaque = machine};
 	backends->chardevs = xcalloc(list->count, sizeof(struct chardev *));
 	for (size_t i = 0; i < list->count; i++) {
 		const struct config_item *item = &list->items[i];
@@ -164,7 +182,8 @@ static int open_chardevs(struct backends *backends, const struct config_list *li
 		struct chardev *chardev;
 
 		options_copy(&options, &item->options);
-		chardev = chardev_open(item->type, item->id, &options, machine->loop, machine->log, &backends->chardev_host, err);
+		chardev = chardev_open(item->type, item->id, &options, machine->loop, machine->log,
+				       &backends->chardev_host, err);
 		options_free(&options);
 		if (!chardev)
 			return error_prefix(err, "-chardev %s,id=%s", item->type, item->id ? item->id : "");
@@ -209,7 +228,8 @@ static int open_blockdevs(struct backends *backends, const struct config_list *l
 		block = block_open_options(backends->machine->blocks, &options, err);
 		options_free(&options);
 		if (!block)
-			return error_prefix(err, "-blockdev %s", list->items[i].id ? list->items[i].id : list->items[i].type);
+			return error_prefix(err, "-blockdev %s",
+					    list->items[i].id ? list->items[i].id : list->items[i].type);
 		backends->nodes[backends->node_count++] = block;
 	}
 	return 0;
@@ -219,8 +239,12 @@ static int open_blockdevs(struct backends *backends, const struct config_list *l
 static struct block *open_image(struct backends *backends, const struct drive_config *drive, struct error *err)
 {
 	struct block_open how = {
-		.read_only = drive->read_only || drive->cdrom, .no_cache = drive->cache_direct, .no_flush = drive->cache_no_flush,
-		.discard = drive->discard_unmap, .aio = drive->aio, .log = backends->machine->log,
+		.read_only = drive->read_only || drive->cdrom,
+		.no_cache = drive->cache_direct,
+		.no_flush = drive->cache_no_flush,
+		.discard = drive->discard_unmap,
+		.aio = drive->aio,
+		.log = backends->machine->log,
 	};
 	struct block_open image_how = how;
 	struct options options;
@@ -297,8 +321,9 @@ static int open_drive(struct backends *backends, const struct drive_config *driv
 		return -err->code;
 	}
 	if (drive->meant_ide)
-		log_warn(backends->machine->log, "drive %s: there is no IDE controller yet, it is a virtio disk (/dev/vda in Linux)",
-		         drive->id);
+		log_warn(backends->machine->log,
+			 "drive %s: there is no IDE controller yet, it is a virtio disk (/dev/vda in Linux)",
+			 drive->id);
 	backends->drive_ids[backends->drive_count] = xstrdup(drive->id);
 	backends->drives[backends->drive_count++] = block;
 	return 0;

@@ -79,6 +79,7 @@ struct block_open {
 	bool strict;      /* -blockdev: every node names its driver */
 	enum block_detect_zeroes detect_zeroes; /* writes of zeroes become write zeroes (not inherited) */
 	bool no_backing;  /* formats: leave the backing file closed (reads of what it holds give zeroes) */
+	bool describe;    /* formats: nothing will be read or written, no keys are needed */
 	bool no_repair;   /* formats: do not repair an image that was not closed cleanly */
 	unsigned chain_depth; /* how many overlays lie above, to end loops */
 	bool probed;          /* the format was guessed: a raw image must not come to look like another format */
@@ -91,7 +92,6 @@ struct block_open {
 struct block_driver {
 	const char *name; /* as in format= or driver= */
 	bool is_protocol;
-	bool zero_behind_end; /* protocols: grows by being written behind its end, where it reads as zeroes */
 	bool is_filter;         /* same length and content as its child */
 	const char *child_name; /* option that names the child with the data; NULL: "file" */
 	bool own_metadata; /* a durable write may need more than its data: FUA goes through the plain form */
@@ -175,6 +175,9 @@ struct block {
 struct block_graph;
 struct block_graph *block_graph_new(struct log *log);
 void block_graph_free(struct block_graph *graph);
+/* Makes a secret (id=, data= or file=, format=raw|base64, keyid= and iv= where it is encrypted) for nodes that name it
+ * as their key. */
+int block_secret_add(struct block_graph *graph, struct options *options, struct error *err);
 /* Opens a node from -blockdev's options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
  * cache.direct=, cache.no-flush=, discard=, detect-zeroes=, auto-read-only=). */
 struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err);

@@ -26,6 +26,7 @@ void block_graph_free(struct block_graph *graph)
 		block_set_throttle(block, NULL);
 		block->graph = NULL; /* somebody still holds it; it is closed with its last reference */
 	}
+	block_secrets_free(graph->secrets);
 	throttle_groups_free(graph->throttle_groups);
 	free(graph);
 }

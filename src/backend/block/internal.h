@@ -16,7 +16,7 @@ struct io_uring_sqe;
 
 /* --- drivers.c --- */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
-extern const struct block_driver block_copy_on_read_driver, block_throttle_driver;
+extern const struct block_driver block_copy_on_read_driver, block_throttle_driver, block_luks_driver;
 /* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
  * driver, or its module cannot be loaded. Control thread. */
 const struct block_driver *block_driver_load(const char *name, struct error *err);
@@ -42,6 +42,7 @@ struct block_graph {
 	struct throttle_group *throttle_groups;
 	void (*on_error)(void *opaque, struct block *block, const struct block_failure *failure);
 	void *on_error_opaque;
+	struct block_secret *secrets;
 	unsigned next_number; /* of a node without a name */
 };
 
@@ -56,6 +57,11 @@ const struct block_driver *block_protocol_find(const char **filename, struct err
 /* Opens the protocol node of a file name. */
 struct block *block_open_protocol(struct block_graph *graph, const char *filename, const struct block_open *how,
 				  struct error *err);
+
+/* --- secret.c --- */
+/* The bytes of a secret, with a NUL behind them; the graph's. NULL with a message when there is none of that id. */
+const char *block_secret_find(const struct block_graph *graph, const char *id, size_t *length, struct error *err);
+void block_secrets_free(struct block_secret *first);
 
 /* --- file_create.c --- */
 extern const struct block_create_option block_file_create_options[];

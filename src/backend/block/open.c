@@ -352,8 +352,7 @@ static struct block *open_json(const struct wanted *wanted, const struct block_o
 		error_prefix(err, "Could not parse the JSON options");
 		return NULL;
 	}
-	for (size_t i = 0; i < wanted->options->count; i++)
-		options_add(&options, wanted->options->items[i].key, wanted->options->items[i].value);
+	options_append(&options, wanted->options);
 	inner.filename = NULL;
 	inner.options = &options;
 	block = open_described(&inner, inherited, err);
