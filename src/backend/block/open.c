@@ -115,7 +115,8 @@ static int check_unknown(struct options *options, const struct block_driver *dri
 	int result;
 
 	mark_known(options, driver);
-	memcpy(known, driver->known, own * sizeof(*known));
+	if (own)
+		memcpy(known, driver->known, own * sizeof(*known));
 	memcpy(known + own, common_options, common * sizeof(*known));
 	if (!driver->is_protocol)
 		known[own + common] = block_child_name(driver);
