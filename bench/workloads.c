@@ -28,9 +28,9 @@ static double now_s(void)
 static volatile uint64_t sink;
 
 /* Every row does `n` operations. */
-static void row_loop(uint64_t n)
+static void row_loop(uint64_t operations)
 {
-	uint64_t a = 1, b = 2, c = 3, d = 4;
+	unsigned long a = 1, b = 2, c = 3, d = 4, n = operations;
 
 	/* Ten plain ALU instructions a turn: the row that instructions per second are quoted from. */
 	for (; n; n--)

@@ -56,9 +56,34 @@ static int check_irqchip(const char *value, struct error *err)
 	return which;
 }
 
+static bool has_accel(const struct domain_config *config, const char *name)
+{
+	for (size_t i = 0; config->accels[i]; i++)
+		if (strcmp(config->accels[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* What only a translating engine has is an error where none is named; qemu's KVM has no such property either. */
+static int keep_translator_options(struct domain_config *config, struct options *options, struct error *err)
+{
+	const char *value = options_get(options, "tb-size");
+	uint64_t bytes;
+
+	if (!value)
+		return 0;
+	if (!has_accel(config, "translate"))
+		return error_set(err, EINVAL, "'tb-size' is an option of translate, which is not named");
+	if (options_size(options, "tb-size", &bytes, MIB, err) < 0)
+		return -EINVAL;
+	free(pull(&config->accel_options, "tb-size"));
+	options_add(&config->accel_options, "tb-size", value);
+	return 0;
+}
+
 int list_accel(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
 {
-	static const char *const known[] = {"accel", "kernel-irqchip", "thread", NULL};
+	static const char *const known[] = {"accel", "kernel-irqchip", "thread", "tb-size", NULL};
 	static const char *const threads[] = {"multi", "single", NULL};
 	struct domain_config *config = parse->config;
 	const char *value;
@@ -93,6 +118,8 @@ int list_accel(struct config_parse *parse, const struct key *key, struct options
 		free(pull(&config->accel_options, "kernel-irqchip"));
 		options_add(&config->accel_options, "kernel-irqchip", value);
 	}
+	if (keep_translator_options(config, options, err) < 0)
+		return -EINVAL;
 	return options_check_used(options, "-accel", known, err);
 }
 

@@ -18,6 +18,7 @@ enum jit_counter {
 	JIT_TRANSLATE_NS,
 	JIT_ENTERS,        /* from C into translated code */
 	JIT_FLUSHES,       /* of everything */
+	JIT_TLB_FLUSHES,   /* of address translations, whole or a page */
 	JIT_INVALIDATIONS, /* blocks dropped because their code was written to */
 	JIT_EVICTIONS,     /* regions emptied to make room */
 	JIT_EVICTED,       /* blocks that were in them */
@@ -31,6 +32,7 @@ enum jit_counter {
 	JIT_EXIT_LINK,
 	JIT_EXIT_INDIRECT,
 	JIT_EXIT_HEAD,
+	JIT_EXIT_CALL,
 	/* verify=on */
 	JIT_VERIFIED,     /* runs of blocks that were compared */
 	JIT_INCONCLUSIVE, /* of them disturbed by a device's write */

@@ -32,7 +32,7 @@ def counters(checks, elf):
         text = until_translated(m.qmp)
         checks.holds(row(text, "translated blocks") > 0, "blocks were translated")
         checks.holds(re.search(r"^gen code size +[1-9]\d*/[1-9]\d*$", text, re.M), "gen code size")
-        checks.holds(row(text, "TB flush count") is not None and row(text, "entries") > 0, "counters")
+        checks.holds(row(text, "TB invalidate count") is not None and row(text, "entries") > 0, "counters")
         checks.holds("Translation buffer state:" in m.qmp.human("info jit"), "info jit")
         path = pathlib.Path(f"/tmp/perf-{m.process.pid}.map")
         lines = path.read_text().splitlines()

@@ -106,13 +106,15 @@ static void random_bytes(struct oracle_case *c, struct oracle_random *r)
 	c->length = sizeof(c->bytes);
 }
 
-bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, const uint8_t *bytes, unsigned length)
+bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, bool segmented, const uint8_t *bytes,
+		   unsigned length)
 {
 	struct oracle_random r = {seed};
 	const unsigned kind = random_below(&r, 100);
 
 	c->seed = seed;
 	c->in.mode = mode ? mode : kind < 60 ? 64 : kind < 85 ? 32 : 16;
+	c->in.segmented = c->in.mode == 16 || (c->in.mode == 32 && segmented);
 	random_bytes(c, &r);
 	if (bytes) {
 		memcpy(c->bytes, bytes, length);

@@ -282,7 +282,7 @@ bool guest_offers(const struct guest *guest, ZydisISASet set)
 	}
 }
 
-static struct x86_segment segment16(uint16_t selector, uint64_t base, uint32_t type)
+static struct x86_segment small_segment(uint16_t selector, uint64_t base, uint32_t type)
 {
 	return (struct x86_segment){.selector = selector,
 				    .base = base,
@@ -290,15 +290,21 @@ static struct x86_segment segment16(uint16_t selector, uint64_t base, uint32_t t
 				    .attr = type | X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P};
 }
 
-static void load_segments(struct x86_state *s, unsigned mode)
+static void load_segments(struct x86_state *s, unsigned mode, bool segmented)
 {
 	const uint32_t user = X86_SEG_S | 3 << X86_SEG_DPL_SHIFT | X86_SEG_P | X86_SEG_G;
 
 	s->seg[X86_FS] = s->seg[X86_GS] = segment(0, X86_SEG_UNUSABLE);
 	if (mode == 16) {
-		s->seg[X86_CS] = segment16(ORACLE_CS16, ORACLE_CODE, 0xb);
-		s->seg[X86_SS] = segment16(ORACLE_SS16, ORACLE_STACK, 3);
-		s->seg[X86_DS] = s->seg[X86_ES] = segment16(ORACLE_DS16, ORACLE_DATA, 3);
+		s->seg[X86_CS] = small_segment(ORACLE_CS16, ORACLE_CODE, 0xb);
+		s->seg[X86_SS] = small_segment(ORACLE_SS16, ORACLE_STACK, 3);
+		s->seg[X86_DS] = s->seg[X86_ES] = small_segment(ORACLE_DS16, ORACLE_DATA, 3);
+		return;
+	}
+	if (segmented) {
+		s->seg[X86_CS] = small_segment(ORACLE_CS32_SMALL, ORACLE_CODE, 0xb | X86_SEG_DB);
+		s->seg[X86_SS] = small_segment(ORACLE_SS32_SMALL, ORACLE_STACK, 3 | X86_SEG_DB);
+		s->seg[X86_DS] = s->seg[X86_ES] = small_segment(ORACLE_DS32_SMALL, ORACLE_DATA, 3 | X86_SEG_DB);
 		return;
 	}
 	s->seg[X86_CS] = mode == 64 ? segment(ORACLE_CS64, 0xb | user | X86_SEG_L)
@@ -393,7 +399,7 @@ void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle
 	memcpy(guest->hva + CONSTANT, in->memory.constant, ORACLE_PAGE);
 	memcpy(guest->hva + STACK, in->memory.stack, ORACLE_PAGE);
 	state = guest->initial;
-	load_segments(&state, in->mode);
+	load_segments(&state, in->mode, in->segmented);
 	load_registers(&state, &in->regs);
 	x86_cpu_set_state(guest->cpu, &state);
 	if (guest->engine)

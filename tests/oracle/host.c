@@ -84,27 +84,33 @@ static void store_fpu(const uint8_t *image, struct oracle_regs *regs)
 }
 
 /* CS in the low word, SS in the high word, as the context has them. */
-static uint64_t selectors(unsigned mode, uint64_t old)
+static uint64_t selectors(const struct oracle_state *in, uint64_t old)
 {
-	const uint64_t cs = mode == 64 ? ORACLE_CS64 : mode == 32 ? ORACLE_CS32 : ORACLE_CS16;
-	const uint64_t ss = mode == 16 ? ORACLE_SS16 : ORACLE_DS;
+	uint64_t cs = in->mode == 64 ? ORACLE_CS64 : in->mode == 32 ? ORACLE_CS32 : ORACLE_CS16;
+	uint64_t ss = in->mode == 16 ? ORACLE_SS16 : ORACLE_DS;
+
+	if (in->mode == 32 && in->segmented) {
+		cs = ORACLE_CS32_SMALL;
+		ss = ORACLE_SS32_SMALL;
+	}
 
 	return (old & 0x0000ffffffff0000) | cs | ss << 48;
 }
 
 /* DS and ES stay as they are when a signal returns. */
-static void set_segments(unsigned mode)
+static void set_segments(const struct oracle_state *in)
 {
-	const uint16_t selector = mode == 16 ? ORACLE_DS16 : ORACLE_DS;
+	const uint16_t selector = !in->segmented ? ORACLE_DS : in->mode == 16 ? ORACLE_DS16 : ORACLE_DS32_SMALL;
 
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(selector));
 }
 
-static void make_descriptor(unsigned selector, uint64_t base, bool code)
+static void make_descriptor(unsigned selector, uint64_t base, bool code, bool wide)
 {
 	struct user_desc descriptor = {.entry_number = selector >> 3,
 				       .base_addr = (unsigned)base,
 				       .limit = 0xffff,
+				       .seg_32bit = wide,
 				       .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA};
 
 	if (syscall(SYS_modify_ldt, 1, &descriptor, sizeof(descriptor)) < 0) {
@@ -121,8 +127,8 @@ static void enter(ucontext_t *context)
 	for (unsigned i = 0; i < 16; i++)
 		gregs[greg_of[i]] = (greg_t)host.in->regs.gpr[i];
 	gregs[REG_RIP] = (greg_t)host.in->regs.rip;
-	set_segments(host.in->mode);
-	gregs[REG_CSGSFS] = (greg_t)selectors(host.in->mode, (uint64_t)gregs[REG_CSGSFS]);
+	set_segments(host.in);
+	gregs[REG_CSGSFS] = (greg_t)selectors(host.in, (uint64_t)gregs[REG_CSGSFS]);
 	gregs[REG_EFL] = (greg_t)((host.in->regs.rflags & FLAGS_IN) | 0x202);
 	load_fpu((uint8_t *)context->uc_mcontext.fpregs, &host.in->regs);
 	host.ticks = 0;
@@ -206,9 +212,12 @@ void host_setup(void)
 		exit(2);
 	close(fd);
 	if (host_has_ldt()) {
-		make_descriptor(ORACLE_CS16, ORACLE_CODE, true);
-		make_descriptor(ORACLE_DS16, ORACLE_DATA, false);
-		make_descriptor(ORACLE_SS16, ORACLE_STACK, false);
+		make_descriptor(ORACLE_CS16, ORACLE_CODE, true, false);
+		make_descriptor(ORACLE_DS16, ORACLE_DATA, false, false);
+		make_descriptor(ORACLE_SS16, ORACLE_STACK, false, false);
+		make_descriptor(ORACLE_CS32_SMALL, ORACLE_CODE, true, true);
+		make_descriptor(ORACLE_DS32_SMALL, ORACLE_DATA, false, true);
+		make_descriptor(ORACLE_SS32_SMALL, ORACLE_STACK, false, true);
 	}
 	sigaltstack(&stack, NULL);
 	sigfillset(&action.sa_mask);

@@ -11,7 +11,7 @@
 /* Of what the stack pointer counts from. */
 static uint64_t stack_base(const struct oracle_case *c)
 {
-	return c->in.mode == 16 ? 0 : ORACLE_STACK;
+	return c->in.segmented ? 0 : ORACLE_STACK;
 }
 
 /* --- memory operands --- */
@@ -41,7 +41,7 @@ static bool is_stack_operand(struct oracle_case *c, const ZydisDecodedOperand *o
 
 uint64_t case_segment_base(const struct oracle_case *c, ZydisRegister segment)
 {
-	if (c->in.mode != 16)
+	if (!c->in.segmented)
 		return 0;
 	switch (segment) {
 	case ZYDIS_REGISTER_CS:
@@ -56,8 +56,8 @@ uint64_t case_segment_base(const struct oracle_case *c, ZydisRegister segment)
 	}
 }
 
-/* In a 16-bit segment: its page or pages, sometimes their edges and the segment's. */
-static uint64_t pick_target16(struct oracle_case *c, uint64_t base, unsigned size, struct oracle_random *r)
+/* In a segment of 64 KiB: its page or pages, sometimes their edges and the segment's. */
+static uint64_t pick_in_segment(struct oracle_case *c, uint64_t base, unsigned size, struct oracle_random *r)
 {
 	const unsigned pages = base == ORACLE_DATA ? 2 * ORACLE_PAGE : ORACLE_PAGE, kind = random_below(r, 100);
 	uint64_t target;
@@ -78,8 +78,8 @@ static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *op
 	const unsigned size = operand->size / 8 ? operand->size / 8 : 1, kind = random_below(r, 100);
 	uint64_t target;
 
-	if (c->in.mode == 16)
-		return pick_target16(c, case_segment_base(c, operand->mem.segment), size, r);
+	if (c->in.segmented)
+		return pick_in_segment(c, case_segment_base(c, operand->mem.segment), size, r);
 	if (is_stack_operand(c, operand) && kind < 95)
 		return ORACLE_STACK + 512 + random_below(r, 3000) / 8 * 8 +
 		       (random_chance(r, 20) ? random_below(r, 8) : 0);
@@ -241,7 +241,7 @@ static uint8_t *operand_bytes(struct oracle_case *c, unsigned size)
 
 static uint64_t entry(const struct oracle_case *c)
 {
-	return (c->in.mode == 16 ? 0 : ORACLE_CODE) + c->offset;
+	return (c->in.segmented ? 0 : ORACLE_CODE) + c->offset;
 }
 
 static bool is_inside(const struct oracle_case *c, uint64_t target)

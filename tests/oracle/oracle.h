@@ -3,8 +3,8 @@
  * The host CPU as the oracle of the interpreter. A case is one instruction with all registers and memory around it; it
  * runs once on the host, at user privilege and with signals caught, and once in the interpreter at CPL 3 with the same
  * pages at the same addresses. Both end with an exception: the INT3 behind the instruction, or its fault. Code is
- * 64-bit, 32-bit with flat segments (as Linux runs 32-bit programs), or 16-bit with segments that begin at the pages
- * below.
+ * 64-bit, 32-bit with flat segments (as Linux runs 32-bit programs), or 16-bit or 32-bit with segments that begin at the
+ * pages below.
  */
 #ifndef XUNI_TESTS_ORACLE_H
 #define XUNI_TESTS_ORACLE_H
@@ -40,6 +40,7 @@ struct oracle_state {
 	struct oracle_regs regs;
 	struct oracle_memory memory;
 	unsigned mode;   /* of the code: 64, 32 or 16 bits */
+	bool segmented;  /* segments of 64 KiB that begin at the pages; always with 16 bits, never with 64 */
 	unsigned vector; /* outcome only */
 	uint32_t error;
 	uint64_t cr2;
@@ -84,9 +85,10 @@ void generate_registers(struct oracle_regs *regs, struct oracle_random *r);
 void generate_memory(struct oracle_memory *memory, struct oracle_random *r);
 
 /* --- generate.c, operands.c --- */
-/* Makes the case of this seed. mode 0: any. bytes non-NULL: of this instruction instead of a random one. False: no
+/* Makes the case of this seed. mode 0: any; segmented: instead of flat ones in 32-bit code. bytes non-NULL: of this instruction instead of a random one. False: no
  * valid, safe and offered instruction came out. */
-bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, const uint8_t *bytes, unsigned length);
+bool generate_case(struct oracle_case *c, uint64_t seed, unsigned mode, bool segmented, const uint8_t *bytes,
+		   unsigned length);
 /* Registers and memory for c->instruction; may change displacements and immediates in c->bytes. */
 void generate_operands(struct oracle_case *c, struct oracle_random *r);
 bool generate_decode(struct oracle_case *c);
@@ -107,16 +109,20 @@ bool filter_inexact_cr2(const struct oracle_case *c);
 uint64_t filter_undefined_flags(const struct oracle_case *c);
 
 /* --- host.c --- */
-/* Selectors, on the host and in the guest. The 16-bit ones are of the LDT. */
+/* Selectors, on the host and in the guest. The segmented ones are of the LDT: a code, a data and a stack segment at
+ * ORACLE_CODE, ORACLE_DATA, ORACLE_STACK. */
 enum {
 	ORACLE_CS64 = 0x33,
 	ORACLE_CS32 = 0x23,
 	ORACLE_DS = 0x2b, /* Linux's */
 	ORACLE_CS16 = 0x07,
 	ORACLE_DS16 = 0x0f,
-	ORACLE_SS16 = 0x17, /* at ORACLE_CODE, ORACLE_DATA, ORACLE_STACK */
+	ORACLE_SS16 = 0x17,
+	ORACLE_CS32_SMALL = 0x1f,
+	ORACLE_DS32_SMALL = 0x27,
+	ORACLE_SS32_SMALL = 0x2f,
 };
-/* False: the kernel has no modify_ldt, so no 16-bit code can run. */
+/* False: the kernel has no modify_ldt, so no segmented code can run. */
 bool host_has_ldt(void);
 /* In the process that is to run cases: maps the pages, installs handlers. */
 void host_setup(void);

@@ -92,6 +92,7 @@ struct block_open {
 struct block_driver {
 	const char *name; /* as in format= or driver= */
 	bool is_protocol;
+	bool zero_behind_end; /* protocols: grows by being written behind its end, where it reads as zeroes */
 	bool is_filter;         /* same length and content as its child */
 	const char *child_name; /* option that names the child with the data; NULL: "file" */
 	bool own_metadata; /* a durable write may need more than its data: FUA goes through the plain form */

@@ -641,9 +641,9 @@ static void test_open_errors(void **fixture)
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	expect_open_error(f, fifo, "raw", &plain, "needs a regular file"); /* and does not wait for a writer */
 	file = fopen(path, "w");
-	fwrite("vhdxfile", 1, 8, file);
+	fwrite("WithoutFreeSpace", 1, 16, file);
 	fclose(file);
-	expect_open_error(f, path, NULL, &plain, "is a vhdx image");
+	expect_open_error(f, path, NULL, &plain, "is a parallels image");
 	block_unref(open_raw(f, path, NULL));
 	free(path);
 	free(fifo);

@@ -3,13 +3,15 @@
 #include "backend/block/internal.h"
 #include "backend/block/module.h"
 #include "backend/block/qcow2.h"
+#include "backend/block/vhdx.h"
 #include "backend/block/vmdk.h"
 
 const struct block_driver *const block_drivers[] = {
 	&block_file_driver,     &block_host_device_driver,
 	&block_null_driver,     &block_raw_driver,
 	&block_qcow2_driver,    &block_vmdk_driver,
-	&block_luks_driver,     &block_copy_on_read_driver,
+	&block_vhdx_driver,     &block_luks_driver,
+	&block_copy_on_read_driver,
 	&block_throttle_driver, NULL,
 };
 
@@ -86,7 +88,6 @@ static const struct {
 	{"qcow2", "QFI\xfb\0\0\0", 7, 0}, /* versions 1 to 3 */
 	{"qed", "QED\0", 4, 0},
 	{"vmdk", "# Disk DescriptorFile", 21, 0},
-	{"vhdx", "vhdxfile", 8, 0},
 	{"vpc", "conectix", 8, 0},
 	{"vdi", "\x7f\x10\xda\xbe", 4, 64},
 	{"luks", "LUKS\xba\xbe", 6, 0},

@@ -217,6 +217,7 @@ static const char *const file_options[] = {"filename", "aio", "locking", NULL};
 const struct block_driver block_file_driver = {
 	.name = "file",
 	.is_protocol = true,
+	.zero_behind_end = true,
 	.size = sizeof(struct file_block),
 	.known = file_options,
 	.open = file_open,

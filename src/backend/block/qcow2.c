@@ -108,7 +108,7 @@ static int qcow2_open(struct block *block, struct options *options, const struct
 	pthread_mutex_init(&q->flush_lock, NULL);
 	pthread_cond_init(&q->landed, NULL);
 	result = setup(q, options, how, err);
-	if (!result && block->file->driver != &block_file_driver)
+	if (!result && !block->file->driver->zero_behind_end)
 		q->fresh_from = UINT64_MAX;
 	if (!result && !how->no_repair)
 		result = repair_unclean(q, err);

@@ -218,7 +218,7 @@ int qcow2_preallocate(struct block *block, enum qcow2_preallocation mode, struct
 	}
 	if (!result)
 		result = qcow2_flush(block);
-	if (!result && block->file->driver == &block_file_driver)
+	if (!result && block->file->driver->zero_behind_end)
 		return block_truncate(block->file, q->file_end, err);
 	return result ? error_set_errno(err, -result, "Could not preallocate the image") : 0;
 }

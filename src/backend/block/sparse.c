@@ -296,7 +296,7 @@ static int plan_fill(struct sparse *s, const struct sparse_run *run, uint64_t of
 		.offset = offset,
 		.bytes = min_u64(run->bytes, count * s->block_bytes - within),
 		.copy = run->entry.kind == SPARSE_ABSENT && s->block->backing,
-		.fresh = s->file->driver == &block_file_driver,
+		.fresh = s->file->driver->zero_behind_end,
 	};
 	result = take_places(s, count * s->block_bytes, true, &fill->host);
 	return result;

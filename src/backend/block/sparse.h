@@ -98,6 +98,7 @@ struct sparse {
 	struct sparse_flight *flights;
 	uint64_t next; /* place of the next new block */
 	bool flushing;
+	uint64_t flush_end; /* length of the file that the running flush makes durable */
 	struct sparse_table *buckets[512];
 	size_t hand, tables, dirty; /* hand: the bucket that eviction looks at next */
 	uint64_t evictions;

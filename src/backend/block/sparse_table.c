@@ -198,6 +198,7 @@ int sparse_flush(struct sparse *s)
 	pthread_mutex_lock(&s->lock);
 	pieces = collect(s, &count);
 	s->flushing = true;
+	s->flush_end = s->file->length;
 	pthread_mutex_unlock(&s->lock);
 	result = block_flush(s->file);
 	if (!result && count) {

@@ -88,14 +88,41 @@ static int node_flush(struct block *block)
 	return 0;
 }
 
+/* A hole, as a file's. */
+static int node_discard(struct block *block, uint64_t offset, uint64_t length)
+{
+	struct iovec zeroes = {.iov_base = calloc(1, length), .iov_len = length};
+	int result = node_pwrite(block, offset, &zeroes, 1, length, 0);
+
+	free(zeroes.iov_base);
+	return result;
+}
+
+/* Noted as a write of no bytes at the new end. */
+static int node_truncate(struct block *block, uint64_t length, struct error *err)
+{
+	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
+
+	if (tape->fail_after == 0)
+		return error_set_errno(err, EIO, "tape");
+	tape->fail_after -= tape->fail_after > 0;
+	tape_room(tape, length);
+	block->length = align_up(tape->size, 512);
+	note(tape, TAPE_WRITE, length, 0, NULL, 0);
+	return 0;
+}
+
 static const struct block_driver tape_driver = {
 	.name = "tape",
 	.is_protocol = true,
+	.zero_behind_end = true,
 	.size = sizeof(struct tape_block),
 	.open = node_open,
 	.pread = node_pread,
 	.pwrite = node_pwrite,
 	.flush = node_flush,
+	.discard = node_discard,
+	.truncate = node_truncate,
 };
 
 struct block *tape_open(struct block_graph *graph, struct tape *tape, const struct block_driver *format, bool read_only,
@@ -198,10 +225,15 @@ struct cut {
 static void examine(const struct cut *cut, struct tape *image, const char *what, size_t at)
 {
 	struct block_check check = {0};
+	struct tape copy = {0};
 	struct error err = {0};
 	struct block *block = tape_open(cut->graph, image, cut->format, true, &err);
 	uint8_t *got = malloc(cut->disk);
 
+	if (!block && err.code == EPERM) { /* it has a log to be replayed first */
+		tape_copy(&copy, image);
+		block = tape_open(cut->graph, &copy, cut->format, false, &err);
+	}
 	if (!block)
 		fail_msg("%s at %zu: cannot be opened: %s", what, at, err.msg);
 	if (cut->format->check)
@@ -217,10 +249,13 @@ static void examine(const struct cut *cut, struct tape *image, const char *what,
 	}
 	free(got);
 	block_unref(block);
+	tape_end(&copy);
 }
 
 static void apply(struct tape *to, const struct tape_event *event, uint32_t *seed)
 {
+	if (!event->length && (!seed || next_random(seed) % 2))
+		tape_room(to, event->offset);
 	for (uint64_t at = 0; at < event->length;) {
 		const uint64_t part = min_u64(event->length - at, 512 - (event->offset + at) % 512);
 

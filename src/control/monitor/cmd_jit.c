@@ -25,6 +25,7 @@ static void describe(struct text *text, const struct jit_report *report)
 		{NULL, "direct jump count", JIT_CHAINS},
 		{"\nStatistics:\n", "TB flush count", JIT_FLUSHES},
 		{NULL, "TB invalidate count", JIT_INVALIDATIONS},
+		{NULL, "TLB flushes", JIT_TLB_FLUSHES},
 		{NULL, "translated blocks", JIT_TRANSLATED},
 		{NULL, "evicted regions", JIT_EVICTIONS},
 		{NULL, "evicted blocks", JIT_EVICTED},
@@ -37,6 +38,7 @@ static void describe(struct text *text, const struct jit_report *report)
 		{NULL, "link", JIT_EXIT_LINK},
 		{NULL, "indirect branch", JIT_EXIT_INDIRECT},
 		{NULL, "block head", JIT_EXIT_HEAD},
+		{NULL, "system instruction", JIT_EXIT_CALL},
 	};
 	const uint64_t *n = report->n;
 

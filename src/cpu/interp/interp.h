@@ -39,6 +39,8 @@ void interp_set_partner(struct x86_cpu *cpu, const struct interp_partner *partne
 bool interp_one(struct x86_cpu *cpu);
 /* Likewise: delivers the fault that the partner caught. */
 bool interp_deliver(struct x86_cpu *cpu);
+/* PAUSE: a guest that spins may wait for a vCPU that has no host CPU now. */
+void interp_pause(struct x86_cpu *cpu);
 /* Watches a page of RAM from now on: drop is called when it is written. Before its code is read. */
 void interp_watch_code(struct x86_cpu *cpu, uint64_t page);
 

@@ -55,12 +55,16 @@ static void fence(struct interp *ip, const struct op *op)
 	next(ip, op);
 }
 
+void interp_pause(struct x86_cpu *cpu)
+{
+	__builtin_ia32_pause();
+	if (!(++interp_of(cpu)->pauses & 63))
+		sched_yield();
+}
+
 static void pause_hint(struct interp *ip, const struct op *op)
 {
-	/* A guest that spins may wait for a vCPU that has no host CPU now. */
-	__builtin_ia32_pause();
-	if (!(++ip->pauses & 63))
-		sched_yield();
+	interp_pause(&ip->cpu);
 	next(ip, op);
 }
 

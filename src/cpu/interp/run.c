@@ -397,13 +397,16 @@ static bool partnered(const struct interp *ip)
 static bool run_partner(struct interp *ip)
 {
 	enum interp_share share;
+	uint64_t resume_flag;
 
 	flags_sync(ip);
 	ip->exact = true;
 	share = ip->partner->run(&ip->cpu);
 	flags_import(ip);
 	ip->exact = false;
+	resume_flag = ip->cpu.s.rflags & X86_RF; /* of a REP that is to be interrupted */
 	interp_resync(ip);
+	ip->cpu.s.rflags |= resume_flag;
 	return share == INTERP_BLOCK && !ip->attention && !ip->stop;
 }
 

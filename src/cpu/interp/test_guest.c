@@ -17,7 +17,8 @@
 		}                                                                            \
 	} while (0)
 
-void guest_init_engine(struct guest *guest, const struct engine_ops *ops, unsigned cpus, const char *cpu_text, bool stepped)
+void guest_init_tuned(struct guest *guest, const struct engine_ops *ops, unsigned cpus, const char *cpu_text, bool stepped,
+		      const struct engine_tuning *tuning)
 {
 	struct ram_config config = { .size = GUEST_RAM };
 	struct cpu_topology topology = { .vcpus = cpus, .sockets = cpus, .dies = 1, .cores = 1, .threads = 1 };
@@ -39,7 +40,7 @@ void guest_init_engine(struct guest *guest, const struct engine_ops *ops, unsign
 	x86_cpuid_free(&offer);
 	guest->engine = ops->create(&(struct engine_env){
 		.log = &guest->log, .ram = guest->ram, .io = guest->io, .memory = guest->memory, .clock = guest->clock,
-		.cpuid = &guest->cpuid, .max_vcpus = cpus, .phys_bits = 40, .stepped = stepped }, &err);
+		.cpuid = &guest->cpuid, .max_vcpus = cpus, .phys_bits = 40, .stepped = stepped, .tuning = *tuning }, &err);
 	CHECK(guest->engine);
 	guest->cpus = cpus;
 	for (unsigned i = 0; i < cpus; i++) {
@@ -48,6 +49,11 @@ void guest_init_engine(struct guest *guest, const struct engine_ops *ops, unsign
 		CHECK(vcpu);
 		guest->cpu[i] = x86_cpu_of(vcpu);
 	}
+}
+
+void guest_init_engine(struct guest *guest, const struct engine_ops *ops, unsigned cpus, const char *cpu_text, bool stepped)
+{
+	guest_init_tuned(guest, ops, cpus, cpu_text, stepped, &(struct engine_tuning){ 0 });
 }
 
 void guest_init(struct guest *guest, unsigned cpus, const char *cpu_text, bool stepped)

@@ -30,6 +30,8 @@ struct guest {
 void guest_init(struct guest *guest, unsigned cpus, const char *cpu_text, bool stepped);
 /* The same with another engine whose vCPUs begin with struct x86_cpu. guest_run counts nothing then. */
 void guest_init_engine(struct guest *guest, const struct engine_ops *ops, unsigned cpus, const char *cpu_text, bool stepped);
+void guest_init_tuned(struct guest *guest, const struct engine_ops *ops, unsigned cpus, const char *cpu_text, bool stepped,
+                      const struct engine_tuning *tuning);
 void guest_fini(struct guest *guest);
 /* Puts vCPU i into 16-bit real, 32-bit flat protected or 64-bit mode (identity-mapped 2 MiB pages of 16 MiB, ring 0),
  * at GUEST_CODE with RSP at GUEST_STACK. */

@@ -465,7 +465,7 @@ static enum kind kind_of(const struct translator *t, struct guest_instruction *g
 	/* The bit string's address depends on the register. */
 	if ((insn->mnemonic == ZYDIS_MNEMONIC_BT || insn->mnemonic == ZYDIS_MNEMONIC_BTS || insn->mnemonic == ZYDIS_MNEMONIC_BTR ||
 	     insn->mnemonic == ZYDIS_MNEMONIC_BTC) && g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
-		return KIND_INTERPRET;
+		return bits_classify(t, g) ? KIND_BITS : KIND_INTERPRET;
 	return g->size && g->size <= 64 && (g->reads || g->writes) ? KIND_MEMORY : KIND_INTERPRET;
 }
 

@@ -11,6 +11,7 @@ enum kind {
 	KIND_SKIP,      /* has no effect that shows */
 	KIND_MEMORY,    /* one explicit memory operand, rewritten */
 	KIND_LEA_RIP,
+	KIND_BITS,      /* a bit string: bits.c */
 	KIND_SYSTEM,    /* in line, or C is called: system.c */
 	KIND_PUSH, KIND_PUSH_IMM, KIND_PUSH_MEMORY, KIND_POP, KIND_LEAVE,
 	KIND_JCC, KIND_JMP, KIND_CALL, KIND_RET, KIND_JMP_INDIRECT, KIND_CALL_INDIRECT,
@@ -19,7 +20,7 @@ enum kind {
 
 /* An address as translated code computes it. */
 struct memory {
-	int base, index, segment; /* NO_REGISTER: absent, for the segment: with base 0 */
+	int base, index, segment; /* NO_REGISTER: absent, for the segment: with base 0; SEGMENT_DATUM */
 	unsigned scale;
 	int64_t disp; /* more than 32 bits only without base and index */
 	bool address32;
@@ -68,6 +69,9 @@ bool code32_segment(const struct translator *t, struct guest_instruction *g, uns
 bool code32_stack(const struct translator *t);
 /* A KIND_COPY instruction as it is written in 64-bit mode. Returns its length. */
 unsigned code32_copy(uint8_t *to, const struct guest_instruction *g);
+
+/* bits.c: whether it lowers this bit string. */
+bool bits_classify(const struct translator *t, struct guest_instruction *g);
 
 /* system.c: true when the instruction is a system instruction that translated code does itself or by its own helper. */
 bool system_classify(const struct translator *t, struct guest_instruction *g);

@@ -2,7 +2,7 @@
 /*
  * A vCPU's translated code: one memfd mapped writable here and executable there, blocks found by physical address,
  * linear address and key, lists per guest page for dropping what was written to, and the links between blocks. Blocks
- * are numbered from 1. When code, sites or blocks run out everything is forgotten; translated code is never active then.
+ * are numbered from 1. Where new code goes is region.c's business.
  */
 #include "cpu/translate/internal.h"
 
@@ -41,22 +41,34 @@ out:
 	return ret;
 }
 
+/* An empty slot has an address that is looked up in another one. */
+void code_want_jumps(struct translator *t)
+{
+	struct jump_slot *table;
+
+	if (jump_table(t, t->key) || t->jump_tables == JUMP_TABLES)
+		return;
+	table = t->jump[t->jump_tables];
+	for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
+		table[i] = (struct jump_slot){ .rip = i + 1, .host = low_address(t->exec_base) + t->no_jump };
+	t->jump_keys[t->jump_tables++] = t->key;
+}
+
 int code_init(struct translator *t, size_t code_bytes, struct error *err)
 {
 	int ret = map_code(t, code_bytes, err);
 
 	if (ret)
 		return ret;
-	t->site_max = (uint32_t)(code_bytes / 24);
-	t->fault_max = (uint32_t)(code_bytes / 64);
-	t->block_max = (uint32_t)(code_bytes / 128);
+	region_tables(t);
 	t->sites = map_table(t->site_max * sizeof(*t->sites));
 	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
 	t->faults = map_table(t->fault_max * sizeof(*t->faults));
 	if (!t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
 	stubs_emit(t);
-	code_flush(t);
+	t->sites[0] = (struct site){ .kind = SITE_INDIRECT };
+	region_init(t);
 	return 0;
 }
 
@@ -74,26 +86,14 @@ void code_fini(struct translator *t)
 		munmap(t->faults, t->fault_max * sizeof(*t->faults));
 }
 
-/* An empty slot has an address that is looked up in another one. */
-static void clear_jumps(struct translator *t)
-{
-	for (unsigned k = 0; k < JUMP_TABLES; k++)
-		for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
-			t->jump[k][i] = (struct jump_slot){ .rip = i + 1, .host = low_address(t->exec_base) + t->no_jump };
-}
-
 void code_flush(struct translator *t)
 {
-	t->code_used = t->code_start;
-	t->site_count = 1;
-	t->sites[0] = (struct site){ .kind = SITE_INDIRECT };
-	t->block_count = 1;
-	t->fault_count = 0;
-	t->jump_tables = 0;
-	t->page_count = 0;
 	memset(t->hash, 0, sizeof(t->hash));
 	memset(t->pages, 0, sizeof(t->pages));
-	clear_jumps(t);
+	t->page_count = 0;
+	t->jump_tables = 0;
+	region_init(t);
+	t->generation++;
 	t->statistics.flushes++;
 }
 
@@ -120,7 +120,10 @@ void code_link(struct translator *t, uint32_t number, struct block *to)
 		return;
 	patch32(t->write_base, site->patch, entry_for(site, from, to));
 	site->linked = (uint32_t)(to - t->blocks);
+	site->prev_link = 0;
 	site->next_link = to->links_in;
+	if (to->links_in)
+		t->sites[to->links_in].prev_link = number;
 	to->links_in = number;
 	t->statistics.links++;
 }
@@ -131,21 +134,25 @@ static void unlink_site(struct translator *t, struct site *site)
 	site->linked = 0;
 }
 
-static void links_forget(struct translator *t, struct block *to, uint32_t number)
+/* The other side of code_link: the link leads nowhere any more, for its block is gone. */
+static void link_forget(struct translator *t, struct site *site)
 {
-	uint32_t *link = &to->links_in;
-
-	while (*link && *link != number)
-		link = &t->sites[*link].next_link;
-	if (*link)
-		*link = t->sites[number].next_link;
+	if (site->next_link)
+		t->sites[site->next_link].prev_link = site->prev_link;
+	if (site->prev_link)
+		t->sites[site->prev_link].next_link = site->next_link;
+	else
+		t->blocks[site->linked].links_in = site->next_link;
+	site->linked = 0;
 }
 
 /* --- blocks --- */
 
-static uint32_t *hash_slot(struct translator *t, uint64_t gpa)
+/* One page may be mapped at many places, and a block is of one of them. Their difference is often a constant: the two are
+ * mixed by more than that. */
+static uint32_t *hash_slot(struct translator *t, uint64_t gpa, uint64_t linear)
 {
-	return &t->hash[(gpa ^ gpa >> BLOCK_HASH_BITS) & ((1 << BLOCK_HASH_BITS) - 1)];
+	return &t->hash[(gpa * 0x9e3779b97f4a7c15ull + linear * 0xc2b2ae3d27d4eb4full) >> (64 - BLOCK_HASH_BITS)];
 }
 
 static struct page_entry *page_entry(struct translator *t, uint64_t page)
@@ -157,18 +164,28 @@ static struct page_entry *page_entry(struct translator *t, uint64_t page)
 	return &t->pages[i];
 }
 
-static void block_drop(struct translator *t, uint32_t number)
+static void page_forget(struct translator *t, struct block *block)
+{
+	if (block->page_next)
+		t->blocks[block->page_next].page_prev = block->page_prev;
+	if (block->page_prev)
+		t->blocks[block->page_prev].page_next = block->page_next;
+	else
+		page_entry(t, block->gpa >> PAGE_SHIFT)->blocks = block->page_next;
+}
+
+void code_forget(struct translator *t, uint32_t number)
 {
 	struct block *block = &t->blocks[number];
-	uint32_t *slot = hash_slot(t, block->gpa);
+	uint32_t *slot = hash_slot(t, block->gpa, block->linear);
 	struct jump_slot *table = jump_table(t, block->key);
 	uint64_t rip = rip_of(t, block->key, block->linear);
 
 	while (*slot != number)
 		slot = &t->blocks[*slot].hash_next;
 	*slot = block->hash_next;
+	page_forget(t, block);
 	block->dead = true;
-	t->statistics.dropped++;
 	for (uint32_t site = block->links_in, next; site; site = next) {
 		next = t->sites[site].next_link;
 		unlink_site(t, &t->sites[site]);
@@ -178,23 +195,19 @@ static void block_drop(struct translator *t, uint32_t number)
 		struct site *site = &t->sites[block->first_site + i];
 
 		if (site->kind == SITE_LINK && site->linked)
-			links_forget(t, &t->blocks[site->linked], block->first_site + i);
+			link_forget(t, site);
 	}
 	if (table && table[jump_index(rip)].rip == rip)
 		table[jump_index(rip)] =
 			(struct jump_slot){ .rip = jump_index(rip) + 1, .host = low_address(t->exec_base) + t->no_jump };
 }
 
+/* The entry stays, without blocks: its page is watched again when code is made of it. */
 static void page_drop(struct translator *t, struct page_entry *entry)
 {
-	uint32_t block = entry->blocks;
-
-	entry->blocks = 0; /* the entry stays: its page is watched again when code is made of it */
-	while (block) {
-		uint32_t next = t->blocks[block].page_next;
-
-		block_drop(t, block);
-		block = next;
+	while (entry->blocks) {
+		code_forget(t, entry->blocks);
+		t->statistics.dropped++;
 	}
 }
 
@@ -227,11 +240,34 @@ static bool fetch_address(struct translator *t, uint64_t linear, uint64_t *gpa)
 	return true;
 }
 
-static bool full(const struct translator *t)
+/* Entries without blocks are of no use but to whoever searches past them. */
+static void pages_purge(struct translator *t)
 {
-	return t->code_used + BLOCK_ROOM > t->code_bytes || t->site_count + 1024 > t->site_max ||
-	       t->block_count + 1 > t->block_max || t->fault_count + 1024 > t->fault_max ||
-	       t->page_count > (1 << PAGE_HASH_BITS) / 4 * 3;
+	struct page_entry *old = xcalloc(1 << PAGE_HASH_BITS, sizeof(*old));
+
+	memcpy(old, t->pages, sizeof(t->pages));
+	memset(t->pages, 0, sizeof(t->pages));
+	t->page_count = 0;
+	for (unsigned i = 0; i < 1 << PAGE_HASH_BITS; i++)
+		if (old[i].blocks) {
+			*page_entry(t, old[i].page - 1) = old[i];
+			t->page_count++;
+		}
+	free(old);
+}
+
+static void make_room(struct translator *t)
+{
+	const uint32_t most = (1 << PAGE_HASH_BITS) / 4 * 3;
+
+	if (region_full(t))
+		region_next(t);
+	if (t->page_count > most)
+		pages_purge(t);
+	while (t->page_count > most) {
+		region_next(t);
+		pages_purge(t);
+	}
 }
 
 static struct block *block_new(struct translator *t, uint64_t linear, uint64_t gpa)
@@ -245,8 +281,7 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 
 	if (!bytes)
 		return NULL;
-	if (full(t))
-		code_flush(t);
+	make_room(t);
 	page = page_entry(t, gpa >> PAGE_SHIFT);
 	if (!page->blocks)
 		interp_watch_code(t->cpu, gpa >> PAGE_SHIFT);
@@ -256,9 +291,11 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	}
 	number = t->block_count++;
 	block = &t->blocks[number];
-	slot = hash_slot(t, gpa);
+	slot = hash_slot(t, gpa, linear);
 	*block = (struct block){ .linear = linear, .gpa = gpa, .key = t->key, .hash_next = *slot, .page_next = page->blocks };
 	*slot = number;
+	if (page->blocks)
+		t->blocks[page->blocks].page_prev = number;
 	page->blocks = number;
 	block->first_site = t->site_count;
 	lower_block(t, block, number, bytes + offset, (unsigned)(PAGE_SIZE - offset));
@@ -276,7 +313,7 @@ struct block *code_block(struct translator *t, uint64_t rip)
 		return NULL; /* the interpreter raises */
 	if (!fetch_address(t, linear, &gpa))
 		return NULL;
-	for (uint32_t i = *hash_slot(t, gpa); i; i = t->blocks[i].hash_next) {
+	for (uint32_t i = *hash_slot(t, gpa, linear); i; i = t->blocks[i].hash_next) {
 		struct block *block = &t->blocks[i];
 
 		if (block->gpa == gpa && block->linear == linear && block->key == t->key)

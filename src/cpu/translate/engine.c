@@ -5,7 +5,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define CODE_BYTES (32 * MIB)
+/* Of all vCPUs; with what lies around it translated code must have room below 2 GiB. */
+#define MOST_BYTES  (1 * GIB)
+#define DEFAULT_MOST (512 * MIB)
+/* Of one vCPU: code and tables. */
+#define DEFAULT_EACH (64 * MIB)
+#define LEAST_EACH   (6 * MIB)
 
 static int engine_probe(bool *rank_last, struct error *err)
 {
@@ -56,6 +61,16 @@ static void engine_vectors_out(const struct x86_cpu *cpu)
 	vectors_out(cpu->engine_data);
 }
 
+/* tb-size: as in qemu, what cannot be is brought to what can. */
+static size_t code_bytes(const struct engine_env *env)
+{
+	uint64_t all = min_u64(env->max_vcpus * DEFAULT_EACH, DEFAULT_MOST);
+
+	if (env->tuning.code_bytes)
+		all = min_u64(env->tuning.code_bytes, MOST_BYTES);
+	return region_code_bytes(max_u64(all / env->max_vcpus, LEAST_EACH) - sizeof(struct translator));
+}
+
 static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 {
 	struct translator *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
@@ -75,7 +90,7 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	t->perf_map = -1;
 	decoder_init(&t->decoders[0], cpu->features, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	decoder_init(&t->decoders[1], cpu->features, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
-	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, CODE_BYTES, err)) {
+	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, code_bytes(&cpu->vcpu.engine->env), err)) {
 		translator_free(t);
 		return NULL;
 	}

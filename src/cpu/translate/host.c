@@ -29,7 +29,13 @@ static pthread_once_t installed = PTHREAD_ONCE_INIT;
 
 static const struct fault_entry *find_fault(const struct translator *t, uint32_t host)
 {
-	uint32_t low = 0, high = t->fault_count;
+	const struct code_region *region = region_of_code(t, host);
+	uint32_t low, high, end;
+
+	if (!region)
+		return NULL;
+	low = region->faults.first;
+	high = end = region == &t->regions[t->region] ? t->fault_count : region->faults.used;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
@@ -39,7 +45,7 @@ static const struct fault_entry *find_fault(const struct translator *t, uint32_t
 		else
 			high = middle;
 	}
-	return low < t->fault_count && t->faults[low].host == host ? &t->faults[low] : NULL;
+	return low < end && t->faults[low].host == host ? &t->faults[low] : NULL;
 }
 
 static void pass_on(int signal, siginfo_t *info, void *context)
@@ -65,7 +71,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 
 	if (t && t->inside) {
 		host = (uint64_t)registers[REG_RIP] - low_address(t->exec_base);
-		if (host < t->code_used)
+		if (host < t->code_bytes)
 			fault = find_fault(t, (uint32_t)host);
 	}
 	if (!fault) {

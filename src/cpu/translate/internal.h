@@ -38,6 +38,7 @@ enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32,
 
 /* Segment registers as 32-bit code sees them (segments.c). */
 enum { SEGMENTS = 6, SEGMENTATIONS = 64 };
+enum { SEGMENT_DATUM = 7 }; /* in place of a segment register: translator.datum is added to the address */
 enum { SEGMENT_READ = 1, SEGMENT_WRITE = 2, SEGMENT_BASE = 4 /* is not 0 */ };
 struct segmentation {
 	uint32_t code_base;
@@ -57,12 +58,29 @@ enum site_kind {
 };
 
 /* What SITE_CALL calls. */
-enum helper { HELPER_INTERPRET, HELPER_SYSCALL, HELPER_SYSRET, HELPER_IRET, HELPERS };
+enum helper {
+	HELPER_INTERPRET,
+	HELPER_SYSCALL,
+	HELPER_SYSRET,   /* size: of the operand */
+	HELPER_IRET,     /* likewise */
+	HELPER_RDTSC,
+	HELPER_RDTSCP,
+	HELPER_PAUSE,
+	HELPER_RDMSR,
+	HELPER_WRMSR,
+	HELPER_MOV_CR3,  /* base: the register */
+	HELPER_MOVS,     /* size: of an element; write: with REP; segment: the source's */
+	HELPER_STOS,
+	HELPERS
+};
 
 struct site {
 	uint64_t rip;
 	int64_t disp;        /* SITE_MEMORY: of the address */
-	uint32_t resume;     /* SITE_MEMORY: code offset to try again; SITE_CALL: to go on, 0: nowhere */
+	union {
+		uint32_t resume;    /* SITE_MEMORY: code offset to try again; SITE_CALL: to go on, 0: nowhere */
+		uint32_t prev_link; /* SITE_LINK: as next_link */
+	};
 	uint32_t patch;      /* SITE_LINK: where the rel32 is */
 	uint32_t stub;       /* SITE_LINK: where it leads unlinked */
 	uint32_t next_link;  /* SITE_LINK: list of links into the same block */
@@ -84,7 +102,7 @@ struct block {
 	uint32_t same, poll, indirect, cross; /* entries, code offsets */
 	uint32_t first_site, site_count;
 	uint32_t links_in;   /* site number, 0: none */
-	uint32_t hash_next, page_next; /* block numbers, 0: none */
+	uint32_t hash_next, page_next, page_prev; /* block numbers, 0: none */
 	uint16_t guest_bytes;
 	uint16_t mnemonic; /* of an interpreted block */
 	uint16_t key;
@@ -97,7 +115,7 @@ struct jump_slot {
 	uint64_t host;
 };
 #define JUMP_BITS 12
-#define JUMP_TABLES 6
+#define JUMP_TABLES 24 /* keys are many while a system starts; memory is only what is used */
 
 struct fault_entry {
 	uint32_t host; /* code offset of the instruction; ascending */
@@ -105,8 +123,18 @@ struct fault_entry {
 };
 
 #define BLOCK_HASH_BITS 16
-#define PAGE_HASH_BITS 12
-enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024 };
+#define PAGE_HASH_BITS 14
+/* BLOCK_ROOM, BLOCK_SITES: no block needs more code, sites or fault entries. */
+enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024, BLOCK_SITES = 1024 };
+
+/* A part of the code cache and of its tables (region.c). first <= used <= end. */
+struct span {
+	uint32_t first, used, end;
+};
+struct code_region {
+	struct span code, sites, blocks, faults;
+};
+enum { REGIONS = 16 };
 
 struct page_entry {
 	uint64_t page; /* number + 1; 0: free */
@@ -114,7 +142,7 @@ struct page_entry {
 };
 
 struct statistics {
-	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns;
+	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns, evictions, evicted, evict_ns, evict_max_ns;
 	uint64_t exits[SITE_KINDS];
 	uint64_t interpreted[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* instructions that the interpreter was asked for */
 };
@@ -141,7 +169,11 @@ struct translator {
 	jmp_buf fault_exit;
 	uint8_t *write_base, *exec_base;
 	size_t code_bytes;
-	uint32_t code_start, code_used; /* the stubs lie before code_start */
+	uint32_t code_start; /* the stubs lie before */
+	struct code_region regions[REGIONS];
+	unsigned region;     /* that is being filled: code_used and the counts are its */
+	uint64_t generation; /* grows when numbers of sites and blocks get another meaning */
+	uint32_t code_used;
 	uint32_t enter, leave, leave_flags, no_jump, miss_stub;
 	uint32_t call_stub[2][2]; /* code32, with flags in EFLAGS */
 	uint32_t load_stub[3], unload_stub[3], unload_call;
@@ -191,6 +223,12 @@ static inline uint64_t rip_of(const struct translator *t, uint16_t key, uint64_t
 	return key & KEY_CODE32 ? (uint32_t)(linear - segmentation_of(t, key)->code_base) : linear;
 }
 
+/* Where what `segment` adds to an address is. */
+static inline const uint64_t *lower_segment_base(const struct translator *t, int segment)
+{
+	return segment == SEGMENT_DATUM ? &t->datum : &t->cpu->s.seg[segment].base;
+}
+
 static inline struct jump_slot *jump_table(struct translator *t, uint16_t key)
 {
 	for (unsigned i = 0; i < t->jump_tables; i++)
@@ -207,7 +245,7 @@ static inline unsigned jump_index(uint64_t rip)
 /* The current mode as a key; -1: code of this mode is not translated. May flush the code. */
 int key_now(struct translator *t);
 /* CR4 bits that are not in the key but in the code: when one changes everything is translated anew. */
-#define KEY_CR4 (X86_CR4_SMAP | X86_CR4_FSGSBASE | X86_CR4_LA57)
+#define KEY_CR4 (X86_CR4_SMAP | X86_CR4_FSGSBASE | X86_CR4_LA57 | X86_CR4_PKE)
 
 static inline bool cr4_changed(const struct translator *t)
 {
@@ -256,11 +294,30 @@ uint64_t helper_address(const struct translator *t, const struct site *site);
 /* --- code.c --- */
 int code_init(struct translator *t, size_t code_bytes, struct error *err);
 void code_fini(struct translator *t);
+/* Forgets everything. */
 void code_flush(struct translator *t);
+/* Takes the block out of everything that leads to it. Not from translated code. */
+void code_forget(struct translator *t, uint32_t block);
 void code_drop(struct translator *t, uint64_t first, uint64_t last);
 /* The block at a rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept. */
 struct block *code_block(struct translator *t, uint64_t rip);
+/* Gives t->key a jump table, when one is left. */
+void code_want_jumps(struct translator *t);
 void code_link(struct translator *t, uint32_t site, struct block *to);
+
+/* --- region.c --- */
+/* How much code fits into `budget` bytes with its tables. */
+size_t region_code_bytes(size_t budget);
+/* Sizes of the tables, by code_bytes. */
+void region_tables(struct translator *t);
+/* Divides what is there, and forgets what was in it. */
+void region_init(struct translator *t);
+/* Brings t->regions up to date. */
+void region_note(struct translator *t);
+bool region_full(const struct translator *t);
+/* Goes on in the next region, which is emptied first. */
+void region_next(struct translator *t);
+const struct code_region *region_of_code(const struct translator *t, uint32_t host);
 
 /* --- lower.c --- */
 /* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */

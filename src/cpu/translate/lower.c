@@ -42,7 +42,7 @@ static void load_effective(struct lowering *l, unsigned to, const struct memory 
 		op_mem(e, !m->address32, 0x8d, to, m->base, m->index, m->scale, (int32_t)(m->disp + more));
 	}
 	if (m->segment >= 0)
-		op_abs(e, !l->code32, 0x03, to, &l->t->cpu->s.seg[m->segment].base);
+		op_abs(e, !l->code32, 0x03, to, lower_segment_base(l->t, m->segment));
 }
 
 /* An offset behind the segment's limit is the interpreter's. Changes EFLAGS. */
@@ -93,8 +93,8 @@ static void slot_offset(struct lowering *l, unsigned b, unsigned from)
  * EFLAGS; when `flags` they are saved in memory first, and with `restored` the caller brings them back, for which RAX is
  * kept out of the place. `keep`: registers that the instruction itself needs.
  */
-static struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
-                                 bool restored, uint16_t keep)
+struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
+                          bool restored, uint16_t keep)
 {
 	const struct x86_tlb_entry *table = l->t->cpu->tlb[l->t->key & KEY_VIEW];
 	const size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) : offsetof(struct x86_tlb_entry, tag_read);
@@ -451,6 +451,9 @@ static bool lower_one(struct lowering *l, struct guest_instruction *g)
 	case KIND_LEA_RIP:
 		lower_lea_rip(l, g);
 		return true;
+	case KIND_BITS:
+		bits_lower(l, g);
+		return true;
 	case KIND_PUSH:
 		lower_push(l, g);
 		return true;
@@ -650,14 +653,13 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.parked = l.spare = l.code32 ? 0xff00 : 0;
 	l.shadow = false;
 	l.count = l.at = l.cold_count = 0;
-	if (!jump_table(t, t->key) && t->jump_tables < JUMP_TABLES)
-		t->jump_keys[t->jump_tables++] = t->key;
 	read_block(&l, bytes, length, &end, &unreadable);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
 		block->mnemonic = l.count ? l.list[0].insn.mnemonic : 0;
 		return;
 	}
+	code_want_jumps(t);
 	live = find_live_flags(&l, end, bytes);
 	emit_head(&l, live);
 	for (l.at = 0; l.at < l.count && open; l.at++) {

@@ -174,11 +174,16 @@ static inline void link_to(struct lowering *l, uint64_t target, bool flags_in_me
 
 /* --- memory (lower.c) --- */
 
+struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
+			  bool restored, uint16_t keep);
 struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep);
 struct place lower_stack_top(struct lowering *l, bool flags, bool restored);
 /* Moves a stack slot's bits between the place and a register: opcode 0x8b loads, 0x89 stores. */
 void lower_move(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place);
 void lower_stack_move(struct lowering *l, int32_t bytes);
+
+/* --- bits.c --- */
+void bits_lower(struct lowering *l, struct guest_instruction *g);
 
 /* --- system.c --- */
 void system_lower(struct lowering *l, struct guest_instruction *g);

@@ -15,33 +15,42 @@
 /* --- counters --- */
 
 /* What there is now is counted here, so that making and dropping code need not. */
-static void count_blocks(const struct translator *t, struct jit_report *report)
+static void count_region(const struct translator *t, const struct code_region *region, uint64_t *n)
 {
-	for (uint32_t i = 1; i < t->block_count; i++) {
+	for (uint32_t i = region->blocks.first; i < region->blocks.used; i++) {
 		if (t->blocks[i].dead)
 			continue;
-		report->n[JIT_BLOCKS]++;
-		report->n[JIT_GUEST_BYTES] += t->blocks[i].guest_bytes;
+		n[JIT_BLOCKS]++;
+		n[JIT_GUEST_BYTES] += t->blocks[i].guest_bytes;
 	}
-	for (uint32_t i = 1; i < t->site_count; i++)
-		report->n[JIT_CHAINS] += t->sites[i].kind == SITE_LINK && t->sites[i].linked;
+	for (uint32_t i = region->sites.first; i < region->sites.used; i++)
+		n[JIT_CHAINS] += t->sites[i].kind == SITE_LINK && t->sites[i].linked;
+	n[JIT_CODE_BYTES] += region->code.used - region->code.first;
+	n[JIT_TABLE_BYTES] += (region->sites.used - region->sites.first) * sizeof(*t->sites) +
+			      (region->blocks.used - region->blocks.first) * sizeof(*t->blocks) +
+			      (region->faults.used - region->faults.first) * sizeof(*t->faults);
 }
 
 void report_jit(struct vcpu *vcpu, struct jit_report *report)
 {
-	const struct translator *t = translator_of(x86_cpu_of(vcpu));
+	struct translator *t = translator_of(x86_cpu_of(vcpu));
 	const struct statistics *s = &t->statistics;
 	uint64_t *n = report->n;
 
-	count_blocks(t, report);
-	n[JIT_CODE_BYTES] += t->code_used;
+	region_note(t);
+	for (unsigned i = 0; i < REGIONS; i++)
+		count_region(t, &t->regions[i], n);
 	n[JIT_CODE_ROOM] += t->code_bytes;
-	n[JIT_TABLE_BYTES] += sizeof(*t) + t->site_count * sizeof(*t->sites) + t->block_count * sizeof(*t->blocks) +
-			      t->fault_count * sizeof(*t->faults);
+	n[JIT_TABLE_BYTES] += sizeof(*t);
 	n[JIT_TRANSLATED] += s->blocks;
 	n[JIT_TRANSLATE_NS] += s->translate_ns;
 	n[JIT_ENTERS] += s->enters;
+	n[JIT_EVICTIONS] += s->evictions;
+	n[JIT_EVICTED] += s->evicted;
+	n[JIT_EVICT_NS] += s->evict_ns;
+	n[JIT_EVICT_MAX_NS] = max_u64(n[JIT_EVICT_MAX_NS], s->evict_max_ns);
 	n[JIT_FLUSHES] += s->flushes;
+	n[JIT_TLB_FLUSHES] += t->cpu->tlb_generation;
 	n[JIT_INVALIDATIONS] += s->dropped;
 	n[JIT_FILLS] += s->fills;
 	n[JIT_EXIT_MEMORY] += s->exits[SITE_MEMORY];
@@ -50,6 +59,7 @@ void report_jit(struct vcpu *vcpu, struct jit_report *report)
 	n[JIT_EXIT_LINK] += s->exits[SITE_LINK];
 	n[JIT_EXIT_INDIRECT] += s->exits[SITE_INDIRECT];
 	n[JIT_EXIT_HEAD] += s->exits[SITE_HEAD];
+	n[JIT_EXIT_CALL] += s->exits[SITE_CALL];
 	for (unsigned i = 0; i < ARRAY_SIZE(s->interpreted); i++)
 		if (s->interpreted[i])
 			jit_report_share(report, i ? ZydisMnemonicGetString((ZydisMnemonic)i) : "(unreadable)",
@@ -126,6 +136,9 @@ static const char *kind_name(enum kind kind)
 		[KIND_SKIP] = "skip",
 		[KIND_MEMORY] = "memory",
 		[KIND_LEA_RIP] = "lea_rip",
+		[KIND_BITS] = "bits",
+		[KIND_SYSTEM] = "system",
+		[KIND_SYSTEM_END] = "system_end",
 		[KIND_PUSH] = "push",
 		[KIND_PUSH_IMM] = "push_imm",
 		[KIND_PUSH_MEMORY] = "push_memory",

@@ -133,7 +133,7 @@ static bool key_update(struct translator *t)
 static enum interp_share run_blocks(struct translator *t)
 {
 	struct x86_cpu *cpu = t->cpu;
-	uint64_t flushes = 0;
+	uint64_t generation = 0;
 	uint32_t link = 0;
 	bool indirect = false;
 
@@ -153,7 +153,7 @@ static enum interp_share run_blocks(struct translator *t)
 			indirect = false;
 			continue;
 		}
-		if (link && flushes == t->statistics.flushes)
+		if (link && generation == t->generation)
 			code_link(t, link, block);
 		if (indirect)
 			remember_jump(t, block);
@@ -164,7 +164,7 @@ static enum interp_share run_blocks(struct translator *t)
 		switch (site->kind) {
 		case SITE_LINK:
 			link = (uint32_t)(site - t->sites);
-			flushes = t->statistics.flushes;
+			generation = t->generation;
 			break;
 		case SITE_INDIRECT:
 			indirect = !t->again;

@@ -197,5 +197,5 @@ void stubs_emit(struct translator *t)
 	t->no_jump = e.at;
 	store_abs_imm32(&e, &t->site, 0);
 	jump_to(&e, t->leave);
-	t->code_start = t->code_used = (e.at + 63) & ~63u;
+	t->code_start = (e.at + 63) & ~63u;
 }

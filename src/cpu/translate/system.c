@@ -21,6 +21,9 @@ enum system {
 	SYSTEM_READ_BASE,
 	SYSTEM_WRITE_BASE,
 	SYSTEM_READ_CR,
+	SYSTEM_READ_SEGMENT,
+	SYSTEM_POP_RSP,
+	SYSTEM_RDPKRU,
 };
 
 static bool supervisor(const struct translator *t)
@@ -53,6 +56,8 @@ static void take_call(struct guest_instruction *g, enum helper helper, unsigned 
 	g->system = SYSTEM_CALL;
 	g->helper = helper;
 	g->size = (uint16_t)size;
+	g->writes = false;
+	g->memory = (struct memory){.base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER};
 }
 
 static void take(struct guest_instruction *g, enum system system, bool last)
@@ -67,11 +72,16 @@ static bool take_register_operand(struct guest_instruction *g, unsigned which)
 	return true;
 }
 
-/* MOV from a control register that is nothing but a datum. */
+/* MOV to CR3, or from a control register that is nothing but a datum. */
 static bool take_control(struct guest_instruction *g)
 {
 	ZydisRegister reg = g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER ? g->operands[1].reg.value : 0;
 
+	if (g->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && g->operands[0].reg.value == ZYDIS_REGISTER_CR3) {
+		take_call(g, HELPER_MOV_CR3, 0);
+		g->memory.base = operand_gpr(&g->operands[1]);
+		return true;
+	}
 	if (reg != ZYDIS_REGISTER_CR0 && reg != ZYDIS_REGISTER_CR2 && reg != ZYDIS_REGISTER_CR3 &&
 	    reg != ZYDIS_REGISTER_CR4)
 		return false;
@@ -103,6 +113,39 @@ static bool take_privileged(struct guest_instruction *g, enum system system, con
 	return true;
 }
 
+/* MOV of a segment register to a general one. */
+static bool take_segment(struct guest_instruction *g)
+{
+	if (g->operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER || g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+	    ZydisRegisterGetClass(g->operands[1].reg.value) != ZYDIS_REGCLASS_SEGMENT)
+		return false;
+	take(g, SYSTEM_READ_SEGMENT, false);
+	return take_register_operand(g, 0);
+}
+
+/* A call that goes on behind the instruction. */
+static bool take_plain_call(struct guest_instruction *g, enum helper helper, unsigned size)
+{
+	take_call(g, helper, size);
+	g->kind = KIND_SYSTEM;
+	return true;
+}
+
+static bool take_string(struct guest_instruction *g, enum helper helper)
+{
+	const ZydisDecodedInstruction *insn = &g->insn;
+
+	if (insn->meta.category != ZYDIS_CATEGORY_STRINGOP || insn->address_width != 64)
+		return false;
+	take_plain_call(g, helper, insn->operand_width / 8);
+	if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
+		g->memory.segment = X86_FS;
+	else if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
+		g->memory.segment = X86_GS;
+	g->writes = insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+	return true;
+}
+
 static bool rex_w(const ZydisDecodedInstruction *insn)
 {
 	return insn->attributes & ZYDIS_ATTRIB_HAS_REX && insn->raw.rex.W;
@@ -124,7 +167,17 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 		take(g, SYSTEM_STD, false);
 		return true;
 	case ZYDIS_MNEMONIC_MOV:
-		return supervisor(t) && take_control(g);
+		return take_segment(g) || (supervisor(t) && take_control(g));
+	case ZYDIS_MNEMONIC_RDTSC:
+		return take_plain_call(g, HELPER_RDTSC, 0);
+	case ZYDIS_MNEMONIC_RDTSCP:
+		return t->cpu->features->rdtscp && take_plain_call(g, HELPER_RDTSCP, 0);
+	case ZYDIS_MNEMONIC_PAUSE:
+		return !(insn->attributes & ZYDIS_ATTRIB_HAS_REX) && take_plain_call(g, HELPER_PAUSE, 0);
+	case ZYDIS_MNEMONIC_RDMSR:
+		return supervisor(t) && take_plain_call(g, HELPER_RDMSR, 0);
+	case ZYDIS_MNEMONIC_WRMSR:
+		return supervisor(t) && take_plain_call(g, HELPER_WRMSR, 0);
 	case ZYDIS_MNEMONIC_IRET:
 	case ZYDIS_MNEMONIC_IRETD:
 	case ZYDIS_MNEMONIC_IRETQ:
@@ -136,6 +189,28 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 	if (t->key & KEY_CODE32)
 		return false;
 	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_MOVSB:
+	case ZYDIS_MNEMONIC_MOVSW:
+	case ZYDIS_MNEMONIC_MOVSD:
+	case ZYDIS_MNEMONIC_MOVSQ:
+		return take_string(g, HELPER_MOVS);
+	case ZYDIS_MNEMONIC_STOSB:
+	case ZYDIS_MNEMONIC_STOSW:
+	case ZYDIS_MNEMONIC_STOSD:
+	case ZYDIS_MNEMONIC_STOSQ:
+		return take_string(g, HELPER_STOS);
+	case ZYDIS_MNEMONIC_POP:
+		if (g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    g->operands[0].reg.value != ZYDIS_REGISTER_RSP)
+			return false;
+		take(g, SYSTEM_POP_RSP, false);
+		return true;
+	case ZYDIS_MNEMONIC_RDPKRU:
+		if (!(t->cpu->s.cr4 & X86_CR4_PKE))
+			return false;
+		take(g, SYSTEM_RDPKRU, false);
+		g->uses = 1u << RAX | 1u << RCX | 1u << RDX;
+		return true;
 	case ZYDIS_MNEMONIC_SWAPGS:
 		return take_privileged(g, SYSTEM_SWAPGS, t);
 	case ZYDIS_MNEMONIC_PUSHFQ:
@@ -237,6 +312,9 @@ static void lower_call(struct lowering *l, struct guest_instruction *g)
 	t->sites[site].helper = (uint8_t)g->helper;
 	t->sites[site].length = g->insn.length;
 	t->sites[site].size = (uint8_t)g->size;
+	t->sites[site].write = g->writes;
+	t->sites[site].base = (int8_t)g->memory.base;
+	t->sites[site].segment = (int8_t)g->memory.segment;
 	store_abs_imm32(&l->e, &t->site, site);
 	jump_to(&l->e, t->call_stub[l->code32][g->flags_live != 0]);
 	if (g->kind == KIND_SYSTEM)
@@ -470,6 +548,45 @@ static void lower_read_cr(struct lowering *l, struct guest_instruction *g)
 	l->parked &= (uint16_t) ~(1u << reg);
 }
 
+/* The upper half of a 32-bit destination is cleared; one of 16 bits keeps the rest. */
+static void lower_read_segment(struct lowering *l, struct guest_instruction *g)
+{
+	unsigned reg = (unsigned)operand_gpr(&g->operands[0]);
+	unsigned number = (unsigned)(g->operands[1].reg.value - ZYDIS_REGISTER_ES);
+	const uint16_t *selector = &l->t->cpu->s.seg[number].selector;
+	struct emitter *e = &l->e;
+
+	if (g->insn.operand_width == 16) {
+		bring_back(l, (uint16_t)(1u << reg));
+		put8(e, 0x66);
+		op_abs(e, false, 0x8b, reg, selector);
+		return;
+	}
+	put_rex(e, false, reg, -1, -1);
+	PUT(e, 0x0f, 0xb7); /* movzx r32, word */
+	put_operand(e, reg, -1, -1, 0, (int32_t)low_address(selector));
+	l->parked &= (uint16_t) ~(1u << reg);
+}
+
+static void lower_pop_rsp(struct lowering *l, struct guest_instruction *g)
+{
+	struct place place = lower_stack_top(l, g->flags_live, true);
+
+	lower_move(l, 0x8b, RSP, &place);
+}
+
+static void lower_rdpkru(struct lowering *l, struct guest_instruction *g)
+{
+	struct emitter *e = &l->e;
+
+	bring_back(l, 1u << RCX);
+	PUT(e, 0x67, 0xe3, 0x05); /* jecxz over the jump */
+	new_cold(l, (struct cold){.from = jump_ahead(e), .site = new_site(l, SITE_INTERPRET, g->rip), .flags = true});
+	op_abs(e, false, 0x8b, RAX, &l->t->cpu->s.pkru);
+	move_imm(e, RDX, 0);
+	l->parked &= (uint16_t) ~(1u << RAX | 1u << RDX);
+}
+
 void system_lower(struct lowering *l, struct guest_instruction *g)
 {
 	switch ((enum system)g->system) {
@@ -511,6 +628,15 @@ void system_lower(struct lowering *l, struct guest_instruction *g)
 		break;
 	case SYSTEM_READ_CR:
 		lower_read_cr(l, g);
+		break;
+	case SYSTEM_READ_SEGMENT:
+		lower_read_segment(l, g);
+		break;
+	case SYSTEM_POP_RSP:
+		lower_pop_rsp(l, g);
+		break;
+	case SYSTEM_RDPKRU:
+		lower_rdpkru(l, g);
 		break;
 	}
 }

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The cache of translated code: regions that are emptied to make room, and memory that is never writable and executable. */
+#include "core/jit.h"
+#include "cpu/interp/test_guest.h"
+#include "cpu/translate/internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+/* One CPU with as little room as there is. */
+static void small_guest(struct guest *guest)
+{
+	guest_init_tuned(guest, &translate_engine, 1, NULL, false, &(struct engine_tuning){ .code_bytes = 1 });
+	guest_mode(guest, 0, X86_CODE64);
+}
+
+static void run_from(struct guest *guest, uint64_t rip, struct x86_state *state)
+{
+	struct vcpu *vcpu = &guest->cpu[0]->vcpu;
+	struct error err = { 0 };
+
+	translate_engine.get_state(vcpu, state);
+	state->rip = rip;
+	state->mp_state = X86_MP_RUNNING;
+	translate_engine.set_state(vcpu, state);
+	assert_int_equal(translate_engine.run(vcpu, &err), VCPU_HALTED);
+	translate_engine.get_state(vcpu, state);
+}
+
+/* Many short functions, called one after the other in rounds: more code than there is room for. Each round must count
+ * every one of them, whatever was evicted meanwhile, and calls and returns lead from one region into another. */
+static void test_evicts(void **unused)
+{
+	enum { FUNCTIONS = 24000, BYTES = 16, ROUNDS = 3 };
+	static const uint64_t code = 0x400000;
+	static const uint8_t function[] = { 0x83, 0xc0, 0x01, 0x01, 0x03, 0xc3 }; /* add eax, 1; add [rbx], eax; ret */
+	/* next: lea rdx, [rdx + BYTES]; call rdx; cmp rdx, rsi; jne next; dec ecx; jne round; hlt */
+	static const uint8_t caller[] = { 0x48, 0x89, 0xfa, 0x48, 0x83, 0xc2, BYTES, 0xff, 0xd2, 0x48, 0x39, 0xf2, 0x75, 0xf5,
+		                          0xff, 0xc9, 0x75, 0xee, 0xf4 };
+	struct jit_report *report = calloc(1, sizeof(*report));
+	struct x86_state state;
+	struct guest guest;
+
+	small_guest(&guest);
+	for (unsigned i = 0; i < FUNCTIONS; i++)
+		guest_code(&guest, code + i * BYTES, function, sizeof(function));
+	guest_code(&guest, GUEST_CODE, caller, sizeof(caller));
+	translate_engine.get_state(&guest.cpu[0]->vcpu, &state);
+	state.gpr[RCX] = ROUNDS;
+	state.gpr[RAX] = 0;
+	state.gpr[RBX] = GUEST_DATA;
+	state.gpr[RDI] = code - BYTES;
+	state.gpr[RSI] = code + (FUNCTIONS - 1) * BYTES;
+	translate_engine.set_state(&guest.cpu[0]->vcpu, &state);
+	run_from(&guest, GUEST_CODE, &state);
+	assert_int_equal(state.gpr[RAX], FUNCTIONS * ROUNDS);
+	report_jit(&guest.cpu[0]->vcpu, report);
+	assert_true(report->n[JIT_EVICTIONS] > REGIONS);
+	assert_true(report->n[JIT_EVICTED] > FUNCTIONS);
+	assert_int_equal(report->n[JIT_TRANSLATED], report->n[JIT_BLOCKS] + report->n[JIT_EVICTED] + report->n[JIT_INVALIDATIONS]);
+	assert_true(report->n[JIT_CODE_BYTES] + report->n[JIT_TABLE_BYTES] <= 6 * MIB);
+	free(report);
+	guest_fini(&guest);
+}
+
+/* The table of pages is cleared of those without blocks when it is nearly full. */
+static void test_page_table_is_purged(void **unused)
+{
+	enum { PAGES = 3000, ROUNDS = 4 };
+	static const uint64_t code = 0x400000;
+	uint8_t jump[] = { 0xff, 0xc0, 0xe9, 0xf9, 0x0f, 0x00, 0x00 }; /* inc eax; jmp to the next page */
+	static const uint8_t hlt = 0xf4;
+	struct translator *t;
+	struct x86_state state;
+	struct guest guest;
+
+	small_guest(&guest);
+	t = translator_of(guest.cpu[0]);
+	for (unsigned i = 0; i < PAGES; i++)
+		guest_code(&guest, code + i * PAGE_SIZE, jump, sizeof(jump));
+	guest_code(&guest, code + PAGES * PAGE_SIZE, &hlt, 1);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		run_from(&guest, code, &state);
+		assert_int_equal(state.gpr[RAX], PAGES * (round + 1));
+		assert_in_range(t->page_count, PAGES, PAGES + 1);
+		/* Half of the code is written to: those pages' entries stay, empty, until the next block. */
+		ram_written(guest.ram, code, PAGES / 2 * PAGE_SIZE);
+		t->page_count = 1 << PAGE_HASH_BITS;
+	}
+	guest_fini(&guest);
+}
+
+/* No mapping of the process may be written and executed, whatever is in it. */
+static void test_writable_or_executable(void **unused)
+{
+	struct guest guest;
+	unsigned translated = 0;
+	char line[512];
+	FILE *maps;
+
+	small_guest(&guest);
+	maps = fopen("/proc/self/maps", "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		char rights[5] = "";
+
+		assert_int_equal(sscanf(line, "%*x-%*x %4s", rights), 1);
+		if (rights[1] == 'w' && rights[2] == 'x')
+			fail_msg("writable and executable: %s", line);
+		translated += strstr(line, "xuni-translated") != NULL;
+	}
+	assert_int_equal(translated, 2); /* the two views of the cache were seen */
+	fclose(maps);
+	guest_fini(&guest);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_evicts),
+		cmocka_unit_test(test_page_table_is_purged),
+		cmocka_unit_test(test_writable_or_executable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
