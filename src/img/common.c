@@ -113,7 +113,7 @@ char *img_backing_path(const char *overlay, const char *backing)
 {
 	const char *slash = strrchr(overlay, '/');
 
-	if (backing[0] == '/' || !slash || strncmp(backing, "file:", 5) == 0 || strncmp(backing, "json:", 5) == 0)
+	if (backing[0] == '/' || !slash || backing[strcspn(backing, ":/")] == ':')
 		return xstrdup(backing);
 	return xasprintf("%.*s/%s", (int)(slash - overlay), overlay, backing);
 }

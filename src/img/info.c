@@ -145,7 +145,7 @@ static void print_human(struct img *img, const struct block *block, const char *
 	block_get_info(block, &info);
 	if (disk_bytes(filename, &info, &bytes))
 		format_bytes(disk, bytes);
-	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", filename,
+	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", block->filename,
 		block->driver->name, format_bytes(virtual, block->length), (unsigned long long)block->length, disk);
 	if (info.encrypted)
 		fprintf(img->out, "encrypted: yes\n");
@@ -168,6 +168,7 @@ static json_t *image_json(const struct block *block, const char *filename)
 	struct block_info info;
 	json_t *specific = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
 	uint64_t bytes;
+	bool local;
 	char *path;
 
 	block_get_info(block, &info);
@@ -176,11 +177,12 @@ static json_t *image_json(const struct block *block, const char *filename)
 	if (info.backing && info.backing_format)
 		json_object_set_new(row, "backing-filename-format", json_string(info.backing_format));
 	json_object_set_new(row, "virtual-size", json_integer((json_int_t)block->length));
-	json_object_set_new(row, "filename", json_stringn_nocheck(filename, strlen(filename)));
+	json_object_set_new(row, "filename", json_stringn_nocheck(block->filename, strlen(block->filename)));
 	if (info.cluster_bytes)
 		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
 	json_object_set_new(row, "format", json_string(block->driver->name));
-	if (disk_bytes(filename, &info, &bytes))
+	local = disk_bytes(filename, &info, &bytes);
+	if (local)
 		json_object_set_new(row, "actual-size", json_integer((json_int_t)bytes));
 	if (specific)
 		json_object_set_new(row, "format-specific",
@@ -193,7 +195,9 @@ static json_t *image_json(const struct block *block, const char *filename)
 		json_object_set_new(row, "backing-filename", json_stringn_nocheck(info.backing, strlen(info.backing)));
 		free(path);
 	}
-	json_object_set_new(row, "dirty-flag", json_boolean(info.dirty));
+	/* qemu says so of every image but bytes that are no file of this host. */
+	if (local || block->driver != block_driver_find("raw"))
+		json_object_set_new(row, "dirty-flag", json_boolean(info.dirty));
 	return row;
 }
 

@@ -172,6 +172,12 @@ int nbd_address_parse(struct nbd_address *a, struct options *options, struct err
 	/* The protocol's limit for strings. */
 	if (!result && strlen(a->export_name) > 4096)
 		result = error_set(err, EINVAL, "export name is longer than 4096 bytes");
+	/* Without either libnbd would take any server for the right one. */
+	if (!result && a->tls && a->tls_verify_peer && !a->tls_certificates && !a->tls_psk_file)
+		result =
+			error_set(err, EINVAL,
+				  "NBD over TLS needs tls-certificates=FOLDER (with ca-cert.pem) or tls-psk-file=FILE; "
+				  "tls-verify-peer=off takes any server");
 	if (result)
 		nbd_address_free(a);
 	return result;
