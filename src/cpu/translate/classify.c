@@ -475,9 +475,9 @@ void classify(const struct translator *t, struct guest_instruction *g)
 	g->vector = g->faults = g->high_byte = g->writes = g->reads = false;
 	g->size = 0;
 	g->kind = KIND_INTERPRET;
-	if (!system_classify(t, g))
+	if (!string_classify(t, g) && !system_classify(t, g))
 		g->kind = kind_of(t, g);
-	if (t->key & KEY_CODE32 && uses_stack(g->kind) && !code32_stack(t))
+	if (t->key & KEY_CODE32 && uses_stack(g->kind) && !code32_allows(t, X86_SS, true))
 		g->kind = KIND_INTERPRET;
 	if (g->kind == KIND_INTERPRET)
 		system_classify_rest(g);
@@ -506,6 +506,8 @@ static bool looked_through(const struct guest_instruction *g)
 	case KIND_SKIP:
 	case KIND_MEMORY:
 	case KIND_LEA_RIP:
+	case KIND_BITS:
+	case KIND_STRING:
 	case KIND_PUSH:
 	case KIND_PUSH_IMM:
 	case KIND_PUSH_MEMORY:

@@ -12,6 +12,7 @@ enum kind {
 	KIND_MEMORY,    /* one explicit memory operand, rewritten */
 	KIND_LEA_RIP,
 	KIND_BITS,      /* a bit string: bits.c */
+	KIND_STRING,    /* one element: strings.c */
 	KIND_SYSTEM,    /* in line, or C is called: system.c */
 	KIND_PUSH, KIND_PUSH_IMM, KIND_PUSH_MEMORY, KIND_POP, KIND_LEAVE,
 	KIND_JCC, KIND_JMP, KIND_CALL, KIND_RET, KIND_JMP_INDIRECT, KIND_CALL_INDIRECT,
@@ -65,10 +66,15 @@ uint64_t classify_target(const struct translator *t, const struct guest_instruct
 bool code32_refuses(const struct guest_instruction *g);
 /* Adds the segment to g->memory; false: the access faults, or the segment is one that the translator does not take. */
 bool code32_segment(const struct translator *t, struct guest_instruction *g, unsigned segment, bool write);
-/* Whether the stack segment is one that the translator takes. */
-bool code32_stack(const struct translator *t);
+/* Whether the segment is one that the translator takes. */
+bool code32_allows(const struct translator *t, unsigned segment, bool write);
 /* A KIND_COPY instruction as it is written in 64-bit mode. Returns its length. */
 unsigned code32_copy(uint8_t *to, const struct guest_instruction *g);
+
+/* strings.c: whether it lowers this string instruction. */
+bool string_classify(const struct translator *t, struct guest_instruction *g);
+/* Segment register of a string instruction's source; NO_REGISTER: that of base 0. */
+int string_source(const struct translator *t, const struct guest_instruction *g);
 
 /* bits.c: whether it lowers this bit string. */
 bool bits_classify(const struct translator *t, struct guest_instruction *g);

@@ -81,9 +81,12 @@ bool code32_refuses(const struct guest_instruction *g)
 	return insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && insn->opcode == 0x82; /* the alias of 0x80 */
 }
 
-/* A limit that has room for any operand, so that the check is one comparison. */
-static bool segment_allows(const struct segmentation *s, unsigned segment, uint8_t rights)
+bool code32_allows(const struct translator *t, unsigned segment, bool write)
 {
+	const struct segmentation *s = segmentation_of(t, t->key);
+	uint8_t rights = write ? SEGMENT_READ | SEGMENT_WRITE : SEGMENT_READ;
+
+	/* A limit that has room for any operand, so that the check is one comparison. */
 	return (s->rights[segment] & rights) == rights && s->limit[segment] >= 63;
 }
 
@@ -91,17 +94,12 @@ bool code32_segment(const struct translator *t, struct guest_instruction *g, uns
 {
 	const struct segmentation *s = segmentation_of(t, t->key);
 
-	if (!segment_allows(s, segment, write ? SEGMENT_READ | SEGMENT_WRITE : SEGMENT_READ))
+	if (!code32_allows(t, segment, write))
 		return false;
 	g->memory.limit = s->limit[segment];
 	if (s->rights[segment] & SEGMENT_BASE)
 		g->memory.segment = (int)segment;
 	return true;
-}
-
-bool code32_stack(const struct translator *t)
-{
-	return segment_allows(segmentation_of(t, t->key), X86_SS, SEGMENT_READ | SEGMENT_WRITE);
 }
 
 /* VZEROUPPER and VZEROALL reach the eight registers that there are: moves and exclusive-ors of 128 bits clear the rest.

@@ -5,8 +5,7 @@
  *
  * Vector registers may be the guest's here: see invariants 5 and 6 in internal.h.
  */
-#include "cpu/translate/internal.h"
-#include "cpu/x86/mem.h"
+#include "cpu/translate/helper.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define VECTORS_STAY false /* their own code uses vectors */
@@ -69,12 +68,12 @@ static uint64_t go_on_behind(struct translator *t, const struct site *site, uint
 }
 
 /* Behind an instruction that changed general registers and memory at most. */
-static uint64_t behind(struct translator *t, const struct site *site)
+uint64_t helper_behind(struct translator *t, const struct site *site)
 {
 	return code_address(t, &t->blocks[site->block], site->resume);
 }
 
-static uint64_t help_interpret(struct translator *t, const struct site *site)
+uint64_t helper_interpret(struct translator *t, const struct site *site)
 {
 	uint64_t generation = t->cpu->tlb_generation;
 
@@ -125,13 +124,13 @@ static uint64_t help_rdtsc(struct translator *t, const struct site *site)
 	cpu->s.gpr[RDX] = tsc >> 32;
 	if (site->helper == HELPER_RDTSCP)
 		cpu->s.gpr[RCX] = (uint32_t)cpu->s.tsc_aux;
-	return behind(t, site);
+	return helper_behind(t, site);
 }
 
 static uint64_t help_pause(struct translator *t, const struct site *site)
 {
 	interp_pause(t->cpu);
-	return behind(t, site);
+	return helper_behind(t, site);
 }
 
 /* --- registers of the system --- */
@@ -145,7 +144,7 @@ static uint64_t help_rdmsr(struct translator *t, const struct site *site)
 	value = x86_rdmsr(cpu, (uint32_t)cpu->s.gpr[RCX]);
 	cpu->s.gpr[RAX] = (uint32_t)value;
 	cpu->s.gpr[RDX] = value >> 32;
-	return behind(t, site);
+	return helper_behind(t, site);
 }
 
 static uint64_t help_wrmsr(struct translator *t, const struct site *site)
@@ -165,115 +164,14 @@ static uint64_t help_mov_cr3(struct translator *t, const struct site *site)
 	return go_on(t);
 }
 
-/* --- strings --- */
-
-/* Elements from gva on that the page has room for, and where they are in the host; NULL: no such memory. */
-static void *string_end(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write, uint64_t *count)
-{
-	const struct x86_tlb_entry *slot = x86_tlb_slot(cpu, gva);
-	uint64_t page = gva & ~(PAGE_SIZE - 1), room = (PAGE_SIZE - (gva & (PAGE_SIZE - 1))) / size;
-
-	if ((write ? slot->tag_write : slot->tag_read) != page && !x86_tlb_fill(cpu, gva, write ? X86_WRITE : X86_READ))
-		return NULL;
-	if (*count > room)
-		*count = room;
-	return (void *)(gva + slot->addend);
-}
-
-/* The host's own instructions, element by element in the same order. */
-static void store_elements(void *to, uint64_t value, unsigned size, uint64_t count)
-{
-	switch (size) {
-	case 1:
-		__asm__ volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(value) : "memory");
-		break;
-	case 2:
-		__asm__ volatile("rep stosw" : "+D"(to), "+c"(count) : "a"(value) : "memory");
-		break;
-	case 4:
-		__asm__ volatile("rep stosl" : "+D"(to), "+c"(count) : "a"(value) : "memory");
-		break;
-	default:
-		__asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(value) : "memory");
-		break;
-	}
-}
-
-static void copy_elements(void *to, const void *from, unsigned size, uint64_t count)
-{
-	switch (size) {
-	case 1:
-		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-		break;
-	case 2:
-		__asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-		break;
-	case 4:
-		__asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-		break;
-	default:
-		__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-		break;
-	}
-}
-
-/* Moves up to `count` elements within one page of each end and advances the registers. Returns how many; 0: the
- * interpreter is to do the next one. */
-static uint64_t string_piece(struct x86_cpu *cpu, const struct site *site, uint64_t count)
-{
-	uint64_t *gpr = cpu->s.gpr, source;
-	const void *from = NULL;
-	void *to;
-
-	to = string_end(cpu, gpr[RDI], site->size, true, &count);
-	if (!to || !count)
-		return 0;
-	if (site->helper == HELPER_STOS) {
-		store_elements(to, gpr[RAX], site->size, count);
-	} else {
-		source = gpr[RSI] + (site->segment >= 0 ? cpu->s.seg[site->segment].base : 0);
-		from = string_end(cpu, source, site->size, false, &count);
-		/* filling one may have thrown out the other */
-		if (!from || !count || x86_tlb_slot(cpu, gpr[RDI])->tag_write != (gpr[RDI] & ~(PAGE_SIZE - 1)))
-			return 0;
-		copy_elements(to, from, site->size, count);
-		gpr[RSI] += count * site->size;
-	}
-	gpr[RDI] += count * site->size;
-	return count;
-}
-
-/* MOVS and STOS going up with 64-bit addresses. Registers are exact after each piece. */
-static uint64_t help_string(struct translator *t, const struct site *site)
-{
-	struct x86_cpu *cpu = t->cpu;
-	uint64_t *gpr = cpu->s.gpr, done;
-
-	if (cpu->s.rflags & X86_DF)
-		return help_interpret(t, site);
-	if (!site->write)
-		return string_piece(cpu, site, 1) ? behind(t, site) : help_interpret(t, site);
-	while (gpr[RCX]) {
-		done = string_piece(cpu, site, gpr[RCX]);
-		if (!done)
-			return help_interpret(t, site); /* the rest */
-		gpr[RCX] -= done;
-		if (gpr[RCX] && events_pending(cpu)) {
-			cpu->s.rflags |= X86_RF; /* as an interrupt between two elements shows it (SDM 3B 17.3.1.1) */
-			flags_in(t);
-			return 0;
-		}
-	}
-	return behind(t, site);
-}
-
 uint64_t helper_call(struct translator *t)
 {
 	static uint64_t (*const helpers[HELPERS])(struct translator * t, const struct site *site) = {
-		[HELPER_INTERPRET] = help_interpret, [HELPER_SYSCALL] = help_syscall, [HELPER_SYSRET] = help_sysret,
+		[HELPER_INTERPRET] = helper_interpret, [HELPER_SYSCALL] = help_syscall, [HELPER_SYSRET] = help_sysret,
 		[HELPER_IRET] = help_iret,           [HELPER_RDTSC] = help_rdtsc,     [HELPER_RDTSCP] = help_rdtsc,
 		[HELPER_PAUSE] = help_pause,         [HELPER_RDMSR] = help_rdmsr,     [HELPER_WRMSR] = help_wrmsr,
-		[HELPER_MOV_CR3] = help_mov_cr3,     [HELPER_MOVS] = help_string,     [HELPER_STOS] = help_string,
+		[HELPER_MOV_CR3] = help_mov_cr3,     [HELPER_MOVS] = helper_string,     [HELPER_STOS] = helper_string,
+		[HELPER_SCAS] = helper_string,       [HELPER_CMPS] = helper_string,
 	};
 	const struct site *site = &t->sites[t->site];
 

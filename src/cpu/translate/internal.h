@@ -69,8 +69,10 @@ enum helper {
 	HELPER_RDMSR,
 	HELPER_WRMSR,
 	HELPER_MOV_CR3,  /* base: the register */
-	HELPER_MOVS,     /* size: of an element; write: with REP; segment: the source's */
+	HELPER_MOVS,     /* with REP; size: of an element; segment: the source's; address32 */
 	HELPER_STOS,
+	HELPER_SCAS,     /* likewise; scale: REPNE */
+	HELPER_CMPS,
 	HELPERS
 };
 

@@ -451,6 +451,9 @@ static bool lower_one(struct lowering *l, struct guest_instruction *g)
 	case KIND_LEA_RIP:
 		lower_lea_rip(l, g);
 		return true;
+	case KIND_STRING:
+		string_lower(l, g);
+		return true;
 	case KIND_BITS:
 		bits_lower(l, g);
 		return true;

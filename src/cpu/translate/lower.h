@@ -182,6 +182,9 @@ struct place lower_stack_top(struct lowering *l, bool flags, bool restored);
 void lower_move(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place);
 void lower_stack_move(struct lowering *l, int32_t bytes);
 
+/* --- strings.c --- */
+void string_lower(struct lowering *l, struct guest_instruction *g);
+
 /* --- bits.c --- */
 void bits_lower(struct lowering *l, struct guest_instruction *g);
 

@@ -137,6 +137,7 @@ static const char *kind_name(enum kind kind)
 		[KIND_MEMORY] = "memory",
 		[KIND_LEA_RIP] = "lea_rip",
 		[KIND_BITS] = "bits",
+		[KIND_STRING] = "string",
 		[KIND_SYSTEM] = "system",
 		[KIND_SYSTEM_END] = "system_end",
 		[KIND_PUSH] = "push",

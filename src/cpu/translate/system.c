@@ -131,18 +131,27 @@ static bool take_plain_call(struct guest_instruction *g, enum helper helper, uns
 	return true;
 }
 
-static bool take_string(struct guest_instruction *g, enum helper helper)
+/* With limits it is the interpreter's. */
+static bool flat(const struct translator *t, unsigned segment, bool write)
+{
+	return code32_allows(t, segment, write) && segmentation_of(t, t->key)->limit[segment] == UINT32_MAX;
+}
+
+static bool take_string(const struct translator *t, struct guest_instruction *g, enum helper helper)
 {
 	const ZydisDecodedInstruction *insn = &g->insn;
+	bool code32 = t->key & KEY_CODE32, writes = helper == HELPER_MOVS || helper == HELPER_STOS;
+	int segment = helper == HELPER_MOVS || helper == HELPER_CMPS ? string_source(t, g) : NO_REGISTER;
 
-	if (insn->meta.category != ZYDIS_CATEGORY_STRINGOP || insn->address_width != 64)
+	if (insn->meta.category != ZYDIS_CATEGORY_STRINGOP || insn->address_width == 16 ||
+	    !(insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)))
+		return false;
+	if (code32 && (!flat(t, X86_ES, writes) || (segment >= 0 && !flat(t, (unsigned)segment, false))))
 		return false;
 	take_plain_call(g, helper, insn->operand_width / 8);
-	if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
-		g->memory.segment = X86_FS;
-	else if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
-		g->memory.segment = X86_GS;
-	g->writes = insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+	g->memory.segment = segment;
+	g->memory.address32 = insn->address_width == 32;
+	g->memory.scale = (insn->attributes & ZYDIS_ATTRIB_HAS_REPNE) != 0;
 	return true;
 }
 
@@ -178,6 +187,26 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 		return supervisor(t) && take_plain_call(g, HELPER_RDMSR, 0);
 	case ZYDIS_MNEMONIC_WRMSR:
 		return supervisor(t) && take_plain_call(g, HELPER_WRMSR, 0);
+	case ZYDIS_MNEMONIC_MOVSB:
+	case ZYDIS_MNEMONIC_MOVSW:
+	case ZYDIS_MNEMONIC_MOVSD:
+	case ZYDIS_MNEMONIC_MOVSQ:
+		return take_string(t, g, HELPER_MOVS);
+	case ZYDIS_MNEMONIC_STOSB:
+	case ZYDIS_MNEMONIC_STOSW:
+	case ZYDIS_MNEMONIC_STOSD:
+	case ZYDIS_MNEMONIC_STOSQ:
+		return take_string(t, g, HELPER_STOS);
+	case ZYDIS_MNEMONIC_SCASB:
+	case ZYDIS_MNEMONIC_SCASW:
+	case ZYDIS_MNEMONIC_SCASD:
+	case ZYDIS_MNEMONIC_SCASQ:
+		return take_string(t, g, HELPER_SCAS);
+	case ZYDIS_MNEMONIC_CMPSB:
+	case ZYDIS_MNEMONIC_CMPSW:
+	case ZYDIS_MNEMONIC_CMPSD:
+	case ZYDIS_MNEMONIC_CMPSQ:
+		return take_string(t, g, HELPER_CMPS);
 	case ZYDIS_MNEMONIC_IRET:
 	case ZYDIS_MNEMONIC_IRETD:
 	case ZYDIS_MNEMONIC_IRETQ:
@@ -189,16 +218,6 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 	if (t->key & KEY_CODE32)
 		return false;
 	switch (insn->mnemonic) {
-	case ZYDIS_MNEMONIC_MOVSB:
-	case ZYDIS_MNEMONIC_MOVSW:
-	case ZYDIS_MNEMONIC_MOVSD:
-	case ZYDIS_MNEMONIC_MOVSQ:
-		return take_string(g, HELPER_MOVS);
-	case ZYDIS_MNEMONIC_STOSB:
-	case ZYDIS_MNEMONIC_STOSW:
-	case ZYDIS_MNEMONIC_STOSD:
-	case ZYDIS_MNEMONIC_STOSQ:
-		return take_string(g, HELPER_STOS);
 	case ZYDIS_MNEMONIC_POP:
 		if (g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
 		    g->operands[0].reg.value != ZYDIS_REGISTER_RSP)
@@ -312,9 +331,10 @@ static void lower_call(struct lowering *l, struct guest_instruction *g)
 	t->sites[site].helper = (uint8_t)g->helper;
 	t->sites[site].length = g->insn.length;
 	t->sites[site].size = (uint8_t)g->size;
-	t->sites[site].write = g->writes;
 	t->sites[site].base = (int8_t)g->memory.base;
 	t->sites[site].segment = (int8_t)g->memory.segment;
+	t->sites[site].address32 = g->memory.address32;
+	t->sites[site].scale = (uint8_t)g->memory.scale;
 	store_abs_imm32(&l->e, &t->site, site);
 	jump_to(&l->e, t->call_stub[l->code32][g->flags_live != 0]);
 	if (g->kind == KIND_SYSTEM)
