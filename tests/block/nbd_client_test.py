@@ -84,10 +84,10 @@ def group_open(folder):
         done = run(IMG, "info", kit.uri("other"), check=False)
         need(done.returncode == 1 and "other" in done.stderr, f"an export that is not there: {done.stderr}")
     # What is there and is no NBD server.
-    with subprocess.Popen(["socat", f"UNIX-LISTEN:{folder}/echo,fork", "EXEC:cat"]) as echo:
+    with subprocess.Popen(["socat", f"UNIX-LISTEN:{folder}/echo,fork", "EXEC:echo hello"]) as echo:
         wait_for(lambda: (folder / "echo").exists(), "socat")
         done = run(IMG, "create", "-f", "raw", f"nbd+unix:///?socket={folder}/echo", "1M", check=False)
-        need(done.returncode == 1, "an echo is no NBD server")
+        need(done.returncode == 1, "a greeting that is none")
         echo.terminate()
     environment = dict(os.environ, XUNI_MODULE_DIR=str(folder))
     done = run(IMG, "info", "nbd://127.0.0.1/", check=False, env=environment)
