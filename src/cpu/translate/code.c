@@ -181,6 +181,14 @@ void code_forget(struct translator *t, uint32_t number)
 	struct jump_slot *table = jump_table(t, block->key);
 	uint64_t rip = rip_of(t, block->key, block->linear);
 
+	if (block->stand_in) {
+		code_forget(t, block->other);
+		return;
+	}
+	if (block->other) {
+		page_forget(t, &t->blocks[block->other]);
+		t->blocks[block->other].dead = true;
+	}
 	while (*slot != number)
 		slot = &t->blocks[*slot].hash_next;
 	*slot = block->hash_next;
@@ -270,35 +278,84 @@ static void make_room(struct translator *t)
 	}
 }
 
+/* Puts a record on its page's list; the page is watched from now on. Returns its number. */
+static uint32_t record_new(struct translator *t, struct block record)
+{
+	struct page_entry *page = page_entry(t, record.gpa >> PAGE_SHIFT);
+	uint32_t number = t->block_count++;
+
+	if (!page->blocks)
+		interp_watch_code(t->cpu, record.gpa >> PAGE_SHIFT);
+	if (!page->page) {
+		page->page = (record.gpa >> PAGE_SHIFT) + 1;
+		t->page_count++;
+	}
+	record.page_next = page->blocks;
+	t->blocks[number] = record;
+	if (page->blocks)
+		t->blocks[page->blocks].page_prev = number;
+	page->blocks = number;
+	return number;
+}
+
+static const uint8_t *page_bytes(struct translator *t, uint64_t gpa)
+{
+	return ram_hva(t->cpu->vcpu.engine->env.ram, gpa & ~(PAGE_SIZE - 1), PAGE_SIZE);
+}
+
+static uint64_t next_page(const struct translator *t, uint64_t linear)
+{
+	uint64_t next = (linear & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
+
+	return t->key & KEY_CODE32 ? (uint32_t)next : next;
+}
+
+/* The first instruction reaches behind the bytes. */
+static bool crosses(const struct translator *t, const uint8_t *bytes, unsigned length)
+{
+	ZydisDecodedInstruction insn;
+
+	return length < ZYDIS_MAX_INSTRUCTION_LENGTH &&
+	       ZydisDecoderDecodeInstruction(t->decoder, NULL, bytes, length, &insn) == ZYDIS_STATUS_NO_MORE_DATA;
+}
+
 static struct block *block_new(struct translator *t, uint64_t linear, uint64_t gpa)
 {
-	unsigned offset = gpa & (PAGE_SIZE - 1);
-	const uint8_t *bytes = ram_hva(t->cpu->vcpu.engine->env.ram, gpa - offset, PAGE_SIZE);
+	const unsigned offset = gpa & (PAGE_SIZE - 1);
+	const uint8_t *bytes = page_bytes(t, gpa), *rest = NULL;
+	unsigned length = (unsigned)PAGE_SIZE - offset;
+	uint8_t both[2 * ZYDIS_MAX_INSTRUCTION_LENGTH];
+	uint64_t next = next_page(t, linear), next_gpa;
 	int64_t start_ns = host_now_ns();
-	struct page_entry *page;
 	uint32_t number, *slot;
 	struct block *block;
 
 	if (!bytes)
 		return NULL;
-	make_room(t);
-	page = page_entry(t, gpa >> PAGE_SHIFT);
-	if (!page->blocks)
-		interp_watch_code(t->cpu, gpa >> PAGE_SHIFT);
-	if (!page->page) {
-		page->page = (gpa >> PAGE_SHIFT) + 1;
-		t->page_count++;
+	bytes += offset;
+	if (crosses(t, bytes, length)) {
+		if (!fetch_address(t, next, &next_gpa))
+			return NULL;
+		rest = page_bytes(t, next_gpa);
+		if (!rest)
+			return NULL;
 	}
-	number = t->block_count++;
+	make_room(t);
+	number = record_new(t, (struct block){.linear = linear, .gpa = gpa, .key = t->key});
 	block = &t->blocks[number];
+	if (rest) {
+		block->other = record_new(t, (struct block){.linear = next, .gpa = next_gpa, .key = t->key, .stand_in = true,
+		                                            .other = number});
+		memcpy(both, bytes, length);
+		memcpy(both + length, rest, ZYDIS_MAX_INSTRUCTION_LENGTH);
+		bytes = both;
+		length += ZYDIS_MAX_INSTRUCTION_LENGTH;
+	}
 	slot = hash_slot(t, gpa, linear);
-	*block = (struct block){ .linear = linear, .gpa = gpa, .key = t->key, .hash_next = *slot, .page_next = page->blocks };
+	block->hash_next = *slot;
 	*slot = number;
-	if (page->blocks)
-		t->blocks[page->blocks].page_prev = number;
-	page->blocks = number;
 	block->first_site = t->site_count;
-	lower_block(t, block, number, bytes + offset, (unsigned)(PAGE_SIZE - offset));
+	lower_block(t, block, number, bytes, length);
 	block->site_count = t->site_count - block->first_site;
 	t->statistics.blocks++;
 	t->statistics.translate_ns += (uint64_t)(host_now_ns() - start_ns);
@@ -307,7 +364,7 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 
 struct block *code_block(struct translator *t, uint64_t rip)
 {
-	uint64_t linear = linear_of(t, t->key, rip), gpa;
+	uint64_t linear = linear_of(t, t->key, rip), gpa, next_gpa;
 
 	if (t->key & KEY_CODE32 && rip > segmentation_of(t, t->key)->limit[X86_CS])
 		return NULL; /* the interpreter raises */
@@ -316,7 +373,13 @@ struct block *code_block(struct translator *t, uint64_t rip)
 	for (uint32_t i = *hash_slot(t, gpa, linear); i; i = t->blocks[i].hash_next) {
 		struct block *block = &t->blocks[i];
 
-		if (block->gpa == gpa && block->linear == linear && block->key == t->key)
+		if (block->gpa != gpa || block->linear != linear || block->key != t->key)
+			continue;
+		if (!block->other)
+			return block;
+		if (!fetch_address(t, t->blocks[block->other].linear, &next_gpa))
+			return NULL;
+		if (next_gpa == t->blocks[block->other].gpa)
 			return block;
 	}
 	return block_new(t, linear, gpa);

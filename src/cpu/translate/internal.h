@@ -108,6 +108,9 @@ struct block {
 	uint16_t guest_bytes;
 	uint16_t mnemonic; /* of an interpreted block */
 	uint16_t key;
+	/* An instruction that reaches into the next page is a block of its own, with a stand-in on that page's list. */
+	uint32_t other; /* the stand-in's number, and of a stand-in the block's; 0: none */
+	bool stand_in;
 	bool dead, interpret, fpu;
 };
 

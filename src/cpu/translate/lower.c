@@ -510,23 +510,26 @@ static bool ends_block(enum kind kind)
 	return kind == KIND_INTERPRET || (kind >= KIND_JMP && kind <= KIND_SYSTEM_END);
 }
 
-/* Decodes and classifies. *end: rip behind the last one; *crossing: what is there reaches into the next page or cannot be
- * decoded. */
+/* Decodes and classifies, up to an instruction that reaches into the next page. *end: rip behind the last one;
+ * *unreadable: what is there is no instruction, or CS ends in it. */
 static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length, uint64_t *end, bool *unreadable)
 {
 	uint64_t rip = rip_of(l->t, l->t->key, l->block->linear);
 	uint32_t last = segmentation_of(l->t, l->t->key)->limit[X86_CS];
-	unsigned offset = 0;
+	unsigned offset = 0, most = l->block->other ? 1 : BLOCK_MAX_INSTRUCTIONS;
+	bool limited = l->code32 && length > last - rip;
+	ZyanStatus status;
 
-	if (l->code32 && length > last - rip)
+	if (limited)
 		length = (unsigned)(last - rip) + 1;
 	*unreadable = false;
-	while (l->count < BLOCK_MAX_INSTRUCTIONS && offset < length) {
+	while (l->count < most && offset < length) {
 		struct guest_instruction *g = &l->list[l->count];
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
-		                                         &g->insn, g->operands))) {
-			*unreadable = true;
+		status = ZydisDecoderDecodeFull(l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15, &g->insn,
+		                                g->operands);
+		if (!ZYAN_SUCCESS(status)) {
+			*unreadable = limited || status != ZYDIS_STATUS_NO_MORE_DATA;
 			break;
 		}
 		g->bytes = bytes + offset;
@@ -547,7 +550,7 @@ static uint32_t live_at(const struct lowering *l, uint64_t target, const uint8_t
 	uint64_t linear = l->block->linear;
 
 	target = linear_of(l->t, l->t->key, target);
-	if (target >> PAGE_SHIFT != linear >> PAGE_SHIFT)
+	if (target >> PAGE_SHIFT != linear >> PAGE_SHIFT || l->block->other)
 		return ALL_FLAGS;
 	return classify_live_flags(l->t, bytes + (int64_t)(target - linear), (unsigned)(PAGE_SIZE - (target & (PAGE_SIZE - 1))));
 }
@@ -590,6 +593,16 @@ static void check_equal(struct lowering *l, const volatile void *address, uint64
 	}
 }
 
+/* The page at `linear` is mapped to the one at `gpa`, and code may be fetched there. */
+static void check_mapping(struct lowering *l, uint64_t linear, uint64_t gpa, uint32_t site)
+{
+	const struct x86_tlb_entry *table = l->t->cpu->tlb[l->t->key & KEY_VIEW];
+	const struct x86_tlb_entry *slot = &table[(linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+
+	check_equal(l, &slot->tag_fetch, linear & ~(PAGE_SIZE - 1), site);
+	check_equal(l, &slot->gpa, gpa & ~(PAGE_SIZE - 1), site);
+}
+
 static void save_head_flags(struct lowering *l)
 {
 	store_abs(&l->e, RAX, home(l, RAX));
@@ -603,12 +616,11 @@ static void emit_head(struct lowering *l, bool live)
 {
 	struct translator *t = l->t;
 	struct block *block = l->block;
-	const struct x86_tlb_entry *slot =
-		&t->cpu->tlb[t->key & KEY_VIEW][(block->linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	const struct block *other = block->other ? &t->blocks[block->other] : NULL;
 	uint32_t site = new_site(l, SITE_HEAD, rip_of(t, t->key, block->linear)), over = 0;
 	struct emitter *e = &l->e;
 
-	if (live) {
+	if (live && !other) {
 		block->poll = e->at;
 		save_head_flags(l);
 		over = jump_ahead(e);
@@ -616,9 +628,10 @@ static void emit_head(struct lowering *l, bool live)
 	block->cross = e->at;
 	save_head_flags(l);
 	block->indirect = e->at;
-	check_equal(l, &slot->tag_fetch, block->linear & ~(PAGE_SIZE - 1), site);
-	check_equal(l, &slot->gpa, block->gpa & ~(PAGE_SIZE - 1), site);
-	if (live)
+	check_mapping(l, block->linear, block->gpa, site);
+	if (other)
+		check_mapping(l, other->linear, other->gpa, site);
+	if (live && !other)
 		patch32(e->base, over, e->at);
 	else
 		block->poll = e->at;
@@ -637,6 +650,8 @@ static void emit_head(struct lowering *l, bool live)
 	if (live)
 		restore_flags(l);
 	block->same = e->at;
+	if (other) /* whichever way it is reached */
+		block->same = block->poll = block->cross;
 }
 
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length)

@@ -11,16 +11,21 @@
 
 #include <cmocka.h>
 
-static void start(struct guest *guest, unsigned cpu, const void *code, size_t length)
+static void start_mode(struct guest *guest, enum x86_code_mode mode, unsigned cpu, const void *code, size_t length)
 {
 	struct x86_state state;
 
-	guest_mode(guest, cpu, X86_CODE64);
+	guest_mode(guest, cpu, mode);
 	guest_code(guest, GUEST_CODE + 0x10000 * cpu, code, length);
 	translate_engine.get_state(&guest->cpu[cpu]->vcpu, &state);
 	state.rip = GUEST_CODE + 0x10000 * cpu;
 	state.gpr[X86_RSP] = GUEST_STACK - 0x1000 * cpu;
 	translate_engine.set_state(&guest->cpu[cpu]->vcpu, &state);
+}
+
+static void start(struct guest *guest, unsigned cpu, const void *code, size_t length)
+{
+	start_mode(guest, X86_CODE64, cpu, code, length);
 }
 
 static uint64_t result(struct guest *guest, unsigned cpu)
@@ -144,6 +149,72 @@ static void test_other_cpu_changes_code(void **unused)
 	guest_fini(&guest);
 }
 
+/* add eax, 1 whose opcode is in one page and whose immediate is in two; 100 times. What follows is the same in 32-bit code. */
+enum { CROSSING = GUEST_CODE + 0xff0 };
+static const uint8_t crossing[] = {
+	0xb9, 0x64, 0x00, 0x00, 0x00, 0x31, 0xc0, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, /* mov ecx, 100; xor eax, eax */
+	0x05, 0x01, 0x00, 0x00, 0x00,
+};
+
+static void start_at_crossing(struct guest *guest, enum x86_code_mode mode)
+{
+	struct x86_state state;
+
+	start_mode(guest, mode, 0, crossing, 0);
+	guest_code(guest, CROSSING, crossing, sizeof(crossing));
+	translate_engine.get_state(&guest->cpu[0]->vcpu, &state);
+	state.rip = CROSSING;
+	translate_engine.set_state(&guest->cpu[0]->vcpu, &state);
+}
+
+/* The loop changes the part that lies in the second page. */
+static void test_crossing_instruction_changes(void **unused)
+{
+	static const uint8_t tail[] = {
+		0x80, 0x34, 0x25, 0x00, 0x10, 0x01, 0x00, 0x01, /* xor byte [GUEST_CODE + 0x1000], 1 */
+		0xff, 0xc9, 0x75, 0xef, 0xf4,                   /* dec ecx; jnz add; hlt */
+	};
+	static const enum x86_code_mode modes[] = { X86_CODE64, X86_CODE32 };
+	struct guest guest;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		guest_init_engine(&guest, &translate_engine, 1, NULL, false);
+		start_at_crossing(&guest, modes[i]);
+		guest_code(&guest, CROSSING + sizeof(crossing), tail, sizeof(tail));
+		assert_int_equal(run(&guest, 0), VCPU_HALTED);
+		assert_int_equal(result(&guest, 0), 50 * 0x001 + 50 * 0x101);
+		guest_fini(&guest);
+	}
+}
+
+/* The loop maps another page in place of the second one, and back. */
+static void test_crossing_instruction_is_mapped_elsewhere(void **unused)
+{
+	static const uint8_t tail[] = {
+		0x48, 0x81, 0x34, 0x25, 0x88, 0x00, 0x05, 0x00, 0x00, 0x40, 0x00, 0x00, /* xor qword [PTE of 0x11000], 0x4000 */
+		0x0f, 0x01, 0x3c, 0x25, 0x00, 0x10, 0x01, 0x00,                         /* invlpg [0x11000] */
+		0xff, 0xc9, 0x75, 0xe3, 0xf4,                                           /* dec ecx; jnz add; hlt */
+	};
+	static const uint8_t other[] = { 0x01, 0x00, 0x00 }; /* bytes of the immediate in 0x15000: it is 0x101 there */
+	const uint64_t table = 0x50000;
+	uint64_t entry = table | 7;
+	struct guest guest;
+
+	guest_init_engine(&guest, &translate_engine, 1, NULL, false);
+	start_at_crossing(&guest, X86_CODE64);
+	guest_code(&guest, 0x3000, &entry, sizeof(entry));
+	for (uint64_t page = 0; page < 512; page++) {
+		entry = page << PAGE_SHIFT | 0x67;
+		guest_code(&guest, table + 8 * page, &entry, sizeof(entry));
+	}
+	guest_code(&guest, CROSSING + sizeof(crossing), tail, sizeof(tail));
+	guest_code(&guest, 0x15000, other, sizeof(other));
+	guest_code(&guest, 0x15003, tail, sizeof(tail));
+	assert_int_equal(run(&guest, 0), VCPU_HALTED);
+	assert_int_equal(result(&guest, 0), 50 * 0x001 + 50 * 0x101);
+	guest_fini(&guest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +222,8 @@ int main(void)
 		cmocka_unit_test(test_called_code_changes),
 		cmocka_unit_test(test_kick_ends_a_loop),
 		cmocka_unit_test(test_other_cpu_changes_code),
+		cmocka_unit_test(test_crossing_instruction_changes),
+		cmocka_unit_test(test_crossing_instruction_is_mapped_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
