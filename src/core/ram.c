@@ -307,8 +307,12 @@ bool ram_watch_code(struct ram *ram, uint64_t page)
 void ram_track(struct ram *ram, enum ram_client client, bool on)
 {
 	for (size_t i = 0; i < ram->slot_count; i++) {
-		const struct ram_slot *slot = &ram->slots[i];
+		struct ram_slot *slot = &ram->slots[i];
 
+		if (on)
+			atomic_fetch_or(&slot->tracked, client);
+		else
+			atomic_fetch_and(&slot->tracked, ~client);
 		for (uint64_t page = 0; page < slot->size >> PAGE_SHIFT; page++) {
 			if (on)
 				atomic_fetch_and(&slot->page_flags[page], ~client);

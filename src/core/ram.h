@@ -33,6 +33,7 @@ struct ram_slot {
 	uint64_t fd_offset; /* where in the memfd this slot lies */
 	bool read_only;     /* guest writes are dropped (ROM) */
 	_Atomic uint8_t *page_flags; /* one byte a page, bits of enum ram_client */
+	_Atomic uint8_t tracked;     /* clients that track all writes to it now */
 };
 
 struct ram_config {
@@ -87,6 +88,10 @@ bool ram_watch_code(struct ram *ram, uint64_t page);
 /* Dirty tracking for RAM_MIGRATE and RAM_DISPLAY: start clears the bits (callers flush the engines' TLBs after, with
  * engine dirty_start), harvest copies and clears. bitmap: one bit a page of the slot, LSB first. */
 void ram_track(struct ram *ram, enum ram_client client, bool on);
+static inline bool ram_tracked(const struct ram_slot *slot)
+{
+	return atomic_load_explicit(&slot->tracked, memory_order_acquire);
+}
 void ram_harvest(struct ram *ram, enum ram_client client, const struct ram_slot *slot, uint8_t *bitmap);
 
 /* Gives the pages back to the host (balloon, free-page reporting); they read as zeroes afterwards. */

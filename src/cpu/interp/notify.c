@@ -30,20 +30,6 @@ void cache_written(struct interp *ip, uint64_t first, uint64_t last)
 	ip->cpu.vcpu.engine->ops->kick(&ip->cpu.vcpu);
 }
 
-/* True when a silent write to the page was possible; it is not any more. */
-static bool revoke_write(struct x86_cpu *cpu, uint64_t page)
-{
-	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
-	bool had = false;
-
-	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
-		if (entries[i].gpa >> PAGE_SHIFT == page && entries[i].tag_write != X86_TLB_NONE) {
-			entries[i].tag_write = X86_TLB_NONE;
-			had = true;
-		}
-	return had;
-}
-
 void cache_take_pending(struct interp *ip)
 {
 	uint64_t written[PENDING_PAGES], watch[PENDING_PAGES];
@@ -66,15 +52,8 @@ void cache_take_pending(struct interp *ip)
 	for (unsigned i = 0; i < written_count; i++)
 		cache_drop_pages(ip, written[i], written[i]);
 	for (unsigned i = 0; i < watch_count; i++)
-		if (revoke_write(&ip->cpu, watch[i]))
+		if (x86_tlb_protect(&ip->cpu, watch[i] << PAGE_SHIFT))
 			ram_written(ip->env.ram, watch[i] << PAGE_SHIFT, PAGE_SIZE);
-	if (watch_all) { /* too many to tell apart: every page this CPU could write counts as written */
-		struct x86_tlb_entry *entries = &ip->cpu.tlb[0][0];
-
-		for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
-			if (entries[i].tag_write != X86_TLB_NONE) {
-				entries[i].tag_write = X86_TLB_NONE;
-				ram_written(ip->env.ram, entries[i].gpa, PAGE_SIZE);
-			}
-	}
+	if (watch_all) /* too many to tell apart */
+		x86_tlb_tell_written(&ip->cpu);
 }

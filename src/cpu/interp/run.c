@@ -191,13 +191,9 @@ static void stop_with(struct interp *ip, enum vcpu_exit exit)
 /* A flush is asked for when somebody starts to watch pages: what was silently writable until now counts as written. */
 static void flush_translations(struct interp *ip)
 {
-	struct x86_tlb_entry *entries = &ip->cpu.tlb[0][0];
-
 	vcpu_clear(&ip->cpu.vcpu, VCPU_FLUSH);
 	ip->cpu.a20_mask = atomic_load(&ip->cpu.vcpu.engine->a20_closed) ? ~(1ull << 20) : ~0ull;
-	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++)
-		if (entries[i].tag_write != X86_TLB_NONE)
-			ram_written(ip->env.ram, entries[i].gpa, PAGE_SIZE);
+	x86_tlb_tell_written(&ip->cpu);
 	x86_tlb_flush(&ip->cpu);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Which instructions the translator takes, and what they read and write. Whatever is not known here is the
- * interpreter's: x87 and MMX, string operations, system instructions, I/O, far transfers, stack operations of unusual
+ * interpreter's: string operations, system instructions, I/O, far transfers, stack operations of unusual
  * size, gathers, bit strings in memory.
  */
 #include "cpu/translate/classify.h"
@@ -63,6 +63,9 @@ static bool extension_offered(const struct x86_features *f, const ZydisDecodedIn
 		return base_category(insn);
 	case ZYDIS_ISA_EXT_LONGMODE:
 		return f->lm && base_category(insn);
+	case ZYDIS_ISA_EXT_X87:
+	case ZYDIS_ISA_EXT_MMX:
+		return true;
 	case ZYDIS_ISA_EXT_SSE:
 		return f->sse;
 	case ZYDIS_ISA_EXT_SSE2:
@@ -121,6 +124,10 @@ static bool refused(const ZydisDecodedInstruction *insn)
 	case ZYDIS_MNEMONIC_CLFLUSH:
 	case ZYDIS_MNEMONIC_PAUSE:
 	case ZYDIS_MNEMONIC_SALC:
+	case ZYDIS_MNEMONIC_FLDENV: /* what they store or load is more than the registers */
+	case ZYDIS_MNEMONIC_FNSTENV:
+	case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FRSTOR:
 		return true;
 	default:
 		return insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
@@ -255,7 +262,15 @@ static bool known_register(struct guest_instruction *g, ZydisRegister reg, uint8
 	case ZYDIS_REGCLASS_ZMM:
 		g->vector = true;
 		return true;
+	case ZYDIS_REGCLASS_X87:
+	case ZYDIS_REGCLASS_MMX:
+		g->x87 = true;
+		return true;
 	default:
+		if (reg == ZYDIS_REGISTER_X87CONTROL || reg == ZYDIS_REGISTER_X87STATUS || reg == ZYDIS_REGISTER_X87TAG) {
+			g->x87 = true;
+			return true;
+		}
 		if (reg != ZYDIS_REGISTER_MXCSR)
 			return false;
 		g->vector = true;
@@ -280,6 +295,8 @@ static bool vector_extension(const ZydisDecodedInstruction *insn)
 	case ZYDIS_ISA_EXT_ADOX_ADCX:
 	case ZYDIS_ISA_EXT_MOVBE:
 	case ZYDIS_ISA_EXT_LZCNT:
+	case ZYDIS_ISA_EXT_X87:
+	case ZYDIS_ISA_EXT_MMX:
 		return false;
 	default:
 		return !general_only(insn->mnemonic);
@@ -326,10 +343,16 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 	if (g->vector) {
 		need |= g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? KEY_SSE :
 		        g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? KEY_AVX : KEY_AVX512;
-		if ((t->key & need) != need)
-			return false;
 		g->faults = true;
 	}
+	if (g->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 || g->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX)
+		g->x87 = true;
+	if (g->x87) {
+		need |= KEY_SSE; /* neither CR0.TS nor CR0.EM */
+		g->faults = true;
+	}
+	if ((t->key & need) != need)
+		return false;
 	return true;
 }
 
@@ -472,7 +495,7 @@ static enum kind kind_of(const struct translator *t, struct guest_instruction *g
 void classify(const struct translator *t, struct guest_instruction *g)
 {
 	g->uses = g->overwrites = 0;
-	g->vector = g->faults = g->high_byte = g->writes = g->reads = false;
+	g->vector = g->x87 = g->faults = g->high_byte = g->writes = g->reads = false;
 	g->size = 0;
 	g->kind = KIND_INTERPRET;
 	if (!string_classify(t, g) && !system_classify(t, g))
@@ -488,7 +511,7 @@ void classify(const struct translator *t, struct guest_instruction *g)
 	if (g->kind == KIND_INTERPRET) {
 		g->flags_read = ALL_FLAGS;
 		g->flags_killed = 0;
-		g->vector = false;
+		g->vector = g->x87 = false;
 	}
 }
 

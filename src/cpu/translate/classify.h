@@ -37,7 +37,7 @@ struct guest_instruction {
 	uint32_t flags_read, flags_killed; /* status flags */
 	uint32_t flags_live; /* before it; filled backwards */
 	bool flags_live_after;
-	bool vector, faults;
+	bool vector, x87, faults;
 	bool high_byte;      /* has AH..BH: no REX prefix */
 	bool writes, reads;  /* memory */
 	uint16_t size;       /* of the memory operand; of a SITE_CALL */

@@ -17,6 +17,14 @@ static void *map_table(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Within reach of translated code. */
+static void *map_low_table(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
 static int map_code(struct translator *t, size_t bytes, struct error *err)
 {
 	int fd = memfd_create("xuni-translated", MFD_CLOEXEC), ret = 0;
@@ -64,7 +72,9 @@ int code_init(struct translator *t, size_t code_bytes, struct error *err)
 	t->sites = map_table(t->site_max * sizeof(*t->sites));
 	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
 	t->faults = map_table(t->fault_max * sizeof(*t->faults));
-	if (!t->sites || !t->blocks || !t->faults)
+	t->windows = map_low_table(t->site_max * sizeof(*t->windows));
+	t->window_next = map_low_table(t->site_max * sizeof(*t->window_next));
+	if (!t->windows || !t->window_next || !t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
 	stubs_emit(t);
 	t->sites[0] = (struct site){ .kind = SITE_INDIRECT };
@@ -84,10 +94,15 @@ void code_fini(struct translator *t)
 		munmap(t->blocks, t->block_max * sizeof(*t->blocks));
 	if (t->faults)
 		munmap(t->faults, t->fault_max * sizeof(*t->faults));
+	if (t->windows)
+		munmap(t->windows, t->site_max * sizeof(*t->windows));
+	if (t->window_next)
+		munmap(t->window_next, t->site_max * sizeof(*t->window_next));
 }
 
 void code_flush(struct translator *t)
 {
+	windows_empty(t, true);
 	memset(t->hash, 0, sizeof(t->hash));
 	memset(t->pages, 0, sizeof(t->pages));
 	t->page_count = 0;
@@ -95,6 +110,27 @@ void code_flush(struct translator *t)
 	region_init(t);
 	t->generation++;
 	t->statistics.flushes++;
+}
+
+const struct fault_entry *code_find_fault(const struct translator *t, uint32_t host)
+{
+	const struct code_region *region = region_of_code(t, host);
+	uint32_t low, high, end;
+
+	if (!region)
+		return NULL;
+	low = region->faults.first;
+	high = end = region == &t->regions[t->region] ? t->fault_count : region->faults.used;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (t->faults[middle].host < host)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < end && t->faults[low].host == host ? &t->faults[low] : NULL;
 }
 
 /* --- links --- */
@@ -106,7 +142,7 @@ static uint32_t entry_for(const struct site *site, const struct block *from, con
 	if (site->flags_in_memory)
 		return to->indirect;
 	/* Every loop passes a head that looks at `poll`; a backward jump is where it is. */
-	if (to->linear <= from->linear || (to->fpu && !from->fpu) || site->rip <= from->linear)
+	if (to->linear <= from->linear || (to->fpu && !from->fpu) || (to->x87 && !from->x87) || site->rip <= from->linear)
 		return to->poll;
 	return to->same;
 }

@@ -112,6 +112,7 @@ static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, ui
 	}
 	cpu->vectors_out = engine_vectors_out;
 	interp_set_partner(cpu, &translate_partner);
+	cpu->tlb_copies = &window_copies;
 	return vcpu;
 }
 
@@ -121,6 +122,7 @@ static void engine_vcpu_destroy(struct vcpu *vcpu)
 
 	interp_set_partner(x86_cpu_of(vcpu), NULL);
 	x86_cpu_of(vcpu)->vectors_out = NULL;
+	x86_cpu_of(vcpu)->tlb_copies = NULL;
 	interp_engine.vcpu_destroy(vcpu);
 	translator_free(t);
 }

@@ -18,6 +18,9 @@
 static uint64_t code_address(struct translator *t, const struct block *block, uint32_t offset)
 {
 	t->fpu_want = block->fpu && !t->fpu_loaded;
+	t->x87_want = block->x87 && !t->x87_loaded;
+	if (t->x87_want && !t->x87_valid)
+		x87_take(t);
 	return low_address(t->exec_base) + offset;
 }
 
@@ -47,7 +50,7 @@ static uint64_t go_on(struct translator *t)
 	table = jump_table(t, t->key);
 	if (!table || table[jump_index(cpu->s.rip)].rip != cpu->s.rip)
 		return 0;
-	t->fpu_want = 0;
+	t->fpu_want = t->x87_want = 0;
 	return table[jump_index(cpu->s.rip)].host;
 }
 
@@ -78,6 +81,7 @@ uint64_t helper_interpret(struct translator *t, const struct site *site)
 	uint64_t generation = t->cpu->tlb_generation;
 
 	vectors_out(t);
+	x87_give(t);
 	t->statistics.interpreted[site->mnemonic]++;
 	if (!interp_one(t->cpu)) {
 		t->attend = true;
@@ -214,7 +218,7 @@ uint64_t helper_miss(struct translator *t)
 {
 	const struct site *site = &t->sites[t->site];
 	uint64_t gva = address_of(t, site, true);
-	bool loaded = t->fpu_loaded;
+	bool loaded = t->fpu_loaded, x87_loaded = t->x87_loaded;
 
 	/* An access that crosses the page is the interpreter's. */
 	if ((gva & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE)
@@ -227,5 +231,6 @@ uint64_t helper_miss(struct translator *t)
 	for (unsigned parked = site->parked; parked; parked &= parked - 1) /* the look-up begins with parking them */
 		t->out[__builtin_ctz(parked)] = t->cpu->s.gpr[__builtin_ctz(parked)];
 	t->fpu_want = loaded && !t->fpu_loaded;
+	t->x87_want = x87_loaded && !t->x87_loaded;
 	return low_address(t->exec_base) + site->resume;
 }

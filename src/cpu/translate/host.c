@@ -27,33 +27,15 @@ static const int signals[] = { SIGFPE, SIGSEGV, SIGBUS };
 static struct sigaction previous[ARRAY_SIZE(signals)];
 static pthread_once_t installed = PTHREAD_ONCE_INIT;
 
-static const struct fault_entry *find_fault(const struct translator *t, uint32_t host)
-{
-	const struct code_region *region = region_of_code(t, host);
-	uint32_t low, high, end;
-
-	if (!region)
-		return NULL;
-	low = region->faults.first;
-	high = end = region == &t->regions[t->region] ? t->fault_count : region->faults.used;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-
-		if (t->faults[middle].host < host)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < end && t->faults[low].host == host ? &t->faults[low] : NULL;
-}
-
 static void pass_on(int signal, siginfo_t *info, void *context)
 {
+	const struct sigaction fallback = { .sa_handler = SIG_DFL };
 	unsigned i = 0;
 
 	while (signals[i] != signal)
 		i++;
+	if (previous[i].sa_flags & (int)SA_RESETHAND) /* it counts on that the signal's next arrival ends the process */
+		sigaction(signal, &fallback, NULL);
 	if (previous[i].sa_flags & SA_SIGINFO)
 		previous[i].sa_sigaction(signal, info, context);
 	else if (previous[i].sa_handler != SIG_DFL && previous[i].sa_handler != SIG_IGN)
@@ -72,7 +54,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	if (t && t->inside) {
 		host = (uint64_t)registers[REG_RIP] - low_address(t->exec_base);
 		if (host < t->code_bytes)
-			fault = find_fault(t, (uint32_t)host);
+			fault = code_find_fault(t, (uint32_t)host);
 	}
 	if (!fault) {
 		pass_on(signal, info, context);

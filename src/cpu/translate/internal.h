@@ -95,9 +95,25 @@ struct site {
 	int8_t base, index, segment; /* NO_REGISTER: absent */
 	uint8_t scale, address32;
 	uint8_t helper, length; /* SITE_CALL: length of the instruction */
+	bool constant;        /* SITE_MEMORY: the address is disp */
 	bool flags_in_memory; /* SITE_LINK */
 	bool changes_key;     /* SITE_LINK: the target's mode is another one */
 };
+
+/*
+ * Where a SITE_MEMORY last found its datum: a run of linear addresses that lie together in the host. Translated code checks
+ * `address - start < limit` and accesses host + (address - start). See windows.c.
+ */
+struct window {
+	uint64_t start;  /* of the run */
+	uint64_t host;   /* of start; of the datum itself where the address is a constant; 0: empty */
+	uint64_t limit;  /* bytes of the run - size of the access + 1 (constant address: 1); 0: empty */
+	uint32_t resume; /* code address where the look-up begins */
+	uint8_t size;    /* of the access */
+	uint8_t lists;   /* bit n: is on window_list[][n] */
+};
+enum { WINDOW_SHIFT = 5, WRITTEN_PAGES = 65536, WRITTEN_RUNS = 256 };
+_Static_assert(sizeof(struct window) == 1 << WINDOW_SHIFT, "stubs index windows by a shift");
 
 struct block {
 	uint64_t linear, gpa;
@@ -111,7 +127,7 @@ struct block {
 	/* An instruction that reaches into the next page is a block of its own, with a stand-in on that page's list. */
 	uint32_t other; /* the stand-in's number, and of a stand-in the block's; 0: none */
 	bool stand_in;
-	bool dead, interpret, fpu;
+	bool dead, interpret, fpu, x87;
 };
 
 /* Where an indirect branch looks: one table for each key. */
@@ -126,6 +142,20 @@ struct fault_entry {
 	uint32_t host; /* code offset of the instruction; ascending */
 	uint32_t site;
 };
+
+/* The x87 part of the host's XSAVE area, its 64-bit form (SDM 1 13.4.1, 13.4.2). */
+struct x87_image {
+	_Alignas(64) uint16_t fcw; /* alone, or each of them would be aligned */
+	uint16_t fsw;
+	uint8_t ftw, reserved;
+	uint16_t fop;
+	uint64_t fip, fdp;
+	uint32_t mxcsr, mxcsr_mask;
+	uint8_t st[8][16];
+	uint8_t vector[352];
+	uint64_t components, header[7];
+};
+_Static_assert(sizeof(struct x87_image) == 576, "legacy region and header of XSAVE");
 
 #define BLOCK_HASH_BITS 16
 #define PAGE_HASH_BITS 14
@@ -159,12 +189,23 @@ struct translator {
 	uint32_t site;
 	uint32_t flags;      /* bits 15:8 as LAHF, bit 0 OF */
 	uint8_t fpu_loaded, fpu_was, fpu_want;
+	uint8_t x87_loaded, x87_was, x87_want; /* x87.c */
+	uint8_t x87_valid, x87_newer;          /* the image is the state; and cpu->s.fpu is older */
+	uint8_t x87_missing;
 	uint32_t host_mxcsr;
 	uint64_t out[16];
+	uint64_t ea;         /* what the look-up of a window did not find */
+	uint64_t spill[4];
+	uint32_t window_list[2][2]; /* last window filled, by write and by whether the TLB entry was global */
+	struct window *windows;  /* by the number of the site */
+	uint8_t written_pages[WRITTEN_PAGES]; /* by hva >> 12 and by hva >> 21: some write window may cover that */
+	uint8_t written_runs[WRITTEN_RUNS];
+	uint32_t (*window_next)[2]; /* by global; 0: last */
 	uint64_t datum; /* what an instruction with two memory accesses has read */
-	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload;
+	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload, x87_load;
 	uint64_t (*call)(struct translator *t); /* at a SITE_CALL: where to go on, 0: leave */
 	uint64_t (*miss)(struct translator *t); /* at a SITE_MEMORY, with registers in out: likewise */
+	struct x87_image x87_image;
 	struct jump_slot jump[JUMP_TABLES][1 << JUMP_BITS];
 	/* The rest is C's. */
 	uint16_t key;
@@ -182,6 +223,7 @@ struct translator {
 	uint32_t enter, leave, leave_flags, no_jump, miss_stub;
 	uint32_t call_stub[2][2]; /* code32, with flags in EFLAGS */
 	uint32_t load_stub[3], unload_stub[3], unload_call;
+	uint32_t window_stub[3][2][2]; /* view, write, constant address */
 	struct site *sites;
 	uint32_t site_count, site_max;
 	struct block *blocks;
@@ -286,7 +328,7 @@ void stubs_emit(struct translator *t);
 /* From here on C may do what it likes. */
 static inline void vectors_out(struct translator *t)
 {
-	if (t->fpu_loaded)
+	if (t->fpu_loaded || t->x87_loaded)
 		((void (*)(void))(uintptr_t)(t->exec_base + t->unload_call))();
 }
 
@@ -308,7 +350,6 @@ void code_drop(struct translator *t, uint64_t first, uint64_t last);
 struct block *code_block(struct translator *t, uint64_t rip);
 /* Gives t->key a jump table, when one is left. */
 void code_want_jumps(struct translator *t);
-void code_link(struct translator *t, uint32_t site, struct block *to);
 
 /* --- region.c --- */
 /* How much code fits into `budget` bytes with its tables. */
@@ -323,6 +364,30 @@ bool region_full(const struct translator *t);
 /* Goes on in the next region, which is emptied first. */
 void region_next(struct translator *t);
 const struct code_region *region_of_code(const struct translator *t, uint32_t host);
+
+/* The entry of the table of faults for an instruction at this code offset, or NULL. Async-signal-safe. */
+const struct fault_entry *code_find_fault(const struct translator *t, uint32_t host);
+void code_link(struct translator *t, uint32_t site, struct block *to);
+
+/* --- x87.c --- */
+void x87_emit_stubs(struct translator *t, struct emitter *e);
+void x87_emit_unload(struct translator *t, struct emitter *e);
+void x87_emit_reload(struct translator *t, struct emitter *e);
+/* The image becomes what cpu->s.fpu says. */
+void x87_take(struct translator *t);
+void x87_give_slow(struct translator *t);
+/* cpu->s.fpu has the x87 state, and only it, until x87_take. Before anything but translated code looks at it. */
+static inline void x87_give(struct translator *t)
+{
+	if (t->x87_newer)
+		x87_give_slow(t);
+	t->x87_valid = false;
+}
+
+/* --- windows.c --- */
+extern const struct x86_tlb_copies window_copies;
+/* All of them; those with entries that are global only when globals. */
+void windows_empty(struct translator *t, bool globals);
 
 /* --- lower.c --- */
 /* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */

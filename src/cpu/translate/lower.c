@@ -8,6 +8,18 @@
  */
 #include "cpu/translate/lower.h"
 
+static void emit_cold_memory(struct lowering *l, const struct cold *cold)
+{
+	const struct site *site = &l->t->sites[cold->site];
+	unsigned a = (unsigned)cold->address;
+
+	if (site->constant)
+		move_imm(&l->e, a, (uint64_t)site->disp);
+	store_abs(&l->e, a, &l->t->ea);
+	store_abs_imm32(&l->e, &l->t->site, cold->site);
+	jump_to(&l->e, cold->stub);
+}
+
 static void emit_cold(struct lowering *l)
 {
 	for (unsigned i = 0; i < l->cold_count; i++) {
@@ -15,6 +27,10 @@ static void emit_cold(struct lowering *l)
 		struct site *site = &l->t->sites[cold->site];
 
 		patch32(l->e.base, cold->from, l->e.at);
+		if (cold->stub) {
+			emit_cold_memory(l, cold);
+			continue;
+		}
 		if (cold->relink) {
 			l->parked = cold->parked;
 			bring_back(l, cold->parked);
@@ -23,10 +39,7 @@ static void emit_cold(struct lowering *l)
 		}
 		if (site->kind == SITE_LINK)
 			site->stub = l->e.at;
-		if (site->kind == SITE_MEMORY)
-			miss_at(l, cold->site);
-		else
-			leave_at(l, cold->site, cold->flags);
+		leave_at(l, cold->site, cold->flags);
 	}
 }
 
@@ -71,23 +84,6 @@ static void note_memory(struct site *site, const struct memory *m, unsigned size
 	site->write = write;
 }
 
-/* b = the TLB slot's offset for the linear address in `from`. */
-static void slot_offset(struct lowering *l, unsigned b, unsigned from)
-{
-	struct emitter *e = &l->e;
-
-	if (l->t->bmi2) { /* rorx b32, from32, 6 */
-		PUT(e, 0xc4, (uint8_t)(0x43 | (b & 8 ? 0 : 0x80) | (from & 8 ? 0 : 0x20) | 0), 0x7b, 0xf0,
-		    (uint8_t)(0xc0 | (b & 7) << 3 | (from & 7)), 6);
-	} else {
-		if (b != from)
-			move_reg(e, b, from);
-		put_rex(e, false, 0, (int)b, -1);
-		PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 6); /* shr b32, 6 */
-	}
-	alu_imm(e, false, 4, b, (X86_TLB_ENTRIES - 1) << 6);
-}
-
 /*
  * Emits the look-up for [m, +size) and says where the datum is. What the address is made of is in registers. Changes
  * EFLAGS; when `flags` they are saved in memory first, and with `restored` the caller brings them back, for which RAX is
@@ -96,14 +92,13 @@ static void slot_offset(struct lowering *l, unsigned b, unsigned from)
 struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
                           bool restored, uint16_t keep)
 {
-	const struct x86_tlb_entry *table = l->t->cpu->tlb[l->t->key & KEY_VIEW];
-	const size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) : offsetof(struct x86_tlb_entry, tag_read);
-	uint64_t rip = l->list[l->at].rip;
-	bool simple = m->base >= 0 && m->index < 0 && m->segment < 0 && !m->address32;
+	struct translator *t = l->t;
 	struct emitter *e = &l->e;
-	uint32_t resume = e->at, site;
-	struct place place;
-	unsigned a, b;
+	bool constant = m->base < 0 && m->index < 0 && m->segment < 0 && (m->disp & (PAGE_SIZE - 1)) + size <= PAGE_SIZE;
+	uint32_t resume, number, from;
+	const struct window *window;
+	struct site *site;
+	unsigned a;
 
 	if (l->list[l->at].high_byte)
 		keep |= 0xff00;
@@ -112,42 +107,30 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	if (flags && restored)
 		keep |= 1u << RAX;
 	a = scratch(l, keep);
-	b = scratch(l, keep | (uint16_t)(1u << a));
 	check_limit(l, a, m, size);
-	if (simple && m->disp == 0) {
-		slot_offset(l, b, (unsigned)m->base);
-	} else if (simple) {
-		load_effective(l, b, m, 0);
-		slot_offset(l, b, b);
-	}
-	if (simple) {
-		if (fits32(m->disp + size - 1)) {
-			load_effective(l, a, m, (int32_t)size - 1);
-		} else {
-			load_effective(l, a, m, 0);
-			alu_imm(e, true, 0, a, (int32_t)size - 1);
-		}
+	resume = e->at;
+	number = new_site(l, SITE_MEMORY, l->list[l->at].rip);
+	site = &t->sites[number];
+	window = &t->windows[number];
+	note_memory(site, m, size, write, resume);
+	site->constant = constant;
+	t->windows[number] = (struct window){ .resume = low_address(t->exec_base) + resume, .size = (uint8_t)size };
+	if (constant) {
+		load_abs(e, a, &window->host);
+		PUT(e, (uint8_t)(0x48 | (a & 8) >> 1 | a >> 3), 0x85, (uint8_t)(0xc0 | (a & 7) << 3 | (a & 7))); /* test a, a */
+		from = branch_ahead(e, CONDITION_E);
 	} else {
 		load_effective(l, a, m, 0);
-		slot_offset(l, b, a);
-		if (size > 1)
-			alu_imm(e, true, 0, a, (int32_t)size - 1);
+		op_abs(e, true, 0x2b, a, &window->start);
+		op_abs(e, true, 0x3b, a, &window->limit);
+		from = branch_ahead(e, CONDITION_AE);
+		op_abs(e, true, 0x03, a, &window->host);
 	}
-	alu_imm(e, true, 4, a, -(int32_t)PAGE_SIZE);
-	op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)(low_address(table) + tag)); /* cmp a, [tag + b] */
-	site = new_site(l, SITE_MEMORY, rip);
-	note_memory(&l->t->sites[site], m, size, write, resume);
-	branch_cold(l, CONDITION_NE, site);
-	op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)(low_address(table) + offsetof(struct x86_tlb_entry, addend)));
-	if (simple) {
-		place = (struct place){ .base = m->base, .index = (int)b, .disp = (int32_t)m->disp, .a = (int)a };
-	} else {
-		load_effective(l, a, m, 0);
-		place = (struct place){ .base = (int)a, .index = (int)b, .a = (int)a };
-	}
+	new_cold(l, (struct cold){ .from = from, .site = number, .address = (int8_t)a,
+		.stub = t->window_stub[t->key & KEY_VIEW][write][constant] });
 	if (flags && restored)
 		restore_flags(l);
-	return place;
+	return (struct place){ .base = (int)a, .index = NO_REGISTER };
 }
 
 static void note_fault(struct lowering *l)
@@ -228,8 +211,10 @@ static void store_imm(struct lowering *l, const struct place *place, uint64_t va
 		op_mem(&l->e, !l->code32, 0xc7, 0, place->base, place->index, 0, place->disp);
 		put32(&l->e, (uint32_t)value);
 	} else {
-		move_imm(&l->e, (unsigned)place->a, value);
-		move_word(l, 0x89, (unsigned)place->a, place);
+		unsigned b = scratch(l, (uint16_t)(1u << place->base));
+
+		move_imm(&l->e, b, value);
+		move_word(l, 0x89, b, place);
 	}
 }
 
@@ -270,8 +255,8 @@ static void fetch_datum(struct lowering *l, struct guest_instruction *g, bool re
 
 	bring_back(l, needed);
 	place = lower_memory(l, &g->memory, l->word, false, g->flags_live_after, restored, needed);
-	move_word(l, 0x8b, (unsigned)place.a, &place);
-	store_abs(&l->e, (unsigned)place.a, &l->t->datum);
+	move_word(l, 0x8b, (unsigned)place.base, &place);
+	store_abs(&l->e, (unsigned)place.base, &l->t->datum);
 }
 
 static void lower_push_memory(struct lowering *l, struct guest_instruction *g)
@@ -281,7 +266,7 @@ static void lower_push_memory(struct lowering *l, struct guest_instruction *g)
 
 	fetch_datum(l, g, true);
 	place = lower_stack_push(l, g->flags_live, true, 0);
-	datum = scratch(l, bit(place.base) | bit(place.index));
+	datum = scratch(l, bit(place.base));
 	load_word(l, datum, &l->t->datum);
 	move_word(l, 0x89, datum, &place);
 	stack_move(l, -(int)l->word);
@@ -304,9 +289,9 @@ static void lower_leave(struct lowering *l, struct guest_instruction *g)
 
 	bring_back(l, bit(RBP));
 	place = lower_memory(l, &m, l->word, false, g->flags_live, true, bit(RBP));
-	move_word(l, 0x8b, (unsigned)place.a, &place);
+	move_word(l, 0x8b, (unsigned)place.base, &place);
 	op_mem(&l->e, !l->code32, 0x8d, RSP, RBP, -1, 0, (int)l->word);
-	move_reg(&l->e, RBP, (unsigned)place.a);
+	move_reg(&l->e, RBP, (unsigned)place.base);
 }
 
 static void lower_jcc(struct lowering *l, struct guest_instruction *g)
@@ -357,9 +342,9 @@ static void lower_ret(struct lowering *l, struct guest_instruction *g)
 	int32_t more = g->insn.operand_count_visible ? (int32_t)(uint16_t)g->operands[0].imm.value.u : 0;
 	struct place place = lower_stack_top(l, true, false);
 
-	move_word(l, 0x8b, (unsigned)place.a, &place);
+	move_word(l, 0x8b, (unsigned)place.base, &place);
 	stack_move(l, (int)l->word + more);
-	jump_indirect(l, (unsigned)place.a, -(int)l->word - more);
+	jump_indirect(l, (unsigned)place.base, -(int)l->word - more);
 }
 
 static void lower_call(struct lowering *l, struct guest_instruction *g)
@@ -409,8 +394,8 @@ static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
 	place = lower_stack_push(l, true, false, 0);
 	store_imm(l, &place, g->rip + g->insn.length);
 	stack_move(l, -(int)l->word);
-	load_word(l, (unsigned)place.a, &l->t->datum);
-	jump_indirect(l, (unsigned)place.a, (int)l->word);
+	load_word(l, (unsigned)place.base, &l->t->datum);
+	jump_indirect(l, (unsigned)place.base, (int)l->word);
 }
 
 static void lower_copy(struct lowering *l, struct guest_instruction *g)
@@ -538,6 +523,7 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 		l->count++;
 		offset += g->insn.length;
 		l->block->fpu |= g->vector;
+		l->block->x87 |= g->x87;
 		if (ends_block(g->kind))
 			break;
 	}
@@ -645,6 +631,16 @@ static void emit_head(struct lowering *l, bool live)
 		op_abs(e, true, 0xc7, 0, &t->fpu_return);
 		put32(e, low_address(t->exec_base) + e->at + 4 + 7);
 		op_abs(e, false, 0xff, 4, &t->fpu_load);
+		patch32(e->base, over, e->at);
+	}
+	if (block->x87) {
+		op_abs(e, false, 0x80, 7, &t->x87_loaded);
+		put8(e, 0);
+		over = branch_ahead(e, CONDITION_NE);
+		store_abs_imm32(e, &t->site, site);
+		op_abs(e, true, 0xc7, 0, &t->fpu_return);
+		put32(e, low_address(t->exec_base) + e->at + 4 + 5);
+		jump_to(e, (uint32_t)t->x87_load - low_address(t->exec_base));
 		patch32(e->base, over, e->at);
 	}
 	if (live)

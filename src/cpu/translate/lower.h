@@ -11,6 +11,8 @@ enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS };
 struct cold {
 	uint32_t from; /* rel32 that leads here */
 	uint32_t site;
+	uint32_t stub;   /* not 0: fills the window of the site; the address is in this register */
+	int8_t address;
 	uint16_t parked; /* to bring back before a link */
 	bool relink;     /* a taken branch with parked registers: the link is here */
 	bool flags;      /* leaves with flags in EFLAGS */
@@ -32,11 +34,10 @@ struct lowering {
 	struct guest_instruction list[BLOCK_MAX_INSTRUCTIONS];
 };
 
-/* Host operand of a guest memory access; a is free to hold the datum. */
+/* Host operand of a guest memory access: [base + index + disp]. The base is free to hold the datum in the end. */
 struct place {
 	int base, index;
 	int32_t disp;
-	int a;
 };
 
 /* --- registers --- */
@@ -148,13 +149,6 @@ static inline void leave_at(struct lowering *l, uint32_t site, bool flags)
 {
 	store_abs_imm32(&l->e, &l->t->site, site);
 	jump_to(&l->e, flags ? l->t->leave_flags : l->t->leave);
-}
-
-/* Likewise, for a memory access, whose look-up goes on when C has filled the TLB. */
-static inline void miss_at(struct lowering *l, uint32_t site)
-{
-	store_abs_imm32(&l->e, &l->t->site, site);
-	jump_to(&l->e, l->t->miss_stub);
 }
 
 static inline void branch_cold(struct lowering *l, unsigned condition, uint32_t site)

@@ -21,7 +21,8 @@ static void divide(struct translator *t, size_t span_offset, uint32_t first, uin
 
 size_t region_code_bytes(size_t budget)
 {
-	size_t per_kib = KIB + KIB / CODE_PER_SITE * sizeof(struct site) + KIB / CODE_PER_BLOCK * sizeof(struct block) +
+	size_t per_kib = KIB +
+			 KIB / CODE_PER_SITE * (sizeof(struct site) + sizeof(struct window) + 2 * sizeof(uint32_t)) + KIB / CODE_PER_BLOCK * sizeof(struct block) +
 			 KIB / CODE_PER_FAULT * sizeof(struct fault_entry);
 
 	return budget / per_kib * KIB & ~(PAGE_SIZE - 1);
@@ -82,6 +83,7 @@ void region_next(struct translator *t)
 	region = &t->regions[(t->region + 1) % REGIONS];
 	if (region->blocks.used > region->blocks.first) {
 		start_ns = host_now_ns();
+		windows_empty(t, true); /* those of the region's sites go */
 		for (uint32_t i = region->blocks.first; i < region->blocks.used; i++)
 			if (!t->blocks[i].dead) {
 				code_forget(t, i);

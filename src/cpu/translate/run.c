@@ -106,6 +106,7 @@ static bool interpret_one(struct translator *t, unsigned mnemonic)
 	bool fine;
 
 	t->statistics.interpreted[mnemonic]++;
+	x87_give(t);
 	fine = interp_one(t->cpu);
 	flags_in(t);
 	return fine;
@@ -173,6 +174,9 @@ static enum interp_share run_blocks(struct translator *t)
 			t->again = false;
 			break;
 		case SITE_HEAD:
+			if (t->x87_missing)
+				x87_take(t);
+			t->x87_missing = false;
 			break;
 		case SITE_CALL:
 			indirect = true;
@@ -198,6 +202,7 @@ static enum interp_share translate_run(struct x86_cpu *cpu)
 	cpu->fault_exit = &t->fault_exit;
 	if (setjmp(t->fault_exit)) {
 		vectors_out(t);
+		x87_give(t);
 		t->inside = false;
 		t->again = false;
 		if (!interp_deliver(cpu)) {
@@ -205,9 +210,10 @@ static enum interp_share translate_run(struct x86_cpu *cpu)
 			return INTERP_EVENTS;
 		}
 	}
-	t->fpu_want = 0;
+	t->fpu_want = t->x87_want = 0;
 	flags_in(t);
 	share = run_blocks(t);
+	x87_give(t);
 	cpu->fault_exit = outer;
 	return share;
 }

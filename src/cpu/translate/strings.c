@@ -137,6 +137,8 @@ static void put_element(struct lowering *l, unsigned opcode, unsigned reg, const
 {
 	if (size == 2)
 		put8(&l->e, 0x66);
+	if (size == 1 && reg >= RSP && reg <= RDI)
+		put8(&l->e, 0x40); /* SPL to DIL, not AH to BH; a REX that follows takes over */
 	op_mem(&l->e, size == 8, opcode + (size > 1), reg, place->base, place->index, 0, place->disp);
 }
 
@@ -151,8 +153,8 @@ static unsigned load_source(struct lowering *l, const struct guest_instruction *
 	struct memory m = source_of(l, g);
 	struct place place = lower_memory(l, &m, g->size, false, false, false, keep);
 
-	put_element(l, 0x8a, (unsigned)place.a, &place, g->size);
-	return (unsigned)place.a;
+	put_element(l, 0x8a, (unsigned)place.base, &place, g->size);
+	return (unsigned)place.base;
 }
 
 void string_lower(struct lowering *l, struct guest_instruction *g)

@@ -67,7 +67,7 @@ static void call_vectors(struct translator *t, struct emitter *e, const uint64_t
 	op_abs(e, false, 0xff, 4, stub); /* 7 bytes */
 }
 
-/* Vectors in when they are wanted. */
+/* Vectors and x87 in when they are wanted. Changes RAX, RDX and flags. */
 static void load_wanted(struct translator *t, struct emitter *e)
 {
 	uint32_t over;
@@ -77,6 +77,7 @@ static void load_wanted(struct translator *t, struct emitter *e)
 	over = branch_ahead(e, CONDITION_E);
 	call_vectors(t, e, &t->fpu_load);
 	patch32(e->base, over, e->at);
+	x87_emit_reload(t, e);
 }
 
 /* Flags and registers, then t->target. */
@@ -122,6 +123,7 @@ static void emit_leave(struct translator *t, struct emitter *e, uint32_t *out)
 	store_registers(e, 1, t->out);
 	load_abs(e, RSP, &t->host_rsp);
 	*out = e->at;
+	x87_emit_unload(t, e);
 	put_byte(e, &t->fpu_was, 0);
 	op_abs(e, false, 0x80, 7, &t->fpu_loaded);
 	put8(e, 0);
@@ -166,6 +168,8 @@ static void emit_call(struct translator *t, struct emitter *e, bool code32, uint
 
 static void emit_calls(struct translator *t, struct emitter *e, uint32_t resume, uint32_t out)
 {
+	uint32_t over;
+
 	emit_call(t, e, false, resume, out);
 	emit_call(t, e, true, resume, out);
 	t->miss_stub = e->at;
@@ -174,8 +178,117 @@ static void emit_calls(struct translator *t, struct emitter *e, uint32_t resume,
 	load_wanted(t, e);
 	resume_from(t, e, t->out);
 	t->unload_call = e->at;
+	x87_emit_unload(t, e);
+	op_abs(e, false, 0x80, 7, &t->fpu_loaded);
+	put8(e, 0);
+	over = branch_ahead(e, CONDITION_E);
 	call_vectors(t, e, &t->fpu_unload);
+	patch32(e->base, over, e->at);
 	put8(e, 0xc3); /* ret */
+}
+
+static void shift_left(struct emitter *e, unsigned reg, unsigned count)
+{
+	PUT(e, 0xc1, (uint8_t)(0xe0 | reg), (uint8_t)count);
+}
+
+/* Notes where the window at RAX lets write. */
+static void emit_written(struct translator *t, struct emitter *e)
+{
+	uint32_t page, over;
+
+	op_mem(e, true, 0x8b, RBX, RAX, -1, 0, (int32_t)(low_address(t->windows) + offsetof(struct window, host)));
+	op_mem(e, true, 0x81, 7, RAX, -1, 0, (int32_t)(low_address(t->windows) + offsetof(struct window, limit)));
+	put32(e, PAGE_SIZE);
+	page = branch_ahead(e, CONDITION_BE);
+	PUT(e, 0x48, 0xc1, 0xeb, 21); /* shr rbx, 21 */
+	alu_imm(e, false, 4, RBX, WRITTEN_RUNS - 1);
+	op_mem(e, false, 0xc6, 0, RBX, -1, 0, (int32_t)low_address(t->written_runs));
+	put8(e, 1);
+	over = jump_ahead(e);
+	patch32(e->base, page, e->at);
+	PUT(e, 0xc1, 0xeb, PAGE_SHIFT); /* shr ebx, 12 */
+	alu_imm(e, false, 4, RBX, WRITTEN_PAGES - 1);
+	op_mem(e, false, 0xc6, 0, RBX, -1, 0, (int32_t)low_address(t->written_pages));
+	put8(e, 1);
+	patch32(e->base, over, e->at);
+}
+
+/*
+ * Fills the window of site t->site for an access that it does not cover, and goes back to try again; where the TLB has no
+ * answer, leaves. t->ea: the address - window.start, or the address where that is a constant. May change flags.
+ */
+static uint32_t emit_window_stub(struct translator *t, struct emitter *e, unsigned view, bool write, bool constant)
+{
+	static const unsigned used[] = { RAX, RCX, RDX, RBX };
+	const int32_t windows = (int32_t)low_address(t->windows), tlb = (int32_t)low_address(t->cpu->tlb[view]);
+	const int32_t tag = tlb + (int32_t)(write ? offsetof(struct x86_tlb_entry, tag_write) :
+	                                            offsetof(struct x86_tlb_entry, tag_read));
+	const int32_t start = tlb + (int32_t)(write ? offsetof(struct x86_tlb_entry, run_write_start) :
+	                                              offsetof(struct x86_tlb_entry, run_start));
+	const int32_t pages = tlb + (int32_t)(write ? offsetof(struct x86_tlb_entry, run_write_pages) :
+	                                              offsetof(struct x86_tlb_entry, run_pages));
+	uint32_t at = e->at, no_entry, beyond, listed;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+		store_abs(e, used[i], &t->spill[i]);
+	op_abs(e, false, 0x8b, RAX, &t->site);
+	shift_left(e, RAX, WINDOW_SHIFT);
+	load_abs(e, RCX, &t->ea);
+	if (!constant) {
+		op_mem(e, true, 0x03, RCX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, start));
+		store_abs(e, RCX, &t->ea);
+	}
+	PUT(e, 0x89, 0xca, 0xc1, 0xea, 6); /* mov edx, ecx; shr edx, 6 */
+	alu_imm(e, false, 4, RDX, (X86_TLB_ENTRIES - 1) << 6);
+	alu_imm(e, true, 4, RCX, -(int32_t)PAGE_SIZE);
+	op_mem(e, true, 0x3b, RCX, RDX, -1, 0, tag);
+	no_entry = branch_ahead(e, CONDITION_NE);
+	PUT(e, 0x0f, 0xb7); /* movzx ecx, word [pages] */
+	put_operand(e, RCX, RDX, -1, 0, pages);
+	shift_left(e, RCX, PAGE_SHIFT);
+	PUT(e, 0x0f, 0xb6); /* movzx ebx, byte [size] */
+	put_operand(e, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, size));
+	PUT(e, 0x29, 0xd9, 0xff, 0xc1); /* sub ecx, ebx; inc ecx */
+	load_abs(e, RBX, &t->ea);
+	op_mem(e, true, 0x2b, RBX, RDX, -1, 0, start);
+	PUT(e, 0x48, 0x39, 0xcb); /* cmp rbx, rcx */
+	beyond = branch_ahead(e, CONDITION_AE);
+	if (constant) {
+		PUT(e, 0xb9, 1, 0, 0, 0); /* mov ecx, 1 */
+		load_abs(e, RBX, &t->ea);
+	} else {
+		op_mem(e, true, 0x8b, RBX, RDX, -1, 0, start);
+		op_mem(e, true, 0x89, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, start));
+	}
+	op_mem(e, true, 0x89, RCX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, limit));
+	op_mem(e, true, 0x03, RBX, RDX, -1, 0, tlb + (int32_t)offsetof(struct x86_tlb_entry, addend));
+	op_mem(e, true, 0x89, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, host));
+	op_mem(e, false, 0x8b, RDX, RDX, -1, 0, tlb + (int32_t)offsetof(struct x86_tlb_entry, global));
+	PUT(e, 0x0f, 0xb6);
+	put_operand(e, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, lists));
+	PUT(e, 0x0f, 0xab, 0xd3); /* bts ebx, edx */
+	listed = branch_ahead(e, CONDITION_B);
+	op_mem(e, false, 0x88, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, lists));
+	op_mem(e, false, 0x8b, RBX, -1, RDX, 2, (int32_t)low_address(t->window_list[write]));
+	op_abs(e, false, 0x8b, RCX, &t->site);
+	op_mem(e, false, 0x89, RCX, -1, RDX, 2, (int32_t)low_address(t->window_list[write]));
+	op_mem(e, true, 0x8d, RCX, RDX, RCX, 1, 0); /* lea rcx, [rdx + rcx * 2] */
+	op_mem(e, false, 0x89, RBX, -1, RCX, 2, (int32_t)low_address(t->window_next));
+	patch32(e->base, listed, e->at);
+	if (write)
+		emit_written(t, e);
+	op_mem(e, false, 0x8b, RAX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, resume));
+	store_abs(e, RAX, &t->target);
+	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+		load_abs(e, used[i], &t->spill[i]);
+	op_abs(e, false, 0xff, 4, &t->target);
+	patch32(e->base, no_entry, e->at);
+	patch32(e->base, beyond, e->at);
+	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+		load_abs(e, used[i], &t->spill[i]);
+	jump_to(e, t->miss_stub);
+	return at;
 }
 
 void stubs_emit(struct translator *t)
@@ -193,9 +306,13 @@ void stubs_emit(struct translator *t)
 	emit_enter(t, &e, &resume);
 	emit_leave(t, &e, &out);
 	emit_calls(t, &e, resume, out);
+	x87_emit_stubs(t, &e);
 	/* Where an empty slot of the jump table leads: rip is stored and flags are in memory. Site 0 says so. */
 	t->no_jump = e.at;
 	store_abs_imm32(&e, &t->site, 0);
 	jump_to(&e, t->leave);
+	for (unsigned view = 0; view < ARRAY_SIZE(t->window_stub); view++)
+		for (unsigned i = 0; i < 4; i++)
+			t->window_stub[view][i & 1][i >> 1] = emit_window_stub(t, &e, view, i & 1, i >> 1);
 	t->code_start = (e.at + 63) & ~63u;
 }

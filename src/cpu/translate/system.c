@@ -442,8 +442,9 @@ static void lower_pushf(struct lowering *l, struct guest_instruction *g)
 	PUT(e, 0x09, (uint8_t)(0xc0 | (b & 7))); /* or b32, eax */
 	store_abs(e, b, &l->t->datum);
 	place = lower_stack_push(l, false, false, 0);
-	load_abs(e, (unsigned)place.a, &l->t->datum);
-	lower_move(l, 0x89, (unsigned)place.a, &place);
+	b = scratch(l, (uint16_t)(1u << place.base));
+	load_abs(e, b, &l->t->datum);
+	lower_move(l, 0x89, b, &place);
 	lower_stack_move(l, -8);
 	if (g->flags_live_after)
 		restore_flags(l);
@@ -454,7 +455,7 @@ static void lower_popf(struct lowering *l, struct guest_instruction *g)
 {
 	const uint32_t changes = X86_IF | X86_DF, same = X86_TF | X86_IOPL | X86_NT | X86_AC | X86_ID;
 	struct place place = lower_stack_top(l, false, false);
-	unsigned a = (unsigned)place.a, b;
+	unsigned a = (unsigned)place.base, b;
 	struct emitter *e = &l->e;
 	uint32_t over, site;
 

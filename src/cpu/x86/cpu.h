@@ -82,6 +82,11 @@ struct x86_tlb_entry {
 	uint64_t tag_write, tag_fetch;
 	uintptr_t addend;
 	uint64_t gpa;       /* of the page */
+	/* The runs of linear addresses around the page that answer alike and lie together in the host: the large page
+	 * that it is part of, or the page alone. They mean something where tag_read or tag_write is set. */
+	uint64_t run_start, run_write_start;
+	uint16_t run_pages, run_write_pages;
+	uint32_t global; /* 0 or 1: lies in the upper half and survives a CR3 write */
 };
 /* The supervisor sees user pages only with RFLAGS.AC while CR4.SMAP is set, so it has two views. The empty one is never
  * filled: it is active while alignment is checked (CPL 3, CR0.AM, RFLAGS.AC), so that every access goes the slow way. */
@@ -89,6 +94,16 @@ enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_
 #define X86_TLB_NONE (~0ull) /* a tag that no page has */
 #define X86_TLB_BITS 10
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
+
+struct x86_cpu;
+/* What an engine does that keeps copies of TLB entries. All in the vCPU's thread. */
+struct x86_tlb_copies {
+	/* Entries are dropped; those with `global` set only when globals. */
+	void (*dropped)(struct x86_cpu *cpu, bool globals);
+	/* x86_tlb_protect and x86_tlb_tell_written for the copies. */
+	bool (*protect)(struct x86_cpu *cpu, uint64_t gpa);
+	void (*tell_written)(struct x86_cpu *cpu);
+};
 
 struct x86_cpu {
 	struct vcpu vcpu;   /* first */
@@ -114,6 +129,7 @@ struct x86_cpu {
 
 	struct x86_tlb_entry *tlb_active; /* the view of data accesses and fetches now: by CPL, CR4.SMAP and RFLAGS.AC */
 	struct x86_tlb_entry tlb[X86_VIEWS][X86_TLB_ENTRIES];
+	const struct x86_tlb_copies *tlb_copies; /* NULL: nobody has copies */
 	uint64_t tlb_generation; /* grows with every flush; engines key their own caches of linear addresses by it */
 
 	/* What CPUID offers, for checks (#UD, reserved bits). */
@@ -193,9 +209,11 @@ uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access);
 int x86_walk_debug(const struct x86_cpu *cpu, uint64_t gva, uint64_t *gpa);
 void x86_tlb_flush(struct x86_cpu *cpu);                   /* everything */
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva);/* INVLPG */
-/* A page of guest-physical memory is to be watched for writes (it holds code now): drops every tag_write for it. For the
- * vCPU's own thread; other vCPUs need VCPU_FLUSH. */
-void x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa);
+/* A page of guest-physical memory is watched for writes from now on (it holds code): no silent write to it is possible
+ * any more. For the CPU's own thread; returns whether one was. */
+bool x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa);
+/* All pages that this CPU could write silently count as written, and cannot be any more. */
+void x86_tlb_tell_written(struct x86_cpu *cpu);
 /* Out-of-line halves of mem.h: MMIO, page crossing, TLB miss, watched pages. size 1..64. */
 void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, unsigned access);
 void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigned size, unsigned access);

@@ -55,9 +55,16 @@ static void fills_clear(struct x86_cpu *cpu, struct x86_tlb_fills *fills)
 	memset(fills->listed, 0, sizeof(fills->listed));
 }
 
-void x86_tlb_flush_local(struct x86_cpu *cpu)
+static void tell_dropped(struct x86_cpu *cpu, bool globals)
 {
 	cpu->tlb_generation++;
+	if (cpu->tlb_copies)
+		cpu->tlb_copies->dropped(cpu, globals);
+}
+
+void x86_tlb_flush_local(struct x86_cpu *cpu)
+{
+	tell_dropped(cpu, false);
 	fills_clear(cpu, &cpu->translation->fills[0]);
 }
 
@@ -65,7 +72,7 @@ void x86_tlb_flush(struct x86_cpu *cpu)
 {
 	struct x86_translation *translation = cpu->translation;
 
-	cpu->tlb_generation++;
+	tell_dropped(cpu, true);
 	fills_clear(cpu, &translation->fills[0]);
 	fills_clear(cpu, &translation->fills[1]);
 	memset(translation->large_pages, 0, sizeof(translation->large_pages));
@@ -105,7 +112,7 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 		x86_tlb_flush(cpu);
 		return;
 	}
-	cpu->tlb_generation++;
+	tell_dropped(cpu, gva >> 63);
 	if (range_noted(cpu->translation->large_pages, gva >> 21)) {
 		struct x86_tlb_entry *entries = &cpu->tlb[0][0];
 
@@ -122,14 +129,48 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 	}
 }
 
-void x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa)
+static bool entry_protect(struct x86_tlb_entry *entry, uint64_t gpa)
+{
+	uint64_t run_gpa = entry->gpa - (entry->tag_write - entry->run_write_start);
+
+	if (entry->tag_write == X86_TLB_NONE)
+		return false;
+	if (entry->gpa == gpa) {
+		entry->tag_write = X86_TLB_NONE;
+		return true;
+	}
+	if (gpa - run_gpa < entry->run_write_pages * PAGE_SIZE) {
+		entry->run_write_start = entry->tag_write;
+		entry->run_write_pages = 1;
+	}
+	return false;
+}
+
+bool x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa)
 {
 	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+	bool had = false;
 
 	gpa = page_of(gpa);
 	for (unsigned i = 0; i < X86_TLB_SLOTS; i++)
-		if (entries[i].gpa == gpa)
-			entries[i].tag_write = X86_TLB_NONE;
+		had |= entry_protect(&entries[i], gpa);
+	if (cpu->tlb_copies)
+		had |= cpu->tlb_copies->protect(cpu, gpa);
+	return had;
+}
+
+void x86_tlb_tell_written(struct x86_cpu *cpu)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+	if (cpu->tlb_copies)
+		cpu->tlb_copies->tell_written(cpu);
+	for (unsigned i = 0; i < X86_TLB_SLOTS; i++) {
+		if (entries[i].tag_write == X86_TLB_NONE)
+			continue;
+		entries[i].tag_write = X86_TLB_NONE;
+		ram_written(cpu->vcpu.engine->env.ram, entries[i].gpa, PAGE_SIZE);
+	}
 }
 
 /* --- one page --- */
@@ -170,6 +211,41 @@ static bool flags_all_set(const struct ram_slot *slot, uint64_t gpa)
 	       RAM_ALL;
 }
 
+/* The 512 pages of 2 MiB, eight flag bytes at a time. */
+static bool flags_all_set_in(const struct ram_slot *slot, uint64_t gpa)
+{
+	const uint8_t *flags = (const uint8_t *)&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT];
+	uint64_t eight;
+
+	for (unsigned page = 0; page < 512; page += 8) {
+		__atomic_load((const uint64_t *)(const void *)(flags + page), &eight, __ATOMIC_ACQUIRE);
+		if (eight != RAM_ALL * 0x0101010101010101ull)
+			return false;
+	}
+	return true;
+}
+
+/* What a large page offers around its 4 KiB; the page alone where something inside may differ. There are no runs to
+ * write to while somebody tracks writes: when a copy is dropped for him, all of its run counts as written. */
+static void find_runs(struct x86_cpu *cpu, unsigned access, const struct x86_leaf *leaf, const struct place *place, uint64_t page,
+		      struct x86_tlb_entry *entry)
+{
+	const uint64_t bytes = 2 * MIB, offset = page & (bytes - 1), gpa = leaf->gpa - offset;
+	const struct ram_slot *slot = place->slot;
+
+	entry->run_start = entry->run_write_start = page;
+	entry->run_pages = entry->run_write_pages = 1;
+	if (leaf->page_shift < 21 || cpu->breakpoints_armed || cpu->a20_mask != ~0ull || gpa < slot->gpa ||
+	    gpa + bytes > slot->gpa + slot->size || cpu->s.apic_base - gpa < bytes)
+		return;
+	entry->run_start = page - offset;
+	entry->run_pages = (uint16_t)(bytes >> PAGE_SHIFT);
+	if (!(access & X86_WRITE) || entry->tag_write == X86_TLB_NONE || ram_tracked(slot) || !flags_all_set_in(slot, gpa))
+		return;
+	entry->run_write_start = entry->run_start;
+	entry->run_write_pages = entry->run_pages;
+}
+
 static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
 {
 	struct x86_translation *translation = cpu->translation;
@@ -187,6 +263,8 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	entry->tag_read = may & X86_MAY_READ && !watched ? page : X86_TLB_NONE;
 	entry->tag_fetch = may & X86_MAY_FETCH ? page : X86_TLB_NONE;
 	entry->tag_write = writable && flags_all_set(place->slot, leaf->gpa) ? page : X86_TLB_NONE;
+	entry->global = leaf->global && page >> 63;
+	find_runs(cpu, access, leaf, place, page, entry);
 	if (leaf->page_shift > PAGE_SHIFT)
 		large_page_note(translation, gva, leaf->page_shift);
 	fills_add(fills, view * X86_TLB_ENTRIES + index);

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Memory sites remember where they last found their datum (struct window). The stubs' code fills a window from the TLB and
+ * puts it on a list; here windows are emptied when the TLB entries that they are copies of are dropped. Emptying a list
+ * costs what filling it has cost.
+ *
+ * Regions filled from entries that are global go on a list of their own, which a CR3 write leaves alone; one that was
+ * filled from both kinds is on both. Those of sites that write have lists of their own, for x86_tlb_protect.
+ */
+#include "cpu/translate/internal.h"
+
+static void window_empty(struct window *window)
+{
+	window->host = window->limit = 0;
+}
+
+static void list_empty(struct translator *t, bool write, bool global)
+{
+	for (uint32_t i = t->window_list[write][global]; i; i = t->window_next[i][global]) {
+		window_empty(&t->windows[i]);
+		t->windows[i].lists &= (uint8_t)~(1u << global);
+	}
+	t->window_list[write][global] = 0;
+}
+
+void windows_empty(struct translator *t, bool globals)
+{
+	list_empty(t, false, false);
+	list_empty(t, true, false);
+	if (!globals)
+		return;
+	list_empty(t, false, true);
+	list_empty(t, true, true);
+	memset(t->written_pages, 0, sizeof(t->written_pages));
+	memset(t->written_runs, 0, sizeof(t->written_runs));
+}
+
+static void windows_dropped(struct x86_cpu *cpu, bool globals)
+{
+	windows_empty(translator_of(cpu), globals);
+}
+
+static uint64_t window_bytes(const struct window *window)
+{
+	return window->limit + window->size - 1;
+}
+
+/* Where written_pages or written_runs note a write window. */
+static uint8_t *written_note(struct translator *t, const struct window *window)
+{
+	return window->limit > PAGE_SIZE ? &t->written_runs[window->host >> 21 & (WRITTEN_RUNS - 1)] :
+	                                   &t->written_pages[window->host >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
+}
+
+/* Takes write windows that cover the page away and notes the others. */
+static bool list_protect(struct translator *t, bool global, uint64_t hva)
+{
+	bool had = false;
+
+	for (uint32_t i = t->window_list[true][global]; i; i = t->window_next[i][global]) {
+		struct window *window = &t->windows[i];
+
+		if (!window->limit)
+			continue;
+		if (window->host < hva + PAGE_SIZE && window->host + window_bytes(window) > hva) {
+			window_empty(window);
+			had = true;
+		} else {
+			*written_note(t, window) = 1;
+		}
+	}
+	return had;
+}
+
+/* A run begins at most 2 MiB before the page: in the 2 MiB of the page or in those before. */
+static bool windows_protect(struct x86_cpu *cpu, uint64_t gpa)
+{
+	struct translator *t = translator_of(cpu);
+	uint64_t hva = (uint64_t)(uintptr_t)ram_hva(cpu->vcpu.engine->env.ram, gpa, PAGE_SIZE);
+	uint8_t *page = &t->written_pages[hva >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
+	uint8_t *run = &t->written_runs[hva >> 21 & (WRITTEN_RUNS - 1)];
+	uint8_t *before = &t->written_runs[((hva >> 21) - 1) & (WRITTEN_RUNS - 1)];
+	bool had;
+
+	if (!hva || !(*page || *run || *before))
+		return false;
+	*page = *run = *before = 0;
+	had = list_protect(t, false, hva);
+	return list_protect(t, true, hva) || had;
+}
+
+static void window_tell_written(struct ram *ram, uint64_t hva, uint64_t bytes)
+{
+	const struct ram_slot *slots;
+	size_t count = ram_slots(ram, &slots);
+
+	for (size_t i = 0; i < count; i++)
+		if (hva - (uint64_t)(uintptr_t)slots[i].hva < slots[i].size)
+			ram_written(ram, slots[i].gpa + (hva - (uint64_t)(uintptr_t)slots[i].hva), bytes);
+}
+
+static void windows_tell_written(struct x86_cpu *cpu)
+{
+	struct translator *t = translator_of(cpu);
+
+	for (unsigned global = 0; global < 2; global++)
+		for (uint32_t i = t->window_list[true][global]; i; i = t->window_next[i][global]) {
+			struct window *window = &t->windows[i];
+
+			if (!window->limit)
+				continue;
+			window_tell_written(cpu->vcpu.engine->env.ram, window->host, window_bytes(window));
+			window_empty(window);
+		}
+}
+
+const struct x86_tlb_copies window_copies = {
+	.dropped = windows_dropped,
+	.protect = windows_protect,
+	.tell_written = windows_tell_written,
+};
