@@ -49,7 +49,6 @@ out:
 	return ret;
 }
 
-/* An empty slot has an address that is looked up in another one. */
 void code_want_jumps(struct translator *t)
 {
 	struct jump_slot *table;
@@ -58,7 +57,7 @@ void code_want_jumps(struct translator *t)
 		return;
 	table = t->jump[t->jump_tables];
 	for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
-		table[i] = (struct jump_slot){ .rip = i + 1, .host = low_address(t->exec_base) + t->no_jump };
+		table[i] = (struct jump_slot){ .rip = jump_empty(i), .host = low_address(t->exec_base) + t->no_jump };
 	t->jump_keys[t->jump_tables++] = t->key;
 }
 
@@ -243,7 +242,7 @@ void code_forget(struct translator *t, uint32_t number)
 	}
 	if (table && table[jump_index(rip)].rip == rip)
 		table[jump_index(rip)] =
-			(struct jump_slot){ .rip = jump_index(rip) + 1, .host = low_address(t->exec_base) + t->no_jump };
+			(struct jump_slot){ .rip = jump_empty(jump_index(rip)), .host = low_address(t->exec_base) + t->no_jump };
 }
 
 /* The entry stays, without blocks: its page is watched again when code is made of it. */

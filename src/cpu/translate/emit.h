@@ -182,6 +182,6 @@ static inline void patch32(uint8_t *base, uint32_t at, uint32_t target)
 	memcpy(base + at, &value, 4);
 }
 
-enum { CONDITION_B = 2, CONDITION_AE = 3, CONDITION_E = 4, CONDITION_NE = 5, CONDITION_BE = 6, CONDITION_A = 7 };
+enum { CONDITION_B = 2, CONDITION_AE = 3, CONDITION_E = 4, CONDITION_NE = 5, CONDITION_BE = 6, CONDITION_A = 7, CONDITION_S = 8 };
 
 #endif

@@ -214,6 +214,36 @@ uint64_t helper_address(const struct translator *t, const struct site *site)
 	return address_of(t, site, false);
 }
 
+/* An access that is certain to raise #PF need not be interpreted to find that out. */
+static uint64_t miss_fault(struct translator *t, const struct site *site, uint64_t gva)
+{
+	struct x86_cpu *cpu = t->cpu;
+	uint32_t error = x86_tlb_fault(cpu, gva, site->write ? X86_WRITE : X86_READ);
+	uint64_t to;
+
+	if (!error)
+		return 0;
+	vectors_out(t);
+	for (unsigned i = 0; i < 16; i++)
+		if (!(site->parked >> i & 1))
+			cpu->s.gpr[i] = t->out[i];
+	cpu->s.rip = site->rip;
+	flags_out(t);
+	t->delivered = true;
+	t->attend = false;
+	cpu->s.cr2 = gva;
+	cpu->fault_vector = X86_PFV;
+	cpu->fault_has_error = true;
+	cpu->fault_error = error & 0xffff;
+	if (!interp_deliver(cpu)) {
+		t->attend = true;
+		return 0;
+	}
+	to = go_on(t);
+	t->delivered = !to;
+	return to ? to | MISS_FAULTED : 0;
+}
+
 uint64_t helper_miss(struct translator *t)
 {
 	const struct site *site = &t->sites[t->site];
@@ -226,7 +256,7 @@ uint64_t helper_miss(struct translator *t)
 	if (!VECTORS_STAY)
 		vectors_out(t);
 	if (!x86_tlb_fill(t->cpu, gva, site->write ? X86_WRITE : X86_READ))
-		return 0;
+		return site->page_faults ? miss_fault(t, site, gva) : 0;
 	t->statistics.fills++;
 	for (unsigned parked = site->parked; parked; parked &= parked - 1) /* the look-up begins with parking them */
 		t->out[__builtin_ctz(parked)] = t->cpu->s.gpr[__builtin_ctz(parked)];

@@ -76,6 +76,8 @@ enum helper {
 	HELPERS
 };
 
+#define MISS_FAULTED 0x80000000u /* no code address has this bit */
+
 struct site {
 	uint64_t rip;
 	int64_t disp;        /* SITE_MEMORY: of the address */
@@ -97,6 +99,7 @@ struct site {
 	uint8_t helper, length; /* SITE_CALL: length of the instruction */
 	bool constant;        /* SITE_MEMORY: the address is disp */
 	bool flags_in_memory; /* SITE_LINK */
+	bool page_faults;     /* SITE_MEMORY: #PF is the first thing that can happen to the instruction now */
 	bool changes_key;     /* SITE_LINK: the target's mode is another one */
 };
 
@@ -136,6 +139,8 @@ struct jump_slot {
 	uint64_t host;
 };
 #define JUMP_BITS 12
+#define JUMP_SLOT_SHIFT 4
+_Static_assert(sizeof(struct jump_slot) == 1 << JUMP_SLOT_SHIFT, "translated code shifts");
 #define JUMP_TABLES 24 /* keys are many while a system starts; memory is only what is used */
 
 struct fault_entry {
@@ -204,7 +209,8 @@ struct translator {
 	uint64_t datum; /* what an instruction with two memory accesses has read */
 	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload, x87_load;
 	uint64_t (*call)(struct translator *t); /* at a SITE_CALL: where to go on, 0: leave */
-	uint64_t (*miss)(struct translator *t); /* at a SITE_MEMORY, with registers in out: likewise */
+	/* At a SITE_MEMORY, with registers in out: likewise; with MISS_FAULTED, a fault was delivered and they are in cpu->s. */
+	uint64_t (*miss)(struct translator *t);
 	struct x87_image x87_image;
 	struct jump_slot jump[JUMP_TABLES][1 << JUMP_BITS];
 	/* The rest is C's. */
@@ -237,6 +243,7 @@ struct translator {
 	bool inside;         /* translated code is active (for the signal handler) */
 	bool again;          /* the indirect branch just left is to be interpreted */
 	bool attend;         /* the interpreter's loop has to look at something */
+	bool delivered;      /* left at a SITE_MEMORY after a fault was delivered: state is in cpu->s as at a SITE_CALL */
 	bool has_thread;
 	pthread_t thread;
 	void *signal_stack;
@@ -284,9 +291,17 @@ static inline struct jump_slot *jump_table(struct translator *t, uint16_t key)
 	return NULL;
 }
 
+/* The factor spreads addresses that are multiples of 16, as functions' are. */
+#define JUMP_FACTOR 0x9e3779b1u
 static inline unsigned jump_index(uint64_t rip)
 {
-	return rip & ((1 << JUMP_BITS) - 1);
+	return (uint32_t)rip * JUMP_FACTOR >> (32 - JUMP_BITS);
+}
+
+/* An empty slot has an address that is looked up in another one. */
+static inline uint64_t jump_empty(unsigned index)
+{
+	return jump_index(1) == index ? 2 : 1;
 }
 
 /* The current mode as a key; -1: code of this mode is not translated. May flush the code. */

@@ -96,6 +96,7 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	struct emitter *e = &l->e;
 	bool constant = m->base < 0 && m->index < 0 && m->segment < 0 && (m->disp & (PAGE_SIZE - 1)) + size <= PAGE_SIZE;
 	uint32_t resume, number, from;
+	const struct guest_instruction *g = &l->list[l->at];
 	const struct window *window;
 	struct site *site;
 	unsigned a;
@@ -114,6 +115,7 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	window = &t->windows[number];
 	note_memory(site, m, size, write, resume);
 	site->constant = constant;
+	site->page_faults = !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
 	t->windows[number] = (struct window){ .resume = low_address(t->exec_base) + resume, .size = (uint8_t)size };
 	if (constant) {
 		load_abs(e, a, &window->host);
@@ -318,10 +320,13 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 
 	store_abs(e, a, &l->t->cpu->s.rip);
 	if (table) {
-		move_reg(e, b, a);
-		alu_imm(e, false, 4, b, (1 << JUMP_BITS) - 1);
+		/* b = jump_index(a) * sizeof(struct jump_slot) */
+		put_rex(e, false, b, (int)a, -1);
+		PUT(e, 0x69, (uint8_t)(0xc0 | (b & 7) << 3 | (a & 7))); /* imul b32, a32, .. */
+		put32(e, JUMP_FACTOR);
 		put_rex(e, false, 0, (int)b, -1);
-		PUT(e, 0xc1, (uint8_t)(0xe0 | (b & 7)), 4); /* shl b32, 4 */
+		PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 32 - JUMP_BITS - JUMP_SLOT_SHIFT); /* shr b32, .. */
+		alu_imm(e, false, 4, b, ((1 << JUMP_BITS) - 1) << JUMP_SLOT_SHIFT);
 		op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
 		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
 		l->t->sites[site].disp = undo;

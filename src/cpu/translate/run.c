@@ -79,8 +79,10 @@ static bool may_branch_to(const struct translator *t, uint64_t rip)
 /* Takes the registers from where translated code left them. */
 static const struct site *leave(struct translator *t)
 {
-	const struct site *site = &t->sites[t->site];
+	static const struct site delivered = { .kind = SITE_CALL };
+	const struct site *site = t->delivered ? &delivered : &t->sites[t->site];
 
+	t->delivered = false;
 	t->statistics.exits[site->kind]++;
 	if (site->kind == SITE_CALL)
 		return site;

@@ -168,15 +168,20 @@ static void emit_call(struct translator *t, struct emitter *e, bool code32, uint
 
 static void emit_calls(struct translator *t, struct emitter *e, uint32_t resume, uint32_t out)
 {
-	uint32_t over;
+	uint32_t faulted, over;
 
 	emit_call(t, e, false, resume, out);
 	emit_call(t, e, true, resume, out);
 	t->miss_stub = e->at;
 	store_registers(e, 0, t->out);
 	call_c(t, e, &t->miss, out);
+	faulted = branch_ahead(e, CONDITION_S);
 	load_wanted(t, e);
 	resume_from(t, e, t->out);
+	patch32(e->base, faulted, e->at);
+	op_abs(e, false, 0x81, 4, &t->target); /* and dword [target], ~MISS_FAULTED */
+	put32(e, ~MISS_FAULTED);
+	jump_to(e, resume);
 	t->unload_call = e->at;
 	x87_emit_unload(t, e);
 	op_abs(e, false, 0x80, 7, &t->fpu_loaded);

@@ -220,6 +220,8 @@ void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigne
 /* Tries to get the tag for this access into tlb_active's slot of gva; accessed and dirty bits are set. false: the access
  * would fault, or memory wants to see it one by one. Raises nothing. */
 bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access);
+/* After it failed: bit 31 and the error code when the access is certain to raise #PF with CR2 = gva, or 0. */
+uint32_t x86_tlb_fault(struct x86_cpu *cpu, uint64_t gva, unsigned access);
 /* Host address for a read-modify-write or a vector access of size bytes at gva when it lies in one page of RAM that may
  * be written (write permission, dirty bits and ram_written done); NULL: MMIO or page-crossing, use read and write. */
 void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size);

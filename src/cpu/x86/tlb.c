@@ -324,6 +324,15 @@ bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access)
 	return page_of(gva) == (access & X86_WRITE ? slot->tag_write : access & X86_FETCH ? slot->tag_fetch : slot->tag_read);
 }
 
+uint32_t x86_tlb_fault(struct x86_cpu *cpu, uint64_t gva, unsigned access)
+{
+	struct x86_leaf leaf;
+
+	if (!cpu->paging || cpu->alignment_checked || (cpu->code_mode == X86_CODE64 && !x86_canonical(cpu, gva)))
+		return 0;
+	return x86_page_walk(cpu, gva, access | x86_user_access(cpu), &leaf);
+}
+
 /* --- moving bytes --- */
 
 /* The guest's aligned accesses of up to 8 bytes are single copies; memcpy with a constant size compiles to that. */
