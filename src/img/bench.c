@@ -79,9 +79,9 @@ static void start_one(struct bench *b, struct slot *slot)
 	b->started++;
 	b->in_flight++;
 	/* Requests go round the image. */
-	b->offset += b->step;
-	if (b->offset > b->block->length - b->bytes)
-		b->offset = b->block->length >= b->bytes ? b->offset % (b->block->length - b->bytes + 1) : 0;
+	b->offset = (b->offset + b->step) % max_u64(b->block->length, 1);
+	if (!range_inside(b->offset, b->bytes, b->block->length))
+		b->offset = 0; /* qemu-img fails there */
 	block_submit(b->queue, &slot->request);
 }
 

@@ -22,8 +22,7 @@ static void report(void *opaque, const char *line)
 {
 	struct checking *c = opaque;
 
-	if (!c->quiet)
-		fprintf(c->json ? c->img->err : c->img->out, "%s\n", line);
+	fprintf(c->img->err, "%s\n", line);
 }
 
 static void print_human(struct img *img, const struct block_check *r)

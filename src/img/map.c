@@ -51,6 +51,9 @@ static int run_map(struct img *img, struct block *block, bool json, uint64_t sta
 			return 1;
 		start += extent.length;
 	}
+	/* As qemu-img: of a disk without bytes it says something all the same. */
+	if (json && map.first)
+		print_json(&map, &(struct block_span){.start = start});
 	if (json)
 		fprintf(img->out, "]\n");
 	return 0;

@@ -45,6 +45,8 @@ static int resize_block(struct img *img, struct block *block, const struct resiz
 			      "an operation, make sure there is no important data there.");
 		return 1;
 	}
+	if (!block->driver->truncate)
+		return img_fail(img, "Image format driver does not support resize");
 	if (r->preallocation && strcmp(r->preallocation, "off"))
 		return img_fail(img, "--preallocation=%s is not supported yet for resize", r->preallocation);
 	if (!block->driver->truncate)

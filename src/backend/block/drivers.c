@@ -11,6 +11,7 @@ const struct block_driver *const block_drivers[] = {
 	&block_null_driver,     &block_raw_driver,
 	&block_qcow2_driver,    &block_vmdk_driver,
 	&block_vhdx_driver,     &block_luks_driver,
+	&block_vdi_driver,
 	&block_copy_on_read_driver,
 	&block_throttle_driver, NULL,
 };
@@ -89,7 +90,6 @@ static const struct {
 	{"qed", "QED\0", 4, 0},
 	{"vmdk", "# Disk DescriptorFile", 21, 0},
 	{"vpc", "conectix", 8, 0},
-	{"vdi", "\x7f\x10\xda\xbe", 4, 64},
 	{"luks", "LUKS\xba\xbe", 6, 0},
 	{"parallels", "WithoutFreeSpace", 16, 0},
 	{"parallels", "WithouFreSpacExt", 16, 0},

@@ -5,6 +5,8 @@
  */
 #include "backend/block/internal.h"
 
+#include <sys/random.h>
+
 #define WINDOW 64
 
 /* Past the end of a plain file is where new clusters go; other nodes have a length of their own to keep to. */
@@ -56,10 +58,28 @@ int image_file_write(struct block *file, uint64_t offset, const void *from, uint
 	return run(file, BLOCK_WRITE, offset, &iov, 1, length);
 }
 
-int image_file_zero(struct block *file, uint64_t offset, uint64_t length)
+int image_file_clear(struct block *file, enum block_op op, uint64_t offset, uint64_t length, uint32_t flags)
 {
-	if (file->driver->is_protocol)
-		return file->read_only ? -EPERM
-				       : block_run(file, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
-	return block_execute(file, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
+	if (!file->driver->is_protocol)
+		return block_execute(file, op, offset, length, NULL, 0, flags);
+	return file->read_only ? -EPERM : block_run(file, op, offset, length, NULL, 0, flags);
+}
+
+int image_file_holes(struct block *file, uint64_t offset, uint64_t *length)
+{
+	uint64_t where;
+	int bits;
+
+	if (!file->driver->extent)
+		return 0;
+	bits = file->driver->extent(file, offset, length, &where);
+	return bits > 0 ? bits & BLOCK_EXTENT_ZERO : 0;
+}
+
+void image_random_uuid(uint8_t uuid[16])
+{
+	if (getrandom(uuid, 16, 0) != 16)
+		store_le64(uuid, (uint64_t)host_now_ns()); /* better than none: no early boot here */
+	uuid[6] = (uuid[6] & 0x0f) | 0x40;
+	uuid[8] = (uuid[8] & 0x3f) | 0x80;
 }

@@ -16,6 +16,7 @@ struct io_uring_sqe;
 
 /* --- drivers.c --- */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
+extern const struct block_driver block_vdi_driver, block_vpc_driver;
 extern const struct block_driver block_copy_on_read_driver, block_throttle_driver, block_luks_driver;
 /* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
  * driver, or its module cannot be loaded. Control thread. */
@@ -145,7 +146,13 @@ int image_file_iov(struct block *file, enum block_op op, uint64_t offset, const 
 		   uint64_t skip, uint64_t length);
 int image_file_read(struct block *file, uint64_t offset, void *to, uint64_t length);
 int image_file_write(struct block *file, uint64_t offset, const void *from, uint64_t length);
-int image_file_zero(struct block *file, uint64_t offset, uint64_t length);
+/* Discards or zeroes. */
+int image_file_clear(struct block *file, enum block_op op, uint64_t offset, uint64_t length, uint32_t flags);
+
+/* BLOCK_EXTENT_ZERO when the file has a hole there, else 0, for *length bytes (<= given). */
+int image_file_holes(struct block *file, uint64_t offset, uint64_t *length);
+/* A random (version 4) UUID. */
+void image_random_uuid(uint8_t uuid[16]);
 
 /* --- backing.c --- */
 /* Opens block->backing: what backing= among the options says, else the file that the image names (NULL: none). */

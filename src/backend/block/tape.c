@@ -190,9 +190,9 @@ void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t
 		offset = align_down(offset, cluster);
 		length = min_u64(align_up(length, cluster), block->length - offset);
 		note(tape, TAPE_GUEST_CHANGE, offset, length, NULL, 0);
-		result = block_execute(block, BLOCK_DISCARD, offset, length, NULL, 0, 0);
-		if (!result)
-			memset(shadow + offset, 0, length);
+		/* A hint: zeroes or what was there. */
+		if (block_execute(block, BLOCK_DISCARD, offset, length, NULL, 0, 0) == 0)
+			block_pread(block, offset, shadow + offset, length);
 		break;
 	case 1:
 		note(tape, TAPE_GUEST_CHANGE, offset, length, NULL, 0);
@@ -252,6 +252,38 @@ static void examine(const struct cut *cut, struct tape *image, const char *what,
 	tape_end(&copy);
 }
 
+/* The guest comes back on what the cut has left: nothing of the old appears in the new, and the check stays content. */
+static void go_on(const struct cut *cut, const struct tape *left, size_t at, uint32_t *seed)
+{
+	struct block_check check = {0};
+	struct error err = {0};
+	uint8_t *shadow = malloc(cut->disk), *got = malloc(cut->disk);
+	struct tape image;
+	struct block *block;
+
+	tape_copy(&image, left);
+	block = tape_open(cut->graph, &image, cut->format, false, &err);
+	if (!block)
+		fail_msg("power at %zu: cannot be opened for writing: %s", at, err.msg);
+	assert_int_equal(block_pread(block, 0, shadow, cut->disk), 0);
+	for (unsigned i = 0; i < 25; i++)
+		tape_step(block, &image, shadow, seed);
+	block_unref(block);
+	block = tape_open(cut->graph, &image, cut->format, true, &err);
+	assert_non_null(block);
+	assert_int_equal(block_pread(block, 0, got, cut->disk), 0);
+	if (memcmp(got, shadow, cut->disk))
+		fail_msg("power at %zu: what is written afterwards is not what is read", at);
+	if (cut->format->check)
+		assert_int_equal(cut->format->check(block, &check, false, false, &err), 0);
+	if (check.corruptions || check.check_errors)
+		fail_msg("power at %zu, writing on: %llu corruptions", at, (unsigned long long)check.corruptions);
+	block_unref(block);
+	tape_end(&image);
+	free(shadow);
+	free(got);
+}
+
 static void apply(struct tape *to, const struct tape_event *event, uint32_t *seed)
 {
 	if (!event->length && (!seed || next_random(seed) % 2))
@@ -300,6 +332,8 @@ void tape_cut_everywhere(const struct tape *tape, const struct tape *start, cons
 				if (tape->events[k].kind == TAPE_WRITE)
 					apply(&power, &tape->events[k], &seed);
 			examine(&cut, &power, "power", i);
+			if (i % 5 == 0)
+				go_on(&cut, &power, i, &seed);
 			tape_end(&power);
 		}
 	}
@@ -307,6 +341,22 @@ void tape_cut_everywhere(const struct tape *tape, const struct tape *start, cons
 	tape_end(&durable);
 	free(cut.touched);
 	block_graph_free(cut.graph);
+}
+
+/* The device works again: what is written and flushed now is there, wherever it was prepared. */
+static void recover(struct block *block, struct tape *tape, uint8_t *touched)
+{
+	uint8_t *data = malloc(block->length);
+
+	for (uint64_t i = 0; i < block->length; i++)
+		data[i] = (uint8_t)(i / 512 * 7 + 1);
+	tape->fail_after = -1;
+	assert_int_equal(block_pwrite(block, 0, data, block->length, 0), 0);
+	assert_int_equal(block_flush(block), 0);
+	tape->recording = true;
+	note(tape, TAPE_GUEST_FLUSHED, 0, 0, data, block->length);
+	memset(touched, 0, block->length / 512);
+	free(data);
 }
 
 void tape_fail_everywhere(const struct tape *start, const struct block_driver *format, uint64_t disk, int64_t most)
@@ -329,6 +379,9 @@ void tape_fail_everywhere(const struct tape *start, const struct block_driver *f
 			tape_step(block, &tape, shadow, &seed);
 		if (tape.fail_after == 0)
 			assert_int_not_equal(block_flush(block), 0);
+		if (n % 2)
+			recover(block, &tape, cut.touched);
+		cut.flushed = n % 2 ? tape.events[0].data : NULL;
 		block_unref(block);
 		tape.fail_after = -1;
 		examine(&cut, &tape, "failing", (size_t)n);

@@ -3,7 +3,8 @@
  * For tests: a file in memory that records what is done to it, and the cutting of power at every write of a recorded
  * workload. After each cut the image is put together from the writes before it, once all of them (a killed process),
  * then with those after the last barrier kept or lost by chance, sector by sector (power). Each time the format's check
- * must find nothing worse than leaks, and what the guest had flushed must be there.
+ * must find nothing worse than leaks, and what the guest had flushed must be there; now and then the guest goes on
+ * with what the cut has left.
  */
 #ifndef XUNI_BACKEND_BLOCK_TAPE_H
 #define XUNI_BACKEND_BLOCK_TAPE_H

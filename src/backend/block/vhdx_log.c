@@ -139,7 +139,7 @@ static int replay_zeroes(struct vhdx *x, const uint8_t *descriptor)
 
 	if (bytes % VHDX_LOG_SECTOR || !range_inside(at, bytes, MAX_FILE_BYTES))
 		return -EINVAL;
-	return image_file_zero(x->block->file, at, bytes);
+	return image_file_clear(x->block->file, BLOCK_WRITE_ZEROES, at, bytes, BLOCK_MAY_UNMAP);
 }
 
 static int replay_data(struct vhdx *x, const uint8_t *descriptor, uint64_t sequence, const uint8_t *sector)
