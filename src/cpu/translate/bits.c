@@ -8,7 +8,9 @@
 
 bool bits_classify(const struct translator *t, struct guest_instruction *g)
 {
-	return !(t->key & KEY_CODE32) && g->insn.address_width == 64 && g->insn.operand_width >= 16;
+	if (t->key & KEY_CODE32 && g->memory.limit != UINT32_MAX)
+		return false;
+	return g->insn.address_width == (t->key & KEY_CODE32 ? 32 : 64) && g->insn.operand_width >= 16;
 }
 
 static void operand_prefix(struct emitter *e, unsigned size)

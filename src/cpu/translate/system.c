@@ -22,6 +22,7 @@ enum system {
 	SYSTEM_WRITE_BASE,
 	SYSTEM_READ_CR,
 	SYSTEM_READ_SEGMENT,
+	SYSTEM_PUSH_SEGMENT,
 	SYSTEM_POP_RSP,
 	SYSTEM_RDPKRU,
 };
@@ -123,6 +124,26 @@ static bool take_segment(struct guest_instruction *g)
 	return take_register_operand(g, 0);
 }
 
+/* PUSHFD, POPFD and PUSH of a segment register; 16-bit ones are the interpreter's. */
+static bool take_stack32(const struct translator *t, struct guest_instruction *g)
+{
+	if (g->insn.operand_width != 32 || !code32_allows(t, X86_SS, true))
+		return false;
+	switch (g->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_PUSHFD:
+		take(g, SYSTEM_PUSHF, false);
+		return true;
+	case ZYDIS_MNEMONIC_POPFD:
+		return take_privileged(g, SYSTEM_POPF, t);
+	default:
+		if (g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    ZydisRegisterGetClass(g->operands[0].reg.value) != ZYDIS_REGCLASS_SEGMENT)
+			return false;
+		take(g, SYSTEM_PUSH_SEGMENT, false);
+		return true;
+	}
+}
+
 /* A call that goes on behind the instruction. */
 static bool take_plain_call(struct guest_instruction *g, enum helper helper, unsigned size)
 {
@@ -158,6 +179,22 @@ static bool take_string(const struct translator *t, struct guest_instruction *g,
 static bool rex_w(const ZydisDecodedInstruction *insn)
 {
 	return insn->attributes & ZYDIS_ATTRIB_HAS_REX && insn->raw.rex.W;
+}
+
+static bool system_classify32(const struct translator *t, struct guest_instruction *g)
+{
+	switch (g->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_PUSHFD:
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_PUSH:
+		return take_stack32(t, g);
+	case ZYDIS_MNEMONIC_STAC:
+		return take_access_flag(t, g, SYSTEM_STAC);
+	case ZYDIS_MNEMONIC_CLAC:
+		return take_access_flag(t, g, SYSTEM_CLAC);
+	default:
+		return false;
+	}
 }
 
 bool system_classify(const struct translator *t, struct guest_instruction *g)
@@ -216,7 +253,7 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 		break;
 	}
 	if (t->key & KEY_CODE32)
-		return false;
+		return system_classify32(t, g);
 	switch (insn->mnemonic) {
 	case ZYDIS_MNEMONIC_POP:
 		if (g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
@@ -233,7 +270,8 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 	case ZYDIS_MNEMONIC_SWAPGS:
 		return take_privileged(g, SYSTEM_SWAPGS, t);
 	case ZYDIS_MNEMONIC_PUSHFQ:
-		return take_privileged(g, SYSTEM_PUSHF, t);
+		take(g, SYSTEM_PUSHF, false);
+		return true;
 	case ZYDIS_MNEMONIC_POPFQ:
 		return take_privileged(g, SYSTEM_POPF, t);
 	case ZYDIS_MNEMONIC_STAC:
@@ -442,10 +480,10 @@ static void lower_pushf(struct lowering *l, struct guest_instruction *g)
 	PUT(e, 0x09, (uint8_t)(0xc0 | (b & 7))); /* or b32, eax */
 	store_abs(e, b, &l->t->datum);
 	place = lower_stack_push(l, false, false, 0);
-	b = scratch(l, (uint16_t)(1u << place.base));
+	b = scratch(l, bit(place.base) | bit(place.index));
 	load_abs(e, b, &l->t->datum);
 	lower_move(l, 0x89, b, &place);
-	lower_stack_move(l, -8);
+	lower_stack_move(l, -(int32_t)l->word);
 	if (g->flags_live_after)
 		restore_flags(l);
 }
@@ -483,7 +521,7 @@ static void lower_popf(struct lowering *l, struct guest_instruction *g)
 	put_rex(e, false, a, (int)b, -1);
 	PUT(e, 0x09, (uint8_t)(0xc0 | (a & 7) << 3 | (b & 7))); /* or b32, a32 */
 	op_abs(e, false, 0x89, b, rflags(l));
-	lower_stack_move(l, 8);
+	lower_stack_move(l, (int32_t)l->word);
 	put_rex(e, false, 0, (int)a, -1);
 	PUT(e, 0xf7, (uint8_t)(0xc0 | (a & 7))); /* test a32, IF */
 	put32(e, X86_IF);
@@ -589,6 +627,21 @@ static void lower_read_segment(struct lowering *l, struct guest_instruction *g)
 	l->parked &= (uint16_t) ~(1u << reg);
 }
 
+/* With zeroes above the selector. */
+static void lower_push_segment(struct lowering *l, struct guest_instruction *g)
+{
+	unsigned number = (unsigned)(g->operands[0].reg.value - ZYDIS_REGISTER_ES), a;
+	struct place place = lower_stack_push(l, g->flags_live, true, 0);
+	struct emitter *e = &l->e;
+
+	a = scratch(l, bit(place.base) | bit(place.index));
+	put_rex(e, false, a, -1, -1);
+	PUT(e, 0x0f, 0xb7); /* movzx a32, word */
+	put_operand(e, a, -1, -1, 0, (int32_t)low_address(&l->t->cpu->s.seg[number].selector));
+	lower_move(l, 0x89, a, &place);
+	lower_stack_move(l, -(int32_t)l->word);
+}
+
 static void lower_pop_rsp(struct lowering *l, struct guest_instruction *g)
 {
 	struct place place = lower_stack_top(l, g->flags_live, true);
@@ -652,6 +705,9 @@ void system_lower(struct lowering *l, struct guest_instruction *g)
 		break;
 	case SYSTEM_READ_SEGMENT:
 		lower_read_segment(l, g);
+		break;
+	case SYSTEM_PUSH_SEGMENT:
+		lower_push_segment(l, g);
 		break;
 	case SYSTEM_POP_RSP:
 		lower_pop_rsp(l, g);
