@@ -7,6 +7,8 @@
  */
 #include "cpu/translate/helper.h"
 
+enum { GROUP_MISSES = 16 };
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define VECTORS_STAY false /* their own code uses vectors */
 #elif defined(__has_feature)
@@ -244,22 +246,49 @@ static uint64_t miss_fault(struct translator *t, const struct site *site, uint64
 	return to ? to | MISS_FAULTED : 0;
 }
 
+/* The block is made again without groups when their bytes are often there, but not to be had together. */
+static uint64_t group_missed(struct translator *t, const struct site *site, uint64_t gva)
+{
+	struct block *block = &t->blocks[site->block];
+
+	if (site->group && !block->dead && !x86_tlb_fault(t->cpu, gva, X86_READ) && ++block->group_misses >= GROUP_MISSES) {
+		*code_alone(t, block->gpa) = 1;
+		code_forget(t, site->block);
+	}
+	return 0;
+}
+
+static bool has_tag(const struct translator *t, uint64_t gva, bool write)
+{
+	const struct x86_tlb_entry *entry = &t->cpu->tlb_active[(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+
+	return (write ? entry->tag_write : entry->tag_read) == (gva & ~(PAGE_SIZE - 1));
+}
+
+/* A group may be written to only later, so pages are not made dirty for it. */
+static bool fill(struct translator *t, const struct site *site, uint64_t gva)
+{
+	bool write = site->write;
+
+	return has_tag(t, gva, write) ||
+	       (x86_tlb_fill(t->cpu, gva, write && !site->group ? X86_WRITE : X86_READ) && has_tag(t, gva, write));
+}
+
 uint64_t helper_miss(struct translator *t)
 {
 	const struct site *site = &t->sites[t->site];
 	uint64_t gva = address_of(t, site, true);
 	bool loaded = t->fpu_loaded, x87_loaded = t->x87_loaded;
+	bool crosses = (gva & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE;
 
-	/* An access that crosses the page is the interpreter's. */
-	if ((gva & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE)
-		return 0;
 	if (!VECTORS_STAY)
 		vectors_out(t);
-	if (!x86_tlb_fill(t->cpu, gva, site->write ? X86_WRITE : X86_READ))
-		return site->page_faults ? miss_fault(t, site, gva) : 0;
+	if (!fill(t, site, gva))
+		return site->page_faults ? miss_fault(t, site, gva) : group_missed(t, site, gva);
+	/* An access that reaches into a page elsewhere is the interpreter's. */
+	if (crosses && (!fill(t, site, gva + site->size - 1) || !window_span(t, t->site, gva)))
+		return group_missed(t, site, gva + site->size - 1);
 	t->statistics.fills++;
-	for (unsigned parked = site->parked; parked; parked &= parked - 1) /* the look-up begins with parking them */
-		t->out[__builtin_ctz(parked)] = t->cpu->s.gpr[__builtin_ctz(parked)];
 	t->fpu_want = loaded && !t->fpu_loaded;
 	t->x87_want = x87_loaded && !t->x87_loaded;
 	return low_address(t->exec_base) + site->resume;

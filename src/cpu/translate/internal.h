@@ -98,6 +98,7 @@ struct site {
 	uint8_t scale, address32;
 	uint8_t helper, length; /* SITE_CALL: length of the instruction */
 	bool constant;        /* SITE_MEMORY: the address is disp */
+	bool group;           /* SITE_MEMORY: more bytes than the instruction's own (memory.c) */
 	bool flags_in_memory; /* SITE_LINK */
 	bool page_faults;     /* SITE_MEMORY: #PF is the first thing that can happen to the instruction now */
 	bool changes_key;     /* SITE_LINK: the target's mode is another one */
@@ -131,6 +132,7 @@ struct block {
 	uint32_t other; /* the stand-in's number, and of a stand-in the block's; 0: none */
 	bool stand_in;
 	bool dead, interpret, fpu, x87;
+	uint8_t group_misses;
 };
 
 /* Where an indirect branch looks: one table for each key. */
@@ -238,6 +240,7 @@ struct translator {
 	uint32_t fault_count, fault_max;
 	uint32_t hash[1 << BLOCK_HASH_BITS];
 	struct page_entry pages[1 << PAGE_HASH_BITS];
+	uint8_t alone[4096]; /* see code_alone */
 	uint32_t page_count;
 	bool bmi2;
 	bool inside;         /* translated code is active (for the signal handler) */
@@ -366,6 +369,12 @@ struct block *code_block(struct translator *t, uint64_t rip);
 /* Gives t->key a jump table, when one is left. */
 void code_want_jumps(struct translator *t);
 
+/* Whether blocks that begin there are made without groups of accesses (memory.c); others may share the answer. */
+static inline uint8_t *code_alone(struct translator *t, uint64_t gpa)
+{
+	return &t->alone[(gpa ^ gpa >> 12) % ARRAY_SIZE(t->alone)];
+}
+
 /* --- region.c --- */
 /* How much code fits into `budget` bytes with its tables. */
 size_t region_code_bytes(size_t budget);
@@ -403,6 +412,8 @@ static inline void x87_give(struct translator *t)
 extern const struct x86_tlb_copies window_copies;
 /* All of them; those with entries that are global only when globals. */
 void windows_empty(struct translator *t, bool globals);
+/* Lets the window of a SITE_MEMORY cover the page of gva and the next one, when the TLB has both and they lie together. */
+bool window_span(struct translator *t, uint32_t site, uint64_t gva);
 
 /* --- lower.c --- */
 /* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */

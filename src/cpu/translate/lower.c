@@ -4,21 +4,9 @@
  * to the first that never falls through or that is the interpreter's. What is rarely executed (misses, links not yet
  * made, branches that must bring parked registers back) goes behind the block.
  *
- * lower_memory is the one place that knows how a guest address becomes a host address.
+ * How a guest address becomes a host address is memory.c's business.
  */
 #include "cpu/translate/lower.h"
-
-static void emit_cold_memory(struct lowering *l, const struct cold *cold)
-{
-	const struct site *site = &l->t->sites[cold->site];
-	unsigned a = (unsigned)cold->address;
-
-	if (site->constant)
-		move_imm(&l->e, a, (uint64_t)site->disp);
-	store_abs(&l->e, a, &l->t->ea);
-	store_abs_imm32(&l->e, &l->t->site, cold->site);
-	jump_to(&l->e, cold->stub);
-}
 
 static void emit_cold(struct lowering *l)
 {
@@ -28,7 +16,7 @@ static void emit_cold(struct lowering *l)
 
 		patch32(l->e.base, cold->from, l->e.at);
 		if (cold->stub) {
-			emit_cold_memory(l, cold);
+			memory_emit_cold(l, cold);
 			continue;
 		}
 		if (cold->relink) {
@@ -41,98 +29,6 @@ static void emit_cold(struct lowering *l)
 			site->stub = l->e.at;
 		leave_at(l, cold->site, cold->flags);
 	}
-}
-
-/* --- memory --- */
-
-static void load_effective(struct lowering *l, unsigned to, const struct memory *m, int32_t more)
-{
-	struct emitter *e = &l->e;
-
-	if (m->base < 0 && m->index < 0) {
-		move_imm(e, to, (uint64_t)(m->disp + more));
-	} else {
-		op_mem(e, !m->address32, 0x8d, to, m->base, m->index, m->scale, (int32_t)(m->disp + more));
-	}
-	if (m->segment >= 0)
-		op_abs(e, !l->code32, 0x03, to, lower_segment_base(l->t, m->segment));
-}
-
-/* An offset behind the segment's limit is the interpreter's. Changes EFLAGS. */
-static void check_limit(struct lowering *l, unsigned a, const struct memory *m, unsigned size)
-{
-	struct memory offset = *m;
-
-	if (!l->code32 || m->limit == UINT32_MAX)
-		return;
-	offset.segment = NO_REGISTER;
-	load_effective(l, a, &offset, 0);
-	alu_imm(&l->e, false, 7, a, (int32_t)(m->limit - size + 1));
-	branch_cold(l, CONDITION_A, new_site(l, SITE_INTERPRET, l->list[l->at].rip));
-}
-
-static void note_memory(struct site *site, const struct memory *m, unsigned size, bool write, uint32_t resume)
-{
-	site->resume = resume;
-	site->disp = m->disp;
-	site->base = (int8_t)m->base;
-	site->index = (int8_t)m->index;
-	site->segment = (int8_t)m->segment;
-	site->scale = (uint8_t)m->scale;
-	site->address32 = m->address32;
-	site->size = (uint8_t)size;
-	site->write = write;
-}
-
-/*
- * Emits the look-up for [m, +size) and says where the datum is. What the address is made of is in registers. Changes
- * EFLAGS; when `flags` they are saved in memory first, and with `restored` the caller brings them back, for which RAX is
- * kept out of the place. `keep`: registers that the instruction itself needs.
- */
-struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
-                          bool restored, uint16_t keep)
-{
-	struct translator *t = l->t;
-	struct emitter *e = &l->e;
-	bool constant = m->base < 0 && m->index < 0 && m->segment < 0 && (m->disp & (PAGE_SIZE - 1)) + size <= PAGE_SIZE;
-	uint32_t resume, number, from;
-	const struct guest_instruction *g = &l->list[l->at];
-	const struct window *window;
-	struct site *site;
-	unsigned a;
-
-	if (l->list[l->at].high_byte)
-		keep |= 0xff00;
-	if (flags)
-		save_flags(l, keep);
-	if (flags && restored)
-		keep |= 1u << RAX;
-	a = scratch(l, keep);
-	check_limit(l, a, m, size);
-	resume = e->at;
-	number = new_site(l, SITE_MEMORY, l->list[l->at].rip);
-	site = &t->sites[number];
-	window = &t->windows[number];
-	note_memory(site, m, size, write, resume);
-	site->constant = constant;
-	site->page_faults = !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
-	t->windows[number] = (struct window){ .resume = low_address(t->exec_base) + resume, .size = (uint8_t)size };
-	if (constant) {
-		load_abs(e, a, &window->host);
-		PUT(e, (uint8_t)(0x48 | (a & 8) >> 1 | a >> 3), 0x85, (uint8_t)(0xc0 | (a & 7) << 3 | (a & 7))); /* test a, a */
-		from = branch_ahead(e, CONDITION_E);
-	} else {
-		load_effective(l, a, m, 0);
-		op_abs(e, true, 0x2b, a, &window->start);
-		op_abs(e, true, 0x3b, a, &window->limit);
-		from = branch_ahead(e, CONDITION_AE);
-		op_abs(e, true, 0x03, a, &window->host);
-	}
-	new_cold(l, (struct cold){ .from = from, .site = number, .address = (int8_t)a,
-		.stub = t->window_stub[t->key & KEY_VIEW][write][constant] });
-	if (flags && restored)
-		restore_flags(l);
-	return (struct place){ .base = (int)a, .index = NO_REGISTER };
 }
 
 static void note_fault(struct lowering *l)
@@ -181,28 +77,16 @@ static void stack_move(struct lowering *l, int32_t bytes)
 	op_mem(&l->e, !l->code32, 0x8d, RSP, RSP, -1, 0, bytes); /* lea rsp, [rsp + bytes] */
 }
 
-static struct memory stack_at(const struct lowering *l, int base, int disp)
-{
-	struct memory m = { .base = base, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = disp };
-	const struct segmentation *s = segmentation_of(l->t, l->t->key);
-
-	m.address32 = l->code32;
-	m.limit = s->limit[X86_SS];
-	if (s->rights[X86_SS] & SEGMENT_BASE)
-		m.segment = X86_SS;
-	return m;
-}
-
 struct place lower_stack_top(struct lowering *l, bool flags, bool restored)
 {
-	struct memory m = stack_at(l, RSP, 0);
+	struct memory m = memory_stack(l, RSP, 0);
 
 	return lower_memory(l, &m, l->word, false, flags, restored, 0);
 }
 
 struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep)
 {
-	struct memory m = stack_at(l, RSP, -(int)l->word);
+	struct memory m = memory_stack(l, RSP, -(int)l->word);
 
 	return lower_memory(l, &m, l->word, true, flags, restored, keep);
 }
@@ -254,11 +138,13 @@ static void fetch_datum(struct lowering *l, struct guest_instruction *g, bool re
 {
 	uint16_t needed = bit(g->memory.base) | bit(g->memory.index);
 	struct place place;
+	unsigned datum;
 
 	bring_back(l, needed);
 	place = lower_memory(l, &g->memory, l->word, false, g->flags_live_after, restored, needed);
-	move_word(l, 0x8b, (unsigned)place.base, &place);
-	store_abs(&l->e, (unsigned)place.base, &l->t->datum);
+	datum = memory_take(l, &place);
+	move_word(l, 0x8b, datum, &place);
+	store_abs(&l->e, datum, &l->t->datum);
 }
 
 static void lower_push_memory(struct lowering *l, struct guest_instruction *g)
@@ -286,14 +172,16 @@ static void lower_pop(struct lowering *l, struct guest_instruction *g)
 
 static void lower_leave(struct lowering *l, struct guest_instruction *g)
 {
-	struct memory m = stack_at(l, RBP, 0);
+	struct memory m = memory_stack(l, RBP, 0);
 	struct place place;
+	unsigned datum;
 
 	bring_back(l, bit(RBP));
 	place = lower_memory(l, &m, l->word, false, g->flags_live, true, bit(RBP));
-	move_word(l, 0x8b, (unsigned)place.base, &place);
+	datum = memory_take(l, &place);
+	move_word(l, 0x8b, datum, &place);
 	op_mem(&l->e, !l->code32, 0x8d, RSP, RBP, -1, 0, (int)l->word);
-	move_reg(&l->e, RBP, (unsigned)place.base);
+	move_reg(&l->e, RBP, datum);
 }
 
 static void lower_jcc(struct lowering *l, struct guest_instruction *g)
@@ -346,10 +234,11 @@ static void lower_ret(struct lowering *l, struct guest_instruction *g)
 {
 	int32_t more = g->insn.operand_count_visible ? (int32_t)(uint16_t)g->operands[0].imm.value.u : 0;
 	struct place place = lower_stack_top(l, true, false);
+	unsigned target = memory_take(l, &place);
 
-	move_word(l, 0x8b, (unsigned)place.base, &place);
+	move_word(l, 0x8b, target, &place);
 	stack_move(l, (int)l->word + more);
-	jump_indirect(l, (unsigned)place.base, -(int)l->word - more);
+	jump_indirect(l, target, -(int)l->word - more);
 }
 
 static void lower_call(struct lowering *l, struct guest_instruction *g)
@@ -389,6 +278,7 @@ static void lower_jump_indirect(struct lowering *l, struct guest_instruction *g)
 static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
 {
 	struct place place;
+	unsigned target;
 
 	if (g->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		g->flags_live_after = true;
@@ -399,8 +289,9 @@ static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
 	place = lower_stack_push(l, true, false, 0);
 	store_imm(l, &place, g->rip + g->insn.length);
 	stack_move(l, -(int)l->word);
-	load_word(l, (unsigned)place.base, &l->t->datum);
-	jump_indirect(l, (unsigned)place.base, (int)l->word);
+	target = memory_take(l, &place);
+	load_word(l, target, &l->t->datum);
+	jump_indirect(l, target, (int)l->word);
 }
 
 static void lower_copy(struct lowering *l, struct guest_instruction *g)
@@ -671,7 +562,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.word = l.code32 ? 4 : 8;
 	l.parked = l.spare = l.code32 ? 0xff00 : 0;
 	l.shadow = false;
-	l.count = l.at = l.cold_count = 0;
+	l.count = l.at = l.cold_count = l.group_next = 0;
 	read_block(&l, bytes, length, &end, &unreadable);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
@@ -680,6 +571,8 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	}
 	code_want_jumps(t);
 	live = find_live_flags(&l, end, bytes);
+	l.share = !*code_alone(t, block->gpa);
+	memory_symbols(&l);
 	emit_head(&l, live);
 	for (l.at = 0; l.at < l.count && open; l.at++) {
 		l.list[l.at].host = l.e.at;

@@ -18,6 +18,21 @@ struct cold {
 	bool flags;      /* leaves with flags in EFLAGS */
 };
 
+/* The value of a register: what was in some register at some place, and a constant. */
+struct symbol {
+	uint32_t id;
+	int32_t offset;
+};
+
+/* Bytes [low, high) from an address made of symbols, whose first one's host address is in a register (memory.c). */
+struct group {
+	uint32_t base, index; /* symbols; 0: none */
+	int64_t low, high;
+	uint8_t scale, reg; /* reg 0: no group. It ends when the register is not parked any more or is taken. */
+	int8_t segment;
+	bool address32, write;
+};
+
 struct lowering {
 	struct translator *t;
 	struct emitter e;
@@ -30,11 +45,16 @@ struct lowering {
 	bool shadow; /* of STI: ends behind the next instruction */
 	unsigned count, at;
 	unsigned cold_count;
+	bool share; /* groups are made */
+	unsigned group_next;
+	struct group groups[4];
+	uint32_t symbol_count;
+	struct symbol symbols[BLOCK_MAX_INSTRUCTIONS][16]; /* before each instruction */
 	struct cold cold[MAX_COLD];
 	struct guest_instruction list[BLOCK_MAX_INSTRUCTIONS];
 };
 
-/* Host operand of a guest memory access: [base + index + disp]. The base is free to hold the datum in the end. */
+/* Host operand of a guest memory access: [base + index + disp]. The base may hold the datum in the end, with memory_take. */
 struct place {
 	int base, index;
 	int32_t disp;
@@ -73,13 +93,29 @@ static inline unsigned distance(const struct lowering *l, unsigned reg)
 	return i - l->at;
 }
 
+static inline void groups_drop(struct lowering *l, unsigned reg)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++)
+		if (l->groups[i].reg == reg)
+			l->groups[i].reg = 0;
+}
+
+static inline bool holds_group(const struct lowering *l, unsigned reg)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++)
+		if (reg && l->groups[i].reg == reg && l->parked >> reg & 1)
+			return true;
+	return false;
+}
+
+/* A parked register, if possible one that holds nothing. */
 static inline unsigned scratch(struct lowering *l, uint16_t avoid)
 {
 	unsigned best = 16, best_score = 0;
 
 	avoid |= 1u << RSP;
 	for (unsigned i = 0; i < 16; i++) {
-		unsigned score = distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
+		unsigned score = holds_group(l, i) ? 1 : distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
 
 		if (!(avoid >> i & 1) && score > best_score) {
 			best = i;
@@ -87,6 +123,7 @@ static inline unsigned scratch(struct lowering *l, uint16_t avoid)
 		}
 	}
 	park(l, best);
+	groups_drop(l, best);
 	return best;
 }
 
@@ -166,10 +203,27 @@ static inline void link_to(struct lowering *l, uint64_t target, bool flags_in_me
 	new_cold(l, (struct cold){.from = l->t->sites[site].patch, .site = site, .flags = !flags_in_memory});
 }
 
-/* --- memory (lower.c) --- */
+/* --- memory.c --- */
 
+/*
+ * Emits the look-up for [m, +size) and says where the datum is. What the address is made of is in registers. Changes
+ * EFLAGS; when `flags` they are saved in memory first, and with `restored` they are brought back, for which RAX is kept out
+ * of the place. `keep`: registers that the instruction itself needs.
+ */
 struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
 			  bool restored, uint16_t keep);
+/* The place's register, for the caller to change: the place is gone then. */
+unsigned memory_take(struct lowering *l, const struct place *place);
+/* Of a stack slot. */
+struct memory memory_stack(const struct lowering *l, int base, int disp);
+/* Once the block's instructions are classified. */
+void memory_symbols(struct lowering *l);
+/* What is known of addresses does not hold any more. */
+void memory_forget(struct lowering *l);
+void memory_emit_cold(struct lowering *l, const struct cold *cold);
+
+/* --- lower.c --- */
+
 struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep);
 struct place lower_stack_top(struct lowering *l, bool flags, bool restored);
 /* Moves a stack slot's bits between the place and a register: opcode 0x8b loads, 0x89 stores. */

@@ -493,7 +493,7 @@ static void lower_popf(struct lowering *l, struct guest_instruction *g)
 {
 	const uint32_t changes = X86_IF | X86_DF, same = X86_TF | X86_IOPL | X86_NT | X86_AC | X86_ID;
 	struct place place = lower_stack_top(l, false, false);
-	unsigned a = (unsigned)place.base, b;
+	unsigned a = memory_take(l, &place), b;
 	struct emitter *e = &l->e;
 	uint32_t over, site;
 

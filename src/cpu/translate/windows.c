@@ -45,6 +45,17 @@ static uint64_t window_bytes(const struct window *window)
 	return window->limit + window->size - 1;
 }
 
+static void list_add(struct translator *t, uint32_t site, bool global)
+{
+	struct window *window = &t->windows[site];
+
+	if (window->lists >> global & 1)
+		return;
+	window->lists |= (uint8_t)(1u << global);
+	t->window_next[site][global] = t->window_list[t->sites[site].write][global];
+	t->window_list[t->sites[site].write][global] = site;
+}
+
 /* Where written_pages or written_runs note a write window. */
 static uint8_t *written_note(struct translator *t, const struct window *window)
 {
@@ -70,6 +81,27 @@ static bool list_protect(struct translator *t, bool global, uint64_t hva)
 		}
 	}
 	return had;
+}
+
+bool window_span(struct translator *t, uint32_t site, uint64_t gva)
+{
+	const struct x86_tlb_entry *table = t->cpu->tlb_active;
+	const struct x86_tlb_entry *first = &table[(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	const struct x86_tlb_entry *second = &table[((gva >> PAGE_SHIFT) + 1) & (X86_TLB_ENTRIES - 1)];
+	uint64_t page = gva & ~(PAGE_SIZE - 1);
+	struct window *window = &t->windows[site];
+	bool write = t->sites[site].write;
+
+	if (first->addend != second->addend || (write ? first->tag_write : first->tag_read) != page ||
+	    (write ? second->tag_write : second->tag_read) != page + PAGE_SIZE)
+		return false;
+	window->start = page;
+	window->host = page + first->addend;
+	window->limit = 2 * PAGE_SIZE - window->size + 1;
+	if (write)
+		*written_note(t, window) = 1;
+	list_add(t, site, first->global && second->global);
+	return true;
 }
 
 /* A run begins at most 2 MiB before the page: in the 2 MiB of the page or in those before. */
