@@ -240,6 +240,7 @@ static struct block *open_image(struct backends *backends, const struct drive_co
 {
 	struct block_open how = {
 		.read_only = drive->read_only || drive->cdrom,
+		.auto_read_only = true,
 		.no_cache = drive->cache_direct,
 		.no_flush = drive->cache_no_flush,
 		.discard = drive->discard_unmap,

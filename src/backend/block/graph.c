@@ -79,7 +79,8 @@ int block_claim(struct block *block, bool write, struct error *err)
 {
 	if (block->writers || (write && block->readers))
 		return error_set(err, EBUSY, "node '%s' is already in use%s", block->node_name,
-				 block->writers ? " by somebody who writes to it" : "; it can only be shared read-only");
+				 block->writers ? " by somebody who writes to it"
+						: "; it can only be shared read-only");
 	block->writers += write;
 	block->readers += !write;
 	return 0;
@@ -168,7 +169,14 @@ static int name_node(struct block_graph *graph, struct block *block, const char 
 
 /* --- one node --- */
 
-static const struct block_host host = {.finish = block_queue_finish};
+static const char *secret_of(const struct block *block, const char *id, struct error *err)
+{
+	size_t length;
+
+	return block_secret_find(block->graph, id, &length, err);
+}
+
+static const struct block_host host = {.finish = block_queue_finish, .secret = secret_of};
 
 struct block *block_open_node(struct block_graph *graph, const struct block_driver *driver, const char *name,
 			      struct block *file, struct options *options, const struct block_open *how,

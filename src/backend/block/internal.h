@@ -18,11 +18,6 @@ struct io_uring_sqe;
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
 extern const struct block_driver block_vdi_driver, block_vpc_driver;
 extern const struct block_driver block_copy_on_read_driver, block_throttle_driver, block_luks_driver;
-/* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
- * driver, or its module cannot be loaded. Control thread. */
-const struct block_driver *block_driver_load(const char *name, struct error *err);
-/* Name of the driver for file names that begin with this scheme ("nbd+unix"), or NULL. */
-const char *block_scheme_driver(const char *scheme, size_t length);
 /* Name of the format that these first bytes look like, NULL when none does (raw). Also knows formats that have no
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
@@ -34,6 +29,13 @@ int block_open_child(struct block_graph *graph, struct options *options, const c
 		     const struct block_open *how, struct block **child, struct error *err);
 /* The option that names a driver's main child. */
 const char *block_child_name(const struct block_driver *driver);
+
+/* --- module.c --- */
+/* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
+ * driver, or its module cannot be loaded. Control thread. */
+const struct block_driver *block_driver_load(const char *name, struct error *err);
+/* Name of the driver for file names that begin with this scheme ("nbd+unix"), or NULL. */
+const char *block_scheme_driver(const char *scheme, size_t length);
 
 /* --- graph.c --- */
 struct block_graph {

@@ -16,14 +16,18 @@
 
 /* Raised by hand when the meaning of a member changes; a change of size changes the number by itself. */
 #define BLOCK_MODULE_VERSION 1
-#define BLOCK_MODULE_ABI                                                                                               \
-	((uint64_t)BLOCK_MODULE_VERSION << 48 ^ (uint64_t)sizeof(struct block_driver) << 32 ^                          \
-	 (uint64_t)sizeof(struct block) << 16 ^ (uint64_t)sizeof(struct block_open) << 8 ^                             \
-	 sizeof(struct block_request))
 
 struct block_host {
 	/* As block_queue_finish: completes a request that `submit` took. Any thread. */
 	void (*finish)(struct block_queue *queue, struct block_request *request, int result);
+	/* The text of a secret (-object secret) of this node's graph, the graph's; NULL with a message. Control thread.
+	 */
+	const char *(*secret)(const struct block *block, const char *id, struct error *err);
 };
+
+#define BLOCK_MODULE_ABI                                                                                               \
+	((uint64_t)BLOCK_MODULE_VERSION << 48 ^ (uint64_t)sizeof(struct block_driver) << 36 ^                          \
+	 (uint64_t)sizeof(struct block) << 24 ^ (uint64_t)sizeof(struct block_host) << 16 ^                            \
+	 (uint64_t)sizeof(struct block_open) << 8 ^ sizeof(struct block_request))
 
 #endif
