@@ -184,18 +184,49 @@ static void lower_leave(struct lowering *l, struct guest_instruction *g)
 	move_reg(&l->e, RBP, datum);
 }
 
-static void lower_jcc(struct lowering *l, struct guest_instruction *g)
+/* A jump whose rel32 is at `from` to the guest's target, with registers still parked. */
+static void link_parked(struct lowering *l, uint32_t from, uint64_t target)
 {
-	uint64_t target = classify_target(l->t, g);
 	uint16_t parked = l->parked;
-	uint32_t from, site;
+	uint32_t site;
 
-	from = branch_ahead(&l->e, g->insn.opcode & 15);
 	l->parked = l->spare;
 	site = new_site(l, SITE_LINK, target);
 	l->parked = parked;
 	l->t->sites[site].patch = from;
 	new_cold(l, (struct cold){ .from = from, .site = site, .parked = parked, .relink = parked != l->spare, .flags = true });
+}
+
+/* Back to the top, where the same registers are parked, unless somebody polls. Flags are dead there. */
+static void lower_loop(struct lowering *l, unsigned condition, uint64_t target)
+{
+	uint32_t over = branch_ahead(&l->e, condition ^ 1);
+	uint16_t parked = l->parked;
+
+	for (unsigned reg = 0; reg < 16; reg++)
+		if (l->loop_parked >> reg & 1)
+			park(l, reg);
+	bring_back(l, (uint16_t)~l->loop_parked);
+	op_abs(&l->e, false, 0x83, 7, &l->t->poll);
+	put8(&l->e, 0);
+	branch_to(&l->e, CONDITION_E, l->loop_top);
+	link_parked(l, jump_ahead(&l->e), target);
+	l->parked = parked;
+	patch32(l->e.base, over, l->e.at);
+}
+
+static void lower_jcc(struct lowering *l, struct guest_instruction *g)
+{
+	uint64_t target = classify_target(l->t, g);
+	unsigned condition = g->insn.opcode & 15;
+
+	if (l->loops && target == l->list[0].rip && l->loop_top) {
+		lower_loop(l, condition, target);
+		return;
+	}
+	if (l->loops && target == l->list[0].rip)
+		l->loop_parked |= l->parked & (uint16_t)~l->spare;
+	link_parked(l, branch_ahead(&l->e, condition), target);
 }
 
 /* The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. */
@@ -546,10 +577,56 @@ static void emit_head(struct lowering *l, bool live)
 		block->same = block->poll = block->cross;
 }
 
+/* False: the last one does not fall through. l->at: behind the last that was lowered. */
+static bool lower_instructions(struct lowering *l)
+{
+	bool open = true;
+
+	for (l->at = 0; l->at < l->count && open; l->at++) {
+		bool shadow = l->shadow;
+
+		l->list[l->at].host = l->e.at;
+		open = lower_one(l, &l->list[l->at]);
+		if (shadow)
+			system_end_shadow(l, &l->list[l->at]);
+	}
+	return open;
+}
+
+/* The block's instructions; those of a loop once more when it turns out that registers are parked at its end, which then
+ * stay so from turn to turn. */
+static bool lower_body(struct lowering *l, bool live)
+{
+	struct translator *t = l->t;
+	const struct emitter start = l->e;
+	const uint32_t sites = t->site_count, faults = t->fault_count;
+	const unsigned colds = l->cold_count;
+	bool open;
+
+	l->loops = !live && !l->block->other;
+	l->loop_parked = 0;
+	l->loop_top = 0;
+	open = lower_instructions(l);
+	if (!l->loop_parked)
+		return open;
+	l->e = start;
+	t->site_count = sites;
+	t->fault_count = faults;
+	l->cold_count = colds;
+	l->parked = l->spare;
+	l->shadow = false;
+	memory_forget(l);
+	for (unsigned reg = 0; reg < 16; reg++)
+		if (l->loop_parked >> reg & 1)
+			park(l, reg);
+	l->loop_top = l->e.at;
+	return lower_instructions(l);
+}
+
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length)
 {
 	struct lowering l; /* large: only what is used is set */
-	bool unreadable, live, shadow, open = true;
+	bool unreadable, live, open;
 	unsigned lowered;
 	uint32_t cold;
 	uint64_t end;
@@ -574,13 +651,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.share = !*code_alone(t, block->gpa);
 	memory_symbols(&l);
 	emit_head(&l, live);
-	for (l.at = 0; l.at < l.count && open; l.at++) {
-		l.list[l.at].host = l.e.at;
-		shadow = l.shadow;
-		open = lower_one(&l, &l.list[l.at]);
-		if (shadow)
-			system_end_shadow(&l, &l.list[l.at]);
-	}
+	open = lower_body(&l, live);
 	lowered = l.at;
 	if (open) {
 		l.at = l.count - 1;

@@ -42,6 +42,9 @@ struct lowering {
 	unsigned word; /* bytes of a stack slot */
 	uint16_t parked;
 	uint16_t spare; /* of those, registers that the guest has not: never brought back */
+	bool loops;           /* a branch to the block's own start may stay inside */
+	uint16_t loop_parked; /* what is parked there; loop_top: where that is, 0: not known yet */
+	uint32_t loop_top;
 	bool shadow; /* of STI: ends behind the next instruction */
 	unsigned count, at;
 	unsigned cold_count;
