@@ -54,13 +54,30 @@ static void write_around(struct block *block)
 	free(name);
 }
 
-static void use(struct block_graph *graph, const char *path, bool read_only, bool repair)
+/* An external data file is not what the image says either. */
+static struct block *open_image(struct block_graph *graph, const char *path, const struct block_open *how,
+				bool external, struct error *err)
+{
+	struct options options = {0};
+	struct block *block;
+
+	options_add(&options, "driver", "qcow2");
+	if (external) {
+		options_add(&options, "data-file.driver", "null-co");
+		options_add(&options, "data-file.size", "1G");
+	}
+	block = block_open_image(graph, path, &options, how, err);
+	options_free(&options);
+	return block;
+}
+
+static void use(struct block_graph *graph, const char *path, bool external, bool read_only, bool repair)
 {
 	const struct block_open how = {
 		.read_only = read_only, .no_backing = true, .discard = true, .no_repair = repair};
 	struct block_check check = {0};
 	struct error err = {0};
-	struct block *block = block_open_file(graph, path, "qcow2", &how, &err);
+	struct block *block = open_image(graph, path, &how, external, &err);
 
 	if (!block) {
 		if (!err.code || !err.msg[0])
@@ -90,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned pass = 0; pass < 3; pass++) {
 		if (ftruncate(fd, 0) < 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
 			break;
-		use(graph, path, pass == 0, pass == 2);
+		use(graph, path, size >= 80 && data[7] >= 3 && data[79] & 4, pass == 0, pass == 2);
 	}
 	block_graph_free(graph);
 	close(fd);

@@ -20,7 +20,7 @@ struct copying {
 	struct copy *copy;
 	pthread_mutex_t lock;
 	pthread_cond_t turn_came;
-	uint64_t next, tickets, turn, done;
+	uint64_t next, tickets, turn, done, failed_at;
 	struct block_span extent; /* of the sources, at `next` or before */
 	uint64_t extent_end;
 	bool extent_skip, extent_zero;
@@ -188,9 +188,12 @@ static void finish_chunk(struct copying *c, const struct chunk *chunk, int resul
 	c->turn++;
 	pthread_cond_broadcast(&c->turn_came);
 	c->done += chunk->length;
-	if (result && !c->result)
+	/* Of several the first in the image is told. */
+	if (result && (!c->result || chunk->offset < c->failed_at)) {
+		c->failed_at = chunk->offset;
 		c->result = error_set_errno(c->err, -result, "error while %s at byte %llu", doing,
 					    (unsigned long long)chunk->offset);
+	}
 	img_progress(&c->copy->progress, c->done, c->copy->length);
 	pthread_mutex_unlock(&c->lock);
 }

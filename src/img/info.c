@@ -7,14 +7,16 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* False for what is not a file of this host. */
-static bool disk_bytes(const char *filename, const struct block_info *info, uint64_t *bytes)
+/* False where it is not known. */
+static bool disk_bytes(const struct block *block, const struct block_info *info, uint64_t *bytes)
 {
-	struct stat status;
+	struct block *leaf = (struct block *)(uintptr_t)block;
 
-	if (stat(filename, &status) < 0)
+	while (leaf->file)
+		leaf = leaf->file;
+	if (!leaf->driver->allocated || leaf->driver->allocated(leaf, bytes) < 0)
 		return false;
-	*bytes = (uint64_t)status.st_blocks * 512 + info->further_bytes;
+	*bytes += info->further_bytes;
 	return true;
 }
 
@@ -143,7 +145,7 @@ static void print_human(struct img *img, const struct block *block, const char *
 	uint64_t bytes;
 
 	block_get_info(block, &info);
-	if (disk_bytes(filename, &info, &bytes))
+	if (disk_bytes(block, &info, &bytes))
 		format_bytes(disk, bytes);
 	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", block->filename,
 		block->driver->name, format_bytes(virtual, block->length), (unsigned long long)block->length, disk);
@@ -181,7 +183,7 @@ static json_t *image_json(const struct block *block, const char *filename)
 	if (info.cluster_bytes)
 		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
 	json_object_set_new(row, "format", json_string(block->driver->name));
-	local = disk_bytes(filename, &info, &bytes);
+	local = disk_bytes(block, &info, &bytes);
 	if (local)
 		json_object_set_new(row, "actual-size", json_integer((json_int_t)bytes));
 	if (specific)

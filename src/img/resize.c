@@ -7,7 +7,7 @@
 struct resize {
 	const char *format;
 	bool quiet, shrink;
-	const char *preallocation;
+	enum block_preallocation preallocation;
 };
 
 static int new_size(struct img *img, const struct block *block, const char *text, uint64_t *size)
@@ -45,17 +45,26 @@ static int resize_block(struct img *img, struct block *block, const struct resiz
 			      "an operation, make sure there is no important data there.");
 		return 1;
 	}
+	if (size <= block->length && r->preallocation)
+		return img_fail(img, "Preallocation can only be used for growing images");
 	if (!block->driver->truncate)
 		return img_fail(img, "Image format driver does not support resize");
-	if (r->preallocation && strcmp(r->preallocation, "off"))
-		return img_fail(img, "--preallocation=%s is not supported yet for resize", r->preallocation);
-	if (!block->driver->truncate)
-		return img_fail(img, "Image format driver does not support resize");
-	if (block_truncate(block, size, &err) < 0)
+	if (block_truncate_preallocated(block, size, r->preallocation, &err) < 0)
 		return img_fail(img, "%s", err.msg);
 	if (!r->quiet)
 		fprintf(img->out, "Image resized.\n");
 	return 0;
+}
+
+static int parse_preallocation(struct img *img, const char *text, enum block_preallocation *mode)
+{
+	for (unsigned i = 0; block_preallocation_names[i]; i++) {
+		if (!strcmp(text, block_preallocation_names[i])) {
+			*mode = (enum block_preallocation)i;
+			return -1;
+		}
+	}
+	return img_fail(img, "Invalid preallocation mode '%s'", text);
 }
 
 static const struct img_long longs[] = {
@@ -93,7 +102,7 @@ int img_verb_resize(struct img *img, int argc, char **argv)
 		else if (code == IMG_OPT_SHRINK)
 			r.shrink = true;
 		else if (code == IMG_OPT_PREALLOCATION)
-			r.preallocation = args.value;
+			status = parse_preallocation(img, args.value, &r.preallocation);
 		else
 			status = img_args_other(&args, code);
 	}

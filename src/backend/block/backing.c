@@ -51,7 +51,7 @@ int block_backing_open(struct block *block, const char *name, const char *format
 	if (below.chain_depth > MAX_CHAIN)
 		return error_set(err, ELOOP, "the backing chain is longer than %d images (does it loop?)", MAX_CHAIN);
 	/* The options may name another node, describe one, or say that there is none. */
-	result = block_open_child(block->graph, options, "backing", NULL, &below, &block->backing, err);
+	result = block_open_child(block->graph, options, "backing", NULL, false, &below, &block->backing, err);
 	if (result || block->backing || none || !name || how->no_backing)
 		return result;
 	return open_named(block, name, format, &below, err);

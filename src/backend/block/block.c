@@ -89,8 +89,9 @@ int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t l
 		return block->driver->pread(block, offset, iov, iov_count, length);
 	case BLOCK_WRITE:
 		if (block_zeroes_found(block, iov, iov_count))
-			return run_write_zeroes(block, offset, length,
-						flags | (block->detect_zeroes == BLOCK_DETECT_UNMAP ? BLOCK_MAY_UNMAP : 0));
+			return run_write_zeroes(
+				block, offset, length,
+				flags | (block->detect_zeroes == BLOCK_DETECT_UNMAP ? BLOCK_MAY_UNMAP : 0));
 		return block->driver->pwrite(block, offset, iov, iov_count, length, flags);
 	case BLOCK_FLUSH:
 		return block->no_flush || !block->driver->flush ? 0 : block->driver->flush(block);
@@ -136,6 +137,23 @@ int block_truncate(struct block *block, uint64_t length, struct error *err)
 	if (!block->driver->truncate)
 		return error_set(err, ENOTSUP, "driver '%s' cannot change the length of an image", block->driver->name);
 	return block->driver->truncate(block, length, err);
+}
+
+const char *const block_preallocation_names[] = {"off", "metadata", "falloc", "full", NULL};
+
+int block_truncate_preallocated(struct block *block, uint64_t length, enum block_preallocation mode, struct error *err)
+{
+	const uint64_t old = block->length;
+	int result;
+
+	if (mode != BLOCK_PREALLOC_OFF && !block->driver->preallocate)
+		return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", block_preallocation_names[mode]);
+	result = block_truncate(block, length, err);
+	if (!result && mode != BLOCK_PREALLOC_OFF && length > old)
+		result = block->driver->preallocate(block, old, mode, err);
+	if (result && length > old)
+		block_truncate(block, old, NULL);
+	return result;
 }
 
 void block_get_stats(const struct block *block, struct block_stats *stats)

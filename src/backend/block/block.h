@@ -68,6 +68,10 @@ enum block_extent {
 
 enum block_detect_zeroes { BLOCK_DETECT_OFF, BLOCK_DETECT_ON, BLOCK_DETECT_UNMAP };
 
+/* How much of a new or grown image is made at once: nothing, places in tables, room on the host, that with zeroes. */
+enum block_preallocation { BLOCK_PREALLOC_OFF, BLOCK_PREALLOC_METADATA, BLOCK_PREALLOC_FALLOC, BLOCK_PREALLOC_FULL };
+extern const char *const block_preallocation_names[]; /* NULL-ended */
+
 /* The options of -blockdev that every node has. A child inherits them from its parent where it says nothing else. */
 struct block_open {
 	bool read_only;
@@ -111,8 +115,13 @@ struct block_driver {
 	int (*discard)(struct block *block, uint64_t offset, uint64_t length);
 	int (*write_zeroes)(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
 	int (*truncate)(struct block *block, uint64_t length, struct error *err);
+	/* Allocates from `from` to the end, which truncate has just added; NULL: there is nothing to be allocated. */
+	int (*preallocate)(struct block *block, uint64_t from, enum block_preallocation mode, struct error *err);
 	/* What lies at offset; *length is how far that holds (<= asked). Returns enum block_extent bits. */
 	int (*extent)(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset);
+
+	/* Protocols: bytes of the host's disk that it takes. NULL: not known. */
+	int (*allocated)(struct block *block, uint64_t *bytes);
 
 	/* Images, see image.h; each may be NULL. The options of create, NULL-ended; NULL: the driver makes no images.
 	 */
@@ -217,6 +226,8 @@ struct block_span {
 int block_span_at(struct block *block, uint64_t start, uint64_t length, struct block_span *span);
 /* Changes the length of the image where the drivers can. */
 int block_truncate(struct block *block, uint64_t length, struct error *err);
+/* The same with preallocation of what is added. */
+int block_truncate_preallocated(struct block *block, uint64_t length, enum block_preallocation mode, struct error *err);
 
 /* A submission queue bound to a loop; one per device queue; any thread. aio: "io_uring", "threads" or NULL for what the
  * node was opened with, else the best there is (falls back to threads when the kernel or a sandbox has no io_uring, and

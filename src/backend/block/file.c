@@ -212,6 +212,27 @@ static int file_truncate(struct block *block, uint64_t length, struct error *err
 	return 0;
 }
 
+static int file_preallocate(struct block *block, uint64_t from, enum block_preallocation mode, struct error *err)
+{
+	int result;
+
+	if (mode == BLOCK_PREALLOC_METADATA)
+		return error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
+	result = image_file_allocate(block, from, block->length - from, mode);
+	return result ? error_set_errno(err, -result, "Could not preallocate '%s'", block->filename) : 0;
+}
+
+static int file_allocated(struct block *block, uint64_t *bytes)
+{
+	struct file_block *file = block->private_data;
+	struct stat status;
+
+	if (fstat(file->fd, &status) < 0)
+		return -errno;
+	*bytes = (uint64_t)status.st_blocks * 512;
+	return 0;
+}
+
 static const char *const file_options[] = {"filename", "aio", "locking", NULL};
 
 const struct block_driver block_file_driver = {
@@ -228,7 +249,9 @@ const struct block_driver block_file_driver = {
 	.discard = file_discard,
 	.write_zeroes = file_write_zeroes,
 	.truncate = file_truncate,
+	.preallocate = file_preallocate,
 	.extent = file_extent,
+	.allocated = file_allocated,
 	.create_options = block_file_create_options,
 	.create = block_file_create,
 	.submit = file_submit,
@@ -246,5 +269,6 @@ const struct block_driver block_host_device_driver = {
 	.flush = file_flush,
 	.discard = file_discard,
 	.write_zeroes = file_write_zeroes,
+	.allocated = file_allocated,
 	.submit = file_submit,
 };

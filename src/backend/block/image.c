@@ -5,6 +5,8 @@
 #include "backend/block/internal.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* --- the tables --- */
 
@@ -152,6 +154,15 @@ struct block *block_create_file(const struct block_create *create, const char *f
 	if (block_file_create(&file, err) < 0)
 		return NULL;
 	return block_open_protocol(create->graph, file.filename, &how, err);
+}
+
+void block_create_undo(const char *filename)
+{
+	const struct block_driver *driver = block_protocol_find(&filename, NULL);
+	struct stat status;
+
+	if (driver == &block_file_driver && stat(filename, &status) == 0 && S_ISREG(status.st_mode))
+		unlink(filename);
 }
 
 int block_create_image(const struct block_create *create, struct error *err)

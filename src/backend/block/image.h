@@ -58,6 +58,9 @@ int block_create_choice(const struct block_create *create, const char *name, con
 struct block *block_create_file(const struct block_create *create, const char *filename, uint64_t bytes,
 				struct error *err);
 
+/* After a failure: takes away what was made, where it is a plain file. */
+void block_create_undo(const char *filename);
+
 /* --- measure: how large a file would be --- */
 
 struct block_measure {
@@ -76,7 +79,7 @@ struct block_info {
 	bool dirty, encrypted;
 	const char *backing, *backing_format; /* as in the image, or NULL; the node's own */
 	size_t snapshot_count;
-	bool only_compressed; /* can be written only by write_compressed */
+	bool only_compressed;   /* can be written only by write_compressed */
 	uint64_t further_bytes; /* of the host's disk, in files beside block->file */
 };
 

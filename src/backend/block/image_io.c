@@ -58,6 +58,23 @@ int image_file_write(struct block *file, uint64_t offset, const void *from, uint
 	return run(file, BLOCK_WRITE, offset, &iov, 1, length);
 }
 
+int image_file_allocate(struct block *file, uint64_t offset, uint64_t length, enum block_preallocation mode)
+{
+	static const uint8_t zeroes[65536];
+	int result = -ENOTSUP;
+
+	if (mode == BLOCK_PREALLOC_OFF || mode == BLOCK_PREALLOC_METADATA)
+		return 0;
+	if (mode == BLOCK_PREALLOC_FALLOC && file->driver->write_zeroes)
+		result = file->driver->write_zeroes(file, offset, length, 0);
+	if (result != -ENOTSUP)
+		return result;
+	result = 0;
+	for (uint64_t at = 0; at < length && !result; at += sizeof(zeroes))
+		result = image_file_write(file, offset + at, zeroes, min_u64(sizeof(zeroes), length - at));
+	return result;
+}
+
 int image_file_clear(struct block *file, enum block_op op, uint64_t offset, uint64_t length, uint32_t flags)
 {
 	if (!file->driver->is_protocol)

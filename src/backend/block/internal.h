@@ -24,9 +24,10 @@ const char *block_probe_foreign(const uint8_t *head, size_t length);
 
 /* --- open.c, for formats --- */
 /* The child that options describe as "NAME=NODE" or "NAME.driver=...", or that filename (may be NULL) names where they
- * do not say otherwise; an empty NAME= means none. *child NULL: none. 0 or a negative errno. */
+ * do not say otherwise; an empty NAME= means none. protocol: its bytes as they are, no format is looked for. *child
+ * NULL: none. 0 or a negative errno. */
 int block_open_child(struct block_graph *graph, struct options *options, const char *name, const char *filename,
-		     const struct block_open *how, struct block **child, struct error *err);
+		     bool protocol, const struct block_open *how, struct block **child, struct error *err);
 /* The option that names a driver's main child. */
 const char *block_child_name(const struct block_driver *driver);
 
@@ -155,6 +156,8 @@ int image_file_clear(struct block *file, enum block_op op, uint64_t offset, uint
 int image_file_holes(struct block *file, uint64_t offset, uint64_t *length);
 /* A random (version 4) UUID. */
 void image_random_uuid(uint8_t uuid[16]);
+/* Takes room of the host for a range that reads as zeroes. */
+int image_file_allocate(struct block *file, uint64_t offset, uint64_t length, enum block_preallocation mode);
 
 /* --- backing.c --- */
 /* Opens block->backing: what backing= among the options says, else the file that the image names (NULL: none). */

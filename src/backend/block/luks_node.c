@@ -98,6 +98,15 @@ static int luks_truncate(struct block *block, uint64_t length, struct error *err
 	return result;
 }
 
+static int luks_preallocate(struct block *block, uint64_t from, enum block_preallocation mode, struct error *err)
+{
+	struct luks_node *node = block->private_data;
+
+	if (!block->file->driver->preallocate)
+		return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", block_preallocation_names[mode]);
+	return block->file->driver->preallocate(block->file, node->payload + from, mode, err);
+}
+
 static void luks_info(const struct block *block, struct block_info *info)
 {
 	info->encrypted = true;
@@ -144,6 +153,8 @@ static int luks_create_image(const struct block_create *create, struct error *er
 		return -EIO;
 	result = luks_create(&luks, &options.spec, options.hash, options.iter_time_ms, &store, passphrase, length, err);
 	block_unref(place.file);
+	if (result)
+		block_create_undo(create->filename);
 	return result;
 }
 
@@ -174,6 +185,7 @@ const struct block_driver block_luks_driver = {
 	.pwrite = luks_pwrite,
 	.flush = luks_flush,
 	.truncate = luks_truncate,
+	.preallocate = luks_preallocate,
 	.create_options = luks_create_options,
 	.create = luks_create_image,
 	.measure = luks_measure,

@@ -203,11 +203,11 @@ static int open_child(const struct wanted *parent, const char *name, const char 
 }
 
 int block_open_child(struct block_graph *graph, struct options *options, const char *name, const char *filename,
-		     const struct block_open *how, struct block **child, struct error *err)
+		     bool protocol, const struct block_open *how, struct block **child, struct error *err)
 {
 	const struct wanted parent = {.graph = graph, .options = options, .strict = how->strict};
 
-	return open_child(&parent, name, filename, false, how, child, err);
+	return open_child(&parent, name, filename, protocol, how, child, err);
 }
 
 const char *block_child_name(const struct block_driver *driver)

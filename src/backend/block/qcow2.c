@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The qcow2 driver (docs/interop/qcow2.txt of QEMU), versions 2 and 3: opening, the backing chain, the fast form, and
- * the driver's table. Left out: external data files, encryption (refused by name), and bitmaps:
+ * the driver's table. Left out: encryption (refused by name), and bitmaps:
  * kept, but marked inconsistent by the first write as the format provides for programs that do not know them.
  */
 #include "backend/block/qcow2_internal.h"
@@ -59,6 +59,8 @@ static void destroy(struct qcow2 *q)
 	qcow2_snapshots_free(q);
 	free(q->backing_name);
 	free(q->backing_format);
+	free(q->data_name);
+	qcow2_data_close(q);
 	free(q->extensions);
 	free(q->l1);
 	free(q->reftable);
@@ -73,6 +75,7 @@ static int setup(struct qcow2 *q, struct options *options, const struct block_op
 	int result;
 
 	if ((result = qcow2_header_read(q, err)) || (result = load_tables(q, err)) ||
+	    (result = qcow2_data_open(q, options, how, err)) ||
 	    (result = block_backing_open(q->block, q->backing_name, q->backing_format, options, how, err)))
 		return result;
 	qcow2_cache_init(&q->l2, max_u64(16, L2_CACHE_BYTES >> q->cluster_bits));
@@ -133,7 +136,7 @@ static void qcow2_close(struct block *block)
 	destroy(q);
 }
 
-/* --- the fast form and extents --- */
+/* --- the fast form --- */
 
 static int qcow2_map(struct block *block, enum block_op op, uint64_t offset, uint64_t *length, uint64_t *child_offset)
 {
@@ -144,7 +147,7 @@ static int qcow2_map(struct block *block, enum block_op op, uint64_t offset, uin
 	if ((op != BLOCK_READ && op != BLOCK_WRITE && op != BLOCK_FLUSH) || pthread_mutex_trylock(&q->lock))
 		return -EAGAIN;
 	if (op == BLOCK_FLUSH)
-		result = q->flushing || qcow2_is_dirty(q) ? -EAGAIN : 0;
+		result = q->flushing || qcow2_is_dirty(q) || q->data_child ? -EAGAIN : 0;
 	else if (op == BLOCK_READ || (q->autoclear_done && !q->corrupt))
 		result = qcow2_lookup(q, offset, *length, true, &mapping);
 	if (!result && op != BLOCK_FLUSH) {
@@ -152,41 +155,19 @@ static int qcow2_map(struct block *block, enum block_op op, uint64_t offset, uin
 		*child_offset = mapping.host;
 		if (mapping.kind != QCOW2_NORMAL)
 			result = -EAGAIN;
-		else if (op == BLOCK_WRITE && (!mapping.copied || qcow2_is_metadata(q, mapping.host, mapping.bytes)))
+		else if (op == BLOCK_WRITE &&
+			 (!mapping.copied || (!q->data_child && qcow2_is_metadata(q, mapping.host, mapping.bytes))))
 			result = -EAGAIN;
 	}
 	pthread_mutex_unlock(&q->lock);
 	return result;
 }
 
-static int qcow2_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset)
+static struct block *qcow2_data_node(struct block *block, uint64_t offset)
 {
-	struct qcow2 *q = block->private_data;
-	struct qcow2_mapping mapping;
-	int result;
+	const struct qcow2 *q = block->private_data;
 
-	pthread_mutex_lock(&q->lock);
-	result = qcow2_lookup(q, offset, *length, false, &mapping);
-	pthread_mutex_unlock(&q->lock);
-	if (result)
-		return result;
-	*length = mapping.bytes;
-	*child_offset = mapping.host;
-	switch (mapping.kind) {
-	case QCOW2_UNALLOCATED:
-		return block->backing ? 0 : BLOCK_EXTENT_ZERO;
-	case QCOW2_UNFILLED:
-		return BLOCK_EXTENT_OFFSET_VALID | (block->backing ? 0 : BLOCK_EXTENT_ZERO);
-	case QCOW2_ZERO_PLAIN:
-		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO;
-	case QCOW2_ZERO_ALLOCATED:
-		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO | BLOCK_EXTENT_OFFSET_VALID;
-	case QCOW2_PACKED:
-		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_DATA;
-	case QCOW2_NORMAL:
-		break;
-	}
-	return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_DATA | BLOCK_EXTENT_OFFSET_VALID;
+	return q->data;
 }
 
 static void qcow2_describe(const struct block *block, struct block_info *info)
@@ -213,6 +194,10 @@ static json_t *qcow2_specific_info(const struct block *block)
 	if (new)
 		json_object_set_new(data, "lazy-refcounts", json_boolean(q->header.compatible & QCOW2_LAZY_REFCOUNTS));
 	json_object_set_new(data, "refcount-bits", json_integer(q->refcount_bits));
+	if (q->data_name)
+		json_object_set_new(data, "data-file", json_stringn_nocheck(q->data_name, strlen(q->data_name)));
+	if (qcow2_is_external(q))
+		json_object_set_new(data, "data-file-raw", json_boolean(q->header.autoclear & QCOW2_RAW_DATA));
 	if (new) {
 		json_object_set_new(data, "corrupt", json_boolean(q->header.incompatible & QCOW2_CORRUPT));
 		json_object_set_new(data, "extended-l2", json_boolean(qcow2_is_extended(q)));
@@ -220,7 +205,7 @@ static json_t *qcow2_specific_info(const struct block *block)
 	return data;
 }
 
-static const char *const qcow2_options[] = {"backing", NULL};
+static const char *const qcow2_options[] = {"backing", "backing.*", "data-file", "data-file.*", NULL};
 
 const struct block_driver block_qcow2_driver = {
 	.name = "qcow2",
@@ -236,6 +221,7 @@ const struct block_driver block_qcow2_driver = {
 	.discard = qcow2_discard,
 	.write_zeroes = qcow2_write_zeroes,
 	.truncate = qcow2_truncate,
+	.preallocate = qcow2_preallocate,
 	.extent = qcow2_extent,
 	.create_options = qcow2_create_options,
 	.create = qcow2_create_image,
@@ -246,5 +232,6 @@ const struct block_driver block_qcow2_driver = {
 	.write_compressed = qcow2_write_compressed,
 	.set_backing = qcow2_set_backing,
 	.make_empty = qcow2_make_empty,
+	.data_node = qcow2_data_node,
 	.map = qcow2_map,
 };

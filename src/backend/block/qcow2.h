@@ -12,7 +12,6 @@
 extern const struct block_driver block_qcow2_driver;
 
 enum qcow2_compression { QCOW2_ZLIB = 0, QCOW2_ZSTD = 1 };
-enum qcow2_preallocation { QCOW2_PREALLOC_OFF, QCOW2_PREALLOC_METADATA, QCOW2_PREALLOC_FALLOC, QCOW2_PREALLOC_FULL };
 
 struct qcow2_create {
 	uint64_t length;            /* bytes, a multiple of 512 */
@@ -24,12 +23,16 @@ struct qcow2_create {
 	const char *backing;        /* or NULL */
 	const char *backing_format; /* or NULL */
 	enum qcow2_compression compression;
-	enum qcow2_preallocation preallocation;
+	enum block_preallocation preallocation;
+	const char *data_file; /* name of an external data file, which the caller makes; or NULL */
+	bool data_file_raw;
 };
 
 /* length 0, version 3, 64 KiB, 16 bits, zlib. */
 void qcow2_create_defaults(struct qcow2_create *create);
-/* Writes an empty image over the file (created or truncated). The backing file is not looked at. */
+/* Writes an empty image into an empty file. The backing file is not looked at. */
+int qcow2_format(struct block *file, const struct qcow2_create *create, struct error *err);
+/* The same into a plain file, created or emptied. */
 int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err);
 /* Whether these parameters make an image. */
 int qcow2_check_create(const struct qcow2_create *create, struct error *err);
@@ -63,8 +66,8 @@ int qcow2_set_backing(struct block *block, const char *backing, const char *form
 /* One whole cluster (the last may be shorter) that is not allocated yet, compressed where that saves space. Any thread.
  */
 int qcow2_write_compressed(struct block *block, uint64_t offset, const void *data, uint64_t length);
-/* Allocates every cluster of an image that was just created. */
-int qcow2_preallocate(struct block *block, enum qcow2_preallocation mode, struct error *err);
+/* Gives every cluster from this offset on a place; nothing may be allocated there. */
+int qcow2_preallocate(struct block *block, uint64_t from, enum block_preallocation mode, struct error *err);
 /* Makes every cluster of the image unallocated again (commit). */
 int qcow2_make_empty(struct block *block, struct error *err);
 

@@ -98,6 +98,8 @@ static void check_copied_l2(struct qcow2_counting *c, uint64_t offset, uint8_t *
 	struct qcow2 *q = c->q;
 	bool changed = false;
 
+	if (qcow2_is_external(q))
+		return; /* there are no counts of data, the bit only says that there is a place */
 	if (qcow2_file_read(q, offset, table, q->cluster_bytes))
 		return;
 	for (uint32_t i = 0; i < q->l2_entries; i++) {

@@ -88,11 +88,12 @@ static void count_entry(struct qcow2_counting *c, struct qcow2_entry entry, bool
 			  entry.word);
 	if (!qcow2_has_place(q, entry.word))
 		return;
-	if (offset & (q->cluster_bytes - 1)) {
+	if (!qcow2_is_external(q) && offset & (q->cluster_bytes - 1)) {
 		bad_entry(c, "ERROR offset=%llx: Cluster is not properly aligned; L2 entry corrupted.", offset);
 		return;
 	}
-	count_range(c, offset, q->cluster_bytes);
+	if (!qcow2_is_external(q)) /* else nothing counts what lies there */
+		count_range(c, offset, q->cluster_bytes);
 	if (!active)
 		return;
 	c->check->allocated_clusters++;

@@ -52,8 +52,9 @@ static struct qcow2_entry cleared_entry(const struct qcow2 *q, struct qcow2_entr
 	return old;
 }
 
-/* Locked. Whole subclusters in one L2 table. */
-static int clear_entries(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum clearing how)
+/* Locked. Whole subclusters in one L2 table. mine: a flight of the caller over them, or NULL. */
+static int clear_entries(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum clearing how,
+			 const struct qcow2_flight *mine)
 {
 	const uint64_t first = offset >> q->cluster_bits;
 	const uint64_t count = qcow2_clusters(q, (offset & (q->cluster_bytes - 1)) + bytes);
@@ -66,7 +67,7 @@ static int clear_entries(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum 
 		result = qcow2_l2_for_write(q, offset, &table, &index);
 		if (result)
 			return result;
-	} while (qcow2_wait_for_flights(q, first, count));
+	} while (qcow2_wait_for_flights(q, first, count, mine));
 	for (uint64_t i = 0; i < count; i++) {
 		const uint64_t start = (first + i) << q->cluster_bits, end = start + q->cluster_bytes;
 		const struct qcow2_entry old = qcow2_entry_load(q, table->data, index + i);
@@ -81,6 +82,27 @@ static int clear_entries(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum 
 			qcow2_free_entry(q, old.word, true);
 	}
 	return 0;
+}
+
+/* The same where guest data lie in a file of their own, at places that may be written again at once: nobody else may
+ * write while they are cleared there. */
+static int clear_external(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum clearing how)
+{
+	const uint64_t first = offset >> q->cluster_bits;
+	const uint64_t count = qcow2_clusters(q, (offset & (q->cluster_bytes - 1)) + bytes);
+	struct qcow2_flight flight;
+	int result;
+
+	while (qcow2_wait_for_flights(q, first, count, NULL))
+		;
+	qcow2_take_off(q, &flight, first, count);
+	pthread_mutex_unlock(&q->lock);
+	result = qcow2_data_clear(q, offset, bytes, how == ZERO);
+	pthread_mutex_lock(&q->lock);
+	if (!result)
+		result = clear_entries(q, offset, bytes, how, &flight);
+	qcow2_land(q, &flight);
+	return result;
 }
 
 /* A part that an entry cannot tell: zeroes as data. */
@@ -136,10 +158,11 @@ static int clear_some(struct qcow2 *q, uint64_t offset, uint64_t *bytes, enum cl
 	if (!result && need == NOTHING) {
 		const uint64_t within = offset & (q->cluster_bytes - 1);
 
-		if (qcow2_wait_for_flights(q, offset >> q->cluster_bits, qcow2_clusters(q, within + *bytes)))
+		if (qcow2_wait_for_flights(q, offset >> q->cluster_bits, qcow2_clusters(q, within + *bytes), NULL))
 			*bytes = 0; /* something landed there: look again */
 	} else if (!result && need == ENTRIES) {
-		result = clear_entries(q, offset, *bytes, how);
+		result = qcow2_is_external(q) ? clear_external(q, offset, *bytes, how)
+					      : clear_entries(q, offset, *bytes, how, NULL);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return !result && need == DATA ? write_zero_data(q, offset, *bytes) : result;

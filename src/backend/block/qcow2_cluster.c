@@ -56,7 +56,8 @@ uint32_t qcow2_subcluster_mask(const struct qcow2 *q, uint64_t from, uint64_t to
 
 bool qcow2_has_place(const struct qcow2 *q, uint64_t word)
 {
-	return !(word & QCOW2_COMPRESSED) && word & QCOW2_OFFSET_MASK;
+	/* In an external data file 0 is a place like any other. */
+	return !(word & QCOW2_COMPRESSED) && word & (QCOW2_OFFSET_MASK | (qcow2_is_external(q) ? QCOW2_COPIED : 0));
 }
 
 enum qcow2_kind qcow2_kind_of(const struct qcow2 *q, struct qcow2_entry entry, unsigned subcluster)
@@ -86,7 +87,7 @@ static bool entry_is_bad(const struct qcow2 *q, struct qcow2_entry entry)
 	const uint32_t allocated = (uint32_t)entry.bitmap, zero = (uint32_t)(entry.bitmap >> 32);
 
 	if (entry.word & QCOW2_COMPRESSED)
-		return false;
+		return qcow2_is_external(q);
 	if (allocated & zero || (allocated && !qcow2_has_place(q, entry.word)))
 		return true;
 	return (entry.word & QCOW2_OFFSET_MASK & (q->cluster_bytes - 1)) != 0;
@@ -193,6 +194,9 @@ int qcow2_lookup(struct qcow2 *q, uint64_t offset, uint64_t length, bool cached_
 					 (unsigned long long)(mapping->entry.word & QCOW2_OFFSET_MASK));
 	if (qcow2_has_place(q, mapping->entry.word))
 		mapping->host = (mapping->entry.word & QCOW2_OFFSET_MASK) + within;
+	if (qcow2_is_external(q) && qcow2_has_place(q, mapping->entry.word) && mapping->host != offset)
+		return qcow2_set_corrupt(q, "the data of guest offset %#llx lie at %#llx of the external data file",
+					 (unsigned long long)offset, (unsigned long long)mapping->host);
 	alike = count_alike(q, mapping, table->data, index, subcluster,
 			    (in_subcluster + length + q->subcluster_bytes - 1) >> q->subcluster_bits);
 	mapping->bytes = min_u64(length, (alike << q->subcluster_bits) - in_subcluster);
@@ -263,6 +267,8 @@ void qcow2_free_entry(struct qcow2 *q, uint64_t word, bool discard)
 	uint64_t offset;
 	uint32_t bytes;
 
+	if (qcow2_is_external(q))
+		return; /* nothing counts what lies there */
 	if (qcow2_has_place(q, word)) {
 		qcow2_free_later(q, word & QCOW2_OFFSET_MASK, q->cluster_bytes, discard);
 	} else if (word & QCOW2_COMPRESSED) {

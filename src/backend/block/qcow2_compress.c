@@ -190,6 +190,8 @@ int qcow2_write_compressed(struct block *block, uint64_t offset, const void *dat
 
 	if (block->read_only)
 		return -EPERM;
+	if (qcow2_is_external(q))
+		return -ENOTSUP;
 	if (offset & (q->cluster_bytes - 1) || length > q->cluster_bytes ||
 	    !range_inside(offset, length, block->length) ||
 	    (length < q->cluster_bytes && offset + length != block->length))

@@ -19,6 +19,8 @@ static void new_image(struct tape *tape, const struct qcow2_create *create)
 	assert_int_equal(qcow2_create_file(path, create, &err), 0);
 	tape_start(tape, path);
 	unlink(path);
+	if (create->data_file)
+		tape_add_data(tape);
 }
 
 static struct qcow2_create image_of(uint64_t disk, uint32_t cluster, unsigned refcount_bits)
@@ -47,11 +49,12 @@ static void record_and_cut(const struct qcow2_create *create, unsigned steps)
 	block = tape_open(graph, &tape, &block_qcow2_driver, false, &err);
 	assert_non_null(block);
 	for (unsigned i = 0; i < steps; i++) {
-		if (i == steps / 2)
+		if (i == steps / 2 && !create->data_file)
 			assert_int_equal(qcow2_snapshot_create(block, "half", &err), 0);
 		tape_step(block, &tape, shadow, &seed);
 	}
-	assert_int_equal(qcow2_snapshot_delete(block, "half", &err), 0);
+	if (!create->data_file)
+		assert_int_equal(qcow2_snapshot_delete(block, "half", &err), 0);
 	block_unref(block);
 	tape_cut_everywhere(&tape, &start, &block_qcow2_driver, create->length);
 	tape_end(&tape);
@@ -79,6 +82,19 @@ static void test_cuts_of_subclusters(void **state)
 	}
 }
 
+static void test_cuts_of_data_files(void **state)
+{
+	struct qcow2_create images[] = {image_of(256 * KIB, 4096, 16), image_of(256 * KIB, 4096, 16),
+					image_of(256 * KIB, 16384, 16)};
+
+	images[1].data_file_raw = true;
+	images[2].extended_l2 = true;
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		images[i].data_file = "data";
+		record_and_cut(&images[i], 150);
+	}
+}
+
 static void test_failing_writes(void **state)
 {
 	struct qcow2_create create = image_of(256 * KIB, 4096, 16);
@@ -96,6 +112,7 @@ static void test_failing_writes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts), cmocka_unit_test(test_cuts_of_subclusters),
+					   cmocka_unit_test(test_cuts_of_data_files),
 					   cmocka_unit_test(test_failing_writes)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,10 +92,18 @@ int qcow2_check_create(const struct qcow2_create *create, struct error *err)
 		return error_set(err, EINVAL,
 				 "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
 				 1u << QCOW2_MIN_EXTENDED_BITS);
-	if (create->backing && create->preallocation != QCOW2_PREALLOC_OFF && !create->extended_l2)
+	if (create->backing && create->preallocation != BLOCK_PREALLOC_OFF && !create->extended_l2)
 		return error_set(err, EINVAL,
 				 "Backing file and preallocation can only be used at the same time if "
 				 "extended_l2 is enabled");
+	if (create->data_file_raw && !create->data_file)
+		return error_set(err, EINVAL, "data-file-raw requires data-file");
+	if (create->data_file_raw && create->backing)
+		return error_set(err, EINVAL, "Backing file and data-file-raw cannot be used at the same time");
+	if (create->data_file && create->version < 3)
+		return error_set(err, EINVAL,
+				 "External data files are only supported with compatibility level 1.1 and above (use "
+				 "version=v3 or greater)");
 	if (create->backing && strlen(create->backing) > 1023)
 		return error_set(err, EINVAL, "Backing file name is too long");
 	if (create->length > INT64_MAX - cs || divide_up(create->length, l2_span(create)) > QCOW2_MAX_L1_BYTES / 8)
@@ -130,7 +138,25 @@ static uint32_t put_features(uint8_t *to)
 	return 8 + ARRAY_SIZE(features) * 48;
 }
 
-static int write_header(int fd, const struct qcow2_create *create, const struct layout *layout, struct error *err)
+static uint32_t put_text(uint8_t *to, uint32_t type, const char *text)
+{
+	const uint32_t length = text ? (uint32_t)strlen(text) : 0;
+
+	if (!text)
+		return 0;
+	store_be32(to, type);
+	store_be32(to + 4, length);
+	memcpy(to + 8, text, length);
+	return 8 + (uint32_t)align_up(length, 8);
+}
+
+static size_t text_bytes(const char *text)
+{
+	return text ? strlen(text) + 16 : 0;
+}
+
+static int write_header(struct block *file, const struct qcow2_create *create, const struct layout *layout,
+			struct error *err)
 {
 	const uint64_t cs = create->cluster_bytes;
 	struct qcow2_header header = {
@@ -142,25 +168,21 @@ static int write_header(int fd, const struct qcow2_create *create, const struct 
 		.reftable_offset = cs,
 		.reftable_clusters = (uint32_t)layout->table_clusters,
 		.incompatible = (create->compression != QCOW2_ZLIB ? QCOW2_COMPRESSION : 0) |
+				(create->data_file ? QCOW2_DATA_FILE : 0) |
 				(create->extended_l2 ? QCOW2_EXTENDED_L2 : 0),
 		.compatible = create->lazy_refcounts ? QCOW2_LAZY_REFCOUNTS : 0,
+		.autoclear = create->data_file_raw ? QCOW2_RAW_DATA : 0,
 		.refcount_order = (uint32_t)__builtin_ctz(create->refcount_bits),
 		.header_length = create->version >= 3 ? 112 : 72,
 		.compression = (uint8_t)create->compression,
 	};
 	const size_t name_length = create->backing ? strlen(create->backing) : 0;
-	uint8_t *head = xcalloc(1, 4096 + cs);
+	uint8_t *head = xcalloc(1, 4096 + cs + text_bytes(create->data_file) + text_bytes(create->backing_format));
 	uint32_t at = header.header_length;
-	ssize_t put;
+	int result;
 
-	if (create->backing_format) {
-		const uint32_t length = (uint32_t)strlen(create->backing_format);
-
-		store_be32(head + at, QCOW2_EXT_BACKING_FORMAT);
-		store_be32(head + at + 4, length);
-		memcpy(head + at + 8, create->backing_format, length);
-		at += 8 + (uint32_t)align_up(length, 8);
-	}
+	at += put_text(head + at, QCOW2_EXT_BACKING_FORMAT, create->backing_format);
+	at += put_text(head + at, QCOW2_EXT_DATA_FILE, create->data_file);
 	if (create->version >= 3 && at + 8 + ARRAY_SIZE(features) * 48 + 8 + name_length <= cs)
 		at += put_features(head + at);
 	at += 8; /* the end mark */
@@ -175,66 +197,67 @@ static int write_header(int fd, const struct qcow2_create *create, const struct 
 		memcpy(head + at, create->backing, name_length);
 	}
 	qcow2_header_encode(&header, head);
-	put = pwrite(fd, head, cs, 0);
+	result = image_file_write(file, 0, head, cs);
 	free(head);
-	return put == (ssize_t)cs ? 0 : error_set_errno(err, put < 0 ? errno : ENOSPC, "Could not write the header");
+	return result ? error_set_errno(err, -result, "Could not write the header") : 0;
 }
 
-static int write_refcounts(int fd, const struct qcow2_create *create, const struct layout *layout, struct error *err)
+static int write_refcounts(struct block *file, const struct qcow2_create *create, const struct layout *layout,
+			   struct error *err)
 {
 	const uint64_t cs = create->cluster_bytes, per_block = cs * 8 / create->refcount_bits;
 	const struct qcow2 like = {.refcount_bits = create->refcount_bits};
 	uint8_t *table = xcalloc(layout->table_clusters, cs), *block = xcalloc(1, cs);
-	bool failed = false;
+	int result = 0;
 
-	for (uint64_t b = 0; b < layout->blocks; b++) {
+	for (uint64_t b = 0; b < layout->blocks && !result; b++) {
 		const uint64_t first = b * per_block, at = (1 + layout->table_clusters + b) * cs;
 
 		memset(block, 0, cs);
 		for (uint64_t i = 0; i < per_block && first + i < layout->used; i++)
 			qcow2_refcount_store(&like, block, i, 1);
 		store_be64(table + b * 8, at);
-		failed |= pwrite(fd, block, cs, (off_t)at) != (ssize_t)cs;
+		result = image_file_write(file, at, block, cs);
 	}
-	failed |= pwrite(fd, table, layout->table_clusters * cs, (off_t)cs) != (ssize_t)(layout->table_clusters * cs);
+	if (!result)
+		result = image_file_write(file, cs, table, layout->table_clusters * cs);
 	free(table);
 	free(block);
-	return failed ? error_set_errno(err, errno ? errno : ENOSPC, "Could not write reference counts") : 0;
+	return result ? error_set_errno(err, -result, "Could not write reference counts") : 0;
 }
 
-static int write_image(int fd, const struct qcow2_create *create, struct error *err)
+int qcow2_format(struct block *file, const struct qcow2_create *create, struct error *err)
 {
 	struct layout layout;
-	int result;
+	int result = qcow2_check_create(create, err);
 
+	if (result)
+		return result;
 	plan(create, 0, &layout);
-	if ((result = write_header(fd, create, &layout, err)) || (result = write_refcounts(fd, create, &layout, err)))
+	if ((result = write_header(file, create, &layout, err)) ||
+	    (result = write_refcounts(file, create, &layout, err)))
 		return result;
 	/* The L1 table is a hole: all zeroes. */
-	if (ftruncate(fd, (off_t)(layout.used * create->cluster_bytes)) < 0)
-		return error_set_errno(err, errno, "Could not resize the image file");
-	return 0;
+	if (file->driver->truncate)
+		return block_truncate(file, layout.used * create->cluster_bytes, err);
+	result = image_file_clear(file, BLOCK_WRITE_ZEROES, (layout.used - layout.l1_clusters) * create->cluster_bytes,
+				  layout.l1_clusters * create->cluster_bytes, BLOCK_MAY_UNMAP);
+	return result ? error_set_errno(err, -result, "Could not write the L1 table") : 0;
 }
 
 int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err)
 {
-	struct error ignored = {0};
-	int fd, result = qcow2_check_create(create, err);
+	struct block_graph *graph = block_graph_new(NULL);
+	const struct block_create file = {.driver = &block_qcow2_driver, .graph = graph, .filename = filename};
+	struct block *block;
+	int result = qcow2_check_create(create, err);
 
-	if (result)
-		return result;
-	fd = open(filename, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return error_set_errno(err, errno, "Could not create '%s'", filename);
-	result = image_lock(fd, true, filename, err);
-	if (result == -ENOTSUP)
-		result = 0;
-	if (!result && ftruncate(fd, 0) < 0)
-		result = error_set_errno(err, errno, "Could not resize '%s'", filename);
-	if (!result)
-		result = write_image(fd, create, err);
-	close(fd);
-	(void)ignored;
+	if (!result) {
+		block = block_create_file(&file, NULL, 0, err);
+		result = block ? qcow2_format(block, create, err) : -EIO;
+		block_unref(block);
+	}
+	block_graph_free(graph);
 	return result;
 }
 

@@ -205,11 +205,12 @@ int qcow2_relieve(struct qcow2 *q)
 
 int qcow2_begin_writing(struct qcow2 *q)
 {
+	const uint64_t known = q->raw_data ? QCOW2_RAW_DATA : 0;
 	int result = 0;
 
 	pthread_mutex_lock(&q->lock);
-	if (!q->autoclear_done && q->header.autoclear) {
-		q->header.autoclear = 0;
+	if (!q->autoclear_done && q->header.autoclear & ~known) {
+		q->header.autoclear &= known;
 		result = qcow2_header_write_fields(q);
 		if (!result)
 			result = qcow2_file_sync(q);

@@ -102,7 +102,7 @@ static void feature_name(const uint8_t *names, uint32_t length, unsigned type, u
 
 static int check_features(struct qcow2 *q, const uint8_t *names, uint32_t names_length, struct error *err)
 {
-	const uint64_t known = QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_COMPRESSION | QCOW2_EXTENDED_L2;
+	const uint64_t known = QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_COMPRESSION | QCOW2_EXTENDED_L2 | QCOW2_DATA_FILE;
 	uint64_t unknown = q->header.incompatible & ~known;
 	char list[256] = "";
 
@@ -111,8 +111,6 @@ static int check_features(struct qcow2 *q, const uint8_t *names, uint32_t names_
 				 q->header.crypt_method == 1   ? "AES"
 				 : q->header.crypt_method == 2 ? "LUKS"
 							       : "this");
-	if (unknown == QCOW2_DATA_FILE)
-		return error_set(err, ENOTSUP, "qcow2 with an external data file is not supported yet");
 	for (unsigned bit = 0; bit < 64; bit++) {
 		char name[64];
 		size_t used = strlen(list);
@@ -177,6 +175,10 @@ static int check_tables(struct qcow2 *q, struct error *err)
 
 static int read_extension(struct qcow2 *q, uint32_t type, const uint8_t *data, uint32_t length, struct error *err)
 {
+	if (type == QCOW2_EXT_DATA_FILE) {
+		free(q->data_name);
+		q->data_name = strndup((const char *)data, length);
+	}
 	if (type != QCOW2_EXT_BACKING_FORMAT) {
 		const uint32_t whole = 8 + (uint32_t)align_up(length, 8);
 

@@ -104,7 +104,11 @@ struct qcow2 {
 	struct block *block;
 	struct qcow2_header header;
 	char *backing_name, *backing_format;
-	uint8_t *extensions; /* all but backing format, as in the file, without end mark */
+	char *data_name;          /* of an external data file, as in the header, or NULL */
+	struct block *data;       /* where guest data are: file or data_child; NULL: opened for a description only */
+	struct block *data_child; /* an external data file, or NULL */
+	bool raw_data;            /* which reads as the disk does */
+	uint8_t *extensions;      /* all but backing format, as in the file, without end mark */
 	uint32_t extensions_length;
 	uint32_t cluster_bits, cluster_bytes, l2_bits, l2_entries, refcount_bits;
 	uint32_t entry_bytes;                                    /* of an L2 entry: 8, extended 16 */
@@ -134,7 +138,13 @@ struct qcow2 {
 	bool corrupt;
 	bool allow_corrupt; /* opened to be repaired */
 	bool autoclear_done;
+	bool holes_looked_for, has_holes; /* see qcow2_extent.c */
 };
+
+static inline bool qcow2_is_external(const struct qcow2 *q)
+{
+	return q->header.incompatible & QCOW2_DATA_FILE;
+}
 
 static inline bool qcow2_is_extended(const struct qcow2 *q)
 {
@@ -158,16 +168,30 @@ void qcow2_header_encode(const struct qcow2_header *header, uint8_t *to);
 /* --- qcow2_io.c: transfers of the file --- */
 int qcow2_file_read(struct qcow2 *q, uint64_t offset, void *to, uint64_t length);
 int qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *from, uint64_t length);
-int qcow2_file_iov(struct qcow2 *q, enum block_op op, uint64_t offset, const struct iovec *iov, int iov_count,
-		   uint64_t skip, uint64_t length);
+/* What was written there, and to an external data file, is durable. */
 int qcow2_file_sync(struct qcow2 *q);
 int qcow2_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length);
+
+/* --- qcow2_data.c: transfers of guest data --- */
+/* Opens an external data file where the image has one: by its name, or as the options say. */
+int qcow2_data_open(struct qcow2 *q, struct options *options, const struct block_open *how, struct error *err);
+void qcow2_data_close(struct qcow2 *q);
+/* Between the vector behind skip and a place of the guest's offset `guest`. */
+int qcow2_data_read(struct qcow2 *q, uint64_t host, uint64_t guest, const struct iovec *iov, int iov_count,
+		    uint64_t skip, uint64_t length);
+int qcow2_data_write(struct qcow2 *q, uint64_t host, uint64_t guest, const struct iovec *iov, int iov_count,
+		     uint64_t skip, uint64_t length);
+/* Guest data in an external file that are discarded, or become zero (`zero`: and keep their place). */
+int qcow2_data_clear(struct qcow2 *q, uint64_t offset, uint64_t length, bool zero);
+
+/* --- qcow2_extent.c --- */
+int qcow2_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset);
 
 /* --- qcow2_write.c --- */
 int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
 		 uint32_t flags);
-/* Waits until no write fills any of these clusters; true when it had to (look again). Locked. */
-bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count);
+/* Waits until no write but `mine` (or NULL) fills any of these clusters; true when it had to (look again). Locked. */
+bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count, const struct qcow2_flight *mine);
 /* Begins and ends the time in which a write has these clusters for itself. The flight is the caller's. Locked. */
 void qcow2_take_off(struct qcow2 *q, struct qcow2_flight *flight, uint64_t first, uint64_t count);
 void qcow2_land(struct qcow2 *q, struct qcow2_flight *flight);

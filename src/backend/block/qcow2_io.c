@@ -7,12 +7,6 @@
 
 #include <stdlib.h>
 
-int qcow2_file_iov(struct qcow2 *q, enum block_op op, uint64_t offset, const struct iovec *iov, int iov_count,
-		   uint64_t skip, uint64_t length)
-{
-	return image_file_iov(q->block->file, op, offset, iov, iov_count, skip, length);
-}
-
 int qcow2_file_read(struct qcow2 *q, uint64_t offset, void *to, uint64_t length)
 {
 	return image_file_read(q->block->file, offset, to, length);
@@ -25,7 +19,9 @@ int qcow2_file_write(struct qcow2 *q, uint64_t offset, const void *from, uint64_
 
 int qcow2_file_sync(struct qcow2 *q)
 {
-	return block_flush(q->block->file);
+	int result = q->data_child ? block_flush(q->data_child) : 0;
+
+	return result ? result : block_flush(q->block->file);
 }
 
 /* --- guest reads --- */
@@ -69,7 +65,7 @@ int qcow2_pread(struct block *block, uint64_t offset, const struct iovec *iov, i
 			iov_clear(iov, iov_count, skip, mapping.bytes);
 			break;
 		case QCOW2_NORMAL:
-			result = qcow2_file_iov(q, BLOCK_READ, mapping.host, iov, iov_count, skip, mapping.bytes);
+			result = qcow2_data_read(q, mapping.host, offset + skip, iov, iov_count, skip, mapping.bytes);
 			break;
 		case QCOW2_PACKED:
 			result = read_packed(q, &mapping, offset + skip, iov, iov_count, skip);

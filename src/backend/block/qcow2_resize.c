@@ -69,13 +69,11 @@ static int shrink(struct qcow2 *q, uint64_t length)
 	const bool discard = block->discard;
 	int result = 0;
 
-	/* What is cut off is given back; it must not come out again when the image grows. */
+	/* Whole clusters that are cut off are given back. */
 	block->discard = true;
 	block->backing = NULL;
 	if (start < block->length)
 		result = qcow2_discard(block, start, block->length - start);
-	if (!result && start > length && start <= block->length)
-		result = block_execute(block, BLOCK_WRITE_ZEROES, length, start - length, NULL, 0, 0);
 	block->backing = backing;
 	block->discard = discard;
 	if (!result)
@@ -104,7 +102,7 @@ static int grow(struct qcow2 *q, uint64_t length)
 int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 {
 	struct qcow2 *q = block->private_data;
-	const uint64_t span = (uint64_t)q->l2_entries << q->cluster_bits;
+	const uint64_t span = (uint64_t)q->l2_entries << q->cluster_bits, old = q->header.size;
 	int result;
 
 	if (length % BLOCK_SECTOR)
@@ -118,7 +116,14 @@ int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 		result = shrink(q, length);
 	else if (!result)
 		result = grow(q, length);
-	return result ? error_set_errno(err, -result, "Could not resize the image") : 0;
+	if (result)
+		return error_set_errno(err, -result, "Could not resize the image");
+	if (q->data_child)
+		result = block_truncate(q->data_child, length, err);
+	/* What a raw file shows must have its place. */
+	if (!result && q->raw_data && length > old)
+		result = qcow2_preallocate(block, old, BLOCK_PREALLOC_METADATA, err);
+	return result;
 }
 
 int qcow2_set_backing(struct block *block, const char *backing, const char *format, struct error *err)
@@ -157,68 +162,4 @@ int qcow2_make_empty(struct block *block, struct error *err)
 	if (!result)
 		result = qcow2_flush(block);
 	return result ? error_set_errno(err, -result, "Could not empty the image") : 0;
-}
-
-/* One run of new clusters for [offset, ...), linked as data; with extended L2 entries as places that are not filled
- * yet, so that a backing file shows. Sets *bytes and *host. */
-static int preallocate_run(struct qcow2 *q, uint64_t offset, uint64_t *bytes, uint64_t *host)
-{
-	struct qcow2_table *table;
-	uint64_t count;
-	uint32_t index;
-	int result;
-
-	pthread_mutex_lock(&q->lock);
-	result = qcow2_l2_for_write(q, offset, &table, &index);
-	if (!result) {
-		count = min_u64(q->l2_entries - index, qcow2_clusters(q, q->header.size - offset));
-		result = qcow2_allocate(q, &count, false, host);
-	}
-	if (!result) {
-		for (uint64_t i = 0; i < count; i++)
-			qcow2_entry_store(
-				q, table->data, index + i,
-				(struct qcow2_entry){.word = (*host + (i << q->cluster_bits)) | QCOW2_COPIED});
-		qcow2_entries_dirty(q, table, index, count);
-		*bytes = count << q->cluster_bits;
-	}
-	pthread_mutex_unlock(&q->lock);
-	return result;
-}
-
-static int fill_run(struct qcow2 *q, uint64_t host, uint64_t bytes, enum qcow2_preallocation mode)
-{
-	static const uint8_t zeroes[65536];
-	int result = -ENOTSUP;
-
-	if (mode == QCOW2_PREALLOC_METADATA)
-		return 0;
-	if (mode == QCOW2_PREALLOC_FALLOC && q->block->file->driver->write_zeroes)
-		result = q->block->file->driver->write_zeroes(q->block->file, host, bytes, 0);
-	for (uint64_t at = 0; at < bytes && (result == -ENOTSUP || (!result && mode == QCOW2_PREALLOC_FULL));
-	     at += sizeof(zeroes)) {
-		result = qcow2_file_write(q, host + at, zeroes, min_u64(sizeof(zeroes), bytes - at));
-		mode = QCOW2_PREALLOC_FULL;
-	}
-	return result;
-}
-
-int qcow2_preallocate(struct block *block, enum qcow2_preallocation mode, struct error *err)
-{
-	struct qcow2 *q = block->private_data;
-	uint64_t bytes = 0, host;
-	int result = 0;
-
-	for (uint64_t offset = 0; offset < q->header.size && !result; offset += bytes) {
-		result = qcow2_relieve(q);
-		if (!result)
-			result = preallocate_run(q, offset, &bytes, &host);
-		if (!result)
-			result = fill_run(q, host, bytes, mode);
-	}
-	if (!result)
-		result = qcow2_flush(block);
-	if (!result && block->file->driver->zero_behind_end)
-		return block_truncate(block->file, q->file_end, err);
-	return result ? error_set_errno(err, -result, "Could not preallocate the image") : 0;
 }

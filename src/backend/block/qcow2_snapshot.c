@@ -193,6 +193,8 @@ int qcow2_snapshot_create(struct block *block, const char *name, struct error *e
 	const uint32_t count = q->header.snapshot_count;
 	int result;
 
+	if (qcow2_is_external(q))
+		return error_set(err, ENOTSUP, "Could not create snapshot '%s': -95 (Operation not supported)", name);
 	if (count >= QCOW2_MAX_SNAPSHOTS)
 		return error_set(err, EFBIG, "the image has too many snapshots");
 	if (strlen(name) > 65535)

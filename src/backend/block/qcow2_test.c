@@ -25,7 +25,7 @@ struct fixture {
 	struct log log;
 	struct block_graph *graph;
 	char folder[64];
-	char image[96], base[96];
+	char image[96], base[96], data[96];
 };
 
 static int setup(void **state)
@@ -38,6 +38,7 @@ static int setup(void **state)
 	assert_non_null(mkdtemp(f->folder));
 	snprintf(f->image, sizeof(f->image), "%s/image.qcow2", f->folder);
 	snprintf(f->base, sizeof(f->base), "%s/base.raw", f->folder);
+	snprintf(f->data, sizeof(f->data), "%s/data.raw", f->folder);
 	*state = f;
 	return 0;
 }
@@ -195,6 +196,17 @@ static void run_workers(struct block *block, uint8_t *shadow, uint64_t bytes, bo
 		pthread_join(workers[i].thread, NULL);
 }
 
+static void check_raw(const struct fixture *f, const uint8_t *shadow, uint64_t length)
+{
+	uint8_t *raw = calloc(1, length);
+	int fd = open(f->data, O_RDONLY);
+
+	assert_true(pread(fd, raw, length, 0) >= 0);
+	assert_memory_equal(raw, shadow, length);
+	close(fd);
+	free(raw);
+}
+
 static void exercise(struct fixture *f, const struct qcow2_create *how, unsigned threads, unsigned steps)
 {
 	uint8_t *shadow = calloc(1, how->length);
@@ -217,6 +229,8 @@ static void exercise(struct fixture *f, const struct qcow2_create *how, unsigned
 		check_part(&whole, 0, how->length);
 		block_unref(block);
 		qemu_check(f);
+		if (how->data_file_raw)
+			check_raw(f, shadow, how->length);
 	}
 	block = open_image(f, true);
 	whole.block = block;
@@ -294,6 +308,30 @@ static void test_threads(void **state)
 	exercise(f, &how, 4, 300);
 }
 
+static void test_data_files(void **state)
+{
+	struct fixture *f = *state;
+	struct qcow2_create how;
+
+	make_base(f, 5 * MIB + 512);
+	for (unsigned round = 0; round < 8; round++) {
+		const int fd = open(f->data, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+		qcow2_create_defaults(&how);
+		how.length = DISK_BYTES;
+		how.data_file = f->data;
+		how.data_file_raw = round & 1;
+		how.extended_l2 = round & 2;
+		if (!how.data_file_raw) {
+			how.backing = "base.raw";
+			how.backing_format = "raw";
+		}
+		assert_int_equal(ftruncate(fd, (off_t)how.length), 0);
+		close(fd);
+		exercise(f, &how, round & 4 ? 4 : 1, 200);
+	}
+}
+
 /* Whatever is in a cluster goes along when a snapshot makes it move. */
 static void test_snapshots_of_subclusters(void **state)
 {
@@ -334,6 +372,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_geometries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_data_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),
 	};
 

@@ -10,12 +10,12 @@
 
 #define RUN_BYTES (4 * MIB) /* allocated at once */
 
-bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count)
+bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count, const struct qcow2_flight *mine)
 {
 	bool waited = false;
 
 	for (const struct qcow2_flight *f = q->flights; f;) {
-		if (f->first < first + count && first < f->first + f->count) {
+		if (f != mine && f->first < first + count && first < f->first + f->count) {
 			pthread_cond_wait(&q->landed, &q->lock);
 			waited = true;
 			f = q->flights;
@@ -57,7 +57,7 @@ struct fill {
 static int fill_around(struct qcow2 *q, const struct fill *fill, uint64_t from, uint64_t length)
 {
 	const uint64_t in_image = from < q->block->length ? min_u64(length, q->block->length - from) : 0;
-	struct iovec iov = {.iov_len = in_image};
+	struct iovec iov = {.iov_len = in_image}, whole = {.iov_len = length};
 	void *buffer = NULL;
 	int result = 0;
 
@@ -66,11 +66,12 @@ static int fill_around(struct qcow2 *q, const struct fill *fill, uint64_t from, 
 	if (posix_memalign(&buffer, 4096, align_up(length, 4096)))
 		return -ENOMEM;
 	memset(buffer, 0, length);
-	iov.iov_base = buffer;
+	iov.iov_base = whole.iov_base = buffer;
 	if (fill->source && in_image)
 		result = qcow2_pread(q->block, from, &iov, 1, in_image);
 	if (!result)
-		result = qcow2_file_write(q, fill->host + (from - (fill->first << q->cluster_bits)), buffer, length);
+		result = qcow2_data_write(q, fill->host + (from - (fill->first << q->cluster_bits)), from, &whole, 1, 0,
+					  length);
 	free(buffer);
 	return result;
 }
@@ -82,8 +83,8 @@ static int fill_clusters(struct qcow2 *q, const struct fill *fill, const struct 
 	int result = fill_around(q, fill, fill->from, fill->guest - fill->from);
 
 	if (!result)
-		result = qcow2_file_iov(q, BLOCK_WRITE, fill->host + (fill->guest - start), iov, iov_count, skip,
-					fill->bytes);
+		result = qcow2_data_write(q, fill->host + (fill->guest - start), fill->guest, iov, iov_count, skip,
+					  fill->bytes);
 	return result ? result : fill_around(q, fill, data_end, fill->to - data_end);
 }
 
@@ -137,6 +138,10 @@ static int place_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint
 {
 	int result;
 
+	if (qcow2_is_external(q)) {
+		fill->host = fill->first << q->cluster_bits;
+		return 0;
+	}
 	if (fill->in_place) {
 		fill->host = align_down(mapping->host, q->cluster_bytes);
 		if (qcow2_is_metadata(q, fill->host, *count << q->cluster_bits))
@@ -159,10 +164,12 @@ static int plan_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint6
 	int result;
 
 	*fill = (struct fill){.guest = offset, .first = offset >> q->cluster_bits};
-	fill->in_place = (mapping->kind == QCOW2_ZERO_ALLOCATED || mapping->kind == QCOW2_UNFILLED) && mapping->copied;
+	fill->in_place =
+		qcow2_is_external(q) ||
+		((mapping->kind == QCOW2_ZERO_ALLOCATED || mapping->kind == QCOW2_UNFILLED) && mapping->copied);
 	moves = !fill->in_place && (mapping->host || mapping->kind == QCOW2_PACKED) && qcow2_is_extended(q);
 	count = moves ? 1 : min_u64(count, max_u64(1, RUN_BYTES >> q->cluster_bits));
-	if (qcow2_wait_for_flights(q, fill->first, count))
+	if (qcow2_wait_for_flights(q, fill->first, count, NULL))
 		return 1;
 	/* The table comes before the data, so that those of one write lie together. */
 	if (!(q->l1[fill->first >> q->l2_bits] & QCOW2_COPIED)) {
@@ -217,7 +224,7 @@ static int write_some(struct qcow2 *q, uint64_t offset, const struct iovec *iov,
 		result = q->corrupt ? -EIO : qcow2_lookup(q, offset, length, false, &mapping);
 		if (!result && !(mapping.kind == QCOW2_NORMAL && mapping.copied))
 			result = plan_fill(q, &mapping, offset, &fill);
-		else if (!result && qcow2_is_metadata(q, mapping.host, mapping.bytes))
+		else if (!result && !qcow2_is_external(q) && qcow2_is_metadata(q, mapping.host, mapping.bytes))
 			result = qcow2_set_corrupt(q, "the data of guest offset %#llx lie over its tables",
 						   (unsigned long long)offset);
 		else if (!result)
@@ -231,7 +238,7 @@ static int write_some(struct qcow2 *q, uint64_t offset, const struct iovec *iov,
 	}
 	pthread_mutex_unlock(&q->lock);
 	*done = mapping.bytes;
-	return result ? result : qcow2_file_iov(q, BLOCK_WRITE, mapping.host, iov, iov_count, skip, mapping.bytes);
+	return result ? result : qcow2_data_write(q, mapping.host, offset, iov, iov_count, skip, mapping.bytes);
 }
 
 int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,

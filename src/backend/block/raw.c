@@ -118,6 +118,13 @@ static int raw_truncate(struct block *block, uint64_t length, struct error *err)
 	return result;
 }
 
+static int raw_preallocate(struct block *block, uint64_t from, enum block_preallocation mode, struct error *err)
+{
+	if (!block->file->driver->preallocate)
+		return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", block_preallocation_names[mode]);
+	return block->file->driver->preallocate(block->file, from, mode, err);
+}
+
 static int raw_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset)
 {
 	struct raw *raw = block->private_data;
@@ -172,6 +179,7 @@ const struct block_driver block_raw_driver = {
 	.discard = raw_discard,
 	.write_zeroes = raw_write_zeroes,
 	.truncate = raw_truncate,
+	.preallocate = raw_preallocate,
 	.extent = raw_extent,
 	.create_options = raw_create_options,
 	.create = raw_create,

@@ -29,18 +29,32 @@ static void tape_room(struct tape *tape, uint64_t end)
 static void note(struct tape *tape, enum tape_event_kind kind, uint64_t offset, uint64_t length, const void *data,
 		 uint64_t bytes)
 {
+	const bool data_file = tape->main;
 	struct tape_event *event;
 
+	if (data_file)
+		tape = tape->main;
 	if (!tape->recording)
 		return;
 	if (!(tape->count & (tape->count - 1)))
 		tape->events = xrealloc(tape->events, (tape->count ? 2 * tape->count : 1) * sizeof(*tape->events));
 	event = &tape->events[tape->count++];
-	*event = (struct tape_event){.kind = kind, .offset = offset, .length = length};
+	*event = (struct tape_event){.kind = kind, .data = data_file, .offset = offset, .length = length};
 	if (bytes) {
-		event->data = malloc(bytes);
-		memcpy(event->data, data, bytes);
+		event->content = malloc(bytes);
+		memcpy(event->content, data, bytes);
 	}
+}
+
+/* Whether this write or barrier is to fail. */
+static bool fails(struct tape *tape, bool write)
+{
+	if (tape->main)
+		tape = tape->main;
+	if (tape->fail_after == 0)
+		return true;
+	tape->fail_after -= write && tape->fail_after > 0;
+	return false;
 }
 
 static int node_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
@@ -69,9 +83,8 @@ static int node_pwrite(struct block *block, uint64_t offset, const struct iovec 
 {
 	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
 
-	if (tape->fail_after == 0)
+	if (fails(tape, true))
 		return -EIO;
-	tape->fail_after -= tape->fail_after > 0;
 	tape_room(tape, offset + length);
 	iov_gather(tape->bytes + offset, iov, iov_count, 0, length);
 	note(tape, TAPE_WRITE, offset, length, tape->bytes + offset, length);
@@ -82,7 +95,7 @@ static int node_flush(struct block *block)
 {
 	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
 
-	if (tape->fail_after == 0)
+	if (fails(tape, false))
 		return -EIO;
 	note(tape, TAPE_BARRIER, 0, 0, NULL, 0);
 	return 0;
@@ -103,9 +116,8 @@ static int node_truncate(struct block *block, uint64_t length, struct error *err
 {
 	struct tape *tape = ((struct tape_block *)block->private_data)->tape;
 
-	if (tape->fail_after == 0)
+	if (fails(tape, true))
 		return error_set_errno(err, EIO, "tape");
-	tape->fail_after -= tape->fail_after > 0;
 	tape_room(tape, length);
 	block->length = align_up(tape->size, 512);
 	note(tape, TAPE_WRITE, length, 0, NULL, 0);
@@ -130,14 +142,28 @@ struct block *tape_open(struct block_graph *graph, struct tape *tape, const stru
 {
 	const struct block_open how = {.read_only = read_only, .discard = true};
 	struct options options = {0};
-	struct block *file, *block;
+	struct block *file, *data = NULL, *block;
 
 	tape_for_open = tape;
 	file = block_open_node(graph, &tape_driver, NULL, NULL, &options, &how, err);
 	assert_non_null(file);
+	if (tape->data) {
+		tape_for_open = tape->data;
+		data = block_open_node(graph, &tape_driver, "data", NULL, &options, &how, err);
+		assert_non_null(data);
+		options_add(&options, "data-file", "data");
+	}
 	block = block_open_node(graph, format, NULL, file, &options, &how, err);
 	block_unref(file);
+	block_unref(data);
+	options_free(&options);
 	return block;
+}
+
+void tape_add_data(struct tape *tape)
+{
+	tape->data = calloc(1, sizeof(*tape->data));
+	tape->data->main = tape;
 }
 
 void tape_start(struct tape *tape, const char *path)
@@ -160,14 +186,22 @@ void tape_copy(struct tape *to, const struct tape *from)
 	tape_room(to, from->size);
 	if (from->size)
 		memcpy(to->bytes, from->bytes, from->size);
+	if (!from->data)
+		return;
+	to->data = calloc(1, sizeof(*to->data));
+	tape_copy(to->data, from->data);
+	to->data->main = to;
 }
 
 void tape_end(struct tape *tape)
 {
 	for (size_t i = 0; i < tape->count; i++)
-		free(tape->events[i].data);
+		free(tape->events[i].content);
 	free(tape->events);
 	free(tape->bytes);
+	if (tape->data)
+		tape_end(tape->data);
+	free(tape->data);
 }
 
 static uint32_t next_random(uint32_t *seed)
@@ -222,9 +256,14 @@ struct cut {
 	uint8_t *touched;       /* a byte a sector: changed by the guest since */
 };
 
+static void show(void *opaque, const char *line)
+{
+	print_message("%s\n", line);
+}
+
 static void examine(const struct cut *cut, struct tape *image, const char *what, size_t at)
 {
-	struct block_check check = {0};
+	struct block_check check = {.report = getenv("TAPE_VERBOSE") ? show : NULL};
 	struct tape copy = {0};
 	struct error err = {0};
 	struct block *block = tape_open(cut->graph, image, cut->format, true, &err);
@@ -286,6 +325,8 @@ static void go_on(const struct cut *cut, const struct tape *left, size_t at, uin
 
 static void apply(struct tape *to, const struct tape_event *event, uint32_t *seed)
 {
+	if (event->data)
+		to = to->data;
 	if (!event->length && (!seed || next_random(seed) % 2))
 		tape_room(to, event->offset);
 	for (uint64_t at = 0; at < event->length;) {
@@ -293,7 +334,7 @@ static void apply(struct tape *to, const struct tape_event *event, uint32_t *see
 
 		if (!seed || next_random(seed) % 2) {
 			tape_room(to, event->offset + at + part);
-			memcpy(to->bytes + event->offset + at, event->data + at, part);
+			memcpy(to->bytes + event->offset + at, event->content + at, part);
 		}
 		at += part;
 	}
@@ -306,7 +347,7 @@ void tape_cut_everywhere(const struct tape *tape, const struct tape *start, cons
 		.graph = block_graph_new(NULL), .format = format, .disk = disk, .touched = calloc(1, disk / 512)};
 	struct tape all, durable;
 	uint32_t seed = 99;
-	size_t barrier = 0;
+	size_t barrier[2] = {0, 0}; /* the last ones of file and data file */
 
 	tape_copy(&all, start);
 	tape_copy(&durable, start);
@@ -314,22 +355,22 @@ void tape_cut_everywhere(const struct tape *tape, const struct tape *start, cons
 		const struct tape_event *event = &tape->events[i];
 
 		if (event->kind == TAPE_GUEST_FLUSHED) {
-			cut.flushed = event->data;
+			cut.flushed = event->content;
 			memset(cut.touched, 0, disk / 512);
 		} else if (event->kind == TAPE_GUEST_CHANGE) {
 			memset(cut.touched + event->offset / 512, 1, event->length / 512);
 		} else if (event->kind == TAPE_BARRIER) {
-			for (; barrier < i; barrier++)
-				if (tape->events[barrier].kind == TAPE_WRITE)
-					apply(&durable, &tape->events[barrier], NULL);
+			for (size_t *b = &barrier[event->data]; *b < i; ++*b)
+				if (tape->events[*b].kind == TAPE_WRITE && tape->events[*b].data == event->data)
+					apply(&durable, &tape->events[*b], NULL);
 		} else {
 			struct tape power;
 
 			apply(&all, event, NULL);
 			examine(&cut, &all, "kill", i);
 			tape_copy(&power, &durable);
-			for (size_t k = barrier; k <= i; k++)
-				if (tape->events[k].kind == TAPE_WRITE)
+			for (size_t k = min_u64(barrier[0], barrier[1]); k <= i; k++)
+				if (tape->events[k].kind == TAPE_WRITE && k >= barrier[tape->events[k].data])
 					apply(&power, &tape->events[k], &seed);
 			examine(&cut, &power, "power", i);
 			if (i % 5 == 0)
@@ -381,7 +422,7 @@ void tape_fail_everywhere(const struct tape *start, const struct block_driver *f
 			assert_int_not_equal(block_flush(block), 0);
 		if (n % 2)
 			recover(block, &tape, cut.touched);
-		cut.flushed = n % 2 ? tape.events[0].data : NULL;
+		cut.flushed = n % 2 ? tape.events[0].content : NULL;
 		block_unref(block);
 		tape.fail_after = -1;
 		examine(&cut, &tape, "failing", (size_t)n);

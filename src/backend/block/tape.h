@@ -15,11 +15,14 @@ enum tape_event_kind { TAPE_WRITE, TAPE_BARRIER, TAPE_GUEST_CHANGE, TAPE_GUEST_F
 
 struct tape_event {
 	enum tape_event_kind kind;
+	bool data; /* WRITE, BARRIER: of the data file */
 	uint64_t offset, length;
-	uint8_t *data; /* WRITE: what; GUEST_FLUSHED: the whole disk as the guest knows it */
+	uint8_t *content; /* WRITE: what; GUEST_FLUSHED: the whole disk as the guest knows it */
 };
 
 struct tape {
+	struct tape *data; /* an external data file besides, or NULL; its events are in this tape's list */
+	struct tape *main; /* of such a data file */
 	uint8_t *bytes;
 	uint64_t size;
 	struct tape_event *events;
@@ -32,6 +35,8 @@ struct tape {
 void tape_start(struct tape *tape, const char *path);
 void tape_copy(struct tape *to, const struct tape *from); /* content only */
 void tape_end(struct tape *tape);
+/* Adds an empty data file, for nodes that are opened with one. */
+void tape_add_data(struct tape *tape);
 /* The format's node on the tape. */
 struct block *tape_open(struct block_graph *graph, struct tape *tape, const struct block_driver *format, bool read_only,
 			struct error *err);

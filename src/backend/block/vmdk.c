@@ -219,7 +219,7 @@ static void vmdk_close(struct block *block)
 	destroy(v);
 }
 
-static const char *const vmdk_options[] = {"backing", NULL};
+static const char *const vmdk_options[] = {"backing", "backing.*", NULL};
 
 const struct block_driver block_vmdk_driver = {
 	.name = "vmdk",
