@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Copying by several threads. Each takes the next chunk, reads it, and writes it when its turn has come, so that
- * reading, compressing and writing overlap while the target is laid out in order. Compressed clusters go in any order.
+ * Copying by several threads. Each takes the next chunk, reads it, and writes it; where the order of writes decides how
+ * the target is laid out, when its turn has come, so that reading and writing overlap all the same. A chunk is small
+ * enough to still lie in a processor's own cache when it is written.
  */
 #include "img/copy.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-#define CHUNK       (2 * MIB)
+#define CHUNK       (1 * MIB)
 #define EXTENT_STEP (1 * GIB)
 
 struct chunk {
@@ -201,7 +202,7 @@ static void finish_chunk(struct copying *c, const struct chunk *chunk, int resul
 static void *work(void *opaque)
 {
 	struct copying *c = opaque;
-	const bool in_order = !c->copy->out_of_order && !c->copy->compress;
+	const bool in_order = !c->copy->out_of_order && !c->copy->compress && c->copy->target->driver->own_metadata;
 	uint8_t *data = NULL;
 	struct chunk chunk;
 	bool more;

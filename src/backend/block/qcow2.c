@@ -57,6 +57,7 @@ static void destroy(struct qcow2 *q)
 	qcow2_cache_free(&q->l2);
 	qcow2_cache_free(&q->refcounts);
 	qcow2_snapshots_free(q);
+	qcow2_workspaces_free(q);
 	free(q->backing_name);
 	free(q->backing_format);
 	free(q->data_name);

@@ -3,6 +3,7 @@
  * Compressed clusters: raw deflate with a 4 KiB window, or one zstd frame. Compressed data are packed at any byte of
  * the file; every cluster of the file that one touches counts a reference for it.
  */
+#include "backend/block/deflate.h"
 #include "backend/block/qcow2_internal.h"
 
 #include <stdlib.h>
@@ -11,88 +12,149 @@
 
 enum { DEFLATE_WINDOW_BITS = -12 };
 
-static int inflate_cluster(const uint8_t *from, uint32_t from_bytes, uint8_t *to, uint32_t to_bytes)
+/* What one thread needs while it packs or unpacks a cluster; made as it is needed and kept for the next one. */
+struct qcow2_workspace {
+	struct qcow2_workspace *next;
+	struct deflater *deflater;
+	z_stream inflater;
+	bool has_inflater;
+	ZSTD_CCtx *zstd;
+	ZSTD_DCtx *unzstd;
+	uint8_t *whole;  /* a cluster */
+	uint8_t *packed; /* two: what an entry can say */
+};
+
+static void workspace_free(struct qcow2_workspace *w)
 {
-	z_stream stream = {
-		.next_in = (uint8_t *)(uintptr_t)from, .avail_in = from_bytes, .next_out = to, .avail_out = to_bytes};
+	if (w->has_inflater)
+		inflateEnd(&w->inflater);
+	ZSTD_freeCCtx(w->zstd);
+	ZSTD_freeDCtx(w->unzstd);
+	free(w->deflater);
+	free(w->whole);
+	free(w->packed);
+	free(w);
+}
+
+void qcow2_workspaces_free(struct qcow2 *q)
+{
+	while (q->workspaces) {
+		struct qcow2_workspace *w = q->workspaces;
+
+		q->workspaces = w->next;
+		workspace_free(w);
+	}
+}
+
+static struct qcow2_workspace *workspace_get(struct qcow2 *q)
+{
+	struct qcow2_workspace *w;
+
+	pthread_mutex_lock(&q->lock);
+	w = q->workspaces;
+	if (w)
+		q->workspaces = w->next;
+	pthread_mutex_unlock(&q->lock);
+	if (w)
+		return w;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return NULL;
+	w->whole = malloc(q->cluster_bytes);
+	w->packed = malloc(2ull * q->cluster_bytes);
+	if (w->whole && w->packed)
+		return w;
+	workspace_free(w);
+	return NULL;
+}
+
+static void workspace_put(struct qcow2 *q, struct qcow2_workspace *w)
+{
+	pthread_mutex_lock(&q->lock);
+	w->next = q->workspaces;
+	q->workspaces = w;
+	pthread_mutex_unlock(&q->lock);
+}
+
+/* --- reading --- */
+
+static int inflate_cluster(struct qcow2_workspace *w, uint32_t from_bytes, uint8_t *to, uint32_t to_bytes)
+{
+	z_stream *stream = &w->inflater;
 	int result;
 
-	if (inflateInit2(&stream, DEFLATE_WINDOW_BITS) != Z_OK)
+	if (!w->has_inflater && inflateInit2(stream, DEFLATE_WINDOW_BITS) != Z_OK)
 		return -ENOMEM;
-	result = inflate(&stream, Z_FINISH);
-	inflateEnd(&stream);
+	w->has_inflater = true;
+	if (inflateReset(stream) != Z_OK)
+		return -EIO;
+	stream->next_in = w->packed;
+	stream->avail_in = from_bytes;
+	stream->next_out = to;
+	stream->avail_out = to_bytes;
+	result = inflate(stream, Z_FINISH);
 	/* The end of the stream is not always reached: input is cut at sectors, and some writers leave it out. */
-	if ((result == Z_STREAM_END || result == Z_BUF_ERROR) && stream.avail_out == 0)
+	if ((result == Z_STREAM_END || result == Z_BUF_ERROR) && stream->avail_out == 0)
 		return 0;
 	return -EIO;
 }
 
-static int zstd_cluster(const uint8_t *from, uint32_t from_bytes, uint8_t *to, uint32_t to_bytes)
+static int unzstd_cluster(struct qcow2_workspace *w, uint32_t from_bytes, uint8_t *to, uint32_t to_bytes)
 {
-	ZSTD_inBuffer in = {.src = from, .size = from_bytes};
+	ZSTD_inBuffer in = {.src = w->packed, .size = from_bytes};
 	ZSTD_outBuffer out = {.dst = to, .size = to_bytes};
-	ZSTD_DCtx *context = ZSTD_createDCtx();
 	size_t result = 1;
 
-	if (!context)
+	if (!w->unzstd && !(w->unzstd = ZSTD_createDCtx()))
 		return -ENOMEM;
-	ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, 24); /* a cluster needs 21 */
+	ZSTD_DCtx_reset(w->unzstd, ZSTD_reset_session_only);
+	ZSTD_DCtx_setParameter(w->unzstd, ZSTD_d_windowLogMax, 24); /* a cluster needs 21 */
 	while (out.pos < out.size) {
 		const size_t in_before = in.pos, out_before = out.pos;
 
-		result = ZSTD_decompressStream(context, &out, &in);
+		result = ZSTD_decompressStream(w->unzstd, &out, &in);
 		if (ZSTD_isError(result) || (in.pos == in_before && out.pos == out_before))
 			break;
 	}
-	ZSTD_freeDCtx(context);
 	return out.pos == out.size && !ZSTD_isError(result) ? 0 : -EIO;
 }
 
 int qcow2_unpack(struct qcow2 *q, uint64_t word, void *to)
 {
+	struct qcow2_workspace *w;
 	uint64_t offset;
 	uint32_t bytes;
-	uint8_t *packed;
 	int result;
 
 	qcow2_packed_place(q, word, &offset, &bytes);
-	packed = malloc(bytes);
-	if (!packed)
+	w = workspace_get(q);
+	if (!w)
 		return -ENOMEM;
-	result = qcow2_file_read(q, offset, packed, bytes);
+	result = qcow2_file_read(q, offset, w->packed, bytes);
 	if (!result && q->header.compression == QCOW2_ZSTD)
-		result = zstd_cluster(packed, bytes, to, q->cluster_bytes);
+		result = unzstd_cluster(w, bytes, to, q->cluster_bytes);
 	else if (!result)
-		result = inflate_cluster(packed, bytes, to, q->cluster_bytes);
-	free(packed);
+		result = inflate_cluster(w, bytes, to, q->cluster_bytes);
+	workspace_put(q, w);
 	return result;
 }
 
 /* --- writing --- */
 
-/* Bytes used, or 0 when it does not get smaller than a cluster. */
-static size_t deflate_cluster(const void *from, uint32_t bytes, void *to)
-{
-	z_stream stream = {
-		.next_in = (uint8_t *)(uintptr_t)from, .avail_in = bytes, .next_out = to, .avail_out = bytes - 1};
-	int result;
-
-	if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, DEFLATE_WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) !=
-	    Z_OK)
-		return 0;
-	result = deflate(&stream, Z_FINISH);
-	deflateEnd(&stream);
-	return result == Z_STREAM_END ? bytes - 1 - stream.avail_out : 0;
-}
-
-static size_t pack(const struct qcow2 *q, const void *from, void *to)
+/* Into w->packed. Bytes used, 0 when it does not get smaller than a cluster, or a negative errno. */
+static int64_t pack(const struct qcow2 *q, struct qcow2_workspace *w, const void *from)
 {
 	size_t used;
 
-	if (q->header.compression == QCOW2_ZLIB)
-		return deflate_cluster(from, q->cluster_bytes, to);
-	used = ZSTD_compress(to, q->cluster_bytes - 1, from, q->cluster_bytes, ZSTD_CLEVEL_DEFAULT);
-	return ZSTD_isError(used) ? 0 : used;
+	if (q->header.compression == QCOW2_ZLIB) {
+		if (!w->deflater && !(w->deflater = malloc(sizeof(*w->deflater))))
+			return -ENOMEM;
+		return (int64_t)deflate_bytes(w->deflater, from, q->cluster_bytes, w->packed, q->cluster_bytes - 1);
+	}
+	if (!w->zstd && !(w->zstd = ZSTD_createCCtx()))
+		return -ENOMEM;
+	used = ZSTD_compressCCtx(w->zstd, w->packed, q->cluster_bytes - 1, from, q->cluster_bytes, ZSTD_CLEVEL_DEFAULT);
+	return ZSTD_isError(used) ? 0 : (int64_t)used;
 }
 
 /* A place for these bytes: behind the last compressed ones where they fit together with what follows, else in new
@@ -184,8 +246,8 @@ static int write_packed(struct qcow2 *q, uint64_t guest, const void *packed, uin
 int qcow2_write_compressed(struct block *block, uint64_t offset, const void *data, uint64_t length)
 {
 	struct qcow2 *q = block->private_data;
-	uint8_t *whole, *packed;
-	size_t used;
+	struct qcow2_workspace *w;
+	int64_t used;
 	int result = qcow2_begin_writing(q);
 
 	if (block->read_only)
@@ -198,20 +260,18 @@ int qcow2_write_compressed(struct block *block, uint64_t offset, const void *dat
 		return -EINVAL;
 	if (result || (result = qcow2_relieve(q)))
 		return result;
-	whole = calloc(1, q->cluster_bytes);
-	packed = malloc(q->cluster_bytes);
-	if (!whole || !packed) {
-		free(whole);
-		free(packed);
+	w = workspace_get(q);
+	if (!w)
 		return -ENOMEM;
+	if (length < q->cluster_bytes) {
+		memcpy(w->whole, data, length);
+		memset(w->whole + length, 0, q->cluster_bytes - length);
 	}
-	memcpy(whole, data, length);
-	used = pack(q, whole, packed);
-	if (used)
-		result = write_packed(q, offset, packed, (uint32_t)used);
+	used = pack(q, w, length < q->cluster_bytes ? w->whole : data);
+	if (used > 0)
+		result = write_packed(q, offset, w->packed, (uint32_t)used);
 	else
-		result = block_pwrite(block, offset, data, length, 0);
-	free(whole);
-	free(packed);
+		result = used ? (int)used : block_pwrite(block, offset, data, length, 0);
+	workspace_put(q, w);
 	return result;
 }

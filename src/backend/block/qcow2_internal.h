@@ -130,6 +130,7 @@ struct qcow2 {
 	int64_t reuse_after_ns;
 	uint64_t fresh_from;      /* clusters from here on were never written: they read as zeroes */
 	uint64_t file_end;        /* bytes */
+	struct qcow2_workspace *workspaces; /* of compression, nobody's now */
 	uint64_t compressed_at;   /* where the next compressed cluster may start, or 0 */
 	struct qcow2_free *frees; /* of the next flush */
 	size_t free_count, free_room;
@@ -300,6 +301,7 @@ int qcow2_begin_writing(struct qcow2 *q);
 
 /* --- qcow2_compress.c --- */
 int qcow2_unpack(struct qcow2 *q, uint64_t word, void *to);
+void qcow2_workspaces_free(struct qcow2 *q);
 
 /* --- qcow2_snapshot_table.c --- */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
