@@ -89,6 +89,11 @@ static bool vendor_specific(const struct oracle_case *c)
 	case ZYDIS_MNEMONIC_UD0: /* AMD's have no ModRM byte to fetch */
 	case ZYDIS_MNEMONIC_UD1:
 		return true;
+	case ZYDIS_MNEMONIC_PAUSE: /* REX.B makes it an exchange with R8 for AMD only */
+		return instruction->attributes & ZYDIS_ATTRIB_HAS_REX && instruction->raw.rex.B;
+	case ZYDIS_MNEMONIC_PUSH: /* Intel's write 16 bits of a wider slot */
+		return c->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		       ZydisRegisterGetClass(c->operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
 	case ZYDIS_MNEMONIC_VPEXTRD: /* W outside 64-bit mode: #UD with AMD, ignored by Intel */
 	case ZYDIS_MNEMONIC_VPINSRD:
 		return c->in.mode != 64 && instruction->raw.vex.W;
@@ -137,8 +142,39 @@ static bool is_vex_masked_move(ZydisMnemonic mnemonic)
 	       mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
 }
 
+static bool is_repeated(const ZydisDecodedInstruction *instruction)
+{
+	return instruction->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+}
+
+/* What Intel's and AMD's do differently with operands that fault or are not there. */
+static bool vendor_specific_operands(const struct oracle_case *c)
+{
+	const ZydisDecodedInstruction *instruction = &c->instruction;
+	bool faults = is_memory_fault(c->host.vector) || is_memory_fault(c->guest.vector);
+
+	/* A count of zero: whether the upper half of RCX is cleared. The flags of a comparison before the one that faults. */
+	if (instruction->meta.category == ZYDIS_CATEGORY_STRINGOP && is_repeated(instruction) &&
+	    (faults || (c->in.mode == 64 && instruction->address_width == 32 && !(uint32_t)c->in.regs.gpr[1])))
+		return true;
+	/* Whether the tags and TOP change, and what is written, when the operand cannot be written. */
+	if (faults && (instruction->meta.isa_ext == ZYDIS_ISA_EXT_MMX || instruction->meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
+	               instruction->mnemonic == ZYDIS_MNEMONIC_FISTTP || instruction->mnemonic == ZYDIS_MNEMONIC_MOVNTQ))
+		return true;
+	/* Whether MXCSR's flags come before the fault; what a call pushes before its target turns out not to be canonical. */
+	if (faults && (instruction->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH || instruction->meta.category == ZYDIS_CATEGORY_CALL))
+		return true;
+	/* Which of ENTER's many accesses comes first. */
+	if (is_memory_fault(c->host.vector) && is_memory_fault(c->guest.vector) && instruction->mnemonic == ZYDIS_MNEMONIC_ENTER)
+		return true;
+	/* Whether both bounds are read before one is compared. */
+	return faults && instruction->mnemonic == ZYDIS_MNEMONIC_BOUND;
+}
+
 bool filter_refuses_operands(const struct oracle_case *c)
 {
+	if (vendor_specific_operands(c))
+		return true;
 	if (has_two_accesses(&c->instruction) && is_memory_fault(c->host.vector) && is_memory_fault(c->guest.vector))
 		return true;
 	/* Segment checks of elements that the mask leaves out. */
