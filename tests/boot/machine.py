@@ -75,6 +75,15 @@ class Workspace:
     def __exit__(self, *exc):
         self.directory.cleanup()
 
+    def add(self, name, source):
+        """Puts a program into the initramfs; before the machine starts."""
+        (self.path / "tree" / name).write_bytes(source.read_bytes())
+        (self.path / "tree" / name).chmod(0o755)
+        archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=self.path / "tree", check=True, capture_output=True,
+                                 input=name.encode()).stdout
+        data = self.initrd.read_bytes()
+        self.initrd.write_bytes(data + bytes(-len(data) % 4) + archive)
+
     def disk(self, name, mib):
         path = self.path / name
         with open(path, "wb") as f:
