@@ -235,7 +235,7 @@ int vhdx_log_replay(struct vhdx *x, struct error *err)
 	if (x->block->read_only)
 		return error_set(err, EPERM,
 				 "VHDX image file '%s' opened read-only, but contains a log that needs to be replayed\n"
-				 "To replay the log, run:\nqemu-img check -r all '%s'",
+				 "To replay the log, run:\nxuni-img check -r all '%s'",
 				 x->block->filename, x->block->filename);
 	result = replay_sequence(x, &active, err);
 	x->replayed = !result;

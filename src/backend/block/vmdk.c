@@ -71,7 +71,7 @@ static int open_monolithic(struct vmdk *v, const uint8_t *header, struct error *
 	if (!result)
 		result = end_extent(v, e, err);
 	free(v->descriptor.create_type);
-	v->descriptor.create_type = xstrdup(e->compressed ? "streamOptimized" : "monolithicSparse");
+	v->descriptor.create_type = xstrdup(e->compressed ? "streamOptimized" : hosted ? "monolithicSparse" : "");
 	return result;
 }
 
@@ -97,6 +97,15 @@ static struct block *open_extent_file(struct vmdk *v, const char *name, const st
 	return file;
 }
 
+/* Flat extents may be parts of one file. */
+static struct block *shared_file(const struct vmdk *v, const struct vmdk_line *line)
+{
+	for (const struct vmdk_line *before = v->descriptor.lines; before < line; before++)
+		if (!strcmp(before->name, line->name))
+			return v->extents[before - v->descriptor.lines]->file;
+	return NULL;
+}
+
 static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct block_open *how, struct error *err)
 {
 	const bool flat = !strcmp(line->type, "FLAT") || !strcmp(line->type, "VMFS");
@@ -106,7 +115,13 @@ static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct 
 
 	if (!flat && strcmp(line->type, "SPARSE") && strcmp(line->type, "VMFSSPARSE"))
 		return error_set(err, ENOTSUP, "Unsupported extent type '%s'", line->type);
-	file = open_extent_file(v, line->name, how, err);
+	file = shared_file(v, line);
+	if (file && !flat)
+		return error_set(err, EINVAL, "extent '%s' is there twice", line->name);
+	if (file)
+		block_ref(file);
+	else
+		file = open_extent_file(v, line->name, how, err);
 	if (!file)
 		return err && err->code ? -err->code : -EIO;
 	e = add_extent(v, file, line->type);
@@ -136,6 +151,8 @@ static int open_described(struct vmdk *v, uint64_t offset, const struct block_op
 		i++;
 	if (!known[i])
 		return error_set(err, ENOTSUP, "Unsupported image type '%.100s'", v->descriptor.create_type);
+	if (v->descriptor.line_count > VMDK_MAX_EXTENTS)
+		return error_set(err, EFBIG, "'%s' has more than %u extents", v->block->filename, VMDK_MAX_EXTENTS);
 	for (i = 0; i < v->descriptor.line_count && !result; i++)
 		result = open_line(v, &v->descriptor.lines[i], how, err);
 	return result;

@@ -32,7 +32,8 @@ void vmdk_info(const struct block *block, struct block_info *info)
 	info->backing = v->descriptor.parent;
 	info->backing_format = v->descriptor.parent ? "vmdk" : NULL;
 	for (size_t i = 0; i < v->extent_count; i++)
-		if (v->extents[i]->own_file && stat(v->extents[i]->file->filename, &status) == 0)
+		if (v->extents[i]->own_file && (!i || v->extents[i]->file != v->extents[i - 1]->file) &&
+		    stat(v->extents[i]->file->filename, &status) == 0)
 			info->further_bytes += (uint64_t)status.st_blocks * 512;
 	info->only_compressed = all_alike(v) && v->extents[0]->compressed;
 }

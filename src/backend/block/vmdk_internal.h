@@ -15,6 +15,7 @@
 #define VMDK_NO_PARENT            0xffffffffu
 #define VMDK_MAX_DESCRIPTOR_BYTES ((1u << 20) - 1)
 #define VMDK_DESCRIPTOR_SECTORS   20 /* of one inside an extent */
+#define VMDK_MAX_EXTENTS          8192u
 #define VMDK_GTE_ZERO             1u
 
 enum vmdk_flags {
