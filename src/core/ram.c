@@ -136,12 +136,18 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 	return ram;
 }
 
+static void slot_free(struct ram_slot *slot)
+{
+	free((void *)slot->page_flags);
+	free((void *)slot->code_pages);
+}
+
 void ram_free(struct ram *ram)
 {
 	if (!ram)
 		return;
 	for (size_t i = 0; i < ram->slot_count; i++)
-		free((void *)ram->slots[i].page_flags);
+		slot_free(&ram->slots[i]);
 	munmap(ram->base, ram->map_size);
 	close(ram->fd);
 	free(ram);
@@ -162,8 +168,11 @@ int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t fd_offset, bo
 	*slot = (struct ram_slot){
 		.gpa = gpa, .size = size, .hva = ram->base + fd_offset, .fd_offset = fd_offset, .read_only = read_only};
 	slot->page_flags = malloc(size / PAGE_SIZE);
-	if (!slot->page_flags)
+	slot->code_pages = calloc((gpa + size - 1) / (2 * MIB) - gpa / (2 * MIB) + 1, sizeof(*slot->code_pages));
+	if (!slot->page_flags || !slot->code_pages) {
+		slot_free(slot);
 		return error_set(err, ENOMEM, "no memory for the page flags of guest RAM");
+	}
 	memset((void *)slot->page_flags, RAM_ALL, size / PAGE_SIZE);
 	ram->slot_count++;
 	return 0;
@@ -268,8 +277,10 @@ static void ram_written_page(struct ram *ram, const struct ram_slot *slot, uint6
 
 	if (atomic_load_explicit(&slot->page_flags[page], memory_order_relaxed) == RAM_ALL)
 		return;
-	if (!(atomic_fetch_or_explicit(&slot->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE) &&
-	    ram->code_client.written)
+	if (atomic_fetch_or_explicit(&slot->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE)
+		return;
+	atomic_fetch_sub_explicit(&slot->code_pages[(gpn >> 9) - (slot->gpa >> 21)], 1, memory_order_acq_rel);
+	if (ram->code_client.written)
 		ram->code_client.written(ram->code_client.opaque, gpn, gpn);
 }
 
@@ -297,10 +308,15 @@ void ram_set_code_client(struct ram *ram, const struct ram_code_client *client)
 bool ram_watch_code(struct ram *ram, uint64_t page)
 {
 	const struct ram_slot *slot = ram_find(ram, page << PAGE_SHIFT);
+	_Atomic uint16_t *code_pages;
 
 	if (!slot)
 		return false;
-	atomic_fetch_and_explicit(&slot->page_flags[page - (slot->gpa >> PAGE_SHIFT)], ~RAM_CODE, memory_order_acq_rel);
+	code_pages = &slot->code_pages[(page >> 9) - (slot->gpa >> 21)];
+	atomic_fetch_add_explicit(code_pages, 1, memory_order_acq_rel);
+	if (!(atomic_fetch_and_explicit(&slot->page_flags[page - (slot->gpa >> PAGE_SHIFT)], ~RAM_CODE, memory_order_acq_rel) &
+	      RAM_CODE))
+		atomic_fetch_sub_explicit(code_pages, 1, memory_order_acq_rel);
 	return true;
 }
 

@@ -34,6 +34,7 @@ struct ram_slot {
 	bool read_only;     /* guest writes are dropped (ROM) */
 	_Atomic uint8_t *page_flags; /* one byte a page, bits of enum ram_client */
 	_Atomic uint8_t tracked;     /* clients that track all writes to it now */
+	_Atomic uint16_t *code_pages; /* for each aligned 2 MiB of gpa: pages whose RAM_CODE is clear (never fewer) */
 };
 
 struct ram_config {
@@ -88,6 +89,11 @@ bool ram_watch_code(struct ram *ram, uint64_t page);
 /* Dirty tracking for RAM_MIGRATE and RAM_DISPLAY: start clears the bits (callers flush the engines' TLBs after, with
  * engine dirty_start), harvest copies and clears. bitmap: one bit a page of the slot, LSB first. */
 void ram_track(struct ram *ram, enum ram_client client, bool on);
+/* Whether a page of the aligned 2 MiB at gpa holds code. */
+static inline bool ram_code_near(const struct ram_slot *slot, uint64_t gpa)
+{
+	return atomic_load_explicit(&slot->code_pages[(gpa >> 21) - (slot->gpa >> 21)], memory_order_acquire);
+}
 static inline bool ram_tracked(const struct ram_slot *slot)
 {
 	return atomic_load_explicit(&slot->tracked, memory_order_acquire);

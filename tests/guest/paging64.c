@@ -328,6 +328,60 @@ struct invpcid {
 	u64 pcid, gva;
 };
 
+/* PCID 1 sees page_a at va; from PCID 2 the page is changed and invalidated; then PCID 1 comes back by bit 63. */
+static int sees_new_page(u64 cr3, u64 va, u64 type, u64 pcid)
+{
+	struct invpcid d = {pcid, va};
+	int ok = 1;
+
+	for (int i = 0; i < 3; i++) {
+		*(volatile u64 *)pte_at(va, 1) = (word)page_a | PG_P | PG_W;
+		write_cr3(cr3 | 1);
+		ok &= load32(va) == 1;
+		write_cr3(cr3 | 2 | 1ull << 63);
+		*(volatile u64 *)pte_at(va, 1) = (word)page_b | PG_P | PG_W;
+		if (type < 4)
+			asm volatile("invpcid %0, %1" ::"m"(d), "r"(type) : "memory");
+		write_cr3(cr3 | 1 | (type == 4 ? 0 : 1ull << 63));
+		ok &= load32(va) == 2;
+		d.pcid = 2;
+		asm volatile("invpcid %0, %1" ::"m"(d), "r"(1ull) : "memory");
+		d.pcid = pcid;
+	}
+	return ok;
+}
+
+static void other_pcids(u64 cr3, u64 va)
+{
+	check("INVPCID type 0 of another PCID", sees_new_page(cr3, va, 0, 1));
+	check("INVPCID type 1 of another PCID", sees_new_page(cr3, va, 1, 1));
+	check("INVPCID type 2 reaches other PCIDs", sees_new_page(cr3, va, 2, 0));
+	check("INVPCID type 3 reaches other PCIDs", sees_new_page(cr3, va, 3, 0));
+	check("CR3 with bit 63 clear drops what the PCID had", sees_new_page(cr3, va, 4, 0));
+	/* Two address spaces in turn, each with a page of its own there, never see the other's. */
+	{
+		u64 *other = page_alloc(), *directory = page_alloc(), *entry = pte_at(va, 3);
+		int ok = 1;
+
+		memcpy(other, boot_pml4, 4096);
+		memcpy(directory, (void *)((word)entry & ~0xffful), 4096);
+		directory[va >> 30 & 511] = 0;
+		other[va >> 39 & 511] = (word)directory | (boot_pml4[va >> 39 & 511] & 0xfff);
+		*(volatile u64 *)pte_at(va, 1) = (word)page_a | PG_P | PG_W;
+		write_cr3(cr3 | 1);
+		write_cr3((word)other | 2);
+		for (int i = 0; i < 20; i++) {
+			write_cr3(cr3 | 1 | 1ull << 63);
+			ok &= load32(va) == 1;
+			write_cr3((word)other | 2 | 1ull << 63);
+			TRY("mov (%0), %%eax", ::"r"(va) : "rax");
+			ok &= fault.vector == VEC_PF && fault.error == 0;
+		}
+		write_cr3(cr3 | 1);
+		check("PCIDs do not see each other's pages", ok);
+	}
+}
+
 static void pcid(void)
 {
 	u64 va = VA + 0xb000, cr3 = read_cr3();
@@ -382,6 +436,8 @@ static void pcid(void)
 	} else {
 		skip("invpcid", "no INVPCID");
 	}
+	if (cpuid(7, 0).b & 1 << 10)
+		other_pcids(cr3, va);
 	TRY("mov %0, %%cr0", ::"r"(read_cr0() & ~0x80000000ul) : "memory");
 	check_fault("paging off in 64-bit mode", VEC_GP, 0);
 	write_cr3(cr3);

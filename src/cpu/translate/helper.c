@@ -284,7 +284,7 @@ uint64_t helper_miss(struct translator *t)
 	if (!VECTORS_STAY)
 		vectors_out(t);
 	if (!fill(t, site, gva))
-		return site->page_faults ? miss_fault(t, site, gva) : group_missed(t, site, gva);
+		return site->page_faults && !crosses ? miss_fault(t, site, gva) : group_missed(t, site, gva);
 	/* An access that reaches into a page elsewhere is the interpreter's. */
 	if (crosses && (!fill(t, site, gva + site->size - 1) || !window_span(t, t->site, gva)))
 		return group_missed(t, site, gva + site->size - 1);

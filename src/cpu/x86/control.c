@@ -74,9 +74,13 @@ static void set_cr3(struct x86_cpu *cpu, uint64_t value)
 		if (!x86_load_pdptes(cpu, cpu->s.cr0, value, cpu->s.cr4))
 			gp(cpu);
 	}
-	/* Translations are not tagged with their PCID, so only a write that stays in the address space keeps them. */
 	if (no_flush && value == cpu->s.cr3)
 		return;
+	if (cpu->s.cr4 & X86_CR4_PCIDE) {
+		x86_tlb_switch(cpu, cpu->s.cr3 & 0xfff, value & 0xfff, no_flush);
+		cpu->s.cr3 = value;
+		return;
+	}
 	cpu->s.cr3 = value;
 	if (cpu->s.cr4 & X86_CR4_PGE)
 		x86_tlb_flush_local(cpu);
@@ -239,6 +243,8 @@ void x86_set_pkru(struct x86_cpu *cpu, uint32_t pkru)
 
 void x86_invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t gva)
 {
+	uint64_t current = cpu->s.cr4 & X86_CR4_PCIDE ? cpu->s.cr3 & 0xfff : 0;
+
 	need_cpl0(cpu);
 	if (type > 3 || (type < 2 && pcid >> 12) || (pcid & 0xfff && !(cpu->s.cr4 & X86_CR4_PCIDE) && type < 2))
 		gp(cpu);
@@ -246,19 +252,23 @@ void x86_invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t gva
 	case 0:
 		if (!x86_canonical(cpu, gva))
 			gp(cpu);
-		/* Translations of other PCIDs were dropped when they were left. */
-		if (pcid == (cpu->s.cr4 & X86_CR4_PCIDE ? cpu->s.cr3 & 0xfff : 0))
+		if (pcid == current)
 			x86_tlb_flush_page(cpu, gva);
+		else
+			x86_tlb_forget_space(cpu, (unsigned)pcid);
 		break;
 	case 1:
-		if (pcid == (cpu->s.cr4 & X86_CR4_PCIDE ? cpu->s.cr3 & 0xfff : 0))
+		if (pcid == current)
 			x86_tlb_flush_local(cpu);
+		else
+			x86_tlb_forget_space(cpu, (unsigned)pcid);
 		break;
 	case 2:
 		x86_tlb_flush(cpu);
 		break;
 	default:
 		x86_tlb_flush_local(cpu);
+		x86_tlb_forget_spaces(cpu);
 		break;
 	}
 }

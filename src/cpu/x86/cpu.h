@@ -92,7 +92,7 @@ struct x86_tlb_entry {
  * filled: it is active while alignment is checked (CPL 3, CR0.AM, RFLAGS.AC), so that every access goes the slow way. */
 enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_VIEW_EMPTY, X86_VIEWS };
 #define X86_TLB_NONE (~0ull) /* a tag that no page has */
-#define X86_TLB_BITS 10
+#define X86_TLB_BITS 12
 #define X86_TLB_ENTRIES (1u << X86_TLB_BITS)
 
 struct x86_cpu;

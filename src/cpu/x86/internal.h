@@ -24,6 +24,7 @@
 /* Slots filled since the last flush, each once, so that a flush need not walk the whole TLB. One list for translations
  * of global pages, which a CR3 write leaves alone, one for the others. A slot is view * X86_TLB_ENTRIES + index. */
 #define X86_TLB_SLOTS (X86_VIEW_EMPTY * X86_TLB_ENTRIES)
+#define X86_TLB_RANGE_BITS 12
 struct x86_tlb_fills {
 	unsigned count;
 	uint16_t slot[X86_TLB_SLOTS];
@@ -51,13 +52,29 @@ struct x86_walk_cache {
 };
 #define X86_WALK_CACHE_ENTRIES 64
 
+/* What the TLB held of an address space when it was left (pcid.c). */
+#define X86_TLB_SPACES 8
+#define X86_TLB_KEPT   128
+struct x86_tlb_space {
+	uint16_t pcid;
+	unsigned count;   /* 0: empty */
+	uint64_t kept_at; /* cpu->tlb_generation then */
+	struct {
+		uint16_t slot;
+		struct x86_tlb_entry entry;
+	} kept[X86_TLB_KEPT];
+};
+
 struct x86_translation {
 	const struct ram_slot *slot;   /* that answered last */
 	uint64_t pdpte[4];             /* PAE paging's registers, loaded with CR3 */
 	struct x86_tlb_fills fills[2]; /* [global] */
-	uint64_t large_pages[4];       /* 2 MiB ranges (modulo 256) with a fill from a 2 or 4 MiB page */
-	uint64_t huge_pages[4];        /* 1 GiB ranges (modulo 256) with a fill from a 1 GiB page */
+	uint64_t global_slots[X86_TLB_SLOTS / 64]; /* what the slots hold now is global, if they hold something */
+	/* By hash: 2 MiB ranges with a fill from a 2 or 4 MiB page, 1 GiB ranges with one from a 1 GiB page. */
+	uint64_t large_pages[1 << X86_TLB_RANGE_BITS >> 6];
+	uint64_t huge_pages[1 << X86_TLB_RANGE_BITS >> 6];
 	struct x86_walk_cache walk_cache[X86_WALK_CACHE_ENTRIES];
+	struct x86_tlb_space spaces[X86_TLB_SPACES];
 };
 
 enum x86_permission { X86_MAY_READ = 1, X86_MAY_WRITE = 2, X86_MAY_FETCH = 4 };
@@ -80,6 +97,13 @@ bool x86_load_pdptes(struct x86_cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t c
 void x86_tlb_init(struct x86_cpu *cpu);
 /* Drops what a CR3 write drops: everything but global pages. */
 void x86_tlb_flush_local(struct x86_cpu *cpu);
+/* A slot that is not empty any more. */
+void x86_tlb_list(struct x86_tlb_fills *fills, unsigned slot);
+/* A MOV to CR3 leaves PCID `from` for `to`; come_back: bit 63, translations of `to` are still good. */
+void x86_tlb_switch(struct x86_cpu *cpu, unsigned from, unsigned to, bool come_back);
+/* Translations of PCIDs but the current one are dropped, all or those of one. */
+void x86_tlb_forget_spaces(struct x86_cpu *cpu);
+void x86_tlb_forget_space(struct x86_cpu *cpu, unsigned pcid);
 
 /* Before a call out of cpu/x86 into what may use vector registers: see cpu->vectors_out. */
 static inline void x86_vectors_out(const struct x86_cpu *cpu)

@@ -519,6 +519,71 @@ static void test_pcid(void **state)
 	assert_fault(m, x86_set_cr(cpu, 0, cpu->s.cr0 & ~X86_CR0_PG), X86_GP, 0);
 }
 
+/* Leaves PCID 1, unmaps the page that it has seen and says whether it still sees it when it comes back. */
+static bool sees_old_page(struct test_machine *m, int type, uint64_t pcid, uint64_t gva, uint64_t come_back)
+{
+	struct x86_cpu *cpu = m->cpu;
+
+	test_set_pte(m, PAGE_GVA, PAGE_GVA | 0x67);
+	x86_tlb_flush(cpu);
+	x86_set_cr(cpu, 3, TEST_PML4 | 1);
+	x86_write8(cpu, PAGE_GVA, 1);
+	x86_set_cr(cpu, 3, TEST_PML4 | 2 | 1ull << 63);
+	test_set_pte(m, PAGE_GVA, 0);
+	if (type >= 0)
+		x86_invpcid(cpu, (uint64_t)type, pcid, gva);
+	if (FAULT_OF(m, (void)x86_read8(cpu, PAGE_GVA)) != X86_PFV) /* what PCID 1 has is nothing to PCID 2 */
+		return true;
+	x86_set_cr(cpu, 3, TEST_PML4 | 1 | come_back << 63);
+	return FAULT_OF(m, (void)x86_read8(cpu, PAGE_GVA)) == -1;
+}
+
+static void test_address_spaces_are_kept(void **state)
+{
+	struct test_machine *m = *state;
+	struct x86_cpu *cpu = m->cpu;
+	unsigned before;
+
+	test_long_mode(m);
+	x86_set_cr(cpu, 4, cpu->s.cr4 | X86_CR4_PGE | X86_CR4_PCIDE);
+	assert_true(sees_old_page(m, -1, 0, 0, 1));
+	assert_false(sees_old_page(m, -1, 0, 0, 0)); /* bit 63 clear: what the PCID had is dropped */
+	assert_false(sees_old_page(m, 0, 1, PAGE_GVA, 1));
+	assert_true(sees_old_page(m, 0, 3, PAGE_GVA, 1));
+	assert_false(sees_old_page(m, 1, 1, 0, 1));
+	assert_true(sees_old_page(m, 1, 3, 0, 1));
+	assert_false(sees_old_page(m, 2, 0, 0, 1));
+	assert_false(sees_old_page(m, 3, 0, 0, 1));
+	/* INVLPG of a global page is about all PCIDs */
+	test_set_pte(m, PAGE_GVA, PAGE_GVA | 0x167);
+	x86_tlb_flush(cpu);
+	x86_set_cr(cpu, 3, TEST_PML4 | 1);
+	(void)x86_read8(cpu, PAGE_GVA);
+	x86_set_cr(cpu, 3, TEST_PML4 | 2 | 1ull << 63);
+	test_set_pte(m, PAGE_GVA, 0);
+	x86_tlb_flush_page(cpu, PAGE_GVA);
+	x86_set_cr(cpu, 3, TEST_PML4 | 1 | 1ull << 63);
+	assert_fault(m, (void)x86_read8(cpu, PAGE_GVA), X86_PFV, 0);
+	/* a page that is watched meanwhile is not written silently */
+	test_set_pte(m, PAGE_GVA, PAGE_GVA | 0x67);
+	x86_set_cr(cpu, 3, TEST_PML4 | 1);
+	x86_write8(cpu, PAGE_GVA, 1);
+	x86_set_cr(cpu, 3, TEST_PML4 | 2 | 1ull << 63);
+	assert_true(ram_watch_code(m->engine.env.ram, PAGE_GVA >> PAGE_SHIFT));
+	assert_true(x86_tlb_protect(cpu, PAGE_GVA));
+	before = m->code_writes;
+	x86_set_cr(cpu, 3, TEST_PML4 | 1 | 1ull << 63);
+	x86_write8(cpu, PAGE_GVA, 2);
+	assert_int_equal(m->code_writes, before + 1);
+	/* more address spaces than are kept */
+	for (unsigned i = 1; i < 40; i++) {
+		x86_set_cr(cpu, 3, TEST_PML4 | i | 1ull << 63);
+		for (unsigned page = 0; page < 200; page++)
+			(void)x86_read8(cpu, 0x200000 + page * 0x1000ull);
+	}
+	assert_int_equal(x86_read8(cpu, PAGE_GVA), 2);
+}
+
 /* A view chosen by AC: user pages must vanish for the supervisor when AC is cleared, by any instruction. */
 static void test_smap_view_follows_ac(void **state)
 {
@@ -643,6 +708,7 @@ int main(void)
 		T(test_invlpg_huge_page),
 		T(test_flush_after_many_fills),
 		T(test_pcid),
+		T(test_address_spaces_are_kept),
 		T(test_smap_view_follows_ac),
 		T(test_watchpoints),
 		T(test_alignment_check),

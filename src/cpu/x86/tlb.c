@@ -9,7 +9,7 @@
  * writable. Whoever clears a flag makes every vCPU flush (VCPU_FLUSH) before it relies on being told.
  * 3. Data tags are not set for a page with an armed data watchpoint; DR writes flush.
  * 4. Every slot that is not empty is in fills[]; non-global ones in fills[0].
- * PCIDs are not tagged: a CR3 write flushes, also with bit 63 set, which the SDM allows (3A 4.10.4.1).
+ * 5. Entries are of the current address space (PCID) or global; those of others are kept aside (pcid.c).
  */
 #include "cpu/x86/internal.h"
 
@@ -33,7 +33,7 @@ void x86_tlb_init(struct x86_cpu *cpu)
 		entry_clear(&entries[i]);
 }
 
-static void fills_add(struct x86_tlb_fills *fills, unsigned slot)
+void x86_tlb_list(struct x86_tlb_fills *fills, unsigned slot)
 {
 	uint64_t bit = 1ull << (slot % 64);
 
@@ -75,19 +75,33 @@ void x86_tlb_flush(struct x86_cpu *cpu)
 	tell_dropped(cpu, true);
 	fills_clear(cpu, &translation->fills[0]);
 	fills_clear(cpu, &translation->fills[1]);
+	x86_tlb_forget_spaces(cpu);
 	memset(translation->large_pages, 0, sizeof(translation->large_pages));
 	memset(translation->huge_pages, 0, sizeof(translation->huge_pages));
 	translation->slot = NULL;
 }
 
-static bool range_noted(const uint64_t ranges[4], uint64_t range)
+/* Large pages that fills came from, by a hash of their place: user space hardly ever meets the kernel's map of all RAM. */
+static uint64_t *range_word(uint64_t *ranges, uint64_t range, uint64_t *bit)
 {
-	return ranges[range >> 6 & 3] >> (range & 63) & 1;
+	unsigned hash = (unsigned)(range * 0x9e3779b97f4a7c15ull >> (64 - X86_TLB_RANGE_BITS));
+
+	*bit = 1ull << (hash % 64);
+	return &ranges[hash / 64];
 }
 
-static void range_note(uint64_t ranges[4], uint64_t range)
+static bool range_noted(uint64_t *ranges, uint64_t range)
 {
-	ranges[range >> 6 & 3] |= 1ull << (range & 63);
+	uint64_t bit;
+
+	return *range_word(ranges, range, &bit) & bit;
+}
+
+static void range_note(uint64_t *ranges, uint64_t range)
+{
+	uint64_t bit, *word = range_word(ranges, range, &bit);
+
+	*word |= bit;
 }
 
 static void large_page_note(struct x86_translation *translation, uint64_t gva, unsigned page_shift)
@@ -99,6 +113,22 @@ static void large_page_note(struct x86_translation *translation, uint64_t gva, u
 	range_note(translation->large_pages, gva >> 21);
 	if (page_shift == 22)
 		range_note(translation->large_pages, (gva ^ 0x200000) >> 21);
+}
+
+static void flush_large_page(struct x86_cpu *cpu, uint64_t gva)
+{
+	struct x86_tlb_entry *entries = &cpu->tlb[0][0];
+
+	for (unsigned global = 0; global < 2; global++) {
+		const struct x86_tlb_fills *fills = &cpu->translation->fills[global];
+
+		for (unsigned i = 0; i < fills->count; i++) {
+			struct x86_tlb_entry *entry = &entries[fills->slot[i]];
+
+			if (!((entry->tag_read ^ gva) >> 22) || !((entry->tag_fetch ^ gva) >> 22))
+				entry_clear(entry);
+		}
+	}
 }
 
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
@@ -113,14 +143,8 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 		return;
 	}
 	tell_dropped(cpu, gva >> 63);
-	if (range_noted(cpu->translation->large_pages, gva >> 21)) {
-		struct x86_tlb_entry *entries = &cpu->tlb[0][0];
-
-		for (unsigned i = 0; i < X86_TLB_SLOTS; i++)
-			if (!((entries[i].tag_read ^ gva) >> 22) || !((entries[i].tag_fetch ^ gva) >> 22))
-				entry_clear(&entries[i]);
-		return;
-	}
+	if (range_noted(cpu->translation->large_pages, gva >> 21))
+		flush_large_page(cpu, gva);
 	for (unsigned view = 0; view < X86_VIEW_EMPTY; view++) {
 		struct x86_tlb_entry *entry = &cpu->tlb[view][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 
@@ -152,11 +176,29 @@ bool x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa)
 	bool had = false;
 
 	gpa = page_of(gpa);
-	for (unsigned i = 0; i < X86_TLB_SLOTS; i++)
-		had |= entry_protect(&entries[i], gpa);
+	for (unsigned global = 0; global < 2; global++) {
+		const struct x86_tlb_fills *fills = &cpu->translation->fills[global];
+
+		for (unsigned i = 0; i < fills->count; i++)
+			had |= entry_protect(&entries[fills->slot[i]], gpa);
+	}
+	for (unsigned n = 0; n < X86_TLB_SPACES; n++) {
+		struct x86_tlb_space *space = &cpu->translation->spaces[n];
+
+		for (unsigned i = 0; i < space->count; i++)
+			had |= entry_protect(&space->kept[i].entry, gpa);
+	}
 	if (cpu->tlb_copies)
 		had |= cpu->tlb_copies->protect(cpu, gpa);
 	return had;
+}
+
+static void entry_tell_written(struct x86_cpu *cpu, struct x86_tlb_entry *entry)
+{
+	if (entry->tag_write == X86_TLB_NONE)
+		return;
+	entry->tag_write = X86_TLB_NONE;
+	ram_written(cpu->vcpu.engine->env.ram, entry->gpa, PAGE_SIZE);
 }
 
 void x86_tlb_tell_written(struct x86_cpu *cpu)
@@ -165,11 +207,17 @@ void x86_tlb_tell_written(struct x86_cpu *cpu)
 
 	if (cpu->tlb_copies)
 		cpu->tlb_copies->tell_written(cpu);
-	for (unsigned i = 0; i < X86_TLB_SLOTS; i++) {
-		if (entries[i].tag_write == X86_TLB_NONE)
-			continue;
-		entries[i].tag_write = X86_TLB_NONE;
-		ram_written(cpu->vcpu.engine->env.ram, entries[i].gpa, PAGE_SIZE);
+	for (unsigned global = 0; global < 2; global++) {
+		const struct x86_tlb_fills *fills = &cpu->translation->fills[global];
+
+		for (unsigned i = 0; i < fills->count; i++)
+			entry_tell_written(cpu, &entries[fills->slot[i]]);
+	}
+	for (unsigned n = 0; n < X86_TLB_SPACES; n++) {
+		struct x86_tlb_space *space = &cpu->translation->spaces[n];
+
+		for (unsigned i = 0; i < space->count; i++)
+			entry_tell_written(cpu, &space->kept[i].entry);
 	}
 }
 
@@ -211,20 +259,6 @@ static bool flags_all_set(const struct ram_slot *slot, uint64_t gpa)
 	       RAM_ALL;
 }
 
-/* The 512 pages of 2 MiB, eight flag bytes at a time. */
-static bool flags_all_set_in(const struct ram_slot *slot, uint64_t gpa)
-{
-	const uint8_t *flags = (const uint8_t *)&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT];
-	uint64_t eight;
-
-	for (unsigned page = 0; page < 512; page += 8) {
-		__atomic_load((const uint64_t *)(const void *)(flags + page), &eight, __ATOMIC_ACQUIRE);
-		if (eight != RAM_ALL * 0x0101010101010101ull)
-			return false;
-	}
-	return true;
-}
-
 /* What a large page offers around its 4 KiB; the page alone where something inside may differ. There are no runs to
  * write to while somebody tracks writes: when a copy is dropped for him, all of its run counts as written. */
 static void find_runs(struct x86_cpu *cpu, unsigned access, const struct x86_leaf *leaf, const struct place *place, uint64_t page,
@@ -240,7 +274,7 @@ static void find_runs(struct x86_cpu *cpu, unsigned access, const struct x86_lea
 		return;
 	entry->run_start = page - offset;
 	entry->run_pages = (uint16_t)(bytes >> PAGE_SHIFT);
-	if (!(access & X86_WRITE) || entry->tag_write == X86_TLB_NONE || ram_tracked(slot) || !flags_all_set_in(slot, gpa))
+	if (!(access & X86_WRITE) || entry->tag_write == X86_TLB_NONE || ram_tracked(slot) || ram_code_near(slot, gpa))
 		return;
 	entry->run_write_start = entry->run_start;
 	entry->run_write_pages = entry->run_pages;
@@ -250,8 +284,8 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 {
 	struct x86_translation *translation = cpu->translation;
 	enum x86_view view = x86_view_of(cpu, access);
-	unsigned index = (gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1);
-	struct x86_tlb_entry *entry = &cpu->tlb[view][index];
+	unsigned slot = view * X86_TLB_ENTRIES + ((gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1));
+	struct x86_tlb_entry *entry = &cpu->tlb[0][0] + slot;
 	unsigned may = leaf->may;
 	struct x86_tlb_fills *fills = &translation->fills[leaf->global];
 	uint64_t page = page_of(gva);
@@ -267,9 +301,38 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	find_runs(cpu, access, leaf, place, page, entry);
 	if (leaf->page_shift > PAGE_SHIFT)
 		large_page_note(translation, gva, leaf->page_shift);
-	fills_add(fills, view * X86_TLB_ENTRIES + index);
+	x86_tlb_list(fills, slot);
+	translation->global_slots[slot / 64] =
+		(translation->global_slots[slot / 64] & ~(1ull << (slot % 64))) | (uint64_t)leaf->global << (slot % 64);
 	place->entry = writable ? entry : NULL;
 	place->page = page;
+}
+
+/* Where a translated access goes; into the TLB when it is RAM. */
+static void place_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
+{
+	place->entry = NULL;
+	place->gpa = leaf->gpa + (gva & (PAGE_SIZE - 1));
+	place->slot = x86_ram_slot(cpu, leaf->gpa);
+	place->apic = is_apic_page(cpu, leaf->gpa);
+	if (!place->slot || place->apic) {
+		place->hva = NULL;
+		return;
+	}
+	place->hva = place->slot->hva + (place->gpa - place->slot->gpa);
+	fill(cpu, gva, access, leaf, place);
+}
+
+/* 0, or what x86_page_walk says. */
+static uint32_t leaf_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf)
+{
+	if (cpu->paging)
+		return x86_page_walk(cpu, gva, access, leaf);
+	*leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask,
+				  .page_shift = PAGE_SHIFT,
+				  .dirty = true,
+				  .may = X86_MAY_READ | X86_MAY_WRITE | X86_MAY_FETCH};
+	return 0;
 }
 
 /* Raises #PF. gva need not be aligned; the place is good to the end of the page. */
@@ -278,35 +341,20 @@ static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct pl
 	struct x86_tlb_entry *entry = &cpu->tlb[x86_view_of(cpu, access)][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 	uint64_t tag = access & X86_WRITE ? entry->tag_write : access & X86_FETCH ? entry->tag_fetch : entry->tag_read;
 	struct x86_leaf leaf;
+	uint32_t error;
 
-	place->apic = false;
-	place->entry = NULL;
 	if (tag == page_of(gva)) {
 		place->hva = (uint8_t *)(gva + entry->addend);
 		place->gpa = entry->gpa + (gva & (PAGE_SIZE - 1));
 		place->slot = NULL;
+		place->entry = NULL;
+		place->apic = false;
 		return;
 	}
-	if (cpu->paging) {
-		uint32_t error = x86_page_walk(cpu, gva, access, &leaf);
-
-		if (error)
-			x86_raise_page_fault(cpu, gva, error & 0xffff);
-	} else {
-		leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask,
-					 .page_shift = PAGE_SHIFT,
-					 .dirty = true,
-					 .may = X86_MAY_READ | X86_MAY_WRITE | X86_MAY_FETCH};
-	}
-	place->gpa = leaf.gpa + (gva & (PAGE_SIZE - 1));
-	place->slot = x86_ram_slot(cpu, leaf.gpa);
-	place->apic = is_apic_page(cpu, leaf.gpa);
-	if (!place->slot || place->apic) {
-		place->hva = NULL;
-		return;
-	}
-	place->hva = place->slot->hva + (place->gpa - place->slot->gpa);
-	fill(cpu, gva, access, &leaf, place);
+	error = leaf_of(cpu, gva, access, &leaf);
+	if (error)
+		x86_raise_page_fault(cpu, gva, error & 0xffff);
+	place_of(cpu, gva, access, &leaf, place);
 }
 
 bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access)
@@ -318,9 +366,9 @@ bool x86_tlb_fill(struct x86_cpu *cpu, uint64_t gva, unsigned access)
 	access |= x86_user_access(cpu);
 	if (cpu->alignment_checked || (cpu->code_mode == X86_CODE64 && !x86_canonical(cpu, gva)))
 		return false;
-	if (cpu->paging && x86_page_walk(cpu, gva, access, &leaf))
+	if (leaf_of(cpu, gva, access, &leaf))
 		return false;
-	locate(cpu, gva, access, &place); /* does not raise: the walk has just succeeded */
+	place_of(cpu, gva, access, &leaf, &place);
 	return page_of(gva) == (access & X86_WRITE ? slot->tag_write : access & X86_FETCH ? slot->tag_fetch : slot->tag_read);
 }
 
