@@ -439,6 +439,36 @@ static void test_copy_against_writes(void **fixture)
 	free(top);
 }
 
+/* --- faults --- */
+
+static void test_blkdebug(void **fixture)
+{
+	struct fixture *f = *fixture;
+	struct error err = {0};
+	struct block *block = open_text(
+		f,
+		"driver=blkdebug,image.driver=null-co,inject-error.0.event=read_aio,inject-error.0.errno=28,"
+		"inject-error.0.once=on,inject-error.1.event=none,inject-error.1.iotype=write,inject-error.1.sector=8,"
+		"inject-error.2.event=flush_to_disk,inject-error.2.state=2,set-state.0.event=write_aio,"
+		"set-state.0.state=1,set-state.0.new_state=2");
+	uint8_t data[4096];
+
+	assert_int_equal(block_flush(block), 0);
+	assert_int_equal(block_pread(block, 0, data, 512), -ENOSPC);
+	assert_int_equal(block_pread(block, 0, data, 512), 0);
+	/* A write of sector 8 always fails; any write leads to state 2, in which flushes fail. */
+	assert_int_equal(block_pwrite(block, 0, data, 4096, 0), 0);
+	assert_int_equal(block_flush(block), -EIO);
+	assert_int_equal(block_pwrite(block, 512, data, 4096, 0), -EIO);
+	assert_int_equal(block_pwrite(block, 4608, data, 4096, 0), 0);
+	block_unref(block);
+	assert_null(try_open(f, "driver=blkdebug,image.driver=null-co,inject-error.0.event=l2_update", &err));
+	assert_string_equal(err.msg, "inject-error.0.event=l2_update is not there");
+	assert_null(try_open(f, "driver=blkdebug,image.driver=null-co,inject-error.0.event=none,inject-error.0.erno=5",
+			     &err));
+	assert_string_equal(err.msg, "'inject-error.0.erno' is not an option of block driver 'blkdebug'");
+}
+
 /* --- options of every node --- */
 
 static void test_detect_zeroes(void **fixture)
@@ -540,6 +570,7 @@ int main(void)
 		TEST(test_bad_limits),    TEST(test_gate),         TEST(test_group),
 		TEST(test_throttle_node), TEST(test_copy_on_read), TEST(test_copy_against_writes),
 		TEST(test_detect_zeroes), TEST(test_json_names),   TEST(test_users),
+		TEST(test_blkdebug),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
