@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort(); /* a failure without a message */
 		return 0;
 	}
-	json_decref(luks_describe(&luks));
+	json_decref(luks_describe(&luks, NULL));
 	if (!is_cheap(&luks))
 		return 0;
 	result = luks_unlock(&luks, &store, "abc", 3, key, &err);

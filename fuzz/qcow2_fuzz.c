@@ -6,6 +6,7 @@
 #include "backend/block/qcow2.h"
 #include "fuzz.h"
 
+#include <jansson.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -91,6 +92,20 @@ static void use(struct block_graph *graph, const char *path, bool external, bool
 	block_unref(block);
 }
 
+/* As info does: no keys, nothing is read. */
+static void describe(struct block_graph *graph, const char *path)
+{
+	const struct block_open how = {.read_only = true, .no_backing = true, .describe = true};
+	struct error err = {0};
+	struct block *block = open_image(graph, path, &how, false, &err);
+
+	if (!block)
+		return;
+	json_decref(block->driver->specific_info(block));
+	block_pread(block, 0, buffer, block->length < PART ? block->length : PART);
+	block_unref(block);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct block_graph *graph;
@@ -107,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned pass = 0; pass < 3; pass++) {
 		if (ftruncate(fd, 0) < 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
 			break;
+		if (pass == 0)
+			describe(graph, path);
 		use(graph, path, size >= 80 && data[7] >= 3 && data[79] & 4, pass == 0, pass == 2);
 	}
 	block_graph_free(graph);

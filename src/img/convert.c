@@ -89,7 +89,7 @@ static int run_convert(struct convert *c, char **names, int count)
 				     .writable = true,
 				     .cache = c->cache ? c->cache : "unsafe",
 				     .more = &c->keys};
-	const char *name = names[count - 1];
+	const char *name = names[count - 1], *preallocation = options_get(&c->options, "preallocation");
 	struct error err = {0};
 	int status = open_sources(c, names, count - 1);
 
@@ -97,6 +97,11 @@ static int run_convert(struct convert *c, char **names, int count)
 		return status;
 	if (c->copy.compress && !c->no_create && !block_driver_find(c->out_format)->write_compressed)
 		return img_fail(c->img, "Compression not supported for this file format");
+	if (c->copy.compress && !c->no_create &&
+	    (options_get(&c->options, "encryption") || options_get(&c->options, "encrypt.format")))
+		return img_fail(c->img, "Compression and encryption not supported at the same time");
+	if (c->copy.compress && !c->no_create && preallocation && strcmp(preallocation, "off"))
+		return img_fail(c->img, "Compression and preallocation not supported at the same time");
 	if (!c->no_create && (status = make_target(c, name)))
 		return status;
 	c->copy.target = img_open(c->img, name, c->out_format, &how);

@@ -197,6 +197,31 @@ GROUPS = {
         $IMG convert 'json:{"driver":"qcow2","file":{"driver":"file","filename":"r.qcow2"},"data-file":{"driver":"file","filename":"d2b.raw"}}' y.raw; sha256sum < y.raw; mv d2b.raw d2.raw
         $IMG measure -O qcow2 -o data_file=d.raw --size 1G
     """,
+    "encrypt": """
+        make() { for i in 1 2 3 4 5 6 7 8 9; do $IMG create "$@" >out 2>err && break; grep -q accurate err || break; done; cat out; cat err >&2; }; declare -f make > make
+        . ./make; make -f qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=40,preallocation=metadata,encrypt.cipher-alg=aes-128 a.qcow2 1M; $IMG info a.qcow2; $IMG info --output=json a.qcow2; $IMG check --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=a.qcow2
+        for o in encrypt.format=aes encrypt.format=foo,encrypt.key-secret=s encrypt.key-secret=s encrypt.format=luks,encrypt.key-secret=zz encrypt.format=luks,encryption=on,encrypt.key-secret=s encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=foo encrypt.format=luks,encrypt.key-secret=s,encrypt.hash-alg=foo encrypt.iter-time=x; do $IMG create -f qcow2 --object secret,id=s,data=abc -o $o x.qcow2 1M; done
+        $IMG create -f qcow2 --object secret,id=s,data=abc -o encryption=on,encrypt.key-secret=s b.qcow2 4M; $IMG info b.qcow2; $IMG info --output=json b.qcow2
+        $IMG create -f qcow2 --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s,cluster_size=4k b2.qcow2 4M; $IMG check --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=b2.qcow2
+        $IMG check a.qcow2
+        $IMG convert a.qcow2 x.raw
+        $IMG convert --object secret,id=s,data=wrong --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=a.qcow2 x.raw
+        $IMG info --image-opts driver=qcow2,encrypt.format=aes,file.filename=a.qcow2
+        seq 1000000 | head -c 4M > in.raw; for f in b b2; do $IMG convert -n --object secret,id=s,data=abc in.raw --target-image-opts driver=qcow2,encrypt.key-secret=s,file.filename=$f.qcow2; $IMG compare --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=$f.qcow2 driver=raw,file.filename=in.raw; done
+        for i in 1 2 3 4 5; do $IMG convert --object secret,id=s,data=abc -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=40 in.raw c.qcow2 2>err && break; done; $IMG convert --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=c.qcow2 out.raw; cmp in.raw out.raw
+        $IMG map --object secret,id=s,data=abc --output=json --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=c.qcow2
+        $IMG map --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=c.qcow2
+        $IMG convert -c --object secret,id=s,data=abc -O qcow2 -o encrypt.format=aes,encrypt.key-secret=s in.raw x.qcow2
+        $IMG convert -c -O qcow2 -o preallocation=metadata in.raw x.qcow2
+        $IMG measure -O qcow2 -o encrypt.format=luks --size 1G
+        $IMG measure -O qcow2 --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s --size 1G
+        for i in 1 2 3 4 5; do $IMG measure -O qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=20 --size 1G 2>err && break; done
+        $IMG snapshot --object secret,id=s,data=abc --image-opts -c snap driver=qcow2,encrypt.key-secret=s,file.filename=c.qcow2; $IMG snapshot -l c.qcow2 | wc -l
+        $IMG resize --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=c.qcow2 5M
+        $IMG create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s -b in.raw -F raw o.qcow2; $IMG info o.qcow2; $IMG convert --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=o.qcow2 out.raw; cmp in.raw out.raw
+        $IMG dd --object secret,id=s,data=abc --image-opts if=driver=qcow2,encrypt.key-secret=s,file.filename=o.qcow2 of=dd.raw bs=1M count=2; cmp -n 2M dd.raw in.raw
+        rm -f *.qcow2.raw; rm a.qcow2; for f in b b2 c o; do mv $f.qcow2 $f.crypt; done
+    """,
     "luks": """
         make() { for i in 1 2 3 4 5 6 7 8 9; do $IMG create "$@" >out 2>err && break; grep -q accurate err || break; done; cat out; cat err >&2; }; declare -f make > make
         . ./make; make -f luks --object secret,id=s,data=abc -o key-secret=s,iter-time=40 a.luks 4M; $IMG info a.luks; $IMG info --output=json a.luks; stat -c %s a.luks
@@ -418,14 +443,19 @@ def cross_check(ours, theirs):
             if compare.returncode:
                 print(f"FAILED  {program} compare {name} of both: {compare.stdout}{compare.stderr}")
                 failed += 1
-    for mine in sorted(ours.glob("*.luks")):
+    for mine in sorted([*ours.glob("*.luks"), *ours.glob("*.crypt")]):
+        node = ("driver=luks,key-secret=s" if mine.suffix == ".luks" else "driver=qcow2,encrypt.key-secret=s")
         for program, image in ((THEIRS, mine), (OURS, theirs / mine.name)):
             password = "file=" + str(ours / "pw") if mine.name == "b.luks" else "data=abc"
             opened = subprocess.run([program, "convert", "--object", "secret,id=s," + password, "--image-opts", "-O", "raw",
-                                     f"driver=luks,file.filename={image},key-secret=s", str(image) + ".raw"], capture_output=True, text=True)
+                                     f"{node},file.filename={image}", str(image) + ".out"], capture_output=True, text=True)
             if opened.returncode and image.exists():
                 print(f"FAILED  {program} convert {image}: {opened.stderr}")
                 failed += 1
+        results = [pathlib.Path(str(path) + ".out") for path in (mine, theirs / mine.name)]
+        if mine.suffix == ".crypt" and all(r.exists() for r in results) and results[0].read_bytes() != results[1].read_bytes():
+            print(f"FAILED  {mine.name} of both differ")
+            failed += 1
     return failed
 
 

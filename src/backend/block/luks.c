@@ -238,7 +238,7 @@ int luks_unlock(const struct luks *luks, const struct luks_store *store, const v
 
 /* --- info --- */
 
-json_t *luks_describe(const struct luks *luks)
+json_t *luks_describe(const struct luks *luks, const char *format)
 {
 	json_t *data = json_object(), *slots = json_array();
 
@@ -248,6 +248,8 @@ json_t *luks_describe(const struct luks *luks)
 	json_object_set_new(data, "uuid", json_stringn_nocheck(luks->uuid, strlen(luks->uuid)));
 	if (luks->spec.ivgen == CIPHER_ESSIV)
 		json_object_set_new(data, "ivgen-hash-alg", json_string(cipher_hashes[luks->spec.ivgen_hash]));
+	if (format)
+		json_object_set_new(data, "format", json_string(format));
 	json_object_set_new(data, "cipher-mode", json_string(cipher_modes[luks->spec.mode]));
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		const struct luks_slot *slot = &luks->slots[i];

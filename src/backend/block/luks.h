@@ -50,8 +50,8 @@ int luks_load(struct luks *luks, const struct luks_store *store, struct error *e
  */
 int luks_unlock(const struct luks *luks, const struct luks_store *store, const void *passphrase, size_t length,
 		uint8_t *key, struct error *err);
-/* The format-specific part of info. */
-struct json_t *luks_describe(const struct luks *luks);
+/* The format-specific part of info; format: of an image that has LUKS inside, or NULL. */
+struct json_t *luks_describe(const struct luks *luks, const char *format);
 
 /* --- luks_write.c --- */
 /* Bytes of header and all key slots. */

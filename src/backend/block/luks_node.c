@@ -34,7 +34,7 @@ static int luks_node_open(struct block *block, struct options *options, const st
 	if (node->payload > block->file->length)
 		return error_set(err, EINVAL, "the payload of '%s' lies behind its end", block->filename);
 	if (!how->describe || secret)
-		result = luks_open_with(&node->luks, &store, block->graph, secret, &node->cipher, err);
+		result = luks_open_with(&node->luks, &store, block->graph, "", secret, &node->cipher, err);
 	if (result)
 		return result;
 	pthread_rwlock_init(&node->gate, NULL);
@@ -116,7 +116,7 @@ static struct json_t *luks_specific_info(const struct block *block)
 {
 	const struct luks_node *node = block->private_data;
 
-	return luks_describe(&node->luks);
+	return luks_describe(&node->luks, NULL);
 }
 
 /* --- new ones --- */
@@ -145,7 +145,7 @@ static int luks_create_image(const struct block_create *create, struct error *er
 
 	if (result)
 		return result;
-	passphrase = luks_passphrase(create->graph, options.secret, &length, err);
+	passphrase = luks_passphrase(create->graph, "", options.secret, &length, err);
 	if (!passphrase)
 		return -EINVAL;
 	place.file = block_create_file(create, NULL, luks_header_bytes(&options.spec) + create->length, err);
@@ -166,7 +166,7 @@ static int luks_measure(const struct block_create *create, struct block_measure 
 
 	if (result)
 		return result;
-	if (!luks_passphrase(create->graph, options.secret, &length, err))
+	if (!luks_passphrase(create->graph, "", options.secret, &length, err))
 		return -EINVAL;
 	measure->full_bytes = measure->required_bytes = luks_header_bytes(&options.spec) + create->length;
 	return 0;

@@ -74,20 +74,21 @@ struct luks_store luks_store_of(struct luks_place *place)
 
 /* --- the passphrase --- */
 
-const char *luks_passphrase(const struct block_graph *graph, const char *id, size_t *length, struct error *err)
+const char *luks_passphrase(const struct block_graph *graph, const char *prefix, const char *id, size_t *length,
+			    struct error *err)
 {
 	if (id)
 		return block_secret_find(graph, id, length, err);
-	error_set(err, EINVAL, "Parameter 'key-secret' is required for cipher");
+	error_set(err, EINVAL, "Parameter '%skey-secret' is required for cipher", prefix);
 	return NULL;
 }
 
-int luks_open_with(struct luks *luks, const struct luks_store *store, const struct block_graph *graph, const char *id,
-		   struct cipher **cipher, struct error *err)
+int luks_open_with(const struct luks *luks, const struct luks_store *store, const struct block_graph *graph,
+		   const char *prefix, const char *id, struct cipher **cipher, struct error *err)
 {
 	uint8_t key[LUKS_MAX_KEY_BYTES];
 	size_t length = 0;
-	const char *passphrase = luks_passphrase(graph, id, &length, err);
+	const char *passphrase = luks_passphrase(graph, prefix, id, &length, err);
 	int result;
 
 	if (!passphrase)

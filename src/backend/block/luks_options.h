@@ -25,10 +25,11 @@ struct luks_place {
 };
 struct luks_store luks_store_of(struct luks_place *place);
 
-/* The passphrase of a secret; NULL with a message, also when id is NULL. */
-const char *luks_passphrase(const struct block_graph *graph, const char *id, size_t *length, struct error *err);
-/* Loads the header and opens it with the secret. */
-int luks_open_with(struct luks *luks, const struct luks_store *store, const struct block_graph *graph, const char *id,
-		   struct cipher **cipher, struct error *err);
+/* The passphrase of the secret that PREFIXkey-secret names; NULL with a message, also when id is NULL. */
+const char *luks_passphrase(const struct block_graph *graph, const char *prefix, const char *id, size_t *length,
+			    struct error *err);
+/* Opens a header with it. */
+int luks_open_with(const struct luks *luks, const struct luks_store *store, const struct block_graph *graph,
+		   const char *prefix, const char *id, struct cipher **cipher, struct error *err);
 
 #endif

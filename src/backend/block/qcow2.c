@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The qcow2 driver (docs/interop/qcow2.txt of QEMU), versions 2 and 3: opening, the backing chain, the fast form, and
- * the driver's table. Left out: encryption (refused by name), and bitmaps:
+ * the driver's table. Left out: bitmaps:
  * kept, but marked inconsistent by the first write as the format provides for programs that do not know them.
  */
 #include "backend/block/qcow2_internal.h"
@@ -62,6 +62,7 @@ static void destroy(struct qcow2 *q)
 	free(q->backing_format);
 	free(q->data_name);
 	qcow2_data_close(q);
+	qcow2_crypt_close(q);
 	free(q->extensions);
 	free(q->l1);
 	free(q->reftable);
@@ -76,7 +77,7 @@ static int setup(struct qcow2 *q, struct options *options, const struct block_op
 	int result;
 
 	if ((result = qcow2_header_read(q, err)) || (result = load_tables(q, err)) ||
-	    (result = qcow2_data_open(q, options, how, err)) ||
+	    (result = qcow2_data_open(q, options, how, err)) || (result = qcow2_crypt_open(q, options, how, err)) ||
 	    (result = block_backing_open(q->block, q->backing_name, q->backing_format, options, how, err)))
 		return result;
 	qcow2_cache_init(&q->l2, max_u64(16, L2_CACHE_BYTES >> q->cluster_bits));
@@ -145,7 +146,8 @@ static int qcow2_map(struct block *block, enum block_op op, uint64_t offset, uin
 	struct qcow2_mapping mapping;
 	int result = -EAGAIN;
 
-	if ((op != BLOCK_READ && op != BLOCK_WRITE && op != BLOCK_FLUSH) || pthread_mutex_trylock(&q->lock))
+	if ((op != BLOCK_READ && op != BLOCK_WRITE && op != BLOCK_FLUSH) ||
+	    (q->header.crypt_method && op != BLOCK_FLUSH) || pthread_mutex_trylock(&q->lock))
 		return -EAGAIN;
 	if (op == BLOCK_FLUSH)
 		result = q->flushing || qcow2_is_dirty(q) || q->data_child ? -EAGAIN : 0;
@@ -178,6 +180,7 @@ static void qcow2_describe(const struct block *block, struct block_info *info)
 	*info = (struct block_info){
 		.cluster_bytes = q->cluster_bytes,
 		.dirty = q->header.incompatible & QCOW2_DIRTY,
+		.encrypted = q->header.crypt_method,
 		.backing = q->backing_name,
 		.backing_format = q->backing_format,
 		.snapshot_count = q->header.snapshot_count,
@@ -199,6 +202,8 @@ static json_t *qcow2_specific_info(const struct block *block)
 		json_object_set_new(data, "data-file", json_stringn_nocheck(q->data_name, strlen(q->data_name)));
 	if (qcow2_is_external(q))
 		json_object_set_new(data, "data-file-raw", json_boolean(q->header.autoclear & QCOW2_RAW_DATA));
+	if (q->header.crypt_method)
+		json_object_set_new(data, "encrypt", qcow2_crypt_describe(q));
 	if (new) {
 		json_object_set_new(data, "corrupt", json_boolean(q->header.incompatible & QCOW2_CORRUPT));
 		json_object_set_new(data, "extended-l2", json_boolean(qcow2_is_extended(q)));
@@ -206,7 +211,8 @@ static json_t *qcow2_specific_info(const struct block *block)
 	return data;
 }
 
-static const char *const qcow2_options[] = {"backing", "backing.*", "data-file", "data-file.*", NULL};
+static const char *const qcow2_options[] = {"backing",        "backing.*",          "data-file", "data-file.*",
+					    "encrypt.format", "encrypt.key-secret", NULL};
 
 const struct block_driver block_qcow2_driver = {
 	.name = "qcow2",

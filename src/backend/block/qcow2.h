@@ -26,12 +26,16 @@ struct qcow2_create {
 	enum block_preallocation preallocation;
 	const char *data_file; /* name of an external data file, which the caller makes; or NULL */
 	bool data_file_raw;
+	unsigned crypt_method; /* 0: none, 1: AES, 2: LUKS */
+	uint64_t crypto_bytes; /* LUKS: of its header, which the caller makes */
 };
 
 /* length 0, version 3, 64 KiB, 16 bits, zlib. */
 void qcow2_create_defaults(struct qcow2_create *create);
 /* Writes an empty image into an empty file. The backing file is not looked at. */
 int qcow2_format(struct block *file, const struct qcow2_create *create, struct error *err);
+/* Where that leaves room for the encryption header. */
+uint64_t qcow2_crypto_offset(const struct qcow2_create *create);
 /* The same into a plain file, created or emptied. */
 int qcow2_create_file(const char *filename, const struct qcow2_create *create, struct error *err);
 /* Whether these parameters make an image. */

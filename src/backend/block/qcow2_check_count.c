@@ -194,14 +194,10 @@ static int count_snapshots(struct qcow2_counting *c)
 static void count_bitmaps(struct qcow2_counting *c)
 {
 	struct qcow2 *q = c->q;
-	const uint8_t *ext = NULL;
+	const uint8_t *ext = qcow2_extension_find(q, QCOW2_EXT_BITMAPS, 24);
 	uint64_t offset, size;
 	uint8_t *directory;
 
-	for (uint32_t at = 0; at + 8 <= q->extensions_length;
-	     at += 8 + (uint32_t)align_up(load_be32(q->extensions + at + 4), 8))
-		if (load_be32(q->extensions + at) == QCOW2_EXT_BITMAPS && load_be32(q->extensions + at + 4) >= 24)
-			ext = q->extensions + at + 8;
 	if (!ext || !(q->header.autoclear & QCOW2_BITMAPS))
 		return;
 	size = load_be64(ext + 8);
@@ -269,6 +265,7 @@ int qcow2_count_all(struct qcow2_counting *c, bool structures)
 	if (result)
 		return result;
 	count_bitmaps(c);
+	count_range(c, q->crypto_offset, q->crypto_bytes);
 	if (structures)
 		count_refcount_structures(c);
 	return 0;

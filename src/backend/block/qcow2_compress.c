@@ -252,7 +252,8 @@ int qcow2_write_compressed(struct block *block, uint64_t offset, const void *dat
 
 	if (block->read_only)
 		return -EPERM;
-	if (qcow2_is_external(q))
+	/* Neither can data be packed in an external file, nor are packed data encrypted. */
+	if (qcow2_is_external(q) || q->header.crypt_method)
 		return -ENOTSUP;
 	if (offset & (q->cluster_bytes - 1) || length > q->cluster_bytes ||
 	    !range_inside(offset, length, block->length) ||

@@ -17,7 +17,8 @@ void qcow2_create_defaults(struct qcow2_create *create)
 struct layout {
 	uint64_t l1_entries, l1_clusters;
 	uint64_t table_clusters, blocks; /* of refcounts */
-	uint64_t used;                   /* header, tables and L1 */
+	uint64_t crypto_clusters;        /* of the encryption header, behind the L1 table */
+	uint64_t used;                   /* header, tables, L1 and that */
 };
 
 static uint64_t divide_up(uint64_t value, uint64_t by)
@@ -40,17 +41,27 @@ static void plan(const struct qcow2_create *create, uint64_t extra, struct layou
 
 	layout->l1_entries = divide_up(create->length, l2_span(create));
 	layout->l1_clusters = divide_up(layout->l1_entries * 8, cs);
+	layout->crypto_clusters = divide_up(create->crypto_bytes, cs);
 	layout->blocks = layout->table_clusters = 1;
 	for (;;) {
 		uint64_t blocks;
 
-		layout->used = 1 + layout->table_clusters + layout->blocks + layout->l1_clusters;
+		layout->used =
+			1 + layout->table_clusters + layout->blocks + layout->l1_clusters + layout->crypto_clusters;
 		blocks = divide_up(layout->used + extra, per_block);
 		if (blocks <= layout->blocks && divide_up(layout->blocks * 8, cs) <= layout->table_clusters)
 			break;
 		layout->blocks = max_u64(blocks, layout->blocks);
 		layout->table_clusters = divide_up(layout->blocks * 8, cs);
 	}
+}
+
+uint64_t qcow2_crypto_offset(const struct qcow2_create *create)
+{
+	struct layout layout;
+
+	plan(create, 0, &layout);
+	return (layout.used - layout.crypto_clusters) * create->cluster_bytes;
 }
 
 uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes)
@@ -163,6 +174,7 @@ static int write_header(struct block *file, const struct qcow2_create *create, c
 		.version = create->version,
 		.cluster_bits = (uint32_t)__builtin_ctzll(cs),
 		.size = create->length,
+		.crypt_method = create->crypt_method,
 		.l1_size = (uint32_t)layout->l1_entries,
 		.l1_offset = (1 + layout->table_clusters + layout->blocks) * cs,
 		.reftable_offset = cs,
@@ -183,6 +195,13 @@ static int write_header(struct block *file, const struct qcow2_create *create, c
 
 	at += put_text(head + at, QCOW2_EXT_BACKING_FORMAT, create->backing_format);
 	at += put_text(head + at, QCOW2_EXT_DATA_FILE, create->data_file);
+	if (create->crypto_bytes) {
+		store_be32(head + at, QCOW2_EXT_CRYPTO);
+		store_be32(head + at + 4, 16);
+		store_be64(head + at + 8, qcow2_crypto_offset(create));
+		store_be64(head + at + 16, create->crypto_bytes);
+		at += 24;
+	}
 	if (create->version >= 3 && at + 8 + ARRAY_SIZE(features) * 48 + 8 + name_length <= cs)
 		at += put_features(head + at);
 	at += 8; /* the end mark */
@@ -240,7 +259,8 @@ int qcow2_format(struct block *file, const struct qcow2_create *create, struct e
 	/* The L1 table is a hole: all zeroes. */
 	if (file->driver->truncate)
 		return block_truncate(file, layout.used * create->cluster_bytes, err);
-	result = image_file_clear(file, BLOCK_WRITE_ZEROES, (layout.used - layout.l1_clusters) * create->cluster_bytes,
+	result = image_file_clear(file, BLOCK_WRITE_ZEROES,
+				  (1 + layout.table_clusters + layout.blocks) * create->cluster_bytes,
 				  layout.l1_clusters * create->cluster_bytes, BLOCK_MAY_UNMAP);
 	return result ? error_set_errno(err, -result, "Could not write the L1 table") : 0;
 }

@@ -3,6 +3,7 @@
  * Where guest data lie: in the image file itself, or in an external data file at the same offsets as the guest has
  * them. A raw data file must at any time read as the disk does, so zeroes are written to it too.
  */
+#include "backend/block/cipher_io.h"
 #include "backend/block/qcow2_internal.h"
 
 #include <sys/stat.h>
@@ -64,16 +65,24 @@ void qcow2_data_close(struct qcow2 *q)
 int qcow2_data_read(struct qcow2 *q, uint64_t host, uint64_t guest, const struct iovec *iov, int iov_count,
 		    uint64_t skip, uint64_t length)
 {
-	if (!q->data)
-		return -EIO;
+	const uint64_t sector = (q->guest_sectors ? guest : host) / CIPHER_SECTOR;
+
+	if (!q->data || (q->header.crypt_method && !q->cipher))
+		return -EIO; /* opened for a description only */
+	if (q->cipher)
+		return cipher_file_read(q->cipher, q->data, host, sector, iov, iov_count, skip, length);
 	return image_file_iov(q->data, BLOCK_READ, host, iov, iov_count, skip, length);
 }
 
 int qcow2_data_write(struct qcow2 *q, uint64_t host, uint64_t guest, const struct iovec *iov, int iov_count,
 		     uint64_t skip, uint64_t length)
 {
-	if (!q->data)
+	const uint64_t sector = (q->guest_sectors ? guest : host) / CIPHER_SECTOR;
+
+	if (!q->data || (q->header.crypt_method && !q->cipher))
 		return -EIO;
+	if (q->cipher)
+		return cipher_file_write(q->cipher, q->data, host, sector, iov, iov_count, skip, length);
 	return image_file_iov(q->data, BLOCK_WRITE, host, iov, iov_count, skip, length);
 }
 

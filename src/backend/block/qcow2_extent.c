@@ -57,7 +57,7 @@ int qcow2_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_
 	struct qcow2 *q = block->private_data;
 	struct qcow2_mapping mapping;
 	bool holes = false;
-	int result;
+	int result, known;
 
 	pthread_mutex_lock(&q->lock);
 	result = qcow2_lookup(q, offset, *length, false, &mapping);
@@ -72,20 +72,21 @@ int qcow2_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_
 		return result;
 	*length = mapping.bytes;
 	*child_offset = mapping.host;
+	known = q->header.crypt_method ? 0 : BLOCK_EXTENT_OFFSET_VALID;
 	switch (mapping.kind) {
 	case QCOW2_UNALLOCATED:
 		return block->backing ? 0 : BLOCK_EXTENT_ZERO;
 	case QCOW2_UNFILLED:
-		return BLOCK_EXTENT_OFFSET_VALID | (block->backing ? 0 : BLOCK_EXTENT_ZERO);
+		return known | (block->backing ? 0 : BLOCK_EXTENT_ZERO);
 	case QCOW2_ZERO_PLAIN:
 		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO;
 	case QCOW2_ZERO_ALLOCATED:
-		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO | BLOCK_EXTENT_OFFSET_VALID;
+		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO | known;
 	case QCOW2_PACKED:
 		return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_DATA;
 	case QCOW2_NORMAL:
 		break;
 	}
-	result = BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_DATA | BLOCK_EXTENT_OFFSET_VALID;
-	return holes ? ask_file(q, result, mapping.host, length) : result;
+	result = BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_DATA | known;
+	return holes && known ? ask_file(q, result, mapping.host, length) : result;
 }

@@ -106,11 +106,6 @@ static int check_features(struct qcow2 *q, const uint8_t *names, uint32_t names_
 	uint64_t unknown = q->header.incompatible & ~known;
 	char list[256] = "";
 
-	if (q->header.crypt_method)
-		return error_set(err, ENOTSUP, "%s encryption of qcow2 is not supported yet",
-				 q->header.crypt_method == 1   ? "AES"
-				 : q->header.crypt_method == 2 ? "LUKS"
-							       : "this");
 	for (unsigned bit = 0; bit < 64; bit++) {
 		char name[64];
 		size_t used = strlen(list);
@@ -217,6 +212,18 @@ static int read_extensions(struct qcow2 *q, const uint8_t *head, uint32_t from, 
 		from += (uint32_t)min_u64(align_up(length, 8), to - from);
 	}
 	return 0;
+}
+
+const uint8_t *qcow2_extension_find(const struct qcow2 *q, uint32_t type, uint32_t min_length)
+{
+	for (uint32_t at = 0; at + 8 <= q->extensions_length;) {
+		const uint32_t length = load_be32(q->extensions + at + 4);
+
+		if (load_be32(q->extensions + at) == type && length >= min_length)
+			return q->extensions + at + 8;
+		at += 8 + (uint32_t)align_up(length, 8);
+	}
+	return NULL;
 }
 
 static int read_backing_name(struct qcow2 *q, const uint8_t *head, struct error *err)

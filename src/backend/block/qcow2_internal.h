@@ -14,10 +14,11 @@
 
 #include <pthread.h>
 
-#define QCOW2_MAGIC           0x514649fbu
-#define QCOW2_MAX_L1_BYTES    (32 * MIB)
-#define QCOW2_MAX_TABLE_BYTES (8 * MIB) /* refcount table */
-#define QCOW2_MAX_SNAPSHOTS   65536u
+#define QCOW2_MAGIC            0x514649fbu
+#define QCOW2_MAX_L1_BYTES     (32 * MIB)
+#define QCOW2_MAX_TABLE_BYTES  (8 * MIB) /* refcount table */
+#define QCOW2_MAX_SNAPSHOTS    65536u
+#define QCOW2_MAX_CRYPTO_BYTES (64 * MIB)
 
 /* A subcluster is at least a sector. */
 #define QCOW2_MIN_EXTENDED_BITS 14
@@ -100,6 +101,9 @@ struct qcow2_free {
 	bool discard;
 };
 
+struct cipher;
+struct luks;
+
 struct qcow2 {
 	struct block *block;
 	struct qcow2_header header;
@@ -107,8 +111,13 @@ struct qcow2 {
 	char *data_name;          /* of an external data file, as in the header, or NULL */
 	struct block *data;       /* where guest data are: file or data_child; NULL: opened for a description only */
 	struct block *data_child; /* an external data file, or NULL */
-	bool raw_data;            /* which reads as the disk does */
-	uint8_t *extensions;      /* all but backing format, as in the file, without end mark */
+	struct cipher *cipher;    /* of encrypted guest data, or NULL */
+	struct luks *luks;        /* its header, or NULL */
+	uint64_t crypto_offset, crypto_bytes; /* of that header in the file */
+	bool guest_sectors;                   /* sectors are numbered as the guest does, not by their place */
+	pthread_rwlock_t crypt_gate;          /* see cipher_write_sectors */
+	bool raw_data;                        /* which reads as the disk does */
+	uint8_t *extensions;                  /* all but backing format, as in the file, without end mark */
 	uint32_t extensions_length;
 	uint32_t cluster_bits, cluster_bytes, l2_bits, l2_entries, refcount_bits;
 	uint32_t entry_bytes;                                    /* of an L2 entry: 8, extended 16 */
@@ -165,6 +174,14 @@ int qcow2_header_write_fields(struct qcow2 *q);
 /* Rewrites the header's first cluster: fields, extensions, backing name. */
 int qcow2_header_rewrite(struct qcow2 *q, struct error *err);
 void qcow2_header_encode(const struct qcow2_header *header, uint8_t *to);
+
+/* The data of a header extension of at least this length, or NULL. */
+const uint8_t *qcow2_extension_find(const struct qcow2 *q, uint32_t type, uint32_t min_length);
+
+/* --- qcow2_crypt.c --- */
+int qcow2_crypt_open(struct qcow2 *q, struct options *options, const struct block_open *how, struct error *err);
+void qcow2_crypt_close(struct qcow2 *q);
+struct json_t *qcow2_crypt_describe(const struct qcow2 *q);
 
 /* --- qcow2_io.c: transfers of the file --- */
 int qcow2_file_read(struct qcow2 *q, uint64_t offset, void *to, uint64_t length);

@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The -o options of new qcow2 images: their table, and what they mean for struct qcow2_create. */
+#include "backend/block/luks_options.h"
 #include "backend/block/qcow2_internal.h"
 
 const struct block_create_option qcow2_create_options[] = {
+	{"encryption", BLOCK_OPTION_BOOL,
+	 "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)", NULL},
+	{"encrypt.format", BLOCK_OPTION_STRING, "Encrypt the image, format choices: 'aes', 'luks'", NULL},
+	{"encrypt.key-secret", BLOCK_OPTION_STRING, "ID of secret providing qcow AES key or LUKS passphrase", NULL},
+	{"encrypt.cipher-alg", BLOCK_OPTION_STRING, "Name of encryption cipher algorithm", NULL},
+	{"encrypt.cipher-mode", BLOCK_OPTION_STRING, "Name of encryption cipher mode", NULL},
+	{"encrypt.ivgen-alg", BLOCK_OPTION_STRING, "Name of IV generator algorithm", NULL},
+	{"encrypt.ivgen-hash-alg", BLOCK_OPTION_STRING, "Name of IV generator hash algorithm", NULL},
+	{"encrypt.hash-alg", BLOCK_OPTION_STRING, "Name of encryption hash algorithm", NULL},
+	{"encrypt.iter-time", BLOCK_OPTION_NUMBER, "Time to spend in PBKDF in milliseconds", NULL},
 	{"cluster_size", BLOCK_OPTION_SIZE, "qcow2 cluster size", "65536"},
 	{"extended_l2", BLOCK_OPTION_BOOL, "Extended L2 tables", "off"},
 	{"preallocation", BLOCK_OPTION_STRING, "Preallocation mode (allowed values: off, metadata, falloc, full)",
@@ -37,8 +48,39 @@ static int decode_choices(const struct block_create *create, struct qcow2_create
 	return 0;
 }
 
-static int decode(const struct block_create *create, struct qcow2_create *q, struct error *err)
+static int decode_encryption(const struct block_create *create, struct qcow2_create *q, struct luks_options *luks,
+			     struct error *err)
 {
+	static const char *const formats[] = {"none", "aes", "luks", NULL};
+	const char *format = block_create_text(create, "encrypt.format"),
+		   *old = block_create_text(create, "encryption");
+	size_t length;
+	int result;
+
+	if (format && old)
+		return error_set(err, EINVAL,
+				 "'encrypt.format' and its alias 'encryption' can't be used at the same time");
+	if (format && (!strcmp(format, "none") ||
+		       block_create_choice(create, "encrypt.format", "format", formats, &q->crypt_method, err)))
+		return error_set(err, EINVAL, "Parameter 'format' does not accept value '%s'", format);
+	if (block_create_bool(create, "encryption"))
+		q->crypt_method = 1;
+	result = luks_options_decode(create, "encrypt.", luks, err);
+	if (result)
+		return result;
+	if (luks->secret && !q->crypt_method)
+		return error_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
+	if (q->crypt_method && !luks_passphrase(create->graph, "encrypt.", luks->secret, &length, err))
+		return -EINVAL;
+	q->crypto_bytes = q->crypt_method == 2 ? luks_header_bytes(&luks->spec) : 0;
+	return 0;
+}
+
+static int decode(const struct block_create *create, struct qcow2_create *q, struct luks_options *luks,
+		  struct error *err)
+{
+	int result;
+
 	const uint64_t cluster = block_create_number(create, "cluster_size", 0);
 	const uint64_t bits = block_create_number(create, "refcount_bits", 0);
 
@@ -56,11 +98,28 @@ static int decode(const struct block_create *create, struct qcow2_create *q, str
 	q->data_file_raw = block_create_bool(create, "data_file_raw");
 	q->extended_l2 = block_create_bool(create, "extended_l2");
 	q->lazy_refcounts = block_create_bool(create, "lazy_refcounts");
-	return decode_choices(create, q, err);
+	result = decode_choices(create, q, err);
+	return result ? result : decode_encryption(create, q, luks, err);
+}
+
+static int make_encryption(const struct block_create *create, struct block *file, const struct qcow2_create *q,
+			   const struct luks_options *options, struct error *err)
+{
+	struct luks_place place = {.file = file, .offset = qcow2_crypto_offset(q), .bytes = q->crypto_bytes};
+	const struct luks_store store = luks_store_of(&place);
+	size_t length = 0;
+	const char *passphrase = luks_passphrase(create->graph, "encrypt.", options->secret, &length, err);
+	struct luks luks;
+
+	if (!passphrase)
+		return -EINVAL;
+	return luks_create(&luks, &options->spec, options->hash, options->iter_time_ms, &store, passphrase, length,
+			   err);
 }
 
 /* Header and tables, and an empty data file where one is wanted. */
-static int make_files(const struct block_create *create, const struct qcow2_create *q, struct error *err)
+static int make_files(const struct block_create *create, const struct qcow2_create *q, const struct luks_options *luks,
+		      struct error *err)
 {
 	struct block *file = block_create_file(create, NULL, 0, err), *data = NULL;
 	int result = file ? 0 : -EIO;
@@ -71,6 +130,8 @@ static int make_files(const struct block_create *create, const struct qcow2_crea
 	}
 	if (!result)
 		result = qcow2_format(file, q, err);
+	if (!result && q->crypto_bytes)
+		result = make_encryption(create, file, q, luks, err);
 	block_unref(data);
 	block_unref(file);
 	return result;
@@ -80,17 +141,26 @@ static int make_files(const struct block_create *create, const struct qcow2_crea
 static int preallocate(const struct block_create *create, enum block_preallocation mode, struct error *err)
 {
 	const struct block_open how = {.no_flush = true};
-	struct block *block = block_open_file(create->graph, create->filename, "qcow2", &how, err);
-	int result = block ? qcow2_preallocate(block, 0, mode, err) : -EIO;
+	const char *secret = block_create_text(create, "encrypt.key-secret");
+	struct options options = {0};
+	struct block *block;
+	int result;
 
+	options_add(&options, "driver", "qcow2");
+	if (secret)
+		options_add(&options, "encrypt.key-secret", secret);
+	block = block_open_image(create->graph, create->filename, &options, &how, err);
+	result = block ? qcow2_preallocate(block, 0, mode, err) : -EIO;
 	block_unref(block);
+	options_free(&options);
 	return result;
 }
 
 int qcow2_create_image(const struct block_create *create, struct error *err)
 {
+	struct luks_options luks;
 	struct qcow2_create q;
-	int result = decode(create, &q, err);
+	int result = decode(create, &q, &luks, err);
 
 	if (!result)
 		result = qcow2_check_create(&q, err);
@@ -99,7 +169,7 @@ int qcow2_create_image(const struct block_create *create, struct error *err)
 	if (q.data_file_raw && q.preallocation == BLOCK_PREALLOC_OFF)
 		q.preallocation =
 			BLOCK_PREALLOC_METADATA; /* what the raw file shows has its place from the beginning */
-	result = make_files(create, &q, err);
+	result = make_files(create, &q, &luks, err);
 	if (!result && q.preallocation)
 		result = preallocate(create, q.preallocation, err);
 	if (result)
@@ -109,9 +179,10 @@ int qcow2_create_image(const struct block_create *create, struct error *err)
 
 int qcow2_measure_image(const struct block_create *create, struct block_measure *measure, struct error *err)
 {
+	struct luks_options luks;
 	struct qcow2_create q;
 	uint64_t data = 0;
-	int result = decode(create, &q, err);
+	int result = decode(create, &q, &luks, err);
 
 	if (!result)
 		result = qcow2_check_create(&q, err);

@@ -26,6 +26,7 @@ struct fixture {
 	struct block_graph *graph;
 	char folder[64];
 	char image[96], base[96], data[96];
+	bool encrypted;
 };
 
 static int setup(void **state)
@@ -71,7 +72,7 @@ static void qemu_check(const struct fixture *f)
 {
 	char *command;
 
-	if (!have_qemu_img())
+	if (!have_qemu_img() || f->encrypted)
 		return;
 	command = xasprintf("qemu-img check -q %s", f->image);
 	assert_int_equal(system(command), 0);
@@ -82,7 +83,14 @@ static struct block *open_image(struct fixture *f, bool read_only)
 {
 	const struct block_open how = {.read_only = read_only, .discard = true, .log = &f->log};
 	struct error err = {0};
-	struct block *block = block_open_file(f->graph, f->image, "qcow2", &how, &err);
+	struct options options = {0};
+	struct block *block;
+
+	options_add(&options, "driver", "qcow2");
+	if (f->encrypted)
+		options_add(&options, "encrypt.key-secret", "key");
+	block = block_open_image(f->graph, f->image, &options, &how, &err);
+	options_free(&options);
 
 	if (!block)
 		print_message("%s\n", err.msg);
@@ -332,6 +340,34 @@ static void test_data_files(void **state)
 	}
 }
 
+/* Requests of any alignment, by one thread and several, through a cipher; over a backing file that is not encrypted. */
+static void test_encryption(void **state)
+{
+	struct fixture *f = *state;
+	struct options secret = {0};
+	struct qcow2_create how;
+	struct error err = {0};
+
+	options_add(&secret, "id", "key");
+	options_add(&secret, "data", "abc");
+	assert_int_equal(block_secret_add(f->graph, &secret, &err), 0);
+	options_free(&secret);
+	f->encrypted = true;
+	make_base(f, 5 * MIB + 512);
+	for (unsigned round = 0; round < 4; round++) {
+		qcow2_create_defaults(&how);
+		how.length = DISK_BYTES + 512;
+		how.crypt_method = 1;
+		how.cluster_bytes = round & 1 ? 16384 : 65536;
+		how.extended_l2 = round & 1;
+		if (round & 2) {
+			how.backing = "base.raw";
+			how.backing_format = "raw";
+		}
+		exercise(f, &how, round ? 4 : 1, 200);
+	}
+}
+
 /* Whatever is in a cluster goes along when a snapshot makes it move. */
 static void test_snapshots_of_subclusters(void **state)
 {
@@ -373,6 +409,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_backing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_data_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_encryption, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),
 	};
 

@@ -4,6 +4,7 @@
  * them, fills them together with what surrounds the data (copy on write), and only then links them into the L2 table.
  * While that goes on, the clusters are "in flight" and other writes to them wait; reads see what was there before.
  */
+#include "backend/block/cipher_io.h"
 #include "backend/block/qcow2_internal.h"
 
 #include <stdlib.h>
@@ -151,7 +152,7 @@ static int place_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint
 	}
 	result = qcow2_allocate(q, count, false, &fill->host);
 	if (!result)
-		fill->fresh = qcow2_take_fresh(q, fill->host, *count);
+		fill->fresh = qcow2_take_fresh(q, fill->host, *count) && !q->cipher;
 	return result;
 }
 
@@ -241,8 +242,8 @@ static int write_some(struct qcow2 *q, uint64_t offset, const struct iovec *iov,
 	return result ? result : qcow2_data_write(q, mapping.host, offset, iov, iov_count, skip, mapping.bytes);
 }
 
-int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-		 uint32_t flags)
+static int write_all(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
+		     uint32_t flags)
 {
 	struct qcow2 *q = block->private_data;
 	uint64_t skip = 0, done = 0;
@@ -255,4 +256,14 @@ int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, 
 	if (!result && flags & BLOCK_FUA)
 		result = qcow2_flush(block);
 	return result;
+}
+
+int qcow2_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
+		 uint32_t flags)
+{
+	struct qcow2 *q = block->private_data;
+
+	if (q->cipher)
+		return cipher_write_sectors(block, &q->crypt_gate, write_all, offset, iov, iov_count, length, flags);
+	return write_all(block, offset, iov, iov_count, length, flags);
 }
