@@ -13,7 +13,6 @@
 
 #include <libnbd.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
 
 /* Zeroes and discards carry no data, so only the protocol's 32 bits bound them. */
@@ -25,35 +24,11 @@ struct nbd {
 	pthread_mutex_t unaligned; /* one read-modify-write at a time */
 };
 
-/* --- waiting for a reply --- */
-
-struct waiter {
-	struct nbd_request request;
-	sem_t ready;
-};
-
-static void on_reply(struct nbd_request *request)
-{
-	sem_post(&container_of(request, struct waiter, request)->ready);
-}
-
-static int run_waiter(struct nbd *nbd, struct waiter *waiter)
-{
-	sem_init(&waiter->ready, 0, 0);
-	waiter->request.done = on_reply;
-	nbd_connection_submit(nbd->connection, &waiter->request);
-	while (sem_wait(&waiter->ready) < 0 && errno == EINTR)
-		;
-	sem_destroy(&waiter->ready);
-	return waiter->request.result;
-}
-
 static int run(struct nbd *nbd, enum nbd_op op, uint64_t offset, uint64_t length, void *data, uint32_t flags)
 {
-	struct waiter waiter = {
-		.request = {.op = op, .flags = flags, .offset = offset, .length = length, .data = data}};
+	struct nbd_request request = {.op = op, .flags = flags, .offset = offset, .length = length, .data = data};
 
-	return run_waiter(nbd, &waiter);
+	return nbd_connection_run(nbd->connection, &request);
 }
 
 /* --- reading and writing, plain --- */
@@ -222,8 +197,7 @@ static int nbd_driver_write_zeroes(struct block *block, uint64_t offset, uint64_
 static int nbd_driver_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset)
 {
 	struct nbd *nbd = block->private_data;
-	struct waiter waiter = {.request = {.op = NBD_STATUS, .flags = LIBNBD_CMD_FLAG_REQ_ONE}};
-	struct nbd_request *request = &waiter.request;
+	struct nbd_request request = {.op = NBD_STATUS, .flags = LIBNBD_CMD_FLAG_REQ_ONE};
 	uint64_t start, bytes;
 	int result;
 
@@ -233,16 +207,16 @@ static int nbd_driver_extent(struct block *block, uint64_t offset, uint64_t *len
 	if (offset >= nbd->info.length)
 		return BLOCK_EXTENT_ZERO | BLOCK_EXTENT_OFFSET_VALID;
 	widen(nbd, offset, min_u64(*length, MAX_RANGE), &start, &bytes);
-	request->offset = start;
-	request->length = min_u64(bytes, nbd->info.length - start);
-	result = run_waiter(nbd, &waiter);
+	request.offset = start;
+	request.length = min_u64(bytes, nbd->info.length - start);
+	result = nbd_connection_run(nbd->connection, &request);
 	if (result)
 		return result;
-	if (request->status_length <= offset - start)
+	if (request.status_length <= offset - start)
 		return -EIO; /* the server said nothing about it */
-	*length = min_u64(*length, request->status_length - (offset - start));
-	return (request->status_flags & LIBNBD_STATE_HOLE ? 0 : BLOCK_EXTENT_DATA | BLOCK_EXTENT_ALLOCATED) |
-	       (request->status_flags & LIBNBD_STATE_ZERO ? BLOCK_EXTENT_ZERO : 0) | BLOCK_EXTENT_OFFSET_VALID;
+	*length = min_u64(*length, request.status_length - (offset - start));
+	return (request.status_flags & LIBNBD_STATE_HOLE ? 0 : BLOCK_EXTENT_DATA | BLOCK_EXTENT_ALLOCATED) |
+	       (request.status_flags & LIBNBD_STATE_ZERO ? BLOCK_EXTENT_ZERO : 0) | BLOCK_EXTENT_OFFSET_VALID;
 }
 
 static int nbd_driver_truncate(struct block *block, uint64_t length, struct error *err)
@@ -262,9 +236,9 @@ struct submission {
 	void *bounce; /* or NULL */
 };
 
-static void on_submission_reply(struct nbd_request *request)
+static void on_submission_reply(struct remote_request *request)
 {
-	struct submission *s = container_of(request, struct submission, request);
+	struct submission *s = container_of(request, struct submission, request.remote);
 	struct block_request *asked = s->asked;
 
 	if (s->bounce && asked->op == BLOCK_READ && !request->result)
@@ -297,7 +271,7 @@ static int nbd_driver_submit(struct block *block, struct block_queue *queue, str
 	s = xcalloc(1, sizeof(*s));
 	*s = (struct submission){.block = block, .queue = queue, .asked = asked};
 	s->request.op = ops[asked->op];
-	s->request.done = on_submission_reply;
+	s->request.remote.done = on_submission_reply;
 	if (asked->op != BLOCK_FLUSH) {
 		s->request.offset = offset;
 		s->request.length = asked->length;

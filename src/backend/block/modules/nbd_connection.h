@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A connection to an NBD export that comes back when it is lost. One thread of its own connects and waits for replies;
- * requests are sent from the thread that submits them.
- *
- * Without a connection requests wait until reconnect_delay_s after the loss, then they and later ones fail with EIO
- * until there is a connection again, which is tried for as long as the node is open. A server that owes replies and
- * sends nothing for NBD_SILENCE_S is taken for lost, so that nothing waits for ever.
- */
+/* An NBD export over libnbd, by a connection that comes back (remote.h). */
 #ifndef XUNI_BACKEND_BLOCK_MODULES_NBD_CONNECTION_H
 #define XUNI_BACKEND_BLOCK_MODULES_NBD_CONNECTION_H
 
 #include "backend/block/modules/nbd_address.h"
+#include "backend/block/modules/remote.h"
 
 #include <stdint.h>
 
-#define NBD_SILENCE_S 60
-
-struct log;
 struct nbd_connection;
 
 enum nbd_op { NBD_READ, NBD_WRITE, NBD_FLUSH, NBD_TRIM, NBD_ZERO, NBD_STATUS };
 
-/* Owned by the caller until done. Sizes are within nbd_info. */
+/* Sizes are within nbd_info. */
 struct nbd_request {
-	struct nbd_request *next;
+	struct remote_request remote;
 	enum nbd_op op;
 	uint32_t flags; /* LIBNBD_CMD_FLAG_... */
 	uint64_t offset, length;
@@ -31,9 +22,6 @@ struct nbd_request {
 	/* NBD_STATUS: the first extent at offset. */
 	uint32_t status_flags;
 	uint64_t status_length;
-	int result;
-	/* 0 or a negative errno. Any thread, also from inside nbd_connection_submit. */
-	void (*done)(struct nbd_request *request);
 	struct nbd_connection *connection;
 };
 
@@ -51,12 +39,11 @@ struct nbd_settings {
 	struct log *log; /* or NULL */
 };
 
-/* Waits until there is a connection, or none can be had (for open_timeout_s it tries again). Frees settings when it
- * fails. */
+/* As remote_open. Frees settings when it fails. */
 struct nbd_connection *nbd_connection_open(struct nbd_settings *settings, struct nbd_info *info, struct error *err);
-/* Any thread, never blocks for the network. */
+/* As remote_submit, remote_run, remote_close. */
 void nbd_connection_submit(struct nbd_connection *connection, struct nbd_request *request);
-/* With nothing in flight. */
+int nbd_connection_run(struct nbd_connection *connection, struct nbd_request *request);
 void nbd_connection_close(struct nbd_connection *connection);
 
 #endif
