@@ -7,14 +7,14 @@
 static const struct {
 	const char *driver, *module;
 } loadable[] = {
-	{"nbd", "nbd"}, {"http", "curl"}, {"https", "curl"}, {"ftp", "curl"}, {"ftps", "curl"},
+	{"nbd", "nbd"}, {"http", "curl"}, {"https", "curl"}, {"ftp", "curl"}, {"ftps", "curl"}, {"iscsi", "iscsi"},
 };
 
 static const struct {
 	const char *scheme, *driver;
 } schemes[] = {
 	{"nbd", "nbd"},   {"nbd+tcp", "nbd"}, {"nbd+unix", "nbd"}, {"nbds", "nbd"},  {"nbds+unix", "nbd"},
-	{"http", "http"}, {"https", "https"}, {"ftp", "ftp"},      {"ftps", "ftps"},
+	{"http", "http"}, {"https", "https"}, {"ftp", "ftp"},      {"ftps", "ftps"}, {"iscsi", "iscsi"},
 };
 
 static const struct block_driver *load_driver(const char *name, const char *module, struct error *err)

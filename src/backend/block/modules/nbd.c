@@ -10,6 +10,7 @@
 #include "backend/block/internal.h"
 #include "backend/block/module.h"
 #include "backend/block/modules/nbd_connection.h"
+#include "backend/block/modules/whole_blocks.h"
 
 #include <libnbd.h>
 #include <pthread.h>
@@ -21,7 +22,7 @@
 struct nbd {
 	struct nbd_connection *connection;
 	struct nbd_info info;
-	pthread_mutex_t unaligned; /* one read-modify-write at a time */
+	struct whole_blocks blocks;
 };
 
 static int run(struct nbd *nbd, enum nbd_op op, uint64_t offset, uint64_t length, void *data, uint32_t flags)
@@ -33,17 +34,12 @@ static int run(struct nbd *nbd, enum nbd_op op, uint64_t offset, uint64_t length
 
 /* --- reading and writing, plain --- */
 
-static bool fits(const struct nbd *nbd, uint64_t offset, uint64_t length)
-{
-	return ((offset | length) & (nbd->info.block_min - 1)) == 0;
-}
-
 static int flush(struct nbd *nbd)
 {
 	return nbd->info.can_flush ? run(nbd, NBD_FLUSH, 0, 0, NULL, 0) : 0;
 }
 
-/* Reads whole blocks of the export; zeroes behind its end, which block->length may lie beyond. */
+/* One command's worth at a time; zeroes behind the end of the export, which block->length may lie beyond. */
 static int read_flat(struct nbd *nbd, uint64_t offset, uint8_t *data, uint64_t length)
 {
 	const uint64_t there = offset < nbd->info.length ? min_u64(length, nbd->info.length - offset) : 0;
@@ -75,58 +71,46 @@ static int write_flat(struct nbd *nbd, uint64_t offset, uint8_t *data, uint64_t 
 	return 0;
 }
 
-/* The blocks of the export around a range. */
-static void widen(const struct nbd *nbd, uint64_t offset, uint64_t length, uint64_t *start, uint64_t *bytes)
+static int read_blocks(void *opaque, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length)
 {
-	*start = align_down(offset, nbd->info.block_min);
-	*bytes = align_up(offset + length, nbd->info.block_min) - *start;
+	uint8_t *flat;
+	int result;
+
+	if (iov_count == 1)
+		return read_flat(opaque, offset, iov->iov_base, length);
+	flat = malloc(length);
+	if (!flat)
+		return -ENOMEM;
+	result = read_flat(opaque, offset, flat, length);
+	if (!result)
+		iov_spread(iov, iov_count, 0, flat, length);
+	free(flat);
+	return result;
+}
+
+static int write_blocks(void *opaque, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
+			uint32_t flags)
+{
+	uint8_t *flat;
+	int result;
+
+	if (iov_count == 1)
+		return write_flat(opaque, offset, iov->iov_base, length, flags);
+	flat = malloc(length);
+	if (!flat)
+		return -ENOMEM;
+	iov_gather(flat, iov, iov_count, 0, length);
+	result = write_flat(opaque, offset, flat, length, flags);
+	free(flat);
+	return result;
 }
 
 static int nbd_driver_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count,
 			    uint64_t length)
 {
 	struct nbd *nbd = block->private_data;
-	uint64_t start, bytes;
-	uint8_t *flat;
-	int result;
 
-	if (iov_count == 1 && fits(nbd, offset, length))
-		return read_flat(nbd, offset, iov->iov_base, length);
-	widen(nbd, offset, length, &start, &bytes);
-	flat = malloc(bytes);
-	if (!flat)
-		return -ENOMEM;
-	result = read_flat(nbd, start, flat, bytes);
-	if (!result)
-		iov_spread(iov, iov_count, 0, flat + (offset - start), length);
-	free(flat);
-	return result;
-}
-
-static int write_widened(struct nbd *nbd, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-			 uint32_t flags)
-{
-	const bool modify = !fits(nbd, offset, length);
-	uint64_t start, bytes;
-	uint8_t *flat;
-	int result = 0;
-
-	widen(nbd, offset, length, &start, &bytes);
-	flat = malloc(bytes);
-	if (!flat)
-		return -ENOMEM;
-	if (modify) {
-		pthread_mutex_lock(&nbd->unaligned);
-		result = read_flat(nbd, start, flat, bytes);
-	}
-	if (!result) {
-		iov_gather(flat + (offset - start), iov, iov_count, 0, length);
-		result = write_flat(nbd, start, flat, bytes, flags);
-	}
-	if (modify)
-		pthread_mutex_unlock(&nbd->unaligned);
-	free(flat);
-	return result;
+	return whole_blocks_read(&nbd->blocks, offset, iov, iov_count, length);
 }
 
 static int nbd_driver_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count,
@@ -134,12 +118,8 @@ static int nbd_driver_pwrite(struct block *block, uint64_t offset, const struct 
 {
 	struct nbd *nbd = block->private_data;
 	const uint32_t fua = flags & BLOCK_FUA && nbd->info.can_fua ? LIBNBD_CMD_FLAG_FUA : 0;
-	int result;
+	int result = whole_blocks_write(&nbd->blocks, offset, iov, iov_count, length, fua);
 
-	if (iov_count == 1 && fits(nbd, offset, length))
-		result = write_flat(nbd, offset, iov->iov_base, length, fua);
-	else
-		result = write_widened(nbd, offset, iov, iov_count, length, fua);
 	if (!result && flags & BLOCK_FUA && !fua)
 		result = flush(nbd);
 	return result;
@@ -183,7 +163,7 @@ static int nbd_driver_write_zeroes(struct block *block, uint64_t offset, uint64_
 	uint32_t command = flags & BLOCK_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
 	int result;
 
-	if (!nbd->info.can_zero || !fits(nbd, offset, length))
+	if (!nbd->info.can_zero || !whole_blocks_fit(&nbd->blocks, offset, length))
 		return -ENOTSUP;
 	if (flags & BLOCK_FUA && nbd->info.can_fua)
 		command |= LIBNBD_CMD_FLAG_FUA;
@@ -206,7 +186,7 @@ static int nbd_driver_extent(struct block *block, uint64_t offset, uint64_t *len
 		return BLOCK_EXTENT_DATA | BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_OFFSET_VALID;
 	if (offset >= nbd->info.length)
 		return BLOCK_EXTENT_ZERO | BLOCK_EXTENT_OFFSET_VALID;
-	widen(nbd, offset, min_u64(*length, MAX_RANGE), &start, &bytes);
+	whole_blocks_widen(&nbd->blocks, offset, min_u64(*length, MAX_RANGE), &start, &bytes);
 	request.offset = start;
 	request.length = min_u64(bytes, nbd->info.length - start);
 	result = nbd_connection_run(nbd->connection, &request);
@@ -254,7 +234,7 @@ static bool is_one_command(const struct nbd *nbd, const struct block_request *r,
 	if (r->op == BLOCK_FLUSH)
 		return nbd->info.can_flush;
 	return (r->op == BLOCK_READ || r->op == BLOCK_WRITE) && r->length <= nbd->info.block_max &&
-	       fits(nbd, offset, r->length) && range_inside(offset, r->length, nbd->info.length) &&
+	       whole_blocks_fit(&nbd->blocks, offset, r->length) && range_inside(offset, r->length, nbd->info.length) &&
 	       !(r->op == BLOCK_WRITE && r->flags & BLOCK_FUA && !nbd->info.can_fua);
 }
 
@@ -341,7 +321,9 @@ static int nbd_driver_open(struct block *block, struct options *options, const s
 		nbd_connection_close(nbd->connection);
 		return result;
 	}
-	pthread_mutex_init(&nbd->unaligned, NULL);
+	nbd->blocks = (struct whole_blocks){
+		.block_bytes = nbd->info.block_min, .read = read_blocks, .write = write_blocks, .opaque = nbd};
+	pthread_mutex_init(&nbd->blocks.modifying, NULL);
 	/* Guests see whole sectors; what is beyond the end of the export reads as zeroes. */
 	block->length = align_up(nbd->info.length, BLOCK_SECTOR);
 	block->request_alignment = nbd->info.block_min;
@@ -354,7 +336,7 @@ static void nbd_driver_close(struct block *block)
 	struct nbd *nbd = block->private_data;
 
 	nbd_connection_close(nbd->connection);
-	pthread_mutex_destroy(&nbd->unaligned);
+	pthread_mutex_destroy(&nbd->blocks.modifying);
 }
 
 static const char *const nbd_options[] = {
