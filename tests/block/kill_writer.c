@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { BLOCK = 4096, MOST = 64, RECORDS = BLOCK / 16, THREADS_MAX = 8 };
@@ -80,6 +81,7 @@ static void *run(void *opaque)
 		if (fdatasync(t->fd) < 0)
 			die("flush");
 		dprintf(1, "flushed %u %u\n", t->number, operation);
+		tcdrain(1); /* or it would run ahead of what it says */
 	}
 	return NULL;
 }
