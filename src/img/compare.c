@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define CHUNK (2 * MIB)
+#define STEP  (128 * MIB) /* looked at at once: what lies behind is not walked through again and again */
 
 enum { SAME = 0, DIFFERENT = 1, TROUBLE = 2, NOT_OPENED = 2, NOT_READ = 3 };
 
@@ -81,14 +82,14 @@ static int compare_common(struct compare *c, uint64_t total)
 	for (uint64_t offset = 0; offset < total;) {
 		struct block_span a, b;
 		uint64_t length;
-		int result = block_span_at(c->a, offset, total - offset, &a), status = SAME;
+		int result = block_span_at(c->a, offset, min_u64(total - offset, STEP), &a), status = SAME;
 
 		if (result)
 			return not_read(c, offset, c->a, result);
 		result = block_span_at(c->b, offset, a.length, &b);
 		if (result)
 			return not_read(c, offset, c->b, result);
-		length = min_u64(64 * CHUNK, b.length);
+		length = b.length;
 		if (c->strict && (a.present != b.present || a.zero != b.zero || a.data != b.data)) {
 			if (!c->quiet)
 				fprintf(c->img->out, "Strict mode: Offset %llu block status mismatch!\n",

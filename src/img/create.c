@@ -2,6 +2,7 @@
 /* create: new images, as the tables of the drivers say; also for convert and dd. */
 #include "img/internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 int img_add_options(struct img *img, struct options *options, const char *text)
@@ -158,10 +159,14 @@ int img_create_image(struct img *img, const struct img_create *how, struct optio
 	if (!how->quiet)
 		announce(img, &create);
 	create.length = align_up(create.length, 512);
-	if (block_create_image(&create, &err) < 0)
-		return img_fail(img, "%s: %s%s%s%s", how->filename, how->converting ? "error while converting " : "",
-				how->converting ? how->format : "", how->converting ? ": " : "", err.msg);
-	return 0;
+	if (block_create_image(&create, &err) == 0)
+		return 0;
+	if (err.code == EFBIG && !how->converting)
+		return img_fail(img, "%s: The image size is too large for file format '%s'%s", how->filename,
+				how->format,
+				block_create_text(&create, "cluster_size") ? " (try using a larger cluster size)" : "");
+	return img_fail(img, "%s: %s%s%s%s", how->filename, how->converting ? "error while converting " : "",
+			how->converting ? how->format : "", how->converting ? ": " : "", err.msg);
 }
 
 /* --- -o help --- */

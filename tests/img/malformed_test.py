@@ -251,7 +251,79 @@ def vhdx_images():
     for name, image, differs in vhdx_patches():
         yield name, image.right() if isinstance(image, Vhdx) and len(image.content) > 1 << 20 else image, differs
 
-FORMATS = {"vdi": vdi_images, "vhdx": vhdx_images, "vmdk": vmdk_images}
+
+# --- vpc: footer (copy at the beginning), header at 512, table at 1536, blocks of a sector of bitmap and 2 MiB ---
+
+def checksum(data, at):
+    return ~sum(byte for i, byte in enumerate(data) if not at <= i < at + 4) & 0xffffffff
+
+
+def vpc_footer(disk, kind, creator=b"qem2", geometry=(65535, 16, 255), data_offset=512):
+    footer = Image(bytes(512)).put(0, b"conectix").be(8, "IIQI", 2, 0x10000, data_offset, 0).put(28, creator)
+    footer.be(32, "I", 0x50003).put(36, b"Wi2k").be(40, "QQHBB", disk, disk, *geometry).be(60, "I", kind)
+    return footer.be(64, "I", checksum(footer.content, 64)).content
+
+
+def vpc(*entries, disk=None, bits=21, count=None, table=1536, kind=3, end=None, **footer):
+    """A dynamic image whose blocks are a hole. end: where the footer stands, else behind the last block."""
+    count = len(entries) if count is None else count
+    copy = vpc_footer(len(entries) << bits if disk is None else disk, kind, **footer)
+    image = Image(copy).put(512, b"cxsparse").be(520, "QQIII", 0xffffffffffffffff, table, 0x10000, count, 1 << bits)
+    image.put(1535, b"\0").be(548, "I", checksum(image.content[512:1536], 36))
+    for i, entry in enumerate(entries):
+        image.be(table + i * 4, "I", entry)
+    size = max((1 << bits) // 4096, 512) + (1 << bits)
+    last = max([table + count * 4 + 511 & ~511] + [entry * 512 + size for entry in entries if entry != NONE])
+    return image.put(last if end is None else end, copy)
+
+
+def vpc_images():
+    small = {"bits": 12}  # blocks of 4 KiB keep the files small: 5 sectors of 512 bytes with the bitmap, up to 9
+    yield "plain", vpc(4, NONE, 13, **small), None
+    yield "nothing", vpc(NONE, NONE, **small), None
+    yield "no-table", vpc(disk=0), None
+    yield "fixed", Image(bytes(4096)).put(4096, vpc_footer(4096, 2)), None
+    yield "fixed-of-virtual-pc", Image(bytes(69632)).put(69632, vpc_footer(69632, 2, b"vpc ", (2, 4, 17))), None
+    yield "fixed-empty", Image(vpc_footer(0, 2)).put(0, b"not here"), None
+    yield "fixed-too-short", Image(bytes(4096)).put(4096, vpc_footer(1 << 30, 2)), "too short for its disk"
+    yield "geometry-counts", vpc(4, NONE, disk=1 << 40, creator=b"vpc ", geometry=(1, 4, 4), **small), None
+    yield "geometry-zero", vpc(4, disk=4096, creator=b"vpc ", geometry=(0, 0, 0), **small), None
+    for name, creator in ("hyper-v", b"win "), ("disk2vhd", b"d2v "), ("xen", b"tap\0"), ("xenconverter", b"CTXS"), ("virtualbox", b"vbox"):
+        yield "made-by-" + name, vpc(4, NONE, creator=creator, geometry=(1, 4, 4), **small), None
+    yield "bad-cookie", vpc(4, **small).put(0, b"connected"), None
+    yield "bad-checksum", vpc(4, **small).be(64, "I", 7), None
+    yield "bad-fixed-checksum", Image(bytes(4096)).put(4096, vpc_footer(4096, 2)).be(4096 + 64, "I", 7), None
+    yield "end-is-dynamic", vpc(4, **small).put(0, bytes(512)), None
+    yield "no-footer-at-end", vpc(4, **small, end=1536 + 512), None
+    yield "disk-too-large", vpc(4, disk=1 << 50, **small), "2040 GiB"
+    yield "disk-huge", vpc(4, disk=1 << 63, **small), "2040 GiB"
+    yield "header-beyond-end", vpc(4, data_offset=1 << 40, **small), "Invalid header magic"
+    yield "header-negative", vpc(4, data_offset=(1 << 64) - 512, **small), "Invalid header magic"
+    yield "bad-header-cookie", vpc(4, **small).put(512, b"cxdense!"), None
+    yield "bad-block-size", vpc(4, **small).be(544, "I", 4097), None
+    yield "bad-block-size-0", vpc(4, **small).be(544, "I", 0), None
+    yield "block-size-256", vpc(4, **small).be(544, "I", 256), None
+    yield "block-size-512", vpc(4, NONE, 6, bits=9), None
+    yield "block-size-1g", vpc(NONE, bits=30), None
+    yield "table-too-small", vpc(4, disk=1 << 20, **small), None
+    yield "table-huge", vpc(4, count=0xffffffff, end=1 << 12, **small), "Max Table Entries too large"
+    yield "table-beyond-end", vpc(4, count=1 << 28, end=1 << 12, **small), "does not lie inside the file"
+    yield "table-offset-huge", vpc(4, **small).be(528, "Q", 1 << 63), "does not lie inside the file"
+    yield "block-beyond-end", vpc(4, 1 << 24, end=1 << 14, **small), None
+    yield "block-wild", vpc(4, 0xfffffffe, end=1 << 14, **small), None
+    yield "block-over-footer", vpc(0, NONE, **small), "EIO"
+    yield "block-over-header", vpc(1, NONE, **small), "EIO"
+    yield "block-over-table", vpc(3, NONE, **small), "EIO"
+    yield "blocks-twice", vpc(4, 4, NONE, **small), None
+    yield "blocks-overlap", vpc(4, 6, NONE, **small), None
+    yield "differencing", vpc(4, kind=4, **small), "differencing VHD images are not supported"
+    yield "cut-footer", vpc(4, **small).cut(300), None
+    yield "cut-header", vpc(4, **small).cut(1000), "Invalid header magic"
+    yield "cut-block", vpc(4, 13, **small).cut(8192), None
+    yield "empty", Image(b""), None
+
+
+FORMATS = {"vdi": vdi_images, "vhdx": vhdx_images, "vmdk": vmdk_images, "vpc": vpc_images}
 
 
 # --- running ---

@@ -7,12 +7,15 @@
 #define ENTRY 4u
 /* With that many new blocks a write flushes the table by itself, so that what a kill loses is bounded. */
 #define MAX_NEW_BLOCKS 4096u
+/* In memory, besides those with new entries: some 70 MiB at most. */
+#define MAX_PAGES 16384u
 
 struct block_table_page {
 	uint8_t entries[BLOCK_TABLE_PAGE * ENTRY];
 	uint8_t dirty[BLOCK_TABLE_PAGE / 8];   /* new, to be written */
 	uint8_t written[BLOCK_TABLE_PAGE / 8]; /* before_write has been called, or the block is of this session */
 	bool is_dirty;
+	bool taken; /* by a flush, which may make it dirty again */
 	uint64_t number;
 	struct block_table_page *next_dirty;
 };
@@ -40,6 +43,22 @@ static int read_entries(struct block_table *table, uint64_t page, uint8_t *to)
 			       entries_of(table, page) * ENTRY);
 }
 
+/* Locked. Drops a page that is as in the file, going round. */
+static void make_room(struct block_table *table)
+{
+	for (uint64_t i = 0; i < table->page_count && table->resident >= MAX_PAGES; i++) {
+		struct block_table_page **slot = &table->pages[table->hand];
+
+		table->hand = table->hand + 1 < table->page_count ? table->hand + 1 : 0;
+		if (!*slot || (*slot)->is_dirty || (*slot)->taken)
+			continue;
+		free(*slot);
+		*slot = NULL;
+		table->resident--;
+		return;
+	}
+}
+
 /* Locked. -EAGAIN when the page is not in memory and must not be waited for. */
 static int get_page(struct block_table *table, uint64_t index, bool no_wait, struct block_table_page **page)
 {
@@ -59,6 +78,8 @@ static int get_page(struct block_table *table, uint64_t index, bool no_wait, str
 			free(fresh);
 			return result;
 		}
+		make_room(table);
+		table->resident++;
 		fresh->number = index / BLOCK_TABLE_PAGE;
 		*slot = fresh;
 	}
@@ -347,6 +368,7 @@ static int take_pages(struct block_table *table, struct taken *taken)
 		taken->count++;
 	taken->pages = calloc(max_u64(taken->count, 1), sizeof(*taken->pages));
 	if (!taken->pages) {
+		taken->count = 0;
 		result = -ENOMEM;
 	} else {
 		size_t i = 0;
@@ -355,6 +377,7 @@ static int take_pages(struct block_table *table, struct taken *taken)
 			taken->pages[i++] = *page;
 			memset(page->dirty, 0, sizeof(page->dirty));
 			page->is_dirty = false;
+			page->taken = true;
 		}
 		table->dirty = NULL;
 		taken->new_blocks = atomic_exchange(&table->new_blocks, 0);
@@ -363,18 +386,21 @@ static int take_pages(struct block_table *table, struct taken *taken)
 	return result;
 }
 
-/* What could not be written is new again. */
-static void give_back(struct block_table *table, const struct taken *taken)
+/* The flush is over; what it could not write is new again. */
+static void let_go(struct block_table *table, const struct taken *taken, bool failed)
 {
 	pthread_mutex_lock(&table->lock);
 	for (size_t i = 0; i < taken->count; i++) {
 		struct block_table_page *page = table->pages[taken->pages[i].number];
 
-		for (size_t k = 0; k < sizeof(page->dirty); k++)
+		page->taken = false;
+		for (size_t k = 0; k < sizeof(page->dirty) && failed; k++)
 			page->dirty[k] |= taken->pages[i].dirty[k];
-		list_dirty(table, page);
+		if (failed)
+			list_dirty(table, page);
 	}
-	table->new_blocks += taken->new_blocks;
+	if (failed)
+		table->new_blocks += taken->new_blocks;
 	pthread_mutex_unlock(&table->lock);
 }
 
@@ -423,8 +449,8 @@ int block_table_flush(struct block *block)
 		result = write_taken(table, &taken);
 	if (!result)
 		result = block_flush(block->file);
-	if (result && taken.count)
-		give_back(table, &taken);
+	if (taken.count)
+		let_go(table, &taken, result != 0);
 	free(taken.pages);
 	table->flushing = false;
 	pthread_mutex_unlock(&table->flush_lock);

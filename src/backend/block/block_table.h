@@ -46,6 +46,7 @@ struct block_table {
 	pthread_mutex_t lock, flush_lock;
 	struct block_table_page **pages;
 	uint64_t page_count;
+	uint64_t resident, hand;        /* pages in memory; where the next to be dropped is looked for */
 	struct block_table_page *dirty; /* pages with entries to be written */
 	_Atomic uint64_t new_blocks;    /* allocated since the last flush began */
 	_Atomic bool flushing;

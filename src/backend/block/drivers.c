@@ -11,6 +11,7 @@ const struct block_driver *const block_drivers[] = {
 	&block_qcow2_driver,    &block_vmdk_driver,
 	&block_vhdx_driver,     &block_luks_driver,
 	&block_vdi_driver,
+	&block_vpc_driver,
 	&block_copy_on_read_driver,
 	&block_throttle_driver, &block_blkdebug_driver, NULL,
 };
@@ -31,7 +32,6 @@ static const struct {
 	{"qcow2", "QFI\xfb\0\0\0", 7, 0}, /* versions 1 to 3 */
 	{"qed", "QED\0", 4, 0},
 	{"vmdk", "# Disk DescriptorFile", 21, 0},
-	{"vpc", "conectix", 8, 0},
 	{"luks", "LUKS\xba\xbe", 6, 0},
 	{"parallels", "WithoutFreeSpace", 16, 0},
 	{"parallels", "WithouFreSpacExt", 16, 0},

@@ -85,9 +85,11 @@ static int set_length(int fd, uint64_t bytes, enum mode mode, struct error *err)
 		code = posix_fallocate(fd, 0, (off_t)bytes);
 	else if (mode == FULL)
 		code = write_zeroes(fd, bytes);
+	else
+		code = write_zeroes(fd, min_u64(bytes, 4096)); /* as qemu: direct I/O finds its alignment by reading */
 	return code ? error_set_errno(err, code,
-				      mode == FULL ? "Could not write zeros for preallocation"
-						   : "Could not preallocate data for the new file")
+				      mode == FALLOC ? "Could not preallocate data for the new file"
+						     : "Could not write zeros for preallocation")
 		    : 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Power cuts and failing writes in images of the formats that have no crash test of their own; see tape.h. */
 #include "backend/block/tape.h"
+#include "backend/block/vpc.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,7 @@ static void new_image(struct tape *tape, struct block_graph *graph, const struct
 }
 
 static void record_and_cut(const struct block_driver *format, uint64_t disk, const char *key, const char *value,
-			   unsigned steps)
+			   unsigned steps, void (*also)(const struct tape *image))
 {
 	struct block_graph *graph = block_graph_new(NULL);
 	uint8_t *shadow;
@@ -47,7 +48,7 @@ static void record_and_cut(const struct block_driver *format, uint64_t disk, con
 	for (unsigned i = 0; i < steps; i++)
 		tape_step(block, &tape, shadow, &seed);
 	block_unref(block);
-	tape_cut_everywhere(&tape, &start, format, disk);
+	tape_cut_everywhere_also(&tape, &start, format, disk, also);
 	tape_end(&tape);
 	tape_end(&start);
 	free(shadow);
@@ -57,9 +58,15 @@ static void record_and_cut(const struct block_driver *format, uint64_t disk, con
 static void fail_everywhere(const struct block_driver *format, uint64_t disk, int64_t most)
 {
 	struct block_graph *graph = block_graph_new(NULL);
+	struct error err = {0};
+	struct block *block;
 	struct tape start;
 
 	new_image(&start, graph, format, disk, NULL, NULL);
+	block = tape_open(graph, &start, format, true, &err);
+	assert_non_null(block);
+	disk = block->length; /* vhd: what the geometry makes of it */
+	block_unref(block);
 	tape_fail_everywhere(&start, format, disk, most);
 	tape_end(&start);
 	block_graph_free(graph);
@@ -67,14 +74,31 @@ static void fail_everywhere(const struct block_driver *format, uint64_t disk, in
 
 static void test_vdi(void **state)
 {
-	record_and_cut(&block_vdi_driver, 9 * MIB, NULL, NULL, 80);
-	record_and_cut(&block_vdi_driver, 2 * MIB, "static", "on", 60);
-	fail_everywhere(&block_vdi_driver, 4 * MIB, 40);
+	record_and_cut(&block_vdi_driver, 5 * MIB, NULL, NULL, 60, NULL);
+	record_and_cut(&block_vdi_driver, 2 * MIB, "static", "on", 30, NULL);
+	fail_everywhere(&block_vdi_driver, 4 * MIB, 30);
+}
+
+/* Of a dynamic vhd: somewhere behind the tables stands a footer that is whole, besides the copy at the beginning. */
+static void has_footer(const struct tape *image)
+{
+	assert_true(image->size >= 2048 && !memcmp(image->bytes, VPC_COOKIE, 8));
+	for (uint64_t at = image->size - 512; at >= 1536; at -= 512)
+		if (!memcmp(image->bytes + at, image->bytes, 512))
+			return;
+	fail_msg("no footer at the end");
+}
+
+static void test_vpc(void **state)
+{
+	record_and_cut(&block_vpc_driver, 7 * MIB, NULL, NULL, 50, has_footer);
+	record_and_cut(&block_vpc_driver, 2 * MIB, "subformat", "fixed", 30, NULL);
+	fail_everywhere(&block_vpc_driver, 6 * MIB, 30);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vdi)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vdi), cmocka_unit_test(test_vpc)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

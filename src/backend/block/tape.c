@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+enum { CHANCES = 3 }; /* of what is lost, at each cut */
+
 struct tape_block {
 	struct tape *tape;
 };
@@ -254,6 +256,7 @@ struct cut {
 	uint64_t disk;
 	const uint8_t *flushed; /* NULL: all zeroes */
 	uint8_t *touched;       /* a byte a sector: changed by the guest since */
+	void (*also)(const struct tape *image);
 };
 
 static void show(void *opaque, const char *line)
@@ -275,6 +278,8 @@ static void examine(const struct cut *cut, struct tape *image, const char *what,
 	}
 	if (!block)
 		fail_msg("%s at %zu: cannot be opened: %s", what, at, err.msg);
+	if (cut->also)
+		cut->also(image);
 	if (cut->format->check)
 		assert_int_equal(cut->format->check(block, &check, false, false, &err), 0);
 	if (check.corruptions || check.check_errors)
@@ -340,11 +345,38 @@ static void apply(struct tape *to, const struct tape_event *event, uint32_t *see
 	}
 }
 
+/* What lies behind the last barrier, as far as event `last`, is kept or lost. */
+static void cut_power(const struct cut *cut, const struct tape *tape, const struct tape *durable,
+		      const size_t barrier[2], size_t last, uint32_t *seed)
+{
+	struct tape power;
+
+	tape_copy(&power, durable);
+	for (size_t i = min_u64(barrier[0], barrier[1]); i <= last; i++)
+		if (tape->events[i].kind == TAPE_WRITE && i >= barrier[tape->events[i].data])
+			apply(&power, &tape->events[i], seed);
+	examine(cut, &power, "power", last);
+	if (next_random(seed) % 16 == 0)
+		go_on(cut, &power, last, seed);
+	tape_end(&power);
+}
+
 void tape_cut_everywhere(const struct tape *tape, const struct tape *start, const struct block_driver *format,
 			 uint64_t disk)
 {
+	tape_cut_everywhere_also(tape, start, format, disk, NULL);
+}
+
+void tape_cut_everywhere_also(const struct tape *tape, const struct tape *start, const struct block_driver *format,
+			      uint64_t disk, void (*also)(const struct tape *image))
+{
 	struct cut cut = {
-		.graph = block_graph_new(NULL), .format = format, .disk = disk, .touched = calloc(1, disk / 512)};
+		.graph = block_graph_new(NULL),
+		.format = format,
+		.disk = disk,
+		.touched = calloc(1, disk / 512),
+		.also = also,
+	};
 	struct tape all, durable;
 	uint32_t seed = 99;
 	size_t barrier[2] = {0, 0}; /* the last ones of file and data file */
@@ -364,18 +396,10 @@ void tape_cut_everywhere(const struct tape *tape, const struct tape *start, cons
 				if (tape->events[*b].kind == TAPE_WRITE && tape->events[*b].data == event->data)
 					apply(&durable, &tape->events[*b], NULL);
 		} else {
-			struct tape power;
-
 			apply(&all, event, NULL);
 			examine(&cut, &all, "kill", i);
-			tape_copy(&power, &durable);
-			for (size_t k = min_u64(barrier[0], barrier[1]); k <= i; k++)
-				if (tape->events[k].kind == TAPE_WRITE && k >= barrier[tape->events[k].data])
-					apply(&power, &tape->events[k], &seed);
-			examine(&cut, &power, "power", i);
-			if (i % 5 == 0)
-				go_on(&cut, &power, i, &seed);
-			tape_end(&power);
+			for (unsigned chance = 0; chance < CHANCES; chance++)
+				cut_power(&cut, tape, &durable, barrier, i, &seed);
 		}
 	}
 	tape_end(&all);

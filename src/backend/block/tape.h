@@ -45,6 +45,9 @@ void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t
 /* start: the image before the recording. Fails the test with the place of the cut. */
 void tape_cut_everywhere(const struct tape *tape, const struct tape *start, const struct block_driver *format,
 			 uint64_t disk_bytes);
+/* The same; also() looks at the bytes of each image that a cut leaves, and fails the test when they are not good. */
+void tape_cut_everywhere_also(const struct tape *tape, const struct tape *start, const struct block_driver *format,
+			      uint64_t disk_bytes, void (*also)(const struct tape *image));
 /* The n-th write fails, and all after it, for n = 0, 3, ... below most: no request hangs, the image is good after it,
  * and a flush says that it failed. */
 void tape_fail_everywhere(const struct tape *start, const struct block_driver *format, uint64_t disk_bytes,

@@ -72,12 +72,15 @@ static bool uuid_is_zero(const uint8_t *uuid)
 	return !memcmp(uuid, zero, 16);
 }
 
-static int check_layout(const uint8_t *h, struct error *err)
+static int check_layout(const uint8_t *h, uint64_t disk, struct error *err)
 {
 	const uint32_t version = load_le32(h + AT_VERSION), map = load_le32(h + AT_MAP_OFFSET);
 	const uint32_t data = load_le32(h + AT_DATA_OFFSET), sector = load_le32(h + AT_SECTOR_BYTES);
 	const uint32_t block = load_le32(h + AT_BLOCK_BYTES);
 
+	if (disk > MAX_DISK_BYTES)
+		return error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%llx, max supported is 0x%llx)",
+				 (unsigned long long)disk, (unsigned long long)MAX_DISK_BYTES);
 	if (load_le32(h + AT_SIGNATURE) != SIGNATURE)
 		return error_set(err, EINVAL, "Image not in VDI format (bad signature %08x)",
 				 load_le32(h + AT_SIGNATURE));
@@ -99,9 +102,6 @@ static int check_size(const uint8_t *h, uint64_t disk, struct error *err)
 {
 	const uint32_t blocks = load_le32(h + AT_BLOCKS);
 
-	if (disk > MAX_DISK_BYTES)
-		return error_set(err, ENOTSUP, "Unsupported VDI image size (size is 0x%llx, max supported is 0x%llx)",
-				 (unsigned long long)disk, (unsigned long long)MAX_DISK_BYTES);
 	if (disk > (uint64_t)blocks << BLOCK_BITS)
 		return error_set(err, ENOTSUP, "unsupported VDI image (disk size %llu, image bitmap has room for %llu)",
 				 (unsigned long long)disk, (unsigned long long)blocks << BLOCK_BITS);
@@ -145,9 +145,9 @@ static int vdi_open(struct block *block, struct options *options, const struct b
 	if (result)
 		return error_set_errno(err, -result, "Could not read the header of '%s'", block->filename);
 	disk = load_le64(vdi->header + AT_DISK_BYTES);
-	disk = disk > MAX_DISK_BYTES ? disk : align_up(disk, BLOCK_SECTOR);
 	vdi->data_offset = load_le32(vdi->header + AT_DATA_OFFSET);
-	if ((result = check_layout(vdi->header, err)) || (result = check_size(vdi->header, disk, err)) ||
+	if ((result = check_layout(vdi->header, disk, err)) ||
+	    (result = check_size(vdi->header, align_up(disk, BLOCK_SECTOR), err)) ||
 	    (result = check_places(vdi, block->file->length, err)))
 		return result;
 	vdi->file_end = block->file->length;
@@ -157,7 +157,7 @@ static int vdi_open(struct block *block, struct options *options, const struct b
 	vdi->table.offset = load_le32(vdi->header + AT_MAP_OFFSET);
 	vdi->table.count = load_le32(vdi->header + AT_BLOCKS);
 	vdi->table.block_bits = BLOCK_BITS;
-	block->length = disk;
+	block->length = align_up(disk, BLOCK_SECTOR);
 	block->optimal_bytes = BLOCK_BYTES;
 	return block_table_init(&vdi->table, err);
 }
