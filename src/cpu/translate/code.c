@@ -139,7 +139,7 @@ static uint32_t entry_for(const struct site *site, const struct block *from, con
 	if (from->linear >> PAGE_SHIFT != to->linear >> PAGE_SHIFT)
 		return site->flags_in_memory ? to->indirect : to->cross;
 	if (site->flags_in_memory)
-		return to->indirect;
+		return to->flags_live || to->other ? to->indirect : to->poll;
 	/* Every loop passes a head that looks at `poll`; a backward jump is where it is. */
 	if (to->linear <= from->linear || (to->fpu && !from->fpu) || (to->x87 && !from->x87) || site->rip <= from->linear)
 		return to->poll;

@@ -132,6 +132,7 @@ struct block {
 	uint32_t other; /* the stand-in's number, and of a stand-in the block's; 0: none */
 	bool stand_in;
 	bool dead, interpret, fpu, x87;
+	bool flags_live; /* at its entries */
 	uint8_t group_misses;
 };
 

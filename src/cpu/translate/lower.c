@@ -27,6 +27,8 @@ static void emit_cold(struct lowering *l)
 		}
 		if (site->kind == SITE_LINK)
 			site->stub = l->e.at;
+		if (site->kind == SITE_INDIRECT)
+			store_abs(&l->e, (unsigned)cold->address, &l->t->cpu->s.rip);
 		leave_at(l, cold->site, cold->flags);
 	}
 }
@@ -237,7 +239,6 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 	unsigned b = scratch(l, bit((int)a));
 	uint32_t site;
 
-	store_abs(e, a, &l->t->cpu->s.rip);
 	if (table) {
 		/* b = jump_index(a) * sizeof(struct jump_slot) */
 		put_rex(e, false, b, (int)a, -1);
@@ -249,12 +250,13 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 		op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
 		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
 		l->t->sites[site].disp = undo;
-		branch_cold(l, CONDITION_NE, site);
+		new_cold(l, (struct cold){ .from = branch_ahead(e, CONDITION_NE), .site = site, .address = (int8_t)a });
 		op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)low_address(&table->host));
 		store_abs(e, b, &l->t->target);
 		bring_back(l, l->parked);
 		op_abs(e, false, 0xff, 4, &l->t->target);
 	} else {
+		store_abs(e, a, &l->t->cpu->s.rip);
 		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
 		l->t->sites[site].disp = undo;
 		leave_at(l, site, false);
@@ -539,7 +541,8 @@ static void emit_head(struct lowering *l, bool live)
 		over = jump_ahead(e);
 	}
 	block->cross = e->at;
-	save_head_flags(l);
+	if (live || other)
+		save_head_flags(l);
 	block->indirect = e->at;
 	check_mapping(l, block->linear, block->gpa, site);
 	if (other)
@@ -650,6 +653,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	live = find_live_flags(&l, end, bytes);
 	l.share = !*code_alone(t, block->gpa);
 	memory_symbols(&l);
+	block->flags_live = live;
 	emit_head(&l, live);
 	open = lower_body(&l, live);
 	lowered = l.at;

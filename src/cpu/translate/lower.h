@@ -12,7 +12,7 @@ struct cold {
 	uint32_t from; /* rel32 that leads here */
 	uint32_t site;
 	uint32_t stub;   /* not 0: fills the window of the site; the address is in this register */
-	int8_t address;
+	int8_t address;  /* without a stub, of an indirect branch: the target's register */
 	uint16_t parked; /* to bring back before a link */
 	bool relink;     /* a taken branch with parked registers: the link is here */
 	bool flags;      /* leaves with flags in EFLAGS */
@@ -142,13 +142,29 @@ static inline int operand_gpr(const ZydisDecodedOperand *operand)
 
 /* --- flags --- */
 
-static inline void save_flags(struct lowering *l, uint16_t keep)
+/* Status flags to t->flags; RAX is parked and holds them too. */
+static inline void save_flags_rax(struct lowering *l)
 {
 	park(l, RAX);
 	PUT(&l->e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
 	op_abs(&l->e, false, 0x89, RAX, &l->t->flags);
-	if (keep & 1u << RAX)
-		bring_back(l, 1u << RAX);
+}
+
+/* Status flags to t->flags. keep: registers that are needed. What the guest has in RAX, often a result that is waited for,
+ * takes no way through memory. */
+static inline void save_flags(struct lowering *l, uint16_t keep)
+{
+	unsigned copy;
+
+	if (l->parked >> RAX & 1) {
+		save_flags_rax(l);
+		return;
+	}
+	copy = scratch(l, keep | 1u << RAX);
+	move_reg(&l->e, copy, RAX);
+	PUT(&l->e, 0x9f, 0x0f, 0x90, 0xc0);
+	op_abs(&l->e, false, 0x89, RAX, &l->t->flags);
+	move_reg(&l->e, RAX, copy);
 }
 
 static inline void restore_flags(struct lowering *l)

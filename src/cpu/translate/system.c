@@ -463,7 +463,7 @@ static void lower_pushf(struct lowering *l, struct guest_instruction *g)
 	struct place place;
 	unsigned b;
 
-	save_flags(l, 0); /* RAX is parked and holds them */
+	save_flags_rax(l);
 	b = scratch(l, 1u << RAX);
 	put_rex(e, false, RAX, (int)b, -1);
 	PUT(e, 0x89, (uint8_t)(0xc0 | (b & 7))); /* mov b32, eax */
