@@ -143,7 +143,7 @@ int block_file_create(const struct block_create *create, struct error *err)
 	if (!driver)
 		return -EINVAL;
 	if (driver != &block_file_driver && driver != &block_host_device_driver)
-		return use_existing(create, driver, err);
+		return driver->create ? driver->create(create, err) : use_existing(create, driver, err);
 	result = find_mode(create, &mode, err);
 	if (result)
 		return result;

@@ -7,14 +7,26 @@
 static const struct {
 	const char *driver, *module;
 } loadable[] = {
-	{"nbd", "nbd"}, {"http", "curl"}, {"https", "curl"}, {"ftp", "curl"}, {"ftps", "curl"}, {"iscsi", "iscsi"},
+	{"nbd", "nbd"},   {"http", "curl"},   {"https", "curl"},      {"ftp", "curl"},
+	{"ftps", "curl"}, {"iscsi", "iscsi"}, {"gluster", "gluster"},
 };
 
 static const struct {
 	const char *scheme, *driver;
 } schemes[] = {
-	{"nbd", "nbd"},   {"nbd+tcp", "nbd"}, {"nbd+unix", "nbd"}, {"nbds", "nbd"},  {"nbds+unix", "nbd"},
-	{"http", "http"}, {"https", "https"}, {"ftp", "ftp"},      {"ftps", "ftps"}, {"iscsi", "iscsi"},
+	{"nbd", "nbd"},
+	{"nbd+tcp", "nbd"},
+	{"nbd+unix", "nbd"},
+	{"nbds", "nbd"},
+	{"nbds+unix", "nbd"},
+	{"http", "http"},
+	{"https", "https"},
+	{"ftp", "ftp"},
+	{"ftps", "ftps"},
+	{"iscsi", "iscsi"},
+	{"gluster", "gluster"},
+	{"gluster+tcp", "gluster"},
+	{"gluster+unix", "gluster"},
 };
 
 static const struct block_driver *load_driver(const char *name, const char *module, struct error *err)
