@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Power cuts and failing writes in images of the formats that have no crash test of their own; see tape.h. */
 #include "backend/block/tape.h"
+#include "backend/block/vhdx_internal.h"
+#include "backend/block/vmdk.h"
 #include "backend/block/vpc.h"
 
 #include <setjmp.h>
@@ -11,7 +13,7 @@
 #include <cmocka.h>
 
 static void new_image(struct tape *tape, struct block_graph *graph, const struct block_driver *format, uint64_t disk,
-		      const char *key, const char *value)
+		      const char *words)
 {
 	char path[] = "/tmp/xuni-crash-XXXXXX";
 	struct options options = {0};
@@ -20,16 +22,16 @@ static void new_image(struct tape *tape, struct block_graph *graph, const struct
 	struct error err = {0};
 
 	close(mkstemp(path));
-	if (key)
-		options_add(&options, key, value);
+	if (words)
+		assert_int_equal(options_parse(&options, words, NULL, &err), 0);
 	assert_int_equal(block_create_image(&create, &err), 0);
 	tape_start(tape, path);
 	unlink(path);
 	options_free(&options);
 }
 
-static void record_and_cut(const struct block_driver *format, uint64_t disk, const char *key, const char *value,
-			   unsigned steps, void (*also)(const struct tape *image))
+static void record_and_cut(const struct block_driver *format, uint64_t disk, const char *words, unsigned steps,
+			   void (*also)(const struct tape *image))
 {
 	struct block_graph *graph = block_graph_new(NULL);
 	uint8_t *shadow;
@@ -38,7 +40,7 @@ static void record_and_cut(const struct block_driver *format, uint64_t disk, con
 	struct block *block;
 	uint32_t seed = steps;
 
-	new_image(&tape, graph, format, disk, key, value);
+	new_image(&tape, graph, format, disk, words);
 	tape_copy(&start, &tape);
 	tape.recording = true;
 	block = tape_open(graph, &tape, format, false, &err);
@@ -55,14 +57,14 @@ static void record_and_cut(const struct block_driver *format, uint64_t disk, con
 	block_graph_free(graph);
 }
 
-static void fail_everywhere(const struct block_driver *format, uint64_t disk, int64_t most)
+static void fail_everywhere(const struct block_driver *format, uint64_t disk, const char *words, int64_t most)
 {
 	struct block_graph *graph = block_graph_new(NULL);
 	struct error err = {0};
 	struct block *block;
 	struct tape start;
 
-	new_image(&start, graph, format, disk, NULL, NULL);
+	new_image(&start, graph, format, disk, words);
 	block = tape_open(graph, &start, format, true, &err);
 	assert_non_null(block);
 	disk = block->length; /* vhd: what the geometry makes of it */
@@ -74,9 +76,9 @@ static void fail_everywhere(const struct block_driver *format, uint64_t disk, in
 
 static void test_vdi(void **state)
 {
-	record_and_cut(&block_vdi_driver, 5 * MIB, NULL, NULL, 60, NULL);
-	record_and_cut(&block_vdi_driver, 2 * MIB, "static", "on", 30, NULL);
-	fail_everywhere(&block_vdi_driver, 4 * MIB, 30);
+	record_and_cut(&block_vdi_driver, 5 * MIB, NULL, 60, NULL);
+	record_and_cut(&block_vdi_driver, 2 * MIB, "static=on", 30, NULL);
+	fail_everywhere(&block_vdi_driver, 4 * MIB, NULL, 30);
 }
 
 /* Of a dynamic vhd: somewhere behind the tables stands a footer that is whole, besides the copy at the beginning. */
@@ -91,14 +93,52 @@ static void has_footer(const struct tape *image)
 
 static void test_vpc(void **state)
 {
-	record_and_cut(&block_vpc_driver, 7 * MIB, NULL, NULL, 50, has_footer);
-	record_and_cut(&block_vpc_driver, 2 * MIB, "subformat", "fixed", 30, NULL);
-	fail_everywhere(&block_vpc_driver, 6 * MIB, 30);
+	record_and_cut(&block_vpc_driver, 7 * MIB, NULL, 50, has_footer);
+	record_and_cut(&block_vpc_driver, 2 * MIB, "subformat=fixed", 30, NULL);
+	fail_everywhere(&block_vpc_driver, 6 * MIB, NULL, 30);
+}
+
+static void test_vmdk(void **state)
+{
+	record_and_cut(&block_vmdk_driver, 2 * MIB, NULL, 150, NULL);
+	record_and_cut(&block_vmdk_driver, 1 * MIB + 5 * KIB, "zeroed_grain=on", 150, NULL);
+	fail_everywhere(&block_vmdk_driver, 2 * MIB, NULL, 90);
+	fail_everywhere(&block_vmdk_driver, 2 * MIB, "zeroed_grain=on", 90);
+}
+
+/* When the header that counts names a log, a whole entry of it is there. */
+static void has_log(const struct tape *image)
+{
+	const uint8_t *head = image->bytes + 64 * KIB, *second = image->bytes + 128 * KIB, *log;
+	uint32_t length;
+
+	if (load_le32(head + 4) != vhdx_checksum(head, VHDX_HEADER_BYTES, 4) ||
+	    (load_le32(second + 4) == vhdx_checksum(second, VHDX_HEADER_BYTES, 4) &&
+	     load_le64(second + 8) > load_le64(head + 8)))
+		head = second;
+	assert_int_equal(load_le32(head + 4), vhdx_checksum(head, VHDX_HEADER_BYTES, 4));
+	if (buffer_is_zero(head + 48, 16))
+		return;
+	log = image->bytes + load_le64(head + 72);
+	length = load_le32(log + 8);
+	if (memcmp(log, "loge", 4) != 0 || memcmp(log + 32, head + 48, 16) != 0 || length > load_le32(head + 68) ||
+	    load_le32(log + 4) != vhdx_checksum(log, length, 4))
+		fail_msg("the header names a log that is not there");
+}
+
+static void test_vhdx(void **state)
+{
+	record_and_cut(&block_vhdx_driver, 3 * MIB + 64 * KIB, "block_size=1M", 60, has_log);
+	record_and_cut(&block_vhdx_driver, 2 * MIB, "block_size=1M,block_state_zero=off", 40, has_log);
+	record_and_cut(&block_vhdx_driver, 1 * MIB, "block_size=1M,subformat=fixed", 40, has_log);
+	fail_everywhere(&block_vhdx_driver, 3 * MIB, "block_size=1M", 60);
+	fail_everywhere(&block_vhdx_driver, 1 * MIB, "block_size=1M,subformat=fixed", 30);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vdi), cmocka_unit_test(test_vpc)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vdi), cmocka_unit_test(test_vpc),
+					   cmocka_unit_test(test_vmdk), cmocka_unit_test(test_vhdx)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
