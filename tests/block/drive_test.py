@@ -224,8 +224,31 @@ def options(engine, work, checks):
     checks.holds(top.read_bytes() == before, "-snapshot leaves the image as it was")
 
 
+def queues(engine, work, checks):
+    """Two queues of the guest, each with a host thread and a submission queue of its own."""
+    disk = work.path / "disk.qcow2"
+    qemu_img("create", "-f", "qcow2", disk, "64M")
+    device = {"driver": "virtio-blk-pci", "drive": "d", "num-queues": 2, "iothread-vq-mapping": [{"iothread": "t0"}, {"iothread": "t1"}]}
+    with Guest(work, engine, "-smp", "2", "-object", "iothread,id=t0", "-object", "iothread,id=t1", "-drive", f"file={disk},if=none,id=d",
+               "-device", json.dumps(device)) as guest:
+        checks.holds(guest.sh("ls /sys/block/vda/mq | wc -l")[1] == "2", "the guest has two queues")
+        both = "; ".join(f"(taskset {1 << cpu} dd if=/dev/urandom of=/dev/vda bs=64k seek={cpu * 512} count=256 oflag=direct conv=fsync 2>/dev/null) &"
+                         for cpu in range(2)).replace("&;", "&")
+        checks.holds(guest.sh(f"{both} wait")[0] == 0, "both write at once")
+        sums = guest.sh("dd if=/dev/vda bs=1M 2>/dev/null | sha256sum")[1].split()[0]
+        guest.start(f"{both.replace('/dev/urandom', '/dev/vda').replace('of=/dev/vda', 'of=/dev/null').replace('oflag=direct conv=fsync', 'iflag=direct')} wait")
+        reply = guest.qmp.raw(json.dumps({"execute": "block_resize", "arguments": {"device": "d", "size": 128 << 20}}) + "\n")
+        checks.holds("return" in reply, "block_resize while both read")
+        checks.holds(guest.end()[0] == 0, "both read on")
+        guest.quit()
+    flat = work.path / "flat.raw"
+    qemu_img("convert", "-O", "raw", disk, flat)
+    checks.holds(hashlib.sha256(flat.read_bytes()[:64 << 20]).hexdigest() == sums, "qemu-img reads what the guest wrote")
+    checks.holds(flat.stat().st_size == 128 << 20, "the image has its new size")
+
+
 def main():
-    groups = {"share": share, "throttle": throttle, "errors": errors, "options": options}
+    groups = {"queues": queues, "share": share, "throttle": throttle, "errors": errors, "options": options}
     if not shutil.which("qemu-img"):
         skip("qemu-img is not here (package qemu-utils)")
     engine_or_skip(sys.argv[2])

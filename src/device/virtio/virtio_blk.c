@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The virtio block device (virtio 1.2, 5.2): properties, features, configuration space and life; requests are in
- * virtio_blk_io.c. All queues run in one loop (the main one or that of iothread=) and share one submission queue of the
- * block layer. Left out: secure erase, lifetime, zoned devices, SCSI pass-through.
+ * virtio_blk_io.c. Queues run in the main loop, in that of iothread=, or in turn in those of iothread-vq-mapping=; every
+ * loop has a submission queue of the block layer of its own. Left out: vqs= of a mapping, secure erase, lifetime, zoned devices, SCSI pass-through.
  */
 #include "device/virtio/virtio_blk.h"
 
@@ -98,35 +98,48 @@ static bool features_set(struct virtio_device *device, uint64_t features)
 
 /* --- life --- */
 
-static void drain_in_loop(void *opaque)
+/* --- lanes --- */
+
+static void in_lane(struct blk_lane *lane, loop_fn *fn, void *opaque)
 {
-	block_queue_drain(((struct virtio_blk *)opaque)->queue);
+	if (lane->loop == lane->blk->virtio.device.env->loop)
+		fn(opaque);
+	else
+		loop_call(lane->loop, fn, opaque);
+}
+
+static void drain_lane(void *opaque)
+{
+	block_queue_drain(((struct blk_lane *)opaque)->queue);
 }
 
 static void drain(struct virtio_device *device)
 {
 	struct virtio_blk *blk = from_virtio(device);
 
-	if (blk->loop == device->device.env->loop)
-		drain_in_loop(blk);
-	else
-		loop_call(blk->loop, drain_in_loop, blk);
+	for (unsigned i = 0; i < blk->lane_count; i++)
+		in_lane(&blk->lanes[i], drain_lane, &blk->lanes[i]);
 }
 
 /* --- what the disk asks --- */
 
 struct stopped_call {
 	struct virtio_blk *blk;
+	unsigned lane;
 	void (*fn)(void *opaque);
 	void *opaque;
 };
 
-static void drain_and_call(void *opaque)
+/* In a lane's loop, with those before it waiting for this call. */
+static void stop_lane(void *opaque)
 {
-	struct stopped_call *call = opaque;
+	struct stopped_call *call = opaque, next = *call;
 
-	block_queue_drain(call->blk->queue);
-	call->fn(call->opaque);
+	block_queue_drain(call->blk->lanes[call->lane].queue);
+	if (++next.lane == call->blk->lane_count)
+		call->fn(call->opaque);
+	else
+		in_lane(&call->blk->lanes[next.lane], stop_lane, &next);
 }
 
 static void with_io_stopped(void *device, void (*fn)(void *opaque), void *opaque)
@@ -134,10 +147,7 @@ static void with_io_stopped(void *device, void (*fn)(void *opaque), void *opaque
 	struct virtio_blk *blk = device;
 	struct stopped_call call = {.blk = blk, .fn = fn, .opaque = opaque};
 
-	if (blk->loop == blk->virtio.device.env->loop)
-		drain_and_call(&call);
-	else
-		loop_call(blk->loop, drain_and_call, &call);
+	in_lane(&blk->lanes[0], stop_lane, &call);
 }
 
 static void resized(void *device)
@@ -207,6 +217,19 @@ static int check_properties(struct virtio_blk *blk, struct error *err)
 		return error_set(err, EINVAL, "it needs drive=ID of a -drive or -blockdev");
 	if (blk->iothread && !object_is(blk->iothread, OBJECT_IOTHREAD))
 		return error_set(err, EINVAL, "iothread=%s: that object is a %s", blk->iothread->id, blk->iothread->type);
+	for (unsigned i = 0; i < BLK_LANES_MAX; i++) {
+		const struct object *iothread = blk->mapping[i];
+
+		if (iothread && !object_is(iothread, OBJECT_IOTHREAD))
+			return error_set(err, EINVAL, "iothread-vq-mapping: '%s' is a %s", iothread->id, iothread->type);
+		if (iothread && (blk->iothread || (i && !blk->mapping[i - 1])))
+			return error_set(err, EINVAL,
+			                 blk->iothread ? "iothread and iothread-vq-mapping properties cannot be set at the same time"
+			                               : "iothread-vq-mapping has a gap before its item %u", i);
+		for (unsigned j = 0; iothread && j < i; j++)
+			if (blk->mapping[j] == iothread)
+				return error_set(err, EINVAL, "iothread-vq-mapping has '%s' twice", iothread->id);
+	}
 	rc = parse_policy("werror", blk->werror, ON_ERROR_ENOSPC, &blk->on_write_error, err);
 	if (rc == 0)
 		rc = parse_policy("rerror", blk->rerror, ON_ERROR_REPORT, &blk->on_read_error, err);
@@ -234,49 +257,79 @@ static uint64_t offered(const struct virtio_blk *blk)
 }
 
 struct open_call {
-	struct virtio_blk *blk;
+	struct blk_lane *lane;
 	struct error *err;
 };
 
-static void open_in_loop(void *opaque)
+static void open_lane(void *opaque)
 {
 	struct open_call *call = opaque;
-	struct virtio_blk *blk = call->blk;
+	struct blk_lane *lane = call->lane;
 
-	loop_timer_init(&blk->retry, blk->loop, virtio_blk_retry, blk);
-	blk->queue = block_queue_new(blk->block, blk->loop, NULL, call->err);
+	loop_timer_init(&lane->retry, lane->loop, virtio_blk_retry, lane);
+	pthread_mutex_init(&lane->stalled_lock, NULL);
+	lane->queue = block_queue_new(lane->blk->block, lane->loop, NULL, call->err);
 }
 
-static void close_in_loop(void *opaque)
+static void close_lane(void *opaque)
 {
-	struct virtio_blk *blk = opaque;
+	struct blk_lane *lane = opaque;
 
-	loop_timer_cancel(&blk->retry);
-	block_queue_free(blk->queue);
+	loop_timer_cancel(&lane->retry);
+	block_queue_free(lane->queue);
+	pthread_mutex_destroy(&lane->stalled_lock);
+}
+
+static void close_lanes(struct virtio_blk *blk)
+{
+	while (blk->lane_count) {
+		struct blk_lane *lane = &blk->lanes[--blk->lane_count];
+
+		in_lane(lane, close_lane, lane);
+	}
+}
+
+static struct loop *loop_of(const struct object *iothread)
+{
+	return loop_thread_loop(((const struct object_iothread *)iothread)->thread);
+}
+
+/* One for each loop that is to serve the disk. */
+static int open_lanes(struct virtio_blk *blk, struct error *err)
+{
+	struct open_call call = {.err = err};
+
+	for (unsigned i = 0; i == 0 || (i < BLK_LANES_MAX && blk->mapping[i]); i++) {
+		struct object *iothread = blk->mapping[i] ? blk->mapping[i] : blk->iothread;
+
+		call.lane = &blk->lanes[i];
+		call.lane->blk = blk;
+		call.lane->loop = iothread ? loop_of(iothread) : blk->virtio.device.env->loop;
+		blk->lane_count++;
+		in_lane(call.lane, open_lane, &call);
+		if (!call.lane->queue) {
+			close_lanes(blk);
+			return err && err->code ? -err->code : -EIO;
+		}
+	}
+	return 0;
 }
 
 static int init(struct virtio_device *device, struct error *err)
 {
 	struct virtio_blk *blk = from_virtio(device);
-	struct loop *main_loop = device->device.env->loop;
-	struct open_call call = {.blk = blk, .err = err};
 	int rc = check_properties(blk, err);
 
+	if (rc == 0)
+		rc = open_lanes(blk, err);
 	if (rc < 0)
 		return rc;
-	blk->loop = blk->iothread ? loop_thread_loop(((struct object_iothread *)blk->iothread)->thread) : main_loop;
-	if (blk->loop == main_loop)
-		open_in_loop(&call);
-	else
-		loop_call(blk->loop, open_in_loop, &call);
-	if (!blk->queue)
-		return err && err->code ? -err->code : -EIO;
-	pthread_mutex_init(&blk->stalled_lock, NULL);
 	blk->writeback = blk->write_cache != 0;
 	block_attach_device(blk->block, &block_ops, blk);
 	device->offered = offered(blk);
 	for (unsigned i = 0; i < blk->num_queues; i++)
-		virtio_queue_add(device, blk->queue_size, sizeof(struct blk_request), blk->loop, virtio_blk_handle_queue);
+		virtio_queue_add(device, blk->queue_size, sizeof(struct blk_request), blk->lanes[i % blk->lane_count].loop,
+		                 virtio_blk_handle_queue);
 	return 0;
 }
 
@@ -285,11 +338,7 @@ static void fini(struct virtio_device *device)
 	struct virtio_blk *blk = from_virtio(device);
 
 	block_attach_device(blk->block, NULL, NULL);
-	if (blk->loop == device->device.env->loop)
-		close_in_loop(blk);
-	else
-		loop_call(blk->loop, close_in_loop, blk);
-	pthread_mutex_destroy(&blk->stalled_lock);
+	close_lanes(blk);
 }
 
 static const struct virtio_class model = {
@@ -336,11 +385,17 @@ static const struct state_table state = {
 #define BLK_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP) \
 	{ .name = NAME, .type = KIND, .offset = offsetof(struct virtio_blk, MEMBER), .fallback = FALLBACK, .help = HELP }
 
+#define BLK_MAPPING(N)                                                                                       \
+	BLK_PROPERTY("iothread-vq-mapping." #N ".iothread", PROPERTY_OBJECT, mapping[N], NULL,                   \
+	             "id of an -object iothread that takes its turn of the queues")
+
 static const struct property properties[] = {
         BLK_PROPERTY("drive", PROPERTY_BLOCK, block, NULL, "id of a -drive, or node-name of a -blockdev"),
         BLK_PROPERTY("bootindex", PROPERTY_U64, virtio.proxy.bootindex, NULL, "place in the firmware's boot order"),
         BLK_PROPERTY("serial", PROPERTY_STRING, serial, NULL, "what the guest sees in /dev/disk/by-id (20 characters)"),
         BLK_PROPERTY("iothread", PROPERTY_OBJECT, iothread, NULL, "id of an -object iothread that runs the queues"),
+        BLK_MAPPING(0), BLK_MAPPING(1), BLK_MAPPING(2), BLK_MAPPING(3),
+        BLK_MAPPING(4), BLK_MAPPING(5), BLK_MAPPING(6), BLK_MAPPING(7),
         BLK_PROPERTY("num-queues", PROPERTY_U16, num_queues, "1", "request queues"),
         BLK_PROPERTY("queue-size", PROPERTY_U16, queue_size, "256", "entries of a queue, a power of two"),
         BLK_PROPERTY("logical_block_size", PROPERTY_U32, logical_block_size, "512", "smallest unit of access, bytes"),

@@ -25,29 +25,18 @@ enum {
 	BLK_F_WRITE_ZEROES = 14,
 };
 
-enum { BLK_SECTOR_BYTES = 512, BLK_ID_BYTES = 20 };
+enum { BLK_SECTOR_BYTES = 512, BLK_ID_BYTES = 20, BLK_LANES_MAX = 8 };
 
 /* The most that one discard or write zeroes covers. */
 #define BLK_RANGE_SECTORS_MAX ((1u << 31) / BLK_SECTOR_BYTES)
 
 enum on_error { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC };
 
-struct virtio_blk {
-	struct virtio_device virtio;
-	/* properties */
-	struct block *block;
-	struct object *iothread;
-	char *serial, *werror, *rerror;
-	uint16_t num_queues, queue_size;
-	uint32_t logical_block_size, physical_block_size, min_io_size, opt_io_size;
-	bool discard, write_zeroes, config_wce, share_rw;
-	int write_cache;
-
-	enum on_error on_write_error, on_read_error;
+/* What one loop does for the disk: it serves some of the virtqueues, through a queue of the block layer of its own. */
+struct blk_lane {
+	struct virtio_blk *blk;
 	struct loop *loop;
 	struct block_queue *queue;
-	bool writeback;            /* atomic: what the configuration space says */
-	bool write_through;        /* atomic: what follows from it and the features */
 	pthread_mutex_t stalled_lock; /* a leaf */
 	struct blk_request *stalled;  /* requests that failed and wait for the machine to go on */
 	/* The loop's thread. */
@@ -56,17 +45,37 @@ struct virtio_blk {
 	bool seen_stopped;
 };
 
+struct virtio_blk {
+	struct virtio_device virtio;
+	/* properties */
+	struct block *block;
+	struct object *iothread;
+	struct object *mapping[BLK_LANES_MAX]; /* iothread-vq-mapping.N.iothread */
+	char *serial, *werror, *rerror;
+	uint16_t num_queues, queue_size;
+	uint32_t logical_block_size, physical_block_size, min_io_size, opt_io_size;
+	bool discard, write_zeroes, config_wce, share_rw;
+	int write_cache;
+
+	enum on_error on_write_error, on_read_error;
+	struct blk_lane lanes[BLK_LANES_MAX]; /* virtqueue i has lane i modulo their count */
+	unsigned lane_count;
+	bool writeback;     /* atomic: what the configuration space says */
+	bool write_through; /* atomic: what follows from it and the features */
+};
+
 struct blk_request {
 	struct virtq_element element;
 	struct block_request io;
 	struct virtio_blk *blk;
+	struct blk_lane *lane;
 	uint8_t *status;
 	struct blk_request *next_stalled;
 };
 
 /* The handler of every request queue. */
 void virtio_blk_handle_queue(struct virtio_device *device, struct virtqueue *queue);
-/* Timer: are the stalled requests to be tried again? */
+/* Timer of a lane: are the stalled requests to be tried again? */
 void virtio_blk_retry(void *opaque);
 /* Forgets stalled requests: of one queue, or all of them (queue NULL). Takes queue locks. */
 void virtio_blk_drop_stalled(struct virtio_blk *blk, struct virtqueue *queue);

@@ -46,25 +46,25 @@ static enum on_error policy(const struct blk_request *request, int error)
 /* Under the queue's lock, so that a reset either finds the request or has made it an old one. */
 static bool stall(struct blk_request *request)
 {
-	struct virtio_blk *blk = request->blk;
-	const struct device_env *env = blk->virtio.device.env;
+	struct blk_lane *lane = request->lane;
+	const struct device_env *env = request->blk->virtio.device.env;
 	bool first = false, keep;
 
 	virtqueue_enter(request->element.queue);
 	keep = virtqueue_current(request);
 	if (keep) {
-		pthread_mutex_lock(&blk->stalled_lock);
-		first = !blk->stalled;
-		request->next_stalled = blk->stalled;
-		blk->stalled = request;
-		pthread_mutex_unlock(&blk->stalled_lock);
+		pthread_mutex_lock(&lane->stalled_lock);
+		first = !lane->stalled;
+		request->next_stalled = lane->stalled;
+		lane->stalled = request;
+		pthread_mutex_unlock(&lane->stalled_lock);
 	}
 	virtqueue_leave(request->element.queue);
 	if (!first)
 		return keep;
-	blk->stalled_since_ns = host_now_ns();
-	blk->seen_stopped = false;
-	loop_timer_set(&blk->retry, blk->stalled_since_ns + RETRY_INTERVAL_NS);
+	lane->stalled_since_ns = host_now_ns();
+	lane->seen_stopped = false;
+	loop_timer_set(&lane->retry, lane->stalled_since_ns + RETRY_INTERVAL_NS);
 	if (env->request)
 		env->request(env->request_opaque, MACHINE_IO_ERROR, 0);
 	return true;
@@ -97,37 +97,37 @@ static void done(struct block_request *io, int result)
 	virtqueue_leave(queue);
 }
 
-static struct blk_request *take_stalled(struct virtio_blk *blk)
+static struct blk_request *take_stalled(struct blk_lane *lane)
 {
 	struct blk_request *list;
 
-	pthread_mutex_lock(&blk->stalled_lock);
-	list = blk->stalled;
-	blk->stalled = NULL;
-	pthread_mutex_unlock(&blk->stalled_lock);
+	pthread_mutex_lock(&lane->stalled_lock);
+	list = lane->stalled;
+	lane->stalled = NULL;
+	pthread_mutex_unlock(&lane->stalled_lock);
 	return list;
 }
 
 void virtio_blk_retry(void *opaque)
 {
-	struct virtio_blk *blk = opaque;
-	bool running = clock_running(blk->virtio.device.env->clock);
+	struct blk_lane *lane = opaque;
+	bool running = clock_running(lane->blk->virtio.device.env->clock);
 	struct blk_request *request;
 
 	if (!running)
-		blk->seen_stopped = true;
-	if (!running || (!blk->seen_stopped && host_now_ns() - blk->stalled_since_ns < RETRY_PATIENCE_NS)) {
-		loop_timer_set(&blk->retry, host_now_ns() + RETRY_INTERVAL_NS);
+		lane->seen_stopped = true;
+	if (!running || (!lane->seen_stopped && host_now_ns() - lane->stalled_since_ns < RETRY_PATIENCE_NS)) {
+		loop_timer_set(&lane->retry, host_now_ns() + RETRY_INTERVAL_NS);
 		return;
 	}
-	request = take_stalled(blk);
+	request = take_stalled(lane);
 	while (request) {
 		struct blk_request *next = request->next_stalled;
 
-		block_submit(blk->queue, &request->io);
+		block_submit(lane->queue, &request->io);
 		request = next;
 	}
-	block_queue_kick(blk->queue);
+	block_queue_kick(lane->queue);
 }
 
 /* --- requests --- */
@@ -146,7 +146,7 @@ static void submit(struct blk_request *request, enum block_op op, uint64_t secto
 	request->io.offset = sector * BLK_SECTOR_BYTES;
 	request->io.length = bytes;
 	request->io.done = done;
-	block_submit(request->blk->queue, &request->io);
+	block_submit(request->lane->queue, &request->io);
 }
 
 static void transfer(struct blk_request *request, bool write, uint64_t sector)
@@ -243,8 +243,9 @@ static void dispatch(struct blk_request *request, uint32_t type, uint64_t sector
 }
 
 /* Header and status may be cut into buffers in any way (VIRTIO_F_ANY_LAYOUT is implied by 1.0). */
-static void handle(struct virtio_blk *blk, struct blk_request *request)
+static void handle(struct blk_lane *lane, struct blk_request *request)
 {
+	struct virtio_blk *blk = lane->blk;
 	struct virtq_element *element = &request->element;
 	uint8_t header[HEADER_BYTES];
 	struct iovec *last;
@@ -255,6 +256,7 @@ static void handle(struct virtio_blk *blk, struct blk_request *request)
 		return;
 	}
 	request->blk = blk;
+	request->lane = lane;
 	iov_read(element->out, element->out_count, 0, header, sizeof(header));
 	iov_skip(&element->out, &element->out_count, sizeof(header));
 	last = &element->in[element->in_count - 1];
@@ -266,22 +268,23 @@ static void handle(struct virtio_blk *blk, struct blk_request *request)
 void virtio_blk_handle_queue(struct virtio_device *device, struct virtqueue *queue)
 {
 	struct virtio_blk *blk = container_of(device, struct virtio_blk, virtio);
+	struct blk_lane *lane = &blk->lanes[virtqueue_index(queue) % blk->lane_count];
 	struct blk_request *request;
 
 	do {
 		virtqueue_kicks_off(queue);
 		while ((request = virtqueue_pop(queue)))
-			handle(blk, request);
+			handle(lane, request);
 	} while (virtqueue_kicks_on(queue));
-	block_queue_kick(blk->queue);
+	block_queue_kick(lane->queue);
 	virtqueue_notify(queue);
 }
 
 /* --- requests that wait for the machine to go on --- */
 
-void virtio_blk_drop_stalled(struct virtio_blk *blk, struct virtqueue *only)
+static void drop_stalled(struct blk_lane *lane, struct virtqueue *only)
 {
-	struct blk_request *request = take_stalled(blk);
+	struct blk_request *request = take_stalled(lane);
 
 	while (request) {
 		struct blk_request *next = request->next_stalled;
@@ -292,18 +295,24 @@ void virtio_blk_drop_stalled(struct virtio_blk *blk, struct virtqueue *only)
 			virtqueue_drop(request);
 			virtqueue_leave(queue);
 		} else {
-			pthread_mutex_lock(&blk->stalled_lock);
-			request->next_stalled = blk->stalled;
-			blk->stalled = request;
-			pthread_mutex_unlock(&blk->stalled_lock);
+			pthread_mutex_lock(&lane->stalled_lock);
+			request->next_stalled = lane->stalled;
+			lane->stalled = request;
+			pthread_mutex_unlock(&lane->stalled_lock);
 		}
 		request = next;
 	}
 }
 
-void virtio_blk_fail_stalled(struct virtio_blk *blk)
+void virtio_blk_drop_stalled(struct virtio_blk *blk, struct virtqueue *queue)
 {
-	struct blk_request *request = take_stalled(blk);
+	for (unsigned i = 0; i < blk->lane_count; i++)
+		drop_stalled(&blk->lanes[i], queue);
+}
+
+static void fail_stalled(struct blk_lane *lane)
+{
+	struct blk_request *request = take_stalled(lane);
 
 	while (request) {
 		struct blk_request *next = request->next_stalled;
@@ -315,4 +324,10 @@ void virtio_blk_fail_stalled(struct virtio_blk *blk)
 		virtqueue_leave(queue);
 		request = next;
 	}
+}
+
+void virtio_blk_fail_stalled(struct virtio_blk *blk)
+{
+	for (unsigned i = 0; i < blk->lane_count; i++)
+		fail_stalled(&blk->lanes[i]);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The virtio disk end to end: a driver in this process, registers through ports and memory, a real file behind it. */
+#include "backend/block/attach.h"
 #include "backend/block/block.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -914,6 +915,64 @@ static void in_iothread(void **state)
 	loop_thread_stop(io.thread);
 }
 
+static void note_stopped(void *opaque)
+{
+	const struct virtio_device *device = opaque;
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(virtqueue_in_flight(virtio_queue((struct virtio_device *)device, i)), 0);
+}
+
+/* Three queues on two threads: each works, resets and resizes find all of them at rest. */
+static void in_two_iothreads(void **state)
+{
+	struct fixture *f = *state;
+	struct object_iothread io[2] = {{.object = {.type = OBJECT_IOTHREAD, .id = (char *)"io0"}},
+	                                {.object = {.type = OBJECT_IOTHREAD, .id = (char *)"io1"}}};
+	static const char *const names[] = {"iothread-vq-mapping.0.iothread", "iothread-vq-mapping.1.iothread"};
+	struct error err = {0};
+
+	f->device = device_alloc(&virtio_blk_pci, &f->machine->env);
+	assert_int_equal(device_set_property(f->device, "drive", "d", &err), 0);
+	assert_int_equal(device_set_property(f->device, "addr", "4", &err), 0);
+	assert_int_equal(device_set_property(f->device, "num-queues", "3", &err), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		io[i].thread = loop_thread_start(io[i].object.id, NULL);
+		f->machine->backend = &io[i];
+		assert_int_equal(device_set_property(f->device, names[i], io[i].object.id, &err), 0);
+	}
+	assert_int_equal(device_realize(f->device, &err), 0);
+	device_reset(f->device);
+	guest_open(&f->guest, f->machine, DEVFN, false);
+	guest_start(&f->guest, DISK_BITS | 1ull << F_MQ, 3);
+	for (unsigned queue = 0; queue < 3; queue++) {
+		pattern(data(f), 4096, queue + 1);
+		assert_int_equal(request(f, queue, OUT, 8 * queue, 4096), 0);
+	}
+	for (unsigned queue = 0; queue < 3; queue++) {
+		uint8_t want[4096];
+
+		pattern(want, sizeof(want), (queue + 1) % 3 + 1);
+		assert_int_equal(request(f, queue, IN, 8 * ((queue + 1) % 3), 4096), 0);
+		assert_memory_equal(data(f), want, sizeof(want));
+	}
+	for (unsigned i = 0; i < 50; i++) {
+		f->guest.heap = 0x100000;
+		guest_start(&f->guest, DISK_BITS | 1ull << F_MQ, 3);
+		offer(f, i % 3, IN, 0, 4096);
+		guest_kick(&f->guest, i % 3);
+		if (i % 2)
+			device_reset(f->device), guest_open(&f->guest, f->machine, DEVFN, false);
+		f->block->device_ops->with_io_stopped(f->block->device, note_stopped, f->device);
+	}
+	assert_int_equal(block_resize(f->block, 2 * DISK_BYTES, &err), 0);
+	assert_int_equal(guest_config(&f->guest, 0, 4), 2 * DISK_BYTES / 512);
+	device_destroy(f->device);
+	f->device = NULL;
+	loop_thread_stop(io[0].thread);
+	loop_thread_stop(io[1].thread);
+}
+
 static int fail_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length)
 {
 	return -EIO;
@@ -1043,6 +1102,7 @@ int main(void)
 	        TEST(window),
 	        TEST(write_cache),
 	        TEST(in_iothread),
+        TEST(in_two_iothreads),
 	        TEST(errors_of_the_host),
 	        TEST(read_only),
 	        TEST(save_and_load),
