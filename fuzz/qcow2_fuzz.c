@@ -55,6 +55,29 @@ static void write_around(struct block *block)
 	free(name);
 }
 
+/* What bitmaps there are is used, one more is made, and all of it stored while it follows writes. */
+static void use_bitmaps(struct block *block)
+{
+	struct error err = {0};
+	const char *first = qcow2_bitmap_name(block, 0);
+	char *name = first ? strdup(first) : NULL;
+
+	if (block->length < 1ull << 32)
+		qcow2_bitmap_add(block, "fuzz", 65536, true, &err);
+	if (name) {
+		qcow2_bitmap_merge(block, "fuzz", block, name, &err);
+		qcow2_bitmap_enable(block, name, true, &err);
+		qcow2_bitmap_clear(block, name, &err);
+	}
+	block_pwrite(block, 0, buffer, block->length < 5000 ? block->length : 5000, 0);
+	qcow2_bitmaps_store(block, &err);
+	if (name)
+		qcow2_bitmap_remove(block, name, &err);
+	qcow2_bitmaps_store(block, &err);
+	block_pwrite(block, 0, buffer, block->length < 5000 ? block->length : 5000, 0);
+	free(name);
+}
+
 /* An external data file is not what the image says either. */
 static struct block *open_image(struct block_graph *graph, const char *path, const struct block_open *how,
 				bool external, struct error *err)
@@ -87,8 +110,10 @@ static void use(struct block_graph *graph, const char *path, bool external, bool
 	}
 	read_around(block);
 	qcow2_check(block, &check, repair, repair, &err);
-	if (!read_only)
+	if (!read_only) {
 		write_around(block);
+		use_bitmaps(block);
+	}
 	block_unref(block);
 }
 

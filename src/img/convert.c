@@ -9,6 +9,7 @@ struct convert {
 	const char *format, *out_format;
 	const char *backing, *backing_format;
 	const char *cache, *source_cache;
+	bool bitmaps, skip_broken;
 	bool no_create, progress, quiet, force_share, target_image_opts;
 	struct options options;
 	struct options keys; /* those of the options that name secrets: the new image is opened with them */
@@ -83,6 +84,54 @@ static int check_target(struct convert *c)
 	return 0;
 }
 
+/* --bitmaps: every bitmap of the source must be of use, or be left out. */
+static int check_bitmaps(struct convert *c)
+{
+	const struct block *source = c->copy.sources[0];
+	const char *name;
+
+	if (c->copy.source_count > 1)
+		return img_fail(c->img, "Copying bitmaps only possible with single source");
+	if (source->driver != &block_qcow2_driver)
+		return img_fail(c->img, "Source lacks bitmap support");
+	for (size_t i = 0; (name = qcow2_bitmap_name(source, i)); i++) {
+		if (!qcow2_bitmap_is_inconsistent(source, i) || c->skip_broken)
+			continue;
+		img_fail(c->img, "Cannot copy inconsistent bitmap '%s'", name);
+		fprintf(c->img->err, "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n");
+		return 1;
+	}
+	return 0;
+}
+
+static int copy_bitmap(struct convert *c, size_t index, struct error *err)
+{
+	struct block *source = c->copy.sources[0], *target = c->copy.target;
+	const char *name = qcow2_bitmap_name(source, index);
+	int result = qcow2_bitmap_add(target, name, qcow2_bitmap_granularity(source, index), false, err);
+
+	if (!result)
+		result = qcow2_bitmap_merge(target, name, source, name, err);
+	if (!result && qcow2_bitmap_is_enabled(source, index))
+		result = qcow2_bitmap_enable(target, name, true, err);
+	return result ? error_prefix(err, "Failed to populate bitmap %s", name) : 0;
+}
+
+static int copy_bitmaps(struct convert *c)
+{
+	const struct block *source = c->copy.sources[0];
+	struct error err = {0};
+	const char *name;
+
+	for (size_t i = 0; (name = qcow2_bitmap_name(source, i)); i++) {
+		if (qcow2_bitmap_is_inconsistent(source, i))
+			img_warn(c->img, "Skipping inconsistent bitmap '%s'", name);
+		else if (copy_bitmap(c, i, &err) < 0)
+			return img_fail(c->img, "%s", err.msg);
+	}
+	return qcow2_bitmaps_store(c->copy.target, &err) < 0 ? img_fail(c->img, "%s", err.msg) : 0;
+}
+
 static int run_convert(struct convert *c, char **names, int count)
 {
 	const struct img_open how = {.name = c->target_image_opts ? IMG_NAME_OPTIONS : IMG_NAME_PLAIN,
@@ -93,6 +142,8 @@ static int run_convert(struct convert *c, char **names, int count)
 	struct error err = {0};
 	int status = open_sources(c, names, count - 1);
 
+	if (!status && c->bitmaps)
+		status = check_bitmaps(c);
 	if (status)
 		return status;
 	if (c->copy.compress && !c->no_create && !block_driver_find(c->out_format)->write_compressed)
@@ -107,10 +158,14 @@ static int run_convert(struct convert *c, char **names, int count)
 	c->copy.target = img_open(c->img, name, c->out_format, &how);
 	if (!c->copy.target || (status = check_target(c)))
 		return 1;
+	if (c->bitmaps && c->copy.target->driver != &block_qcow2_driver)
+		return img_fail(c->img, "Format driver '%s' does not support bitmaps", c->copy.target->driver->name);
 	img_progress_start(&c->copy.progress, c->img, c->progress && !c->quiet);
 	status = copy_run(&c->copy, &err);
 	if (status < 0)
 		status = img_fail(c->img, "%s", err.msg);
+	if (!status && c->bitmaps)
+		status = copy_bitmaps(c);
 	img_progress_end(&c->copy.progress, status == 0);
 	return status;
 }
@@ -207,6 +262,12 @@ static int convert_option(struct convert *c, struct img_args *args, int code)
 	case IMG_OPT_TARGET_IMAGE_OPTS:
 		c->target_image_opts = true;
 		return -1;
+	case IMG_OPT_BITMAPS:
+		c->bitmaps = true;
+		return -1;
+	case IMG_OPT_SKIP_BROKEN:
+		c->skip_broken = true;
+		return -1;
 	case IMG_OPT_TARGET_IS_ZERO:
 		c->copy.target_is_zero = true;
 		return -1;
@@ -221,6 +282,7 @@ static const struct img_long longs[] = {
 	{"target-image-opts", false, IMG_OPT_TARGET_IMAGE_OPTS},
 	{"salvage", false, IMG_OPT_SALVAGE},
 	{"bitmaps", false, IMG_OPT_BITMAPS},
+	{"skip-broken-bitmaps", false, IMG_OPT_SKIP_BROKEN},
 	{NULL},
 };
 
@@ -230,6 +292,8 @@ static int check_arguments(struct convert *c, const struct img_args *args)
 		c->out_format = "raw";
 	if (c->target_image_opts && !c->no_create)
 		return img_fail(c->img, "--target-image-opts requires use of -n flag");
+	if (c->skip_broken && !c->bitmaps)
+		return img_fail(c->img, "Use of --skip-broken-bitmaps requires --bitmaps");
 	if (img_wants_help(&c->options))
 		return img_create_help(c->img, c->out_format, args->name_count > 0);
 	if (c->copy.target_is_zero && !c->no_create)

@@ -116,6 +116,7 @@ void img_progress_end(struct img_progress *progress, bool complete);
 
 int img_verb_create(struct img *img, int argc, char **argv);
 int img_verb_info(struct img *img, int argc, char **argv);
+int img_verb_bitmap(struct img *img, int argc, char **argv);
 int img_verb_check(struct img *img, int argc, char **argv);
 int img_verb_convert(struct img *img, int argc, char **argv);
 int img_verb_resize(struct img *img, int argc, char **argv);
@@ -142,6 +143,7 @@ enum {
 	IMG_OPT_TARGET_IMAGE_OPTS,
 	IMG_OPT_SALVAGE,
 	IMG_OPT_BITMAPS,
+	IMG_OPT_SKIP_BROKEN,
 	IMG_OPT_START_OFFSET,
 	IMG_OPT_MAX_LENGTH,
 	IMG_OPT_FLUSH_INTERVAL,

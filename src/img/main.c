@@ -6,6 +6,9 @@ const struct img_verb img_verbs[] = {
 	{"bench", img_verb_bench,
 	 "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] [--no-drain] [-o offset] "
 	 "[--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename"},
+	{"bitmap", img_verb_bitmap,
+	 "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F source_fmt]] "
+	 "[-g granularity] [--object objectdef] [--image-opts | -f fmt] filename bitmap"},
 	{"check", img_verb_check, "[-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename"},
 	{"commit", img_verb_commit, "[-q] [-f fmt] [-t cache] [-b base] [-d] [-p] filename"},
 	{"compare", img_verb_compare, "[-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 filename2"},
@@ -31,7 +34,7 @@ const struct img_verb img_verbs[] = {
 	{NULL},
 };
 
-static const char *const later[] = {"amend", "bitmap", NULL};
+static const char *const later[] = {"amend", NULL};
 
 static void print_version(struct img *img)
 {

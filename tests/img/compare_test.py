@@ -197,6 +197,44 @@ GROUPS = {
         $IMG convert 'json:{"driver":"qcow2","file":{"driver":"file","filename":"r.qcow2"},"data-file":{"driver":"file","filename":"d2b.raw"}}' y.raw; sha256sum < y.raw; mv d2b.raw d2.raw
         $IMG measure -O qcow2 -o data_file=d.raw --size 1G
     """,
+    "bitmap": """
+        $IMG create -q -f qcow2 a.qcow2 10M; $IMG bitmap --add a.qcow2 b0; $IMG bitmap --add --disable -g 32k a.qcow2 b1; $IMG info a.qcow2; $IMG info --output=json a.qcow2; $IMG check a.qcow2; $IMG measure -O qcow2 a.qcow2; $IMG measure -O qcow2 -o cluster_size=4k --output=json a.qcow2
+        $IMG bitmap --add a.qcow2 b0
+        for g in 1000 256 4G foo -5; do $IMG bitmap --add -g $g a.qcow2 b2; done
+        $IMG bitmap a.qcow2 b2
+        for o in --clear --remove --enable --disable '--merge b0'; do $IMG bitmap $o a.qcow2 nono; done
+        $IMG bitmap --merge nono a.qcow2 b0
+        $IMG bitmap --clear -g 4k a.qcow2 b0
+        $IMG bitmap --add -b x a.qcow2 b3
+        $IMG bitmap --merge b0 -F raw a.qcow2 b1
+        $IMG bitmap --add a.qcow2
+        $IMG bitmap --add a.qcow2 b5 b6
+        $IMG bitmap --add nono b5
+        $IMG create -q -f qcow2 -o compat=0.10 v2.qcow2 1M; $IMG bitmap --add v2.qcow2 b 2>&1 | sed 's/#block[0-9]*/NODE/'
+        $IMG create -q -f raw r.raw 1M; $IMG bitmap --add -f raw r.raw b 2>&1 | sed 's/#block[0-9]*/NODE/'; $IMG bitmap --remove -f raw r.raw b
+        $IMG bitmap --add a.qcow2 ""
+        qemu-io -f qcow2 -c 'write -P 5 1M 100k' -c 'write -z 5M 64k' -c 'discard 7M 64k' a.qcow2 >/dev/null; $IMG bitmap --merge b0 a.qcow2 b1; $IMG check -q a.qcow2; $IMG info a.qcow2
+        $IMG convert --bitmaps -O qcow2 a.qcow2 c.qcow2; $IMG info c.qcow2; $IMG check c.qcow2; $IMG bitmap --add --merge b0 -b c.qcow2 -F qcow2 a.qcow2 copy; $IMG info a.qcow2 | grep -A30 bitmaps
+        $IMG convert --bitmaps -O raw a.qcow2 c.raw
+        $IMG convert --bitmaps -f raw -O qcow2 r.raw c2.qcow2
+        $IMG convert --skip-broken-bitmaps -O qcow2 a.qcow2 c2.qcow2
+        $IMG convert --bitmaps -O qcow2 a.qcow2 a.qcow2 c2.qcow2
+        $IMG snapshot -c s a.qcow2
+        $IMG snapshot -a s a.qcow2
+        $IMG snapshot -d s a.qcow2
+        $IMG resize a.qcow2 20M; $IMG info a.qcow2; $IMG check a.qcow2; $IMG resize --shrink a.qcow2 6M; $IMG check a.qcow2
+        $IMG bitmap --merge b0 -b c.qcow2 a.qcow2 b1 2>&1 | sed 's/(.*)//'
+        $IMG bitmap --clear a.qcow2 b0; $IMG bench -q -w -c 20 -s 64k -S 128k a.qcow2 >/dev/null; $IMG bitmap --remove a.qcow2 copy; python3 ../bits.py a.qcow2; $IMG bitmap --merge b0 a.qcow2 b1; python3 ../bits.py a.qcow2; $IMG info a.qcow2 | grep -A30 bitmaps; $IMG check -q a.qcow2
+        python3 ../mark.py a.qcow2; $IMG info a.qcow2 | grep -A30 bitmaps; $IMG check -q a.qcow2
+        $IMG bitmap --clear a.qcow2 b0
+        $IMG bitmap --merge b0 a.qcow2 b1
+        $IMG convert --bitmaps -O qcow2 a.qcow2 c3.qcow2
+        $IMG convert --bitmaps --skip-broken-bitmaps -O qcow2 a.qcow2 c3.qcow2; $IMG info c3.qcow2 | grep -A30 bitmaps; $IMG measure -O qcow2 a.qcow2
+        $IMG resize a.qcow2 30M
+        $IMG bitmap --remove a.qcow2 b0; $IMG resize a.qcow2 30M; $IMG bitmap --remove a.qcow2 b1; $IMG info a.qcow2; $IMG check a.qcow2 | sed 's/[0-9.]*% frag/- frag/'
+        $IMG create -q -f qcow2 -b c.qcow2 -F qcow2 o.qcow2; for i in 1 2 3 4 5 6 7 8 9; do $IMG bitmap --add -g 4k o.qcow2 a-rather-long-name-of-a-bitmap-$i; done; $IMG check -q o.qcow2; $IMG info o.qcow2; $IMG compare o.qcow2 c.qcow2; $IMG rebase -u -b '' o.qcow2; $IMG info o.qcow2 | head -20
+        $IMG create -q -f qcow2 -o cluster_size=512 t.qcow2 1M; $IMG bitmap --add -g 512 t.qcow2 fine; $IMG bench -q -w -c 100 -s 1k -S 5k t.qcow2 >/dev/null; python3 ../bits.py t.qcow2; $IMG check t.qcow2 | sed 's/[0-9.]*% frag/- frag/'
+    """,
     "encrypt": """
         make() { for i in 1 2 3 4 5 6 7 8 9; do $IMG create "$@" >out 2>err && break; grep -q accurate err || break; done; cat out; cat err >&2; }; declare -f make > make
         . ./make; make -f qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=40,preallocation=metadata,encrypt.cipher-alg=aes-128 a.qcow2 1M; $IMG info a.qcow2; $IMG info --output=json a.qcow2; $IMG check --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=a.qcow2
@@ -433,10 +471,39 @@ GROUPS = {
 }
 
 
+# Marks the first bitmap of an image as in use: mark.py IMAGE.
+MARK = """
+import struct, sys
+f = open(sys.argv[1], 'r+b')
+d = f.read(65536)
+at = d.find(struct.pack('>II', 0x23852875, 24))
+directory = struct.unpack('>Q', d[at + 24:at + 32])[0]
+f.seek(directory + 12)
+f.write(struct.pack('>I', 3))
+"""
+# Prints the bits of all bitmaps, for granularity and name: bits.py IMAGE.
+BITS = """
+import struct, sys
+d = open(sys.argv[1], 'rb').read()
+cluster = 1 << struct.unpack('>I', d[20:24])[0]
+at = d.find(struct.pack('>II', 0x23852875, 24))
+count, _, size, at = struct.unpack('>IIQQ', d[at + 8:at + 32])
+for i in range(count):
+    table, entries, flags, kind, bits, name, extra = struct.unpack('>QIIBBHI', d[at:at + 24])
+    data = b''
+    for k in range(entries):
+        offset = struct.unpack('>Q', d[table + k * 8:table + k * 8 + 8])[0]
+        data += d[offset:offset + cluster] if offset & ~1 else bytes([255 * (offset & 1)]) * cluster
+    print(d[at + 24 + extra:at + 24 + extra + name].decode(), flags, bits, data.rstrip(b'\\0').hex())
+    at += (24 + extra + name + 7) & ~7
+"""
+
+
 def normalise(text):
     text = re.sub(r"^(xuni-img|qemu-img)\b", "IMG", text, flags=re.M)
     text = re.sub(r"'(xuni-img|qemu-img) --help'", "'IMG --help'", text)
     text = re.sub(r"disk size: .*", "disk size: -", text)
+    text = re.sub(r"\[\s*\]", "[]", text)
     text = re.sub(r'"actual-size": \d+', '"actual-size": -', text)
     text = re.sub(r"Image end offset: \d+", "Image end offset: -", text)
     text = re.sub(r'"image-end-offset": \d+', '"image-end-offset": -', text)
@@ -503,6 +570,8 @@ def test(group):
         ours, theirs = pathlib.Path(directory) / "ours", pathlib.Path(directory) / "theirs"
         ours.mkdir()
         theirs.mkdir()
+        (pathlib.Path(directory) / "mark.py").write_text(MARK)
+        (pathlib.Path(directory) / "bits.py").write_text(BITS)
         for mine, wanted in zip(run(OURS, lines, ours), run(THEIRS, lines, theirs)):
             if mine == wanted:
                 continue

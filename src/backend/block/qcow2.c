@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The qcow2 driver (docs/interop/qcow2.txt of QEMU), versions 2 and 3: opening, the backing chain, the fast form, and
- * the driver's table. Left out: bitmaps:
- * kept, but marked inconsistent by the first write as the format provides for programs that do not know them.
+ * the driver's table.
  */
-#include "backend/block/qcow2_internal.h"
+#include "backend/block/qcow2_bitmap.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -61,6 +60,7 @@ static void destroy(struct qcow2 *q)
 	free(q->backing_name);
 	free(q->backing_format);
 	free(q->data_name);
+	qcow2_bitmaps_close(q);
 	qcow2_data_close(q);
 	qcow2_crypt_close(q);
 	free(q->extensions);
@@ -77,7 +77,8 @@ static int setup(struct qcow2 *q, struct options *options, const struct block_op
 	int result;
 
 	if ((result = qcow2_header_read(q, err)) || (result = load_tables(q, err)) ||
-	    (result = qcow2_data_open(q, options, how, err)) || (result = qcow2_crypt_open(q, options, how, err)) ||
+	    (result = qcow2_bitmaps_open(q, err)) || (result = qcow2_data_open(q, options, how, err)) ||
+	    (result = qcow2_crypt_open(q, options, how, err)) ||
 	    (result = block_backing_open(q->block, q->backing_name, q->backing_format, options, how, err)))
 		return result;
 	qcow2_cache_init(&q->l2, max_u64(16, L2_CACHE_BYTES >> q->cluster_bits));
@@ -122,19 +123,26 @@ static int qcow2_open(struct block *block, struct options *options, const struct
 	return result;
 }
 
+static int write_out(struct qcow2 *q)
+{
+	int result = 0;
+
+	if (q->bitmaps_changed || q->bitmaps_in_use)
+		result = qcow2_bitmaps_save(q);
+	/* The frees that one flush applies go with a second one. */
+	for (unsigned i = 0; i < 2 && !result && qcow2_is_dirty(q); i++)
+		result = qcow2_flush(q->block);
+	return result;
+}
+
 static void qcow2_close(struct block *block)
 {
 	struct qcow2 *q = block->private_data;
+	int result = block->read_only ? 0 : write_out(q);
 
-	if (!block->read_only && qcow2_is_dirty(q)) {
-		int result = qcow2_flush(block); /* the frees it applies go with a second one */
-
-		if (!result && qcow2_is_dirty(q))
-			result = qcow2_flush(block);
-		if (result && block_log(block))
-			log_warn(block_log(block), "qcow2: '%s' could not be written when it was closed: %s",
-				 block->filename, strerror(-result));
-	}
+	if (result && block_log(block))
+		log_warn(block_log(block), "qcow2: '%s' could not be written when it was closed: %s", block->filename,
+			 strerror(-result));
 	destroy(q);
 }
 
@@ -161,6 +169,8 @@ static int qcow2_map(struct block *block, enum block_op op, uint64_t offset, uin
 		else if (op == BLOCK_WRITE &&
 			 (!mapping.copied || (!q->data_child && qcow2_is_metadata(q, mapping.host, mapping.bytes))))
 			result = -EAGAIN;
+		else if (op == BLOCK_WRITE)
+			qcow2_bitmaps_mark(q, offset, *length);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return result;
@@ -187,6 +197,25 @@ static void qcow2_describe(const struct block *block, struct block_info *info)
 	};
 }
 
+static json_t *describe_bitmaps(const struct qcow2 *q)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < q->bitmap_count; i++) {
+		const struct qcow2_bitmap *bitmap = &q->bitmaps[i];
+		json_t *flags = json_array();
+
+		if (bitmap->inconsistent)
+			json_array_append_new(flags, json_string("in-use"));
+		if (bitmap->enabled)
+			json_array_append_new(flags, json_string("auto"));
+		json_array_append_new(list, json_pack("{s:o,s:o,s:I}", "flags", flags, "name",
+						      json_stringn_nocheck(bitmap->name, strlen(bitmap->name)),
+						      "granularity", (json_int_t)1 << bitmap->granularity_bits));
+	}
+	return list;
+}
+
 static json_t *qcow2_specific_info(const struct block *block)
 {
 	const struct qcow2 *q = block->private_data;
@@ -197,6 +226,8 @@ static json_t *qcow2_specific_info(const struct block *block)
 	json_object_set_new(data, "compression-type", json_string(q->header.compression ? "zstd" : "zlib"));
 	if (new)
 		json_object_set_new(data, "lazy-refcounts", json_boolean(q->header.compatible & QCOW2_LAZY_REFCOUNTS));
+	if (q->bitmap_count)
+		json_object_set_new(data, "bitmaps", describe_bitmaps(q));
 	json_object_set_new(data, "refcount-bits", json_integer(q->refcount_bits));
 	if (q->data_name)
 		json_object_set_new(data, "data-file", json_stringn_nocheck(q->data_name, strlen(q->data_name)));

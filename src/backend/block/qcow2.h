@@ -78,6 +78,24 @@ int qcow2_make_empty(struct block *block, struct error *err);
 /* Counts references to every cluster and compares; repairs leaks and corruptions where asked. */
 int qcow2_check(struct block *block, struct block_check *check, bool repair_leaks, bool repair_all, struct error *err);
 
+/* Dirty bitmaps, by name. Changes are in memory until qcow2_bitmaps_store or the node's end. */
+const char *qcow2_bitmap_name(const struct block *block, size_t index); /* NULL behind the last */
+uint64_t qcow2_bitmap_granularity(const struct block *block, size_t index);
+/* Follows writes; is of no use because it was not stored. */
+bool qcow2_bitmap_is_enabled(const struct block *block, size_t index);
+bool qcow2_bitmap_is_inconsistent(const struct block *block, size_t index);
+/* granularity 0: by the cluster size. */
+int qcow2_bitmap_add(struct block *block, const char *name, uint64_t granularity, bool enabled, struct error *err);
+int qcow2_bitmap_remove(struct block *block, const char *name, struct error *err);
+int qcow2_bitmap_clear(struct block *block, const char *name, struct error *err);
+int qcow2_bitmap_enable(struct block *block, const char *name, bool enable, struct error *err);
+/* Adds the bits of a bitmap of this or another image of the same length. */
+int qcow2_bitmap_merge(struct block *block, const char *name, struct block *source, const char *source_name,
+		       struct error *err);
+int qcow2_bitmaps_store(struct block *block, struct error *err);
+/* Bytes of file that the bitmaps of an image would take in one of this cluster size. */
+uint64_t qcow2_bitmaps_measure(const struct block *block, uint64_t cluster_bytes);
+
 /* A temporary overlay over a node opened for reading (snapshot=on), gone when it is closed. */
 struct block *block_open_temporary(struct block *base, const struct block_open *how, struct error *err);
 

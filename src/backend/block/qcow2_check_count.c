@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Check: what refers to which cluster of the file, counted over all tables. Texts follow qemu's. */
+#include "backend/block/qcow2_bitmap.h"
 #include "backend/block/qcow2_check.h"
 
 #include <stdarg.h>
@@ -190,41 +191,26 @@ static int count_snapshots(struct qcow2_counting *c)
 	return 0;
 }
 
-/* Bitmap directory and tables (qcow2.txt, "Bitmaps"): entries of 24 bytes and more; tables of offsets. */
+/* The directory of bitmaps, their tables, and what these refer to. */
 static void count_bitmaps(struct qcow2_counting *c)
 {
 	struct qcow2 *q = c->q;
-	const uint8_t *ext = qcow2_extension_find(q, QCOW2_EXT_BITMAPS, 24);
-	uint64_t offset, size;
-	uint8_t *directory;
 
-	if (!ext || !(q->header.autoclear & QCOW2_BITMAPS))
-		return;
-	size = load_be64(ext + 8);
-	offset = load_be64(ext + 16);
-	if (size > 64 * MIB || !range_inside(offset, size, q->file_end) || !(directory = malloc(size + 1))) {
-		c->check->corruptions++;
-		return;
-	}
-	count_range(c, offset, size);
-	if (qcow2_file_read(q, offset, directory, size))
-		size = 0;
-	for (uint64_t at = 0; at + 24 <= size;) {
-		const uint64_t table = load_be64(directory + at), entries = load_be32(directory + at + 8);
+	count_range(c, q->bitmap_directory, q->bitmap_directory_bytes);
+	for (uint32_t i = 0; i < q->bitmap_count; i++) {
+		const struct qcow2_bitmap *bitmap = &q->bitmaps[i];
 
-		count_range(c, table, entries * 8);
-		for (uint64_t i = 0; i < entries; i++) {
+		count_range(c, bitmap->table_offset, bitmap->table_entries * 8ull);
+		for (uint64_t k = 0; k < bitmap->table_entries; k++) {
 			uint8_t entry[8];
 
-			if (!range_inside(table, entries * 8, q->file_end) ||
-			    qcow2_file_read(q, table + i * 8, entry, 8))
+			if (!range_inside(bitmap->table_offset, bitmap->table_entries * 8ull, q->file_end) ||
+			    qcow2_file_read(q, bitmap->table_offset + k * 8, entry, 8))
 				break;
 			if (load_be64(entry) & QCOW2_OFFSET_MASK)
 				count_range(c, load_be64(entry) & QCOW2_OFFSET_MASK, q->cluster_bytes);
 		}
-		at += align_up(24 + (uint64_t)load_be16(directory + at + 18) + load_be32(directory + at + 20), 8);
 	}
-	free(directory);
 }
 
 static void count_refcount_structures(struct qcow2_counting *c)

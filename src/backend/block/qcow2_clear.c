@@ -195,7 +195,7 @@ int qcow2_discard(struct block *block, uint64_t offset, uint64_t length)
 	end = end == block->length ? align_up(end, q->cluster_bytes) : align_down(end, q->cluster_bytes);
 	if (start >= end)
 		return 0;
-	result = qcow2_begin_writing(q);
+	result = qcow2_begin_change(q, start, end - start);
 	return result ? result : clear_range(q, start, end - start, DISCARD);
 }
 
@@ -226,7 +226,7 @@ int qcow2_write_zeroes(struct block *block, uint64_t offset, uint64_t length, ui
 
 	if (q->header.version < 3 && (block->backing || !unmap))
 		return -ENOTSUP; /* there is no zero cluster */
-	result = qcow2_begin_writing(q);
+	result = qcow2_begin_change(q, offset, length);
 	if (!result)
 		result = zero_part(q, offset, start - offset);
 	if (!result && start < stop)

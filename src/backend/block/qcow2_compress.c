@@ -248,7 +248,7 @@ int qcow2_write_compressed(struct block *block, uint64_t offset, const void *dat
 	struct qcow2 *q = block->private_data;
 	struct qcow2_workspace *w;
 	int64_t used;
-	int result = qcow2_begin_writing(q);
+	int result;
 
 	if (block->read_only)
 		return -EPERM;
@@ -259,7 +259,7 @@ int qcow2_write_compressed(struct block *block, uint64_t offset, const void *dat
 	    !range_inside(offset, length, block->length) ||
 	    (length < q->cluster_bytes && offset + length != block->length))
 		return -EINVAL;
-	if (result || (result = qcow2_relieve(q)))
+	if ((result = qcow2_begin_change(q, offset, length)) || (result = qcow2_relieve(q)))
 		return result;
 	w = workspace_get(q);
 	if (!w)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2 under power cuts and failing writes, with and without an internal snapshot; see tape.h. */
-#include "backend/block/qcow2.h"
+#include "backend/block/qcow2_bitmap.h"
 #include "backend/block/tape.h"
 
 #include <setjmp.h>
@@ -95,6 +95,88 @@ static void test_cuts_of_data_files(void **state)
 	}
 }
 
+/* A bitmap that the file says is good has a bit for everything that was written since the disk was all zeroes. */
+static void check_bitmaps(struct block *block, const uint8_t *content)
+{
+	const struct qcow2 *q = block->private_data;
+
+	for (uint32_t i = 0; i < q->bitmap_count; i++) {
+		struct qcow2_bitmap *bitmap = &q->bitmaps[i];
+
+		if (bitmap->inconsistent || !bitmap->enabled || bitmap->name[0] == 'c')
+			continue;
+		assert_int_equal(qcow2_bitmap_load(block->private_data, bitmap), 0);
+		for (uint64_t at = 0; at < block->length; at++) {
+			const uint64_t granule = at >> bitmap->granularity_bits;
+
+			if (content[at] && !(bitmap->bits[granule / 8] >> (granule & 7) & 1))
+				fail_msg("byte %llu was written, bitmap %s does not say so", (unsigned long long)at,
+					 bitmap->name);
+		}
+	}
+}
+
+/* Bitmaps that are made, follow writes, are cleared and removed, over several lives of the node. */
+static void cut_bitmaps(const struct qcow2_create *create)
+{
+	static const char *const names[] = {"first", "with-a-name-so-long-that-it-takes-much-of-the-header", "third"};
+	struct block_graph *graph = block_graph_new(NULL);
+	uint8_t *shadow = calloc(1, create->length);
+	struct error err = {0};
+	struct tape tape, start;
+	struct block *block;
+	uint32_t seed = 5;
+
+	new_image(&tape, create);
+	tape.also = check_bitmaps;
+	tape_copy(&start, &tape);
+	tape.recording = true;
+	for (unsigned life = 0; life < 3; life++) {
+		block = tape_open(graph, &tape, &block_qcow2_driver, false, &err);
+		assert_non_null(block);
+		if (life == 0)
+			for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+				assert_int_equal(qcow2_bitmap_add(block, names[i], 512 << i, i != 2, &err), 0);
+		if (life == 1) {
+			assert_int_equal(qcow2_bitmap_add(block, "cleared", 4096, true, &err), 0);
+			assert_int_equal(qcow2_bitmap_remove(block, names[2], &err), 0);
+		}
+		if (life == 2)
+			assert_int_equal(qcow2_bitmap_clear(block, "cleared", &err), 0);
+		assert_int_equal(qcow2_bitmaps_store(block, &err), 0);
+		for (unsigned i = 0; i < 40; i++)
+			tape_step(block, &tape, shadow, &seed);
+		block_unref(block);
+	}
+	block = tape_open(graph, &tape, &block_qcow2_driver, true, &err);
+	assert_int_equal(((struct qcow2 *)block->private_data)->bitmap_count, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_false(qcow2_bitmap_is_inconsistent(block, i));
+	check_bitmaps(block, shadow);
+	block_unref(block);
+	tape_cut_everywhere(&tape, &start, &block_qcow2_driver, create->length);
+	tape_end(&tape);
+	tape_end(&start);
+	free(shadow);
+	block_graph_free(graph);
+}
+
+static void test_cuts_of_bitmaps(void **state)
+{
+	char base[] = "/tmp/xuni-crash-base-XXXXXX";
+	struct qcow2_create images[] = {image_of(128 * KIB, 4096, 16), image_of(64 * KIB, 512, 16),
+					image_of(256 * KIB, 65536, 16)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++)
+		cut_bitmaps(&images[i]);
+	/* The name of a backing file is in the way of the bitmaps' extension. */
+	close(mkstemp(base));
+	images[0].backing = base;
+	images[0].backing_format = "raw";
+	cut_bitmaps(&images[0]);
+	unlink(base);
+}
+
 static void test_failing_writes(void **state)
 {
 	struct qcow2_create create = image_of(256 * KIB, 4096, 16);
@@ -113,6 +195,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts), cmocka_unit_test(test_cuts_of_subclusters),
 					   cmocka_unit_test(test_cuts_of_data_files),
+					   cmocka_unit_test(test_cuts_of_bitmaps),
 					   cmocka_unit_test(test_failing_writes)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

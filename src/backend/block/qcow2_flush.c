@@ -8,7 +8,7 @@
  *
  * Guest data were written before their L2 entries were changed in memory, so the first barrier covers them.
  */
-#include "backend/block/qcow2_internal.h"
+#include "backend/block/qcow2_bitmap.h"
 
 #include <stdlib.h>
 
@@ -205,7 +205,7 @@ int qcow2_relieve(struct qcow2 *q)
 
 int qcow2_begin_writing(struct qcow2 *q)
 {
-	const uint64_t known = q->raw_data ? QCOW2_RAW_DATA : 0;
+	const uint64_t known = (q->raw_data ? QCOW2_RAW_DATA : 0) | (q->bitmap_count ? QCOW2_BITMAPS : 0);
 	int result = 0;
 
 	pthread_mutex_lock(&q->lock);
@@ -215,7 +215,21 @@ int qcow2_begin_writing(struct qcow2 *q)
 		if (!result)
 			result = qcow2_file_sync(q);
 	}
+	if (!result && !q->autoclear_done)
+		result = qcow2_bitmaps_begin(q);
 	q->autoclear_done = !result;
 	pthread_mutex_unlock(&q->lock);
 	return result;
+}
+
+int qcow2_begin_change(struct qcow2 *q, uint64_t offset, uint64_t length)
+{
+	int result = qcow2_begin_writing(q);
+
+	if (result || !q->bitmaps_in_use)
+		return result;
+	pthread_mutex_lock(&q->lock);
+	qcow2_bitmaps_mark(q, offset, length);
+	pthread_mutex_unlock(&q->lock);
+	return 0;
 }

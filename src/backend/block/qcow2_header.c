@@ -310,32 +310,121 @@ static uint32_t put_extension(uint8_t *to, uint32_t type, const char *text)
 	return 8 + (uint32_t)align_up(strlen(text), 8);
 }
 
-int qcow2_header_rewrite(struct qcow2 *q, struct error *err)
+void qcow2_extension_set(struct qcow2 *q, uint32_t type, const void *data, uint32_t length)
+{
+	const uint32_t whole = 8 + (uint32_t)align_up(length, 8);
+
+	for (uint32_t at = 0; at + 8 <= q->extensions_length;) {
+		const uint32_t bytes = 8 + (uint32_t)align_up(load_be32(q->extensions + at + 4), 8);
+
+		if (load_be32(q->extensions + at) == type) {
+			memmove(q->extensions + at, q->extensions + at + bytes, q->extensions_length - at - bytes);
+			q->extensions_length -= bytes;
+		} else {
+			at += bytes;
+		}
+	}
+	if (!data)
+		return;
+	q->extensions = xrealloc(q->extensions, q->extensions_length + whole);
+	memset(q->extensions + q->extensions_length, 0, whole);
+	store_be32(q->extensions + q->extensions_length, type);
+	store_be32(q->extensions + q->extensions_length + 4, length);
+	memcpy(q->extensions + q->extensions_length + 8, data, length);
+	q->extensions_length += whole;
+}
+
+/* Composes the first cluster over what is there. Fields of a longer header that we do not know stay. */
+static void compose(struct qcow2 *q, uint8_t *head, const uint8_t *was)
 {
 	const uint32_t name_length = q->backing_name ? (uint32_t)strlen(q->backing_name) : 0;
-	const uint32_t needed = q->header.header_length + 24 + q->extensions_length + 8 + name_length;
-	uint8_t *head;
+	const uint32_t old_at = (uint32_t)q->header.backing_offset, old_end = old_at + q->header.backing_length;
+	const bool same_name = name_length && old_at && name_length == q->header.backing_length &&
+			       !memcmp(was + old_at, q->backing_name, name_length);
 	uint32_t at = q->header.header_length;
+
+	memcpy(head, was, q->header.header_length);
+	if (q->backing_format)
+		at += put_extension(head + at, QCOW2_EXT_BACKING_FORMAT, q->backing_format);
+	memcpy(head + at, q->extensions, q->extensions_length);
+	at += q->extensions_length + 8; /* the end mark is zeroes */
+	/* A name that stays the same stays where it is, or goes where it does not cover its old self. */
+	if (same_name && old_at >= at)
+		at = old_at;
+	else if (same_name && old_end > at && old_end + name_length <= q->cluster_bytes)
+		at = old_end;
+	q->header.backing_offset = name_length ? at : 0;
+	q->header.backing_length = name_length;
+	if (name_length)
+		memcpy(head + at, q->backing_name, name_length);
+	qcow2_header_encode(&q->header, head);
+}
+
+static int write_synced(struct qcow2 *q, const uint8_t *head, uint32_t from, uint32_t to)
+{
+	int result = to > from ? qcow2_file_write(q, from, head + from, to - from) : 0;
+
+	return result ? result : qcow2_file_sync(q);
+}
+
+/*
+ * A sector is written as a whole, a cluster is not. What lies behind the first sector is written before it, and while
+ * they do not fit together the header says that there are no bitmaps. A backing file name that has to move is there
+ * before anything points to it.
+ */
+static int write_in_order(struct qcow2 *q, const uint8_t *head, const uint8_t *was)
+{
+	uint8_t between[BLOCK_SECTOR];
+	int result = 0;
+
+	if (memcmp(head + BLOCK_SECTOR, was + BLOCK_SECTOR, q->cluster_bytes - BLOCK_SECTOR)) {
+		const uint64_t name = q->header.backing_offset, old_name = load_be64(was + 8);
+		const bool moves = name >= BLOCK_SECTOR && name != old_name && old_name &&
+				   load_be32(was + 16) == q->header.backing_length;
+
+		memcpy(between, was, sizeof(between));
+		if (q->header.version >= 3)
+			store_be64(between + 88, load_be64(was + 88) & ~(uint64_t)QCOW2_BITMAPS);
+		if (moves) {
+			result = write_synced(q, head, (uint32_t)name, (uint32_t)name + q->header.backing_length);
+			store_be64(between + 8, name);
+		}
+		if (!result && memcmp(between, was, sizeof(between)))
+			result = write_synced(q, between, 0, sizeof(between));
+		if (!result)
+			result = write_synced(q, head, BLOCK_SECTOR, q->cluster_bytes);
+	}
+	return result ? result : write_synced(q, head, 0, BLOCK_SECTOR);
+}
+
+int qcow2_header_rewrite(struct qcow2 *q, struct error *err)
+{
+	const struct qcow2_header old = q->header;
+	const uint32_t name_length = q->backing_name ? (uint32_t)strlen(q->backing_name) : 0;
+	uint32_t needed = q->header.header_length + 24 + q->extensions_length + 8 + name_length;
+	uint8_t *head, *was;
 	int result;
 
+	if (needed > q->cluster_bytes) { /* the names of features can go first */
+		needed -= q->extensions_length;
+		qcow2_extension_set(q, QCOW2_EXT_FEATURE_NAMES, NULL, 0);
+		needed += q->extensions_length;
+	}
 	if (name_length > MAX_BACKING_NAME || needed > q->cluster_bytes)
 		return error_set(err, ENOSPC, "the header has no room for backing file name and extensions (%u bytes)",
 				 needed);
 	head = xcalloc(1, q->cluster_bytes);
-	/* Fields of a longer header that we do not know stay. */
-	result = qcow2_file_read(q, 0, head, q->header.header_length);
+	was = xcalloc(1, q->cluster_bytes);
+	result = qcow2_file_read(q, 0, was, q->cluster_bytes);
 	if (!result) {
-		if (q->backing_format)
-			at += put_extension(head + at, QCOW2_EXT_BACKING_FORMAT, q->backing_format);
-		memcpy(head + at, q->extensions, q->extensions_length);
-		at += q->extensions_length + 8; /* the end mark is zeroes */
-		q->header.backing_offset = name_length ? at : 0;
-		q->header.backing_length = name_length;
-		if (name_length)
-			memcpy(head + at, q->backing_name, name_length);
-		qcow2_header_encode(&q->header, head);
-		result = qcow2_file_write(q, 0, head, q->cluster_bytes);
+		compose(q, head, was);
+		result = write_in_order(q, head, was);
+	}
+	if (result) {
+		q->header.backing_offset = old.backing_offset;
+		q->header.backing_length = old.backing_length;
 	}
 	free(head);
+	free(was);
 	return result ? error_set_errno(err, -result, "Could not write the qcow2 header") : 0;
 }

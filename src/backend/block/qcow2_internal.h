@@ -134,14 +134,26 @@ struct qcow2 {
 	struct qcow2_cache l2, refcounts;
 	struct qcow2_snapshot *snapshots;
 
+	struct qcow2_bitmap *bitmaps; /* see qcow2_bitmap.h */
+	uint32_t bitmap_count;
+	uint64_t bitmap_directory, bitmap_directory_bytes; /* in the file */
+	uint64_t bitmap_image_bytes;                       /* the length that their bits are for */
+	bool bitmaps_changed;                              /* something is not as in the file */
+	bool bitmaps_in_use;                               /* the file says so of those that follow writes */
+	struct qcow2_removed_bitmap {
+		uint64_t offset;
+		uint32_t entries;
+	} * removed; /* tables to be freed when the directory is written */
+	uint32_t removed_count;
+
 	uint64_t cursor;     /* cluster of the file where the search for a free one starts */
 	uint64_t freed_from; /* lowest cluster freed since the cursor went by, or UINT64_MAX */
 	int64_t reuse_after_ns;
-	uint64_t fresh_from;      /* clusters from here on were never written: they read as zeroes */
-	uint64_t file_end;        /* bytes */
+	uint64_t fresh_from;                /* clusters from here on were never written: they read as zeroes */
+	uint64_t file_end;                  /* bytes */
 	struct qcow2_workspace *workspaces; /* of compression, nobody's now */
-	uint64_t compressed_at;   /* where the next compressed cluster may start, or 0 */
-	struct qcow2_free *frees; /* of the next flush */
+	uint64_t compressed_at;             /* where the next compressed cluster may start, or 0 */
+	struct qcow2_free *frees;           /* of the next flush */
 	size_t free_count, free_room;
 	bool flushing;
 	bool metadata_written; /* since the last barrier, outside of a flush */
@@ -171,12 +183,14 @@ static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
 int qcow2_header_read(struct qcow2 *q, struct error *err);
 /* Puts the fixed fields back where they are. Not synchronised. */
 int qcow2_header_write_fields(struct qcow2 *q);
-/* Rewrites the header's first cluster: fields, extensions, backing name. */
+/* Rewrites the header's first cluster: fields, extensions, backing name; durably. */
 int qcow2_header_rewrite(struct qcow2 *q, struct error *err);
 void qcow2_header_encode(const struct qcow2_header *header, uint8_t *to);
 
 /* The data of a header extension of at least this length, or NULL. */
 const uint8_t *qcow2_extension_find(const struct qcow2 *q, uint32_t type, uint32_t min_length);
+/* Puts an extension in the place of the one of this type, in memory; data NULL: takes that away. */
+void qcow2_extension_set(struct qcow2 *q, uint32_t type, const void *data, uint32_t length);
 
 /* --- qcow2_crypt.c --- */
 int qcow2_crypt_open(struct qcow2 *q, struct options *options, const struct block_open *how, struct error *err);
@@ -313,8 +327,10 @@ int qcow2_flush(struct block *block);
 /* A flush when too much has gathered. */
 int qcow2_relieve(struct qcow2 *q);
 bool qcow2_is_dirty(const struct qcow2 *q);
-/* Called before the first change of an image that was opened for writing: clears autoclear bits. */
+/* Called before a change of an image that was opened for writing: clears autoclear bits, wakes bitmaps. */
 int qcow2_begin_writing(struct qcow2 *q);
+/* The same before guest data change, which bitmaps note. */
+int qcow2_begin_change(struct qcow2 *q, uint64_t offset, uint64_t length);
 
 /* --- qcow2_compress.c --- */
 int qcow2_unpack(struct qcow2 *q, uint64_t word, void *to);

@@ -193,6 +193,8 @@ int qcow2_measure_image(const struct block_create *create, struct block_measure 
 	measure->full_bytes = qcow2_measure(&q, q.length);
 	/* As qemu-img: with the tables of the whole disk. */
 	measure->required_bytes = measure->full_bytes - align_up(q.length, q.cluster_bytes) + data;
+	if (measure->source && measure->source->driver == &block_qcow2_driver)
+		measure->bitmap_bytes = qcow2_bitmaps_measure(measure->source, q.cluster_bytes);
 	measure->has_bitmaps = measure->source && measure->source->driver == &block_qcow2_driver && q.version >= 3 &&
 			       ((const struct qcow2 *)measure->source->private_data)->header.version >= 3;
 	return 0;

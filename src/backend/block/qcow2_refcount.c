@@ -71,6 +71,7 @@ bool qcow2_is_metadata(const struct qcow2 *q, uint64_t offset, uint64_t bytes)
 		{h->reftable_offset, (uint64_t)h->reftable_clusters << q->cluster_bits},
 		{h->snapshot_count ? h->snapshots_offset : 0, h->snapshot_count ? 1 : 0},
 		{q->crypto_offset, q->crypto_bytes},
+		{q->bitmap_directory, q->bitmap_directory_bytes},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)

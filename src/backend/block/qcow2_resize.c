@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Changing the length of an image, its backing file name, and emptying it. */
-#include "backend/block/qcow2_internal.h"
+#include "backend/block/qcow2_bitmap.h"
 
 #include <stdlib.h>
 
@@ -111,6 +111,9 @@ int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 		return error_set(err, EFBIG, "The image size is too large for file format 'qcow2'");
 	if (q->header.snapshot_count && q->header.version < 3)
 		return error_set(err, ENOTSUP, "Can't resize a v2 image which has snapshots");
+	result = length == q->header.size ? 0 : qcow2_bitmaps_resize(q, length, err);
+	if (result)
+		return result;
 	result = qcow2_begin_writing(q);
 	if (!result && length < q->header.size)
 		result = shrink(q, length);

@@ -282,6 +282,8 @@ int qcow2_snapshot_apply(struct block *block, const char *name, struct error *er
 
 	if (index < 0)
 		return error_set_errno(err, ENOENT, "Could not apply snapshot '%s': Failed to load snapshot", name);
+	if (q->bitmap_count)
+		return error_set(err, EBUSY, "Could not apply snapshot '%s': Device has active dirty bitmaps", name);
 	s = &q->snapshots[index];
 	result = qcow2_begin_writing(q);
 	if (!result && s->disk_bytes != q->header.size)

@@ -247,7 +247,7 @@ static int write_all(struct block *block, uint64_t offset, const struct iovec *i
 {
 	struct qcow2 *q = block->private_data;
 	uint64_t skip = 0, done = 0;
-	int result = qcow2_begin_writing(q);
+	int result = qcow2_begin_change(q, offset, length);
 
 	if (!result)
 		result = qcow2_relieve(q);

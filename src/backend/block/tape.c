@@ -184,7 +184,7 @@ void tape_start(struct tape *tape, const char *path)
 
 void tape_copy(struct tape *to, const struct tape *from)
 {
-	*to = (struct tape){.fail_after = -1};
+	*to = (struct tape){.fail_after = -1, .also = from->also};
 	tape_room(to, from->size);
 	if (from->size)
 		memcpy(to->bytes, from->bytes, from->size);
@@ -291,6 +291,8 @@ static void examine(const struct cut *cut, struct tape *image, const char *what,
 		if (!cut->touched[s] && memcmp(got + s * 512, cut->flushed ? cut->flushed + s * 512 : zeroes, 512))
 			fail_msg("%s at %zu: flushed sector %llu is lost", what, at, (unsigned long long)s);
 	}
+	if (image->also)
+		image->also(block, got);
 	free(got);
 	block_unref(block);
 	tape_end(&copy);

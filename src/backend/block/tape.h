@@ -28,6 +28,8 @@ struct tape {
 	struct tape_event *events;
 	size_t count;
 	bool recording;
+	/* Looks at an image after a cut, with its disk's content; or NULL. */
+	void (*also)(struct block *block, const uint8_t *content);
 	int64_t fail_after; /* counts down writes; at 0 they and barriers fail; < 0: never */
 };
 
