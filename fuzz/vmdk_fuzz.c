@@ -63,24 +63,58 @@ static void use(struct block_graph *graph, const char *path, bool read_only)
 	block_unref(block);
 }
 
+/* A memory file with these bytes; its name in path. */
+static int make_file(char path[64], const void *data, size_t size)
+{
+	int fd = memfd_create("vmdk", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	snprintf(path, 64, "/proc/self/fd/%d", fd);
+	if (pwrite(fd, data, size, 0) == (ssize_t)size)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* An extent of a type that only stands beside a descriptor. */
+static void use_described(struct block_graph *graph, const char *extent)
+{
+	char path[64], text[256];
+	int fd;
+
+	snprintf(text, sizeof(text),
+		 "version=1\nCID=1\nparentCID=ffffffff\ncreateType=\"seSparse\"\nRW 1 SESPARSE \"%s\"\n", extent);
+	fd = make_file(path, text, strlen(text));
+	if (fd < 0)
+		return;
+	use(graph, path, true);
+	close(fd);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const uint8_t se_sparse[8] = {0xbe, 0xba, 0xfe, 0xca};
 	struct block_graph *graph;
 	char path[64];
+	bool described;
 	int fd;
 
 	if (size > MAX_BYTES)
 		return 0;
 	parse_descriptor(data, size);
-	if (size < BLOCK_SECTOR || (memcmp(data, VMDK_MAGIC_HOSTED, 4) && memcmp(data, VMDK_MAGIC_COWD, 4)) ||
-	    vmdk_extent_descriptor_only(data))
+	described = size >= BLOCK_SECTOR && !memcmp(data, se_sparse, sizeof(se_sparse));
+	if (!described &&
+	    (size < BLOCK_SECTOR || (memcmp(data, VMDK_MAGIC_HOSTED, 4) && memcmp(data, VMDK_MAGIC_COWD, 4)) ||
+	     vmdk_extent_descriptor_only(data)))
 		return 0;
-	fd = memfd_create("vmdk", MFD_CLOEXEC);
+	fd = make_file(path, data, size);
 	if (fd < 0)
 		return 0;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	graph = block_graph_new(NULL);
-	if (pwrite(fd, data, size, 0) == (ssize_t)size) {
+	if (described) {
+		use_described(graph, path);
+	} else {
 		use(graph, path, true);
 		use(graph, path, false);
 	}

@@ -356,6 +356,10 @@ GROUPS = {
         cp a.vmdk base.vmdk; $IMG create -q -f vmdk -b base.vmdk -F vmdk over.vmdk; qemu-io -f vmdk -c 'write -P 5 0 64k' base.vmdk >/dev/null; $IMG convert -O raw over.vmdk over.raw 2>&1 | head -1
         $IMG resize a.vmdk 20M; for o in c a d; do $IMG snapshot -$o x a.vmdk; done; $IMG rebase -u -b '' o.vmdk; $IMG check -r all a.vmdk; $IMG amend -o size=1M a.vmdk 2>/dev/null
         $IMG info -f vmdk q.qcow2; printf 'junk' > j.vmdk; $IMG info -f vmdk j.vmdk; $IMG info j.vmdk | head -2; $IMG info -f raw a.vmdk | head -2
+        printf '# Disk DescriptorFile\nversion=1\nCID=11223344\nparentCID=ffffffff\ncreateType="seSparse"\nRW 16384 SESPARSE "se.part"\n' > se.vmdk; python3 $HERE/images.py sesparse se.part
+        $IMG info se.vmdk; $IMG check se.vmdk; $IMG map --output=json se.vmdk; $IMG map se.vmdk; $IMG convert -O raw se.vmdk se.raw; sha256sum < se.raw; $IMG bench -w -c 1 se.vmdk
+        for w in version=5 journal=1 capacity=0; do python3 $HERE/images.py sesparse se.part $w; $IMG convert -O raw se.vmdk se.raw >/dev/null 2>&1; done
+        for w in version=5 journal=1; do python3 $HERE/images.py sesparse se.part $w; $IMG info se.vmdk; done; rm se.vmdk
         mkdir sub; $IMG convert -O vmdk -o subformat=twoGbMaxExtentSparse a.raw sub/t.vmdk; $IMG info sub/t.vmdk | grep -v cid; $IMG map sub/t.vmdk; $IMG compare sub/t.vmdk a.raw; cd sub; $IMG compare t.vmdk ../a.raw
         $IMG dd -O vmdk if=a.raw of=dd.vmdk bs=1M; $IMG compare dd.vmdk a.raw; $IMG bench -w -c 100 -s 64k -d 8 c-monolithicSparse.vmdk | head -1; $IMG check c-monolithicSparse.vmdk
     """,
@@ -519,8 +523,9 @@ def run(program, lines, folder):
     """[(command, exit status, output)]; both outputs of a program in one."""
     results = []
     for line in lines:
-        done = subprocess.run(["bash", "-c", line.replace("$IMG", shlex.quote(program))], cwd=folder, capture_output=True, text=True,
-                              errors="replace", timeout=120)
+        command = line.replace("$IMG", shlex.quote(program)).replace("$HERE", shlex.quote(str(ROOT / "tests/img")))
+        done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, errors="replace",
+                              timeout=120)
         results.append((line, done.returncode, normalise(done.stdout) + normalise(done.stderr).rstrip()))
     return results
 

@@ -3,6 +3,7 @@
 import pathlib
 import struct
 import subprocess
+import sys
 import tempfile
 
 
@@ -95,3 +96,20 @@ class Vhdx(Image):
         for place, length in ((65536, 4096), (131072, 4096), (196608, 65536), (262144, 65536)):
             self.le(place + 4, "I", 0).le(place + 4, "I", crc32c(self.content[place:place + length]))
         return self
+
+
+# --- seSparse, which no program here makes: tests/img/images.py sesparse FILE ---
+
+def sesparse(capacity=16384, grains=((0, 3), (1, 2), (5, 3), (4096, 3), (5000, 1)), version=0x200000001, journal=0):
+    """An extent of 8 MiB, of two tables; grains: number on the disk and kind (3 data, 2 zero, 1 unmapped)."""
+    image = Image(bytes(1 << 20)).le(0, "10Q", 0xcafebabe, version, capacity, 8, 64, 0, 0, 0, 0, 0)
+    image.le(80, "16Q", 1, 1, 0, 0, 0, 0, 2, 1, 8, 128, 0, 0, 0, 0, 136, 1000).le(512, "4Q", 0xcafecafe, 0, 0, journal)
+    image.le(1024, "QQ", 1 << 60, 1 << 60 | 1)
+    for place, (number, kind) in enumerate(grains):
+        entry = kind << 60 | ((place & 0xfff) << 48 | place >> 12 if kind == 3 else 0)
+        image.le(8 * 512 + number * 8, "Q", entry).put(136 * 512 + place * 4096, bytes([place + 65]) * 4096)
+    return image
+
+
+if __name__ == "__main__" and sys.argv[1] == "sesparse":
+    pathlib.Path(sys.argv[2]).write_bytes(sesparse(**{key: int(value) for key, value in (word.split("=") for word in sys.argv[3:])}).content)

@@ -128,6 +128,13 @@ int sparse_map(struct sparse *s, enum block_op op, uint64_t offset, uint64_t *le
 /* What lies at offset and how far, at most length. */
 int sparse_look_up(struct sparse *s, uint64_t offset, uint64_t length, struct sparse_run *run);
 
+/* --- sparse.c, for sparse_write.c --- */
+/* As sparse_look_up, locked. May let go of the lock, unless cached_only: -EAGAIN. */
+int sparse_look_up_locked(struct sparse *s, uint64_t offset, uint64_t length, bool cached_only, struct sparse_run *run);
+/* What absent blocks hold: the backing image's bytes, or zeroes. */
+int sparse_read_absent(struct sparse *s, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t skip,
+		       uint64_t length);
+
 /* --- sparse_table.c; locked --- */
 /* The table at this offset: found or read. The lock is let go of meanwhile, unless cached_only: -EAGAIN. */
 int sparse_table_get(struct sparse *s, uint64_t offset, bool cached_only, struct sparse_table **table);

@@ -2,8 +2,8 @@
 /*
  * The vmdk driver (VMware Virtual Disk Format 5.0): opening an image with its extents and its parent, requests cut at
  * the borders of extents, and the driver's table. Read and written: monolithicSparse, monolithicFlat,
- * twoGbMaxExtentSparse, twoGbMaxExtentFlat, vmfs, vmfsSparse; streamOptimized where nothing was written before. Left
- * out: seSparse, custom and device types, extents that are not RW.
+ * twoGbMaxExtentSparse, twoGbMaxExtentFlat, vmfs, vmfsSparse; streamOptimized where nothing was written before; read
+ * only: seSparse. Left out: custom and device types, extents that are not RW.
  *
  * Extents are named by the image. They are opened as regular files, with paths relative to the descriptor's folder or
  * absolute as qemu takes them; devices and other protocols are refused, and the content is never probed.
@@ -113,7 +113,7 @@ static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct 
 	struct block *file;
 	int result = 0;
 
-	if (!flat && strcmp(line->type, "SPARSE") && strcmp(line->type, "VMFSSPARSE"))
+	if (!flat && strcmp(line->type, "SPARSE") && strcmp(line->type, "VMFSSPARSE") && strcmp(line->type, "SESPARSE"))
 		return error_set(err, ENOTSUP, "Unsupported extent type '%s'", line->type);
 	file = shared_file(v, line);
 	if (file && !flat)
@@ -131,6 +131,8 @@ static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct 
 		e->flat_offset = line->offset * BLOCK_SECTOR;
 		if (e->flat_offset > INT64_MAX - e->length)
 			return error_set(err, EFBIG, "Invalid offset of extent '%s'", line->name);
+	} else if (!strcmp(line->type, "SESPARSE")) {
+		result = vmdk_sesparse_open(v, e, err);
 	} else {
 		result = vmdk_extent_open(v, e, false, err);
 	}
@@ -139,8 +141,8 @@ static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct 
 
 static int open_described(struct vmdk *v, uint64_t offset, const struct block_open *how, struct error *err)
 {
-	static const char *const known[] = {"monolithicFlat",     "vmfs", "vmfsSparse", "twoGbMaxExtentSparse",
-					    "twoGbMaxExtentFlat", NULL};
+	static const char *const known[] = {"monolithicFlat",     "vmfs",     "vmfsSparse", "twoGbMaxExtentSparse",
+					    "twoGbMaxExtentFlat", "seSparse", NULL};
 	const uint64_t behind = v->block->file->length - min_u64(offset, v->block->file->length);
 	int result = read_descriptor(v, offset, min_u64(behind, VMDK_MAX_DESCRIPTOR_BYTES), true, err);
 	size_t i = 0;

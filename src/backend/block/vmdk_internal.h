@@ -62,7 +62,8 @@ struct vmdk_extent {
 	uint64_t directory_offset, redundant_offset; /* in the file, bytes; redundant 0: none */
 	uint32_t *directory, *redundant;             /* sectors, host order */
 	uint64_t descriptor_offset, descriptor_bytes;
-	uint64_t metadata_end; /* no structure of the image lies behind */
+	uint64_t tables_offset, grains_offset; /* seSparse, in the file */
+	uint64_t metadata_end;                 /* no structure of the image lies behind */
 };
 
 struct vmdk {
@@ -90,6 +91,14 @@ int vmdk_extent_open(struct vmdk *v, struct vmdk_extent *e, bool embedded, struc
 void vmdk_extent_close(struct vmdk_extent *e);
 /* The header of a file that holds nothing but a descriptor (capacity 0): where that lies; else 0. */
 uint64_t vmdk_extent_descriptor_only(const uint8_t *header);
+
+/* --- vmdk_packed.c: unpack and pack of struct sparse_ops --- */
+int vmdk_grain_unpack(struct sparse *s, uint64_t host, uint8_t *block);
+int vmdk_grain_pack(struct sparse *s, uint64_t index, const uint8_t *block, uint8_t **packed, uint32_t *length);
+
+/* --- vmdk_sesparse.c --- */
+/* As vmdk_extent_open, for an extent of type SESPARSE. */
+int vmdk_sesparse_open(struct vmdk *v, struct vmdk_extent *e, struct error *err);
 
 /* --- vmdk_io.c --- */
 /* With more extents than this, a flush leaves out the files that were not written, and writes all go through here. */
