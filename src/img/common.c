@@ -130,7 +130,7 @@ void img_progress(struct img_progress *progress, uint64_t done, uint64_t of)
 {
 	double now = of ? 100.0 * (double)done / (double)of : 100.0;
 
-	if (!progress->on || (now < progress->shown + 1 && now < 100) || now == progress->shown)
+	if (!progress->on || (now <= progress->shown + 1 && now >= progress->shown && now != 0 && now != 100))
 		return;
 	progress->shown = now;
 	fprintf(progress->img->out, "    (%3.2f/100%%)\r", now);

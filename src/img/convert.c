@@ -10,7 +10,8 @@ struct convert {
 	const char *backing, *backing_format;
 	const char *cache, *source_cache;
 	bool bitmaps, skip_broken;
-	bool no_create, progress, quiet, force_share, target_image_opts;
+	bool no_create, progress, force_share, target_image_opts, offload, explicit_sparse;
+	const char *snapshot; /* -l */
 	struct options options;
 	struct options keys; /* those of the options that name secrets: the new image is opened with them */
 	struct copy copy;
@@ -53,16 +54,20 @@ static int make_target(struct convert *c, const char *name)
 				    .backing = c->backing,
 				    .backing_format = c->backing_format,
 				    .prefix = "",
+				    .unsafe = true, /* it is opened with the image */
 				    .quiet = true,
 				    .converting = true,
 				    .size = c->copy.length};
 
 	gather_keys(c);
+	if (c->backing && !c->backing_format && !options_get(&c->options, "backing_fmt"))
+		return img_fail(c->img, "Use of backing file requires explicit backing format");
 	return img_create_image(c->img, &create, &c->options);
 }
 
 static int check_target(struct convert *c)
 {
+	const char *preallocation = options_get(&c->options, "preallocation");
 	struct copy *copy = &c->copy;
 	struct block *target = copy->target;
 	bool plain_file = target->file && !strcmp(target->file->driver->name, "file");
@@ -78,8 +83,12 @@ static int check_target(struct convert *c)
 		return img_fail(c->img, "invalid cluster size");
 	if (strcmp(target->driver->name, "raw"))
 		plain_file = true; /* a format's new image reads as zeroes wherever it lies */
-	copy->target_is_zero |= !c->no_create && plain_file && !target->backing;
-	copy->over_backing = target->backing != NULL;
+	/* What a new image with encryption shows is what chance decrypts to. */
+	if (!strcmp(target->driver->name, "luks") || (info.encrypted && preallocation && strcmp(preallocation, "off")))
+		plain_file = false;
+	copy->over_backing = c->backing || options_get(&c->options, "backing_file");
+	copy->target_is_zero |= !c->no_create && plain_file && !copy->over_backing;
+	copy->backing_length = target->backing ? target->backing->length : 0;
 	copy->unit = copy->compress ? target->optimal_bytes : 512;
 	return 0;
 }
@@ -144,6 +153,10 @@ static int run_convert(struct convert *c, char **names, int count)
 
 	if (!status && c->bitmaps)
 		status = check_bitmaps(c);
+	if (!status && c->snapshot && c->copy.source_count > 1)
+		status = img_fail(c->img, "No support for concatenating multiple snapshot");
+	if (!status && c->snapshot)
+		status = img_show_snapshot(c->img, c->copy.sources[0], c->snapshot);
 	if (status)
 		return status;
 	if (c->copy.compress && !c->no_create && !block_driver_find(c->out_format)->write_compressed)
@@ -160,7 +173,7 @@ static int run_convert(struct convert *c, char **names, int count)
 		return 1;
 	if (c->bitmaps && c->copy.target->driver != &block_qcow2_driver)
 		return img_fail(c->img, "Format driver '%s' does not support bitmaps", c->copy.target->driver->name);
-	img_progress_start(&c->copy.progress, c->img, c->progress && !c->quiet);
+	img_progress_start(&c->copy.progress, c->img, c->progress && !c->copy.quiet);
 	status = copy_run(&c->copy, &err);
 	if (status < 0)
 		status = img_fail(c->img, "%s", err.msg);
@@ -191,6 +204,7 @@ static int parse_sparse(struct convert *c, const char *text)
 				"Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up "
 				"to 16777216. Select 0 to disable sparse detection (fully allocates output).");
 	c->copy.sparse = value;
+	c->explicit_sparse = true;
 	return -1;
 }
 
@@ -245,7 +259,7 @@ static int convert_option(struct convert *c, struct img_args *args, int code)
 		c->progress = true;
 		return -1;
 	case 'q':
-		c->quiet = true;
+		c->copy.quiet = true;
 		return -1;
 	case 'U':
 		c->force_share = true;
@@ -254,11 +268,16 @@ static int convert_option(struct convert *c, struct img_args *args, int code)
 		c->copy.out_of_order = true;
 		return -1;
 	case 'C':
-		return -1; /* only a hint how to copy */
+		c->offload = true; /* only a hint how to copy */
+		return -1;
 	case 'l':
-		return img_fail(c->img, "-l is not supported yet");
+		c->snapshot = value;
+		return img_check_snapshot(c->img, value) ? 1 : -1;
 	case 'r':
-		return img_fail(c->img, "-r is not supported yet");
+		return img_size_argument(c->img, value, "rate limit", &c->copy.rate_bytes) ? 1 : -1;
+	case IMG_OPT_SALVAGE:
+		c->copy.salvage = true;
+		return -1;
 	case IMG_OPT_TARGET_IMAGE_OPTS:
 		c->target_image_opts = true;
 		return -1;
@@ -292,6 +311,10 @@ static int check_arguments(struct convert *c, const struct img_args *args)
 		c->out_format = "raw";
 	if (c->target_image_opts && !c->no_create)
 		return img_fail(c->img, "--target-image-opts requires use of -n flag");
+	if (c->offload && c->explicit_sparse)
+		return img_fail(c->img, "Cannot enable copy offloading when -S is used");
+	if (c->offload && c->copy.compress)
+		return img_fail(c->img, "Cannot enable copy offloading when -c is used");
 	if (c->skip_broken && !c->bitmaps)
 		return img_fail(c->img, "Use of --skip-broken-bitmaps requires --bitmaps");
 	if (img_wants_help(&c->options))
@@ -301,7 +324,7 @@ static int check_arguments(struct convert *c, const struct img_args *args)
 	if (args->name_count < 2)
 		return img_fail(c->img, "Must specify image file name");
 	if (c->no_create && c->options.count)
-		img_warn(c->img, "-o has no effect when skipping image creation");
+		return img_fail(c->img, "-o has no effect when skipping image creation");
 	if (c->backing && args->name_count > 2)
 		return img_fail(c->img,
 				"Having a backing file for the target makes no sense when concatenating multiple "

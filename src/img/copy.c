@@ -8,9 +8,12 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define CHUNK       (1 * MIB)
 #define EXTENT_STEP (1 * GIB)
+#define SECTOR      512u
+#define ANNOUNCED   (2 * MIB) /* what the progress counts at once, as qemu-img does */
 
 struct chunk {
 	uint64_t offset, length, ticket;
@@ -21,8 +24,10 @@ struct copying {
 	struct copy *copy;
 	pthread_mutex_t lock;
 	pthread_cond_t turn_came;
-	uint64_t next, tickets, turn, done, failed_at;
-	struct block_span extent; /* of the sources, at `next` or before */
+	uint64_t next, tickets, turn, failed_at;
+	uint64_t data_total, data_done, announced_to; /* for the progress */
+	int64_t write_at_ns;                          /* of the next chunk, with a rate */
+	struct block_span extent;                     /* of the sources, at `next` or before */
 	uint64_t extent_end;
 	bool extent_skip, extent_zero;
 	int result;
@@ -40,6 +45,23 @@ static struct block *source_at(const struct copy *copy, uint64_t offset, uint64_
 	return copy->sources[i];
 }
 
+/* Sector by sector; what cannot be read is zeroes. */
+static int salvage(const struct copy *copy, struct block *source, uint64_t offset, uint8_t *to, uint64_t length)
+{
+	for (uint64_t at = 0; at < length; at += SECTOR) {
+		const uint64_t part = min_u64(SECTOR, length - at);
+		int result = block_pread(source, offset + at, to + at, part);
+
+		if (!result)
+			continue;
+		memset(to + at, 0, part);
+		if (!copy->quiet)
+			img_warn(copy->progress.img, "error while reading offset %llu: %s",
+				 (unsigned long long)(offset + at), strerror(-result));
+	}
+	return 0;
+}
+
 static int read_sources(const struct copy *copy, uint64_t offset, uint8_t *to, uint64_t length)
 {
 	while (length) {
@@ -49,6 +71,8 @@ static int read_sources(const struct copy *copy, uint64_t offset, uint8_t *to, u
 
 		part = min_u64(left, length);
 		result = block_pread(source, within, to, part);
+		if (result && copy->salvage)
+			result = salvage(copy, source, within, to, part);
 		if (result)
 			return result;
 		offset += part;
@@ -67,13 +91,52 @@ static int look_at_sources(struct copying *c)
 	struct block *source = source_at(copy, c->next, &within, &left);
 	int result = block_span_at(source, within, min_u64(left, EXTENT_STEP), &c->extent);
 
+	if (result && copy->salvage) {
+		/* Reading may still go well. */
+		c->extent = (struct block_span){.length = min_u64(left, ANNOUNCED), .present = true, .data = true};
+		if (!copy->quiet)
+			img_warn(copy->progress.img, "error while reading block status at offset %llu: %s",
+				 (unsigned long long)c->next, strerror(-result));
+		result = 0;
+	}
 	if (result)
 		return result;
 	c->extent_end = c->next + c->extent.length;
 	c->extent_skip = copy->over_backing && (c->extent.depth > 0 || !c->extent.present);
+	/* Behind the end of its backing file the target is zero as it is. */
+	if (copy->over_backing && c->next < copy->backing_length)
+		c->extent_end = min_u64(c->extent_end, copy->backing_length);
+	else if (copy->over_backing)
+		c->extent_skip |= c->extent.zero;
 	c->extent_zero = c->extent.zero && copy->sparse;
 	c->extent_skip |= c->extent_zero && copy->target_is_zero;
 	return 0;
+}
+
+/* All that will have to be written. */
+static int count_data(struct copying *c)
+{
+	int result = 0;
+
+	while (c->next < c->copy->length && !result) {
+		result = look_at_sources(c);
+		if (!result && !c->extent_skip && !c->extent_zero)
+			c->data_total += c->extent_end - c->next;
+		c->next = c->extent_end;
+	}
+	c->next = c->extent_end = 0;
+	return result;
+}
+
+static void announce(struct copying *c, uint64_t end)
+{
+	while (c->announced_to < end) {
+		const uint64_t from = max_u64(c->announced_to, c->next);
+
+		c->announced_to = min_u64(from + ANNOUNCED, max_u64(c->extent_end, end));
+		c->data_done += c->announced_to - from;
+		img_progress(&c->copy->progress, min_u64(c->data_done, c->data_total), c->data_total);
+	}
 }
 
 /* False at the end, or when somebody failed. */
@@ -97,7 +160,6 @@ static bool next_chunk(struct copying *c, struct chunk *chunk)
 		/* Whole units of the target: what begins or ends inside one is data. */
 		end = c->extent_end == copy->length ? c->extent_end : align_down(c->extent_end, copy->unit);
 		if (c->extent_skip && end > c->next) {
-			c->done += end - c->next;
 			c->next = end;
 			continue;
 		}
@@ -106,7 +168,10 @@ static bool next_chunk(struct copying *c, struct chunk *chunk)
 		end = chunk->zero ? end
 				  : min_u64(align_up(max_u64(end, c->next + 1), copy->unit),
 					    align_down(c->next, CHUNK) + CHUNK);
-		c->next = min_u64(end, copy->length);
+		end = min_u64(end, copy->length);
+		if (!chunk->zero)
+			announce(c, min_u64(end, c->extent_end));
+		c->next = end;
 		chunk->length = c->next - chunk->offset;
 		chunk->ticket = c->tickets++;
 		return true;
@@ -188,15 +253,30 @@ static void finish_chunk(struct copying *c, const struct chunk *chunk, int resul
 	pthread_mutex_lock(&c->lock);
 	c->turn++;
 	pthread_cond_broadcast(&c->turn_came);
-	c->done += chunk->length;
 	/* Of several the first in the image is told. */
 	if (result && (!c->result || chunk->offset < c->failed_at)) {
 		c->failed_at = chunk->offset;
 		c->result = error_set_errno(c->err, -result, "error while %s at byte %llu", doing,
 					    (unsigned long long)chunk->offset);
 	}
-	img_progress(&c->copy->progress, c->done, c->copy->length);
 	pthread_mutex_unlock(&c->lock);
+}
+
+/* Waits until the rate allows to write so much more. */
+static void keep_rate(struct copying *c, uint64_t bytes)
+{
+	struct timespec until;
+	int64_t at_ns;
+
+	if (!c->copy->rate_bytes)
+		return;
+	pthread_mutex_lock(&c->lock);
+	at_ns = c->write_at_ns;
+	c->write_at_ns += (int64_t)((double)bytes * 1e9 / (double)c->copy->rate_bytes);
+	pthread_mutex_unlock(&c->lock);
+	until = (struct timespec){.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+		;
 }
 
 static void *work(void *opaque)
@@ -222,6 +302,8 @@ static void *work(void *opaque)
 			result = read_sources(c->copy, chunk.offset, data, chunk.length);
 		if (in_order)
 			wait_for_turn(c, &chunk);
+		if (!chunk.zero)
+			keep_rate(c, chunk.length);
 		if (!result) {
 			doing = "writing";
 			result = write_chunk(c, &chunk, data);
@@ -239,6 +321,10 @@ int copy_run(struct copy *copy, struct error *err)
 	unsigned started = 0;
 	int result;
 
+	c.write_at_ns = host_now_ns();
+	if (copy->progress.on && (result = count_data(&c)) < 0)
+		return error_set_errno(err, -result, "error while reading block status at offset %llu",
+				       (unsigned long long)c.next);
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.turn_came, NULL);
 	while (started + 1 < copy->workers && pthread_create(&threads[started], NULL, work, &c) == 0)

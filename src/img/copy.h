@@ -13,8 +13,12 @@ struct copy {
 	uint64_t sparse; /* zeroes of this length are left out; 0: everything is written */
 	uint64_t unit;   /* of the target: what must be written at once */
 	bool compress;
-	bool target_is_zero; /* what is not written reads as zeroes */
-	bool over_backing;   /* the target has a backing file: what the source's top does not have is left out */
+	bool target_is_zero;     /* what is not written reads as zeroes */
+	bool over_backing;       /* the target has a backing file: what the source's top does not have is left out */
+	uint64_t backing_length; /* of that file: behind it the target reads as zeroes */
+	bool salvage;            /* what cannot be read is zeroes, with a warning unless quiet */
+	bool quiet;
+	uint64_t rate_bytes; /* a second; 0: as fast as it goes */
 	bool out_of_order;
 	unsigned workers;
 	struct img_progress progress;

@@ -71,6 +71,10 @@ int img_add_object(struct img *img, const char *text);
 /* Looks at the words of -t and -T; prints when it is unknown. */
 bool img_cache_is_valid(struct img *img, const char *cache, bool source);
 
+/* -l: whether it can be parsed, and the disk of that snapshot instead of the active one. Print what is wrong. */
+int img_check_snapshot(struct img *img, const char *text);
+int img_show_snapshot(struct img *img, struct block *block, const char *text);
+
 /* qemu's sizes: decimal fractions, 0x, suffix b k M G T P E. -EINVAL, -ERANGE. */
 int img_parse_size(const char *text, uint64_t *bytes);
 /* A command line's size: prints what is wrong. */

@@ -4,7 +4,7 @@
 
 struct measure {
 	struct img *img;
-	const char *format, *out_format;
+	const char *format, *out_format, *snapshot;
 	bool json, force_share;
 	uint64_t size; /* UINT64_MAX: of the image named */
 	struct options options;
@@ -85,6 +85,10 @@ static int run_measure(struct measure *m, struct img_args *args)
 		if (!block)
 			return 1;
 		m->size = block->length;
+		if (m->snapshot && img_show_snapshot(m->img, block, m->snapshot)) {
+			block_unref(block);
+			return 1;
+		}
 	}
 	status = measure_as(m, block);
 	block_unref(block);
@@ -121,7 +125,10 @@ int img_verb_measure(struct img *img, int argc, char **argv)
 			m.format = args.value;
 		else if (code == 'O')
 			m.out_format = args.value;
-		else if (code == 'U')
+		else if (code == 'l') {
+			m.snapshot = args.value;
+			status = img_check_snapshot(img, args.value) ? 1 : -1;
+		} else if (code == 'U')
 			m.force_share = true;
 		else if (code == 'o')
 			status = img_add_options(img, &m.options, args.value) ? 1 : -1;

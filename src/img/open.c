@@ -113,3 +113,50 @@ struct block *img_open_as(struct img *img, const char *what, const char *filenam
 	options_free(&options);
 	return block;
 }
+
+/* --- -l: a snapshot's name or id, or snapshot.id= and snapshot.name= --- */
+
+int img_check_snapshot(struct img *img, const char *text)
+{
+	struct options options = {0};
+	struct error err = {0};
+	int status = 0;
+
+	if (strncmp(text, "snapshot.", 9))
+		return 0;
+	if (options_parse(&options, text, NULL, &err) < 0)
+		return img_fail(img, "Failed in parsing snapshot param '%s'", text);
+	options_get(&options, "snapshot.id");
+	options_get(&options, "snapshot.name");
+	for (size_t i = 0; i < options.count && !status; i++) {
+		if (options.items[i].used)
+			continue;
+		img_fail(img, "Invalid parameter '%s'", options.items[i].key);
+		status = img_fail(img, "Failed in parsing snapshot param '%s'", text);
+	}
+	options_free(&options);
+	return status;
+}
+
+int img_show_snapshot(struct img *img, struct block *block, const char *text)
+{
+	struct options options = {0};
+	struct error err = {0};
+	const char *id = text, *name = text;
+	int status = 0;
+
+	if (!strncmp(text, "snapshot.", 9)) {
+		options_parse(&options, text, NULL, &err);
+		id = options_get(&options, "snapshot.id");
+		name = options_get(&options, "snapshot.name");
+	}
+	if (block->driver != &block_qcow2_driver)
+		status = img_fail(img,
+				  "Failed to load snapshot: Block format '%s' used by device '' does not support "
+				  "temporarily loading internal snapshots",
+				  block->driver->name);
+	else if (qcow2_snapshot_show(block, id, name, &err) < 0)
+		status = img_fail(img, "Failed to load snapshot: %s", err.msg);
+	options_free(&options);
+	return status;
+}

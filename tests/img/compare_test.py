@@ -197,6 +197,51 @@ GROUPS = {
         $IMG convert 'json:{"driver":"qcow2","file":{"driver":"file","filename":"r.qcow2"},"data-file":{"driver":"file","filename":"d2b.raw"}}' y.raw; sha256sum < y.raw; mv d2b.raw d2.raw
         $IMG measure -O qcow2 -o data_file=d.raw --size 1G
     """,
+    "convert": """
+        $IMG create -q -f qcow2 a.qcow2 4M; $IMG bench -q -w --pattern 1 -c 10 -s 64k -S 256k a.qcow2; $IMG snapshot -c s1 a.qcow2; $IMG bench -q -w --pattern 2 -c 10 -s 64k -S 128k a.qcow2; $IMG convert a.qcow2 a.raw; sha256sum < a.raw
+        for l in s1 1 snapshot.id=1 snapshot.name=s1 snapshot.id=1,snapshot.name=s1; do $IMG convert -l $l a.qcow2 o.raw; sha256sum < o.raw; done
+        $IMG convert -l nono a.qcow2 o.raw
+        $IMG convert -l snapshot.id=1,snapshot.name=x a.qcow2 o.raw
+        $IMG convert -l snapshot.foo=1 a.qcow2 o.raw
+        $IMG convert -l s1 -f raw a.raw o.raw
+        $IMG convert -l s1 a.qcow2 a.qcow2 o.raw
+        $IMG resize a.qcow2 6M; $IMG convert -l s1 -O qcow2 a.qcow2 o.qcow2; $IMG info o.qcow2 | grep virt; $IMG map --output=json o.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG measure -l s1 -O qcow2 a.qcow2; $IMG measure -l nono -O qcow2 a.qcow2; $IMG measure -l snapshot.id=1 -O raw a.qcow2
+        for s in 0 512 4k 64k 1M 16M; do for f in raw qcow2; do $IMG convert -S $s -O $f a.qcow2 s.$f; $IMG map -f $f --output=json s.$f | sed 's/, "offset": [0-9]*//g'; $IMG compare s.$f a.qcow2; done; done
+        for s in 5 1k5 17M -1 foo; do $IMG convert -S $s a.qcow2 x.raw; done
+        $IMG convert -C -c -O qcow2 a.qcow2 x.qcow2
+        $IMG convert -C -S 4k a.qcow2 x.raw
+        $IMG convert -r foo a.qcow2 x.raw
+        $IMG convert -r 100M -C a.qcow2 x.raw; $IMG compare x.raw a.qcow2
+        for m in 0 1 5 16 17 x; do $IMG convert -m $m -O qcow2 a.qcow2 m.qcow2 && $IMG compare m.qcow2 a.qcow2; done
+        $IMG convert -W -m 8 -O qcow2 a.qcow2 w.qcow2; $IMG compare w.qcow2 a.qcow2; $IMG check w.qcow2 | sed 's/[0-9.]*% frag/- frag/'
+        for f in raw qcow2; do $IMG convert -p -O $f a.qcow2 p.$f | tr '\\r' '\\n'; done; $IMG convert -p -S 0 a.qcow2 p.raw | tr '\\r' '\\n'; $IMG convert -p -q a.qcow2 p.raw; $IMG convert -p -O raw a.raw a.qcow2 p.raw | tr '\\r' '\\n'; $IMG create -q -f raw e.raw 0; $IMG convert -p e.raw e2.raw | tr '\\r' '\\n'; seq 3000000 > big.raw; $IMG convert -p -O qcow2 big.raw big.qcow2 | tr '\\r' '\\n'
+        $IMG create -q -f qcow2 base.qcow2 3M; $IMG bench -q -w --pattern 9 -c 20 -s 64k -S 128k base.qcow2; $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2; $IMG convert -n -O qcow2 a.qcow2 over.qcow2
+        $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 6M; $IMG convert -n -O qcow2 a.qcow2 over.qcow2; $IMG compare over.qcow2 a.qcow2; $IMG map --output=json over.qcow2 | sed 's/, "offset": [0-9]*//g'
+        $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 4M; $IMG bench -q -w --pattern 5 -c 5 -s 64k -S 512k top.qcow2; $IMG convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 t2.qcow2; $IMG map --output=json t2.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG compare t2.qcow2 top.qcow2; $IMG convert -O qcow2 -o backing_file=base.qcow2,backing_fmt=qcow2 top.qcow2 t3.qcow2; $IMG map --output=json t3.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG compare t3.qcow2 top.qcow2
+        $IMG convert -O qcow2 -B base.qcow2 top.qcow2 x.qcow2
+        $IMG convert -O qcow2 -B nono -F qcow2 top.qcow2 x.qcow2
+        $IMG convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 top.qcow2 x.qcow2
+        $IMG convert -O raw -B base.qcow2 -F qcow2 top.qcow2 x.raw
+        cp top.qcow2 t4.qcow2; $IMG convert -n -O qcow2 -B base.qcow2 top.qcow2 t4.qcow2; $IMG compare t4.qcow2 top.qcow2
+        seq 2000000 | head -c 6M > noise.raw; cp noise.raw n.raw; $IMG convert -n --target-is-zero a.qcow2 n.raw; sha256sum < n.raw; cp noise.raw n.raw; $IMG convert -n a.qcow2 n.raw; $IMG compare n.raw a.qcow2
+        $IMG convert -n -o cluster_size=4k a.qcow2 n.raw
+        $IMG convert --target-is-zero a.qcow2 n.raw
+        $IMG convert -n -O qcow2 noise.raw w.qcow2; $IMG compare noise.raw w.qcow2
+        $IMG convert -n a.qcow2 nono.raw
+        $IMG convert -n -O raw a.qcow2 a.raw
+        $IMG convert -c -O raw a.qcow2 x.raw
+        $IMG convert -c -S 0 -O qcow2 a.qcow2 c0.qcow2; $IMG compare c0.qcow2 a.qcow2; $IMG check c0.qcow2
+        B='driver=raw,file.driver=blkdebug,file.inject-error.0.event=none,file.inject-error.0.iotype=read,file.inject-error.0.sector=1000,file.image.driver=file,file.image.filename=noise.raw'; $IMG convert --salvage --image-opts $B sal.raw 2>&1 | sort; sha256sum < sal.raw; $IMG convert --salvage -q --image-opts $B sal.raw
+        B='driver=raw,file.driver=blkdebug,file.inject-error.0.event=none,file.inject-error.0.iotype=read,file.inject-error.0.sector=1000,file.image.driver=file,file.image.filename=noise.raw'; $IMG convert --image-opts $B sal.raw 2>&1 | sed 's/byte [0-9]*/byte N/'
+        $IMG convert -T foo a.qcow2 x.raw
+        $IMG convert -t foo a.qcow2 x.raw
+        for t in none off writeback writethrough directsync unsafe; do $IMG convert -t $t -T writeback -O qcow2 a.qcow2 t.qcow2 && $IMG compare t.qcow2 a.qcow2; done
+        $IMG convert -U a.qcow2 u.raw; $IMG convert --force-share -f qcow2 a.qcow2 u.raw; $IMG compare u.raw a.qcow2
+        $IMG convert -f foo a.qcow2 x.raw
+        $IMG convert
+        $IMG convert a.qcow2
+        $IMG convert -f raw -O raw e.raw e3.raw; stat -c %s e3.raw
+    """,
     "bitmap": """
         $IMG create -q -f qcow2 a.qcow2 10M; $IMG bitmap --add a.qcow2 b0; $IMG bitmap --add --disable -g 32k a.qcow2 b1; $IMG info a.qcow2; $IMG info --output=json a.qcow2; $IMG check a.qcow2; $IMG measure -O qcow2 a.qcow2; $IMG measure -O qcow2 -o cluster_size=4k --output=json a.qcow2
         $IMG bitmap --add a.qcow2 b0
@@ -508,6 +553,7 @@ def normalise(text):
     text = re.sub(r"'(xuni-img|qemu-img) --help'", "'IMG --help'", text)
     text = re.sub(r"disk size: .*", "disk size: -", text)
     text = re.sub(r"\[\s*\]", "[]", text)
+    text = re.sub(r"Run completed in [\d.]+ seconds", "Run completed", text)
     text = re.sub(r'"actual-size": \d+', '"actual-size": -', text)
     text = re.sub(r"Image end offset: \d+", "Image end offset: -", text)
     text = re.sub(r'"image-end-offset": \d+', '"image-end-offset": -', text)

@@ -64,6 +64,9 @@ int qcow2_snapshot_create(struct block *block, const char *name, struct error *e
 /* By id, else by name. */
 int qcow2_snapshot_apply(struct block *block, const char *name, struct error *err);
 int qcow2_snapshot_delete(struct block *block, const char *name, struct error *err);
+/* A node opened for reading shows the disk of a snapshot from now on. id or name may be NULL; the same text as both:
+ * either of them. */
+int qcow2_snapshot_show(struct block *block, const char *id, const char *name, struct error *err);
 
 /* Changes the name in the header only; NULL: none. */
 int qcow2_set_backing(struct block *block, const char *backing, const char *format, struct error *err);

@@ -221,7 +221,7 @@ int qcow2_snapshot_create(struct block *block, const char *name, struct error *e
 	return result ? error_set_errno(err, -result, "Could not write the image") : 0;
 }
 
-/* --- apply and delete --- */
+/* --- show, apply and delete --- */
 
 static int load_l1(struct qcow2 *q, const struct qcow2_snapshot *s, uint64_t **l1)
 {
@@ -348,4 +348,38 @@ int qcow2_snapshot_delete(struct block *block, const char *name, struct error *e
 	free(l1);
 	qcow2_snapshot_free(&gone);
 	return result ? error_set_errno(err, -result, "Could not delete snapshot '%s'", name) : 0;
+}
+
+static bool is_meant(const struct qcow2_snapshot *s, const char *id, const char *name)
+{
+	if (id && name && !strcmp(id, name))
+		return !strcmp(s->id, id) || !strcmp(s->name, name);
+	return (!id || !strcmp(s->id, id)) && (!name || !strcmp(s->name, name)) && (id || name);
+}
+
+int qcow2_snapshot_show(struct block *block, const char *id, const char *name, struct error *err)
+{
+	struct qcow2 *q = block->private_data;
+	const struct qcow2_snapshot *s = NULL;
+	uint64_t *l1;
+	int result;
+
+	for (uint32_t i = 0; i < q->header.snapshot_count && !s; i++)
+		if (is_meant(&q->snapshots[i], id, name))
+			s = &q->snapshots[i];
+	if (!s)
+		return error_set(err, ENOENT, "Can't find snapshot");
+	if (!block->read_only)
+		return error_set(err, EACCES, "Device is not readonly");
+	result = load_l1(q, s, &l1);
+	if (result) {
+		free(l1);
+		return error_set_errno(err, -result, "the L1 table of snapshot '%s' cannot be read", s->name);
+	}
+	pthread_mutex_lock(&q->lock);
+	free(q->l1);
+	q->l1 = l1;
+	q->header.l1_size = s->l1_size;
+	pthread_mutex_unlock(&q->lock);
+	return 0;
 }
