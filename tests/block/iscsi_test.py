@@ -102,12 +102,13 @@ def group_data(folder):
         need(done.returncode == 1 and "write protected" in done.stderr, f"a write-protected unit: {done.stderr}")
         run(IMG, "info", target.url(4))
         run(IMG, "info", target.described(2, **{"initiator-name": "iqn.2026-01.test.me", "header-digest": "crc32c"}))
-        # qcow2 on a unit.
-        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", source, folder / "inner.qcow2")
-        run(IMG, "dd", "-f", "raw", "-O", "raw", f"if={folder}/inner.qcow2", f"of={back}")
-        run(IMG, "convert", "-n", "-f", "raw", "-O", "raw", folder / "inner.qcow2", target.url(1), check=False)
-    with Target(folder, (folder / "inner.qcow2", [], "")) as target:
+        # qcow2 on a unit: one that fits, one that does not.
+        run(IMG, "convert", "-c", "-f", "raw", "-O", "qcow2", source, target.url(1))
         run(IMG, "compare", "-f", "qcow2", "-F", "raw", target.url(1), source)
+        run("qemu-img", "check", "-f", "qcow2", files[0])
+        full = noise(folder / "full", 24)
+        done = run(IMG, "convert", "-f", "raw", "-O", "qcow2", full, target.url(1), check=False)
+        need(done.returncode == 1 and "No space left" in done.stderr, f"an image that does not fit: {done.stderr}")
 
 
 def group_errors(folder):

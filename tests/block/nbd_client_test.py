@@ -67,9 +67,10 @@ def group_open(folder):
                 need(ours == theirs, f"{words} {name}: {ours} is not {theirs}")
         ours, theirs = both("resize", "-f", "raw", kit.uri(), "20M")
         need(ours[0] == theirs[0] == 1, f"resize: {ours} {theirs}")
-        for size, status in (("20M", 1), ("5M", 0)):
-            ours, theirs = both("create", "-f", "raw", kit.uri(), size)
-            need(ours == theirs and ours[0] == status, f"create {size}: {ours} is not {theirs}")
+        ours, theirs = both("create", "-f", "raw", kit.uri(), "5M")
+        need(ours == theirs and ours[0] == 0, f"create 5M: {ours} is not {theirs}")
+        ours, theirs = both("create", "-f", "raw", kit.uri(), "20M")
+        need(ours[0] == theirs[0] == 1 and "cannot change the length" in ours[2], f"create 20M: {ours}")
     for name in (f"nbd+unix:///?socket={folder}/none", "nbd://127.0.0.1:1/x"):
         ours, theirs = both("info", name)
         need(ours == theirs, f"{name}: {ours} is not {theirs}")
@@ -118,6 +119,14 @@ def group_data(folder):
             run("qemu-img", "compare", "-f", "raw", "-F", "raw", source, kit.uri())
             ours, theirs = both("map", "--output=json", kit.uri())
             need(ours[0] == theirs[0] == 0 and extents(ours[1]) == extents(theirs[1]), f"{words}: map: {ours} is not {theirs}")
+    # An export does not grow: an image that does not fit is an error, one that fits is good.
+    with Kit(folder, "memory", "24M") as kit:
+        full = noise(folder / "full", 24)
+        done = run(IMG, "convert", "-f", "raw", "-O", "qcow2", full, kit.uri(), check=False)
+        need(done.returncode == 1 and "No space left" in done.stderr, f"an image that does not fit: {done.stderr}")
+        run(IMG, "convert", "-c", "-f", "raw", "-O", "qcow2", source, kit.uri())
+        run("qemu-img", "check", kit.uri())
+        run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", source, kit.uri())
     # qcow2 inside an export, under another qcow2.
     disk = folder / "inner.qcow2"
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", source, disk)

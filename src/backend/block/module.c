@@ -8,7 +8,7 @@ static const struct {
 	const char *driver, *module;
 } loadable[] = {
 	{"nbd", "nbd"},   {"http", "curl"},   {"https", "curl"},      {"ftp", "curl"},
-	{"ftps", "curl"}, {"iscsi", "iscsi"}, {"gluster", "gluster"},
+	{"ftps", "curl"}, {"iscsi", "iscsi"}, {"gluster", "gluster"}, {"rbd", "rbd"},
 };
 
 static const struct {
@@ -27,6 +27,7 @@ static const struct {
 	{"gluster", "gluster"},
 	{"gluster+tcp", "gluster"},
 	{"gluster+unix", "gluster"},
+	{"rbd", "rbd"},
 };
 
 static const struct block_driver *load_driver(const char *name, const char *module, struct error *err)

@@ -418,6 +418,7 @@ static const char *const gluster_options[] = {"filename", "volume", "path", "ser
 static const struct block_driver gluster_driver = {
 	.name = "gluster",
 	.is_protocol = true,
+	.zero_behind_end = true,
 	.size = sizeof(struct gluster),
 	.known = gluster_options,
 	.open = gluster_open,

@@ -49,14 +49,39 @@ static int transfer(struct iscsi *iscsi, enum iscsi_op op, uint64_t offset, cons
 	return result;
 }
 
+static uint64_t unit_bytes(const struct iscsi *iscsi)
+{
+	return iscsi->unit.blocks * iscsi->unit.block_bytes;
+}
+
+/* Behind the end of the unit a format's file reads as zeroes, and is full. */
 static int read_blocks(void *opaque, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length)
 {
-	return transfer(opaque, ISCSI_OP_READ, offset, iov, iov_count, length, false);
+	struct iscsi *iscsi = opaque;
+	const uint64_t end = unit_bytes(iscsi), there = offset < end ? min_u64(length, end - offset) : 0;
+	struct iovec flat;
+	int result;
+
+	if (there == length)
+		return transfer(iscsi, ISCSI_OP_READ, offset, iov, iov_count, length, false);
+	iov_clear(iov, iov_count, there, length - there);
+	if (!there)
+		return 0;
+	flat = (struct iovec){malloc(there), there};
+	if (!flat.iov_base)
+		return -ENOMEM;
+	result = transfer(iscsi, ISCSI_OP_READ, offset, &flat, 1, there, false);
+	if (!result)
+		iov_spread(iov, iov_count, 0, flat.iov_base, there);
+	free(flat.iov_base);
+	return result;
 }
 
 static int write_blocks(void *opaque, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
 			uint32_t flags)
 {
+	if (!range_inside(offset, length, unit_bytes(opaque)))
+		return -ENOSPC;
 	return transfer(opaque, ISCSI_OP_WRITE, offset, iov, iov_count, length, flags & BLOCK_FUA);
 }
 
@@ -134,6 +159,8 @@ static int iscsi_write_zeroes(struct block *block, uint64_t offset, uint64_t len
 					.unmap = flags & BLOCK_MAY_UNMAP && iscsi->unit.can_unmap_zeroes};
 	int result;
 
+	if (!range_inside(offset, length, unit_bytes(iscsi)))
+		return -ENOSPC;
 	if (iscsi->no_same || !whole_blocks_fit(&iscsi->blocks, offset, length))
 		return -ENOTSUP;
 	result = run_range(iscsi, &command, offset, length, iscsi->unit.max_same_blocks);

@@ -56,9 +56,13 @@ static int read_flat(struct nbd *nbd, uint64_t offset, uint8_t *data, uint64_t l
 	return 0;
 }
 
+/* An export cannot grow, so a format's file may find it full; what lies in the rest of its last sector is nowhere. */
 static int write_flat(struct nbd *nbd, uint64_t offset, uint8_t *data, uint64_t length, uint32_t flags)
 {
 	const uint64_t there = offset < nbd->info.length ? min_u64(length, nbd->info.length - offset) : 0;
+
+	if (!range_inside(offset, length, align_up(nbd->info.length, max_u64(nbd->info.block_min, BLOCK_SECTOR))))
+		return -ENOSPC;
 
 	for (uint64_t at = 0; at < there;) {
 		const uint64_t part = min_u64(there - at, nbd->info.block_max);
@@ -133,6 +137,8 @@ static int nbd_driver_flush(struct block *block)
 /* A command on a range without data, in pieces. */
 static int run_range(struct nbd *nbd, enum nbd_op op, uint64_t offset, uint64_t length, uint32_t flags)
 {
+	if (op == NBD_ZERO && !range_inside(offset, length, align_up(nbd->info.length, BLOCK_SECTOR)))
+		return -ENOSPC;
 	length = offset < nbd->info.length ? min_u64(length, nbd->info.length - offset) : 0;
 	while (length) {
 		const uint64_t part = min_u64(length, MAX_RANGE);
@@ -197,13 +203,6 @@ static int nbd_driver_extent(struct block *block, uint64_t offset, uint64_t *len
 	*length = min_u64(*length, request.status_length - (offset - start));
 	return (request.status_flags & LIBNBD_STATE_HOLE ? 0 : BLOCK_EXTENT_DATA | BLOCK_EXTENT_ALLOCATED) |
 	       (request.status_flags & LIBNBD_STATE_ZERO ? BLOCK_EXTENT_ZERO : 0) | BLOCK_EXTENT_OFFSET_VALID;
-}
-
-static int nbd_driver_truncate(struct block *block, uint64_t length, struct error *err)
-{
-	if (length == block->length)
-		return 0;
-	return error_set(err, ENOTSUP, "Cannot %s NBD nodes", length > block->length ? "grow" : "resize");
 }
 
 /* --- without waiting --- */
@@ -357,7 +356,6 @@ static const struct block_driver nbd_driver = {
 	.flush = nbd_driver_flush,
 	.discard = nbd_driver_discard,
 	.write_zeroes = nbd_driver_write_zeroes,
-	.truncate = nbd_driver_truncate,
 	.extent = nbd_driver_extent,
 	.submit = nbd_driver_submit,
 };
