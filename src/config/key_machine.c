@@ -67,23 +67,31 @@ static bool has_accel(const struct domain_config *config, const char *name)
 /* What only a translating engine has is an error where none is named; qemu's KVM has no such property either. */
 static int keep_translator_options(struct domain_config *config, struct options *options, struct error *err)
 {
-	const char *value = options_get(options, "tb-size");
-	uint64_t bytes;
+	static const char *const keys[] = {"tb-size", "verify"};
+	const char *verify = options_get(options, "verify");
+	uint64_t number;
+	bool on;
 
-	if (!value)
-		return 0;
-	if (!has_accel(config, "translate"))
-		return error_set(err, EINVAL, "'tb-size' is an option of translate, which is not named");
-	if (options_size(options, "tb-size", &bytes, MIB, err) < 0)
+	if (options_size(options, "tb-size", &number, MIB, err) < 0)
 		return -EINVAL;
-	free(pull(&config->accel_options, "tb-size"));
-	options_add(&config->accel_options, "tb-size", value);
+	if (verify && parse_u64(verify, UINT32_MAX - 1, &number, NULL) && parse_bool(verify, &on, NULL))
+		return error_set(err, EINVAL, "verify=%.40s: on, off or a number of runs", verify);
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *value = options_get(options, keys[i]);
+
+		if (!value)
+			continue;
+		if (!has_accel(config, "translate"))
+			return error_set(err, EINVAL, "'%s' is an option of translate, which is not named", keys[i]);
+		free(pull(&config->accel_options, keys[i]));
+		options_add(&config->accel_options, keys[i], value);
+	}
 	return 0;
 }
 
 int list_accel(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
 {
-	static const char *const known[] = {"accel", "kernel-irqchip", "thread", "tb-size", NULL};
+	static const char *const known[] = {"accel", "kernel-irqchip", "thread", "tb-size", "verify", NULL};
 	static const char *const threads[] = {"multi", "single", NULL};
 	struct domain_config *config = parse->config;
 	const char *value;

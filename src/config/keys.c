@@ -42,7 +42,9 @@ const struct key config_keys[] = {
 	{ "cpu", "cpu", "select CPU ('-cpu help' for the list)", SECTION_STANDARD, KEY_WORD, .word = word_cpu },
 	{ "accel", "[accel=]accelerator[,accelerator...][,prop=value]",
 	  "select the engine, several are tried in order (use 'help' for a list)\n"
-	  "tb-size=n (translate) bounds translated code and its tables of all CPUs, in MiB [default=64 a CPU]",
+	  "tb-size=n (translate) bounds translated code and its tables of all CPUs, in MiB [default=64 a CPU]\n"
+	  "verify=on|off|n (translate): the interpreter executes all that was translated as well (n: each block n times),\n"
+	  "and the machine stops where the two part",
 	  SECTION_STANDARD, KEY_LIST, .list = list_accel, .implied = "accel", .group = "accel" },
 	{ "enable-kvm", NULL, "use KVM and nothing else; same as -accel kvm", SECTION_STANDARD, KEY_WORD, .word = word_enable_kvm },
 	{ "smp", "[[cpus=]n][,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]",

@@ -79,6 +79,7 @@ enum vcpu_exit {
 /* What a user may set of an engine that translates. */
 struct engine_tuning {
 	uint64_t code_bytes; /* translated code and its tables, of all vCPUs together; 0: the engine's default */
+	uint32_t verify;     /* the interpreter checks that many runs of each block; UINT32_MAX: all of them */
 	bool perf_map;       /* name translated code in /tmp/perf-PID.map */
 };
 
@@ -156,6 +157,7 @@ struct engine {
 	/* Address bit 20 is held at 0 (the A20 gate). Whoever changes it raises VCPU_FLUSH on every vCPU. KVM knows no such
 	 * gate and goes on with it open. */
 	_Atomic bool a20_closed;
+	void *data; /* of an engine that is built on another one's */
 };
 
 /* Sets event bits, kicks the engine and wakes a halted vCPU's thread. Any thread. */

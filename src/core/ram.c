@@ -27,6 +27,8 @@ struct ram {
 	struct ram_slot slots[RAM_MAX_SLOTS];
 	size_t slot_count;
 	struct ram_code_client code_client;
+	void (*observer)(void *opaque, uint64_t gpa, uint64_t length);
+	void *observer_opaque;
 };
 
 static uint64_t host_memory_bytes(void)
@@ -286,6 +288,8 @@ static void ram_written_page(struct ram *ram, const struct ram_slot *slot, uint6
 
 void ram_written(struct ram *ram, uint64_t gpa, uint64_t length)
 {
+	if (__builtin_expect(ram->observer != NULL, 0))
+		ram->observer(ram->observer_opaque, gpa, length);
 	while (length) {
 		const struct ram_slot *slot = ram_find(ram, gpa);
 		uint64_t piece;
@@ -303,6 +307,12 @@ void ram_written(struct ram *ram, uint64_t gpa, uint64_t length)
 void ram_set_code_client(struct ram *ram, const struct ram_code_client *client)
 {
 	ram->code_client = *client;
+}
+
+void ram_set_observer(struct ram *ram, void (*written)(void *opaque, uint64_t gpa, uint64_t length), void *opaque)
+{
+	ram->observer = written;
+	ram->observer_opaque = opaque;
 }
 
 bool ram_watch_code(struct ram *ram, uint64_t page)

@@ -91,3 +91,19 @@ const struct engine_ops *accel_choose(char *const *names, char **report, struct 
 	*report = xstrdup("");
 	return names && *names ? choose_named(names, report, err) : choose_default(report, err);
 }
+
+int accel_verify(struct options *options, uint32_t *runs, struct error *err)
+{
+	const char *value = options_get(options, "verify");
+	uint64_t count = 0;
+	bool on = false;
+
+	if (!value || !parse_u64(value, UINT32_MAX - 1, &count, NULL)) {
+		*runs = (uint32_t)count;
+		return 0;
+	}
+	if (parse_bool(value, &on, NULL))
+		return error_set(err, EINVAL, "verify=%.40s: on, off or a number of runs", value);
+	*runs = on ? UINT32_MAX : 0;
+	return 0;
+}

@@ -155,7 +155,8 @@ static int build_engine(struct machine *machine, struct error *err)
 		.clock = machine->clock, .cpuid = &priv->cpuid, .max_vcpus = config->max_vcpus, .phys_bits = 40,
 		.stepped = config->stepped, .tuning = {.perf_map = config->perf_map},
 	};
-	if (options_size((struct options *)&config->accel_options, "tb-size", &env.tuning.code_bytes, MIB, err))
+	if (options_size((struct options *)&config->accel_options, "tb-size", &env.tuning.code_bytes, MIB, err) ||
+	    accel_verify((struct options *)&config->accel_options, &env.tuning.verify, err))
 		return -EINVAL;
 	machine->engine = ops->create(&env, err);
 	if (!machine->engine)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs one test guest: guest_test.py ENGINE TOPIC [ELF].
 
-ENGINE is any name that -accel takes, or "peer" for qemu-system-x86_64 -accel tcg. The guest prints "ok NAME" or
+ENGINE is anything that -accel takes ("translate,verify=on"), or "peer" for qemu-system-x86_64 -accel tcg. The guest prints "ok NAME" or
 "FAILED NAME: ..." a check and ends the machine through isa-debug-exit: status 33 when all passed, 35 when not. Resets end
 with status 0 (-no-reboot). A check that deviations.txt lists for the engine may fail, and is printed loudly when it does.
 
@@ -35,7 +35,8 @@ def kvm_in_software():
 def deviations(engine, topic):
     """{check name: reason} of deviations.txt: lines of ENGINE TOPIC | CHECK | REASON; CHECK * for a whole topic."""
     known = {}
-    names = [engine, "kvm-software"] if engine == "kvm" and kvm_in_software() else [engine]
+    name = engine.split(",")[0]
+    names = [name, "kvm-software"] if name == "kvm" and kvm_in_software() else [name]
     for line in (HERE / "deviations.txt").read_text().splitlines():
         if not line.strip() or line.startswith("#"):
             continue
@@ -62,7 +63,7 @@ def command(engine, topic, elf, log):
             skip("engine kvm: /dev/kvm is missing or may not be opened; the guest was NOT tested there")
     return [program, "-accel", engine, "-nodefaults", "-display", "none", "-vga", "none", "-m", "64",
             "-cpu", os.environ.get("GUEST_CPU", "max"),
-            "-smp", str(CPUS.get(topic, 1)), "-kernel", str(elf), "-no-reboot", "-append", engine,
+            "-smp", str(CPUS.get(topic, 1)), "-kernel", str(elf), "-no-reboot", "-append", engine.split(",")[0],
             "-device", "isa-debug-exit,iobase=0xf4,iosize=0x4", "-chardev", f"file,id=log,path={log}",
             "-device", "isa-debugcon,iobase=0xe9,chardev=log", *DEVICES.get(topic, [])]
 

@@ -143,7 +143,7 @@ static void build_vcpu(struct guest *guest)
 	guest->cpu = x86_cpu_of(vcpu);
 }
 
-static void build_cpu(struct guest *guest, bool translate)
+static void build_cpu(struct guest *guest, enum oracle_engine engine)
 {
 	const struct cpu_topology topology = {1, 1, 1, 1, 1};
 	struct error err = {0};
@@ -159,8 +159,9 @@ static void build_cpu(struct guest *guest, bool translate)
 					 .clock = guest->clock,
 					 .cpuid = &guest->cpuid,
 					 .max_vcpus = 1,
-					 .phys_bits = 40};
-	if (translate) {
+					 .phys_bits = 40,
+					 .tuning = {.verify = engine == ORACLE_VERIFY ? UINT32_MAX : 0}};
+	if (engine != ORACLE_INTERP) {
 		build_vcpu(guest);
 		return;
 	}
@@ -169,7 +170,7 @@ static void build_cpu(struct guest *guest, bool translate)
 		fail("interpreter", &err);
 }
 
-struct guest *guest_new(bool translate)
+struct guest *guest_new(enum oracle_engine engine)
 {
 	const struct ram_config config = {.size = RAM_BYTES};
 	struct guest *guest = xcalloc(1, sizeof(*guest));
@@ -186,7 +187,7 @@ struct guest *guest_new(bool translate)
 	guest->clock = clock_new(true, 1000000);
 	build_tables(guest);
 	build_descriptors(guest);
-	build_cpu(guest, translate);
+	build_cpu(guest, engine);
 	build_state(guest);
 	return guest;
 }
@@ -383,7 +384,10 @@ static void run_engine(struct guest *guest)
 	running = &guest->cpu->vcpu;
 	signal(SIGALRM, on_alarm);
 	setitimer(ITIMER_REAL, &alarm, NULL);
-	translate_engine.run(running, &err);
+	if (translate_engine.run(running, &err) == VCPU_FAILED) {
+		fprintf(stderr, "%s\n", err.msg);
+		exit(1);
+	}
 	setitimer(ITIMER_REAL, &none, NULL);
 	vcpu_clear(running, VCPU_KICK);
 }

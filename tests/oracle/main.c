@@ -4,7 +4,7 @@
  *
  *   oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] [--mnemonic NAME]
  * [--coverage]
- *          [--show N] [--engine interp|translate] [--tail 0|1] [--segmented 0|1]
+ *          [--show N] [--engine interp|translate|verify] [--tail 0|1] [--segmented 0|1]
  *
  * A translator's difference that the interpreter shows as well is the interpreter's: it is counted, but no failure.
  *
@@ -220,7 +220,7 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: oracle [--seconds N] [--count N] [--seed N] [--case SEED] [--bytes HEX] [--mode BITS] "
 			"[--mnemonic NAME] "
-			"[--coverage] [--show N] [--engine interp|translate] [--tail 0|1] [--segmented 0|1]\n");
+			"[--coverage] [--show N] [--engine interp|translate|verify] [--tail 0|1] [--segmented 0|1]\n");
 	return 2;
 }
 
@@ -249,7 +249,8 @@ int main(int argc, char **argv)
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	uint64_t one = 0;
 	double seconds = 15, end;
-	bool coverage = false, single = false, translate = false;
+	bool coverage = false, single = false;
+	enum oracle_engine engine = ORACLE_INTERP;
 
 	run.seed = 1;
 	for (int i = 1; i < argc; i++) {
@@ -270,7 +271,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "--show"))
 			run.show = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(argv[i], "--engine"))
-			translate = !strcmp(value, "translate");
+			engine = !strcmp(value, "translate") ? ORACLE_TRANSLATE : !strcmp(value, "verify") ? ORACLE_VERIFY : ORACLE_INTERP;
 		else if (!strcmp(argv[i], "--tail"))
 			run.tail = atoi(value);
 		else if (!strcmp(argv[i], "--mode"))
@@ -298,8 +299,8 @@ int main(int argc, char **argv)
 	run.batch = mmap(NULL, sizeof(*run.batch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.batch == MAP_FAILED)
 		return 2;
-	run.guest = guest_new(translate);
-	run.reference = translate ? guest_new(false) : NULL;
+	run.guest = guest_new(engine);
+	run.reference = engine != ORACLE_INTERP ? guest_new(ORACLE_INTERP) : NULL;
 	if (single)
 		return run_one(&run, one);
 	printf("oracle: seed %llu\n", (unsigned long long)run.seed);

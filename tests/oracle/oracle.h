@@ -131,7 +131,8 @@ void host_run(const struct oracle_state *in, struct oracle_state *out);
 /* --- guest.c --- */
 struct guest;
 /* translate: with that engine instead of a bare interpreter. Prints and exits on failure. */
-struct guest *guest_new(bool translate);
+enum oracle_engine { ORACLE_INTERP, ORACLE_TRANSLATE, ORACLE_VERIFY /* translate,verify=on */ };
+struct guest *guest_new(enum oracle_engine engine);
 bool guest_offers(const struct guest *guest, ZydisISASet set);
 void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle_state *out);
 

@@ -24,7 +24,7 @@ int cache_init(struct interp *ip, struct error *err)
 	struct cache *cache = &ip->cache;
 
 	fetch_init(ip);
-	cache->arena_size = ip->verify ? ARENA_VERIFY_BYTES : ARENA_BYTES;
+	cache->arena_size = ip->verify ? ip->env.tuning.code_bytes ? ip->env.tuning.code_bytes : ARENA_VERIFY_BYTES : ARENA_BYTES;
 	cache->arena = mmap(NULL, cache->arena_size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (cache->arena == MAP_FAILED) {

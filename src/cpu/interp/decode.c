@@ -218,6 +218,12 @@ static void log_unknown(struct decode *d)
 		  (unsigned long long)d->ip->cpu.s.rip + d->offset);
 }
 
+/* The handlers execute one form of each, and CPUs differ in what they make of another. */
+static bool leaves_undefined_flags(const ZydisDecodedInstruction *insn)
+{
+	return insn->cpu_flags && insn->cpu_flags->undefined;
+}
+
 void decode_select(struct decode *d)
 {
 	static bool (*const selections[])(struct decode * d) = {
@@ -232,6 +238,8 @@ void decode_select(struct decode *d)
 	if (d->insn.operand_count_visible && d->operands[0].size &&
 	    d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && d->operands[0].size <= 64)
 		d->op->length_size = d->insn.length | decode_log2(d->operands[0].size) << 4;
+	if (d->ip->host_flags && leaves_undefined_flags(&d->insn) && decode_offered(d) && select_native(d))
+		return;
 	if (decode_offered(d))
 		for (size_t i = 0; i < ARRAY_SIZE(selections); i++) {
 			d->last = d->closed = false;

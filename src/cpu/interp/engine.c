@@ -249,6 +249,11 @@ void interp_cpu_free(struct x86_cpu *cpu)
 	interp_free(ip);
 }
 
+void interp_host_flags(struct x86_cpu *cpu)
+{
+	interp_of(cpu)->host_flags = true;
+}
+
 uint64_t interp_step(struct x86_cpu *cpu, uint64_t count, enum vcpu_exit *exit)
 {
 	struct interp *ip = interp_of(cpu);

@@ -132,6 +132,7 @@ struct interp {
 	uint8_t key; /* of blocks for the current mode */
 	uint8_t fpu_denied;
 	bool stop;                /* leave run with `exit` */
+	bool host_flags;          /* undefined flags are what the host makes of the same instruction */
 	bool verify;              /* nobody tells this CPU of writes to code: compare bytes before use */
 	_Atomic uintptr_t runner; /* pthread_self() of the thread inside run, else 0 */
 	bool exact;               /* s.rflags holds the status flags, not `flags` */

@@ -12,9 +12,13 @@ extern const struct engine_ops interp_engine;
  * state is exchanged with x86_cpu_get_state and x86_cpu_set_state. Its `vcpu.events` are its own. */
 struct x86_cpu *interp_cpu_new(const struct engine_env *env, unsigned index, uint32_t apic_id, struct error *err);
 void interp_cpu_free(struct x86_cpu *cpu);
+/* From now on instructions that leave flags undefined leave them as the host's do, form by form; slower. Bare CPUs. */
+void interp_host_flags(struct x86_cpu *cpu);
 /* Executes up to `count` instructions; stops early at HLT, at an event or after a fault was delivered (which counts as
  * one instruction). Returns how many were executed; *exit says why it stopped (VCPU_KICKED: count reached). */
 uint64_t interp_step(struct x86_cpu *cpu, uint64_t count, enum vcpu_exit *exit);
+/* Executes one instruction of a bare CPU whatever waits. Faults are the caller's, by cpu->fault_exit. */
+void interp_single(struct x86_cpu *cpu);
 /* From a callback of a bus or of the local APIC inside interp_step: takes the instruction back. interp_step returns at
  * once (VCPU_KICKED) with the state before it (before the iteration of a REP). Works for CPUs of interp_engine, too. */
 _Noreturn void interp_abandon(struct x86_cpu *cpu);
@@ -24,6 +28,7 @@ _Noreturn void interp_abandon(struct x86_cpu *cpu);
 enum interp_share {
 	INTERP_EVENTS, /* nothing: something is to be looked at */
 	INTERP_BLOCK,  /* a block of instructions */
+	INTERP_FAILED, /* nothing: run ends with VCPU_FAILED */
 };
 struct interp_partner {
 	/* Runs guest code as far as it can and says what the interpreter is to execute. State is exact in cpu->s at entry

@@ -398,6 +398,8 @@ static bool run_partner(struct interp *ip)
 	flags_sync(ip);
 	ip->exact = true;
 	share = ip->partner->run(&ip->cpu);
+	if (share == INTERP_FAILED)
+		stop_with(ip, VCPU_FAILED);
 	flags_import(ip);
 	ip->exact = false;
 	resume_flag = ip->cpu.s.rflags & X86_RF; /* of a REP that is to be interrupted */
@@ -419,6 +421,18 @@ bool interp_one(struct x86_cpu *cpu)
 	flags_sync(ip);
 	ip->exact = true;
 	return !ip->attention && !ip->stop && cpu->s.mp_state == X86_MP_RUNNING;
+}
+
+void interp_single(struct x86_cpu *cpu)
+{
+	struct interp *ip = interp_of(cpu);
+
+	interp_resync(ip);
+	flags_import(ip);
+	ip->exact = false;
+	step_one(ip);
+	flags_sync(ip);
+	ip->exact = true;
 }
 
 bool interp_deliver(struct x86_cpu *cpu)

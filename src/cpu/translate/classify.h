@@ -53,6 +53,9 @@ struct guest_instruction {
 void report_block(struct translator *t, const struct block *block, const struct guest_instruction *list, unsigned count,
                   uint32_t start, uint32_t cold, uint32_t end);
 
+/* Disassembles; decoder NULL: host code. */
+void report_code(struct log *log, const ZydisDecoder *decoder, const uint8_t *bytes, unsigned length, uint64_t address);
+
 #define ALL_FLAGS ((uint32_t)X86_STATUS_FLAGS)
 
 /* g->insn, operands, bytes and rip are there; fills the rest. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The engine `translate` as the machine sees it: the interpreter's machine and vCPUs, each with a translator. */
 #include "cpu/translate/internal.h"
+#include "cpu/translate/verify.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -34,12 +35,15 @@ static struct engine *engine_create(const struct engine_env *env, struct error *
 
 	if (engine)
 		engine->ops = &translate_engine;
+	if (engine && env->tuning.verify)
+		engine->data = verify_turns_new(env->ram);
 	host_init();
 	return engine;
 }
 
 static void translator_free(struct translator *t)
 {
+	verify_free(t->verify);
 	code_fini(t);
 	report_fini(t);
 	host_stack_free(t);
@@ -97,6 +101,18 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	return t;
 }
 
+static void engine_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct translator *t = translator_of(x86_cpu_of(vcpu));
+
+	interp_set_partner(x86_cpu_of(vcpu), NULL);
+	x86_cpu_of(vcpu)->vectors_out = NULL;
+	x86_cpu_of(vcpu)->tlb_copies = NULL;
+	x86_cpu_of(vcpu)->memory_watch = NULL;
+	interp_engine.vcpu_destroy(vcpu);
+	translator_free(t);
+}
+
 static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, uint32_t apic_id, struct error *err)
 {
 	struct vcpu *vcpu = interp_engine.vcpu_create(engine, index, apic_id, err);
@@ -113,28 +129,36 @@ static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, ui
 	cpu->vectors_out = engine_vectors_out;
 	interp_set_partner(cpu, &translate_partner);
 	cpu->tlb_copies = &window_copies;
+	if (engine->env.tuning.verify) {
+		translator_of(cpu)->verify = verify_new(translator_of(cpu), err);
+		if (!translator_of(cpu)->verify) {
+			engine_vcpu_destroy(vcpu);
+			return NULL;
+		}
+	}
 	return vcpu;
-}
-
-static void engine_vcpu_destroy(struct vcpu *vcpu)
-{
-	struct translator *t = translator_of(x86_cpu_of(vcpu));
-
-	interp_set_partner(x86_cpu_of(vcpu), NULL);
-	x86_cpu_of(vcpu)->vectors_out = NULL;
-	x86_cpu_of(vcpu)->tlb_copies = NULL;
-	interp_engine.vcpu_destroy(vcpu);
-	translator_free(t);
 }
 
 static void engine_destroy(struct engine *engine)
 {
+	verify_turns_free(engine->data);
 	interp_engine.destroy(engine);
 }
 
 static enum vcpu_exit engine_run(struct vcpu *vcpu, struct error *err)
 {
-	return interp_engine.run(vcpu, err);
+	struct verify_turns *turns = vcpu->engine->data;
+	enum vcpu_exit why;
+
+	if (turns)
+		verify_turn_begin(turns);
+	why = interp_engine.run(vcpu, err);
+	if (turns)
+		verify_turn_end(turns);
+	if (why == VCPU_FAILED)
+		error_set(err, EIO, "CPU %u: verify=on: translated code and the interpreter part at 0x%llx", vcpu->index,
+		          (unsigned long long)x86_cpu_of(vcpu)->s.rip);
+	return why;
 }
 
 /* Block heads look at `poll`. The translator is there before anybody knows the vCPU, but for its own creation. */

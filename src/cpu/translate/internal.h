@@ -122,6 +122,7 @@ _Static_assert(sizeof(struct window) == 1 << WINDOW_SHIFT, "stubs index windows 
 struct block {
 	uint64_t linear, gpa;
 	uint32_t same, poll, indirect, cross; /* entries, code offsets */
+	uint32_t body;       /* behind what the entries check */
 	uint32_t first_site, site_count;
 	uint32_t links_in;   /* site number, 0: none */
 	uint32_t hash_next, page_next, page_prev; /* block numbers, 0: none */
@@ -134,6 +135,7 @@ struct block {
 	bool dead, interpret, fpu, x87;
 	bool flags_live; /* at its entries */
 	uint8_t group_misses;
+	uint32_t verified; /* verify: runs that were compared */
 };
 
 /* Where an indirect branch looks: one table for each key. */
@@ -256,6 +258,7 @@ struct translator {
 	struct segmentation segmentation[SEGMENTATIONS]; /* by number; 0 is 64-bit code's */
 	unsigned segmentation_count, segmentation_last;
 	struct statistics statistics;
+	struct verify *verify; /* NULL: translated code is trusted */
 	int perf_map; /* descriptor of /tmp/perf-PID.map; -1: not wanted */
 };
 
@@ -413,12 +416,22 @@ static inline void x87_give(struct translator *t)
 extern const struct x86_tlb_copies window_copies;
 /* All of them; those with entries that are global only when globals. */
 void windows_empty(struct translator *t, bool globals);
+/* Those that write. */
+void windows_forget_writes(struct translator *t);
 /* Lets the window of a SITE_MEMORY cover the page of gva and the next one, when the TLB has both and they lie together. */
 bool window_span(struct translator *t, uint32_t site, uint64_t gva);
 
 /* --- lower.c --- */
 /* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length);
+
+/* Status flags that the code at linear, whose bytes to the end of the page are given, may read. */
+uint32_t lower_live_flags(struct translator *t, uint64_t linear, const uint8_t *bytes);
+
+/* --- run.c --- */
+/* Into translated code at an offset, until it leaves; then: takes the registers from where that was. */
+void run_enter(struct translator *t, uint32_t where);
+const struct site *run_leave(struct translator *t);
 
 /* --- report.c --- */
 int report_init(struct translator *t, struct error *err);

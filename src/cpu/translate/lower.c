@@ -492,6 +492,21 @@ static uint32_t find_live_flags(struct lowering *l, uint64_t end, const uint8_t 
 	return live;
 }
 
+uint32_t lower_live_flags(struct translator *t, uint64_t linear, const uint8_t *bytes)
+{
+	struct block block = {.linear = linear, .key = t->key};
+	struct lowering l;
+	bool unreadable;
+	uint64_t end;
+
+	l.t = t;
+	l.block = &block;
+	l.code32 = t->key & KEY_CODE32;
+	l.count = 0;
+	read_block(&l, bytes, (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1))), &end, &unreadable);
+	return l.count ? find_live_flags(&l, end, bytes) : ALL_FLAGS;
+}
+
 /* cmp qword [address], value; both halves when it does not fit; jne cold. */
 static void check_equal(struct lowering *l, const volatile void *address, uint64_t value, uint32_t site)
 {
@@ -575,7 +590,7 @@ static void emit_head(struct lowering *l, bool live)
 	}
 	if (live)
 		restore_flags(l);
-	block->same = e->at;
+	block->body = block->same = e->at;
 	if (other) /* whichever way it is reached */
 		block->same = block->poll = block->cross;
 }

@@ -5,6 +5,7 @@
  * (tools/perf/Documentation/ jit-interface.txt: /tmp/perf-PID.map, lines "START SIZE NAME" in hexadecimal).
  */
 #include "cpu/translate/classify.h"
+#include "cpu/translate/verify.h"
 
 #include "core/jit.h"
 
@@ -60,6 +61,10 @@ void report_jit(struct vcpu *vcpu, struct jit_report *report)
 	n[JIT_EXIT_INDIRECT] += s->exits[SITE_INDIRECT];
 	n[JIT_EXIT_HEAD] += s->exits[SITE_HEAD];
 	n[JIT_EXIT_CALL] += s->exits[SITE_CALL];
+	if (t->verify) {
+		n[JIT_VERIFIED] += t->verify->runs;
+		n[JIT_INCONCLUSIVE] += t->verify->inconclusive;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(s->interpreted); i++)
 		if (s->interpreted[i])
 			jit_report_share(report, i ? ZydisMnemonicGetString((ZydisMnemonic)i) : "(unreadable)",
@@ -105,19 +110,21 @@ static void perf_line(struct translator *t, const struct block *block, uint32_t 
 
 /* --- code as text --- */
 
-static void log_code(struct log *log, const ZydisDecoder *decoder, const uint8_t *bytes, unsigned length,
+void report_code(struct log *log, const ZydisDecoder *decoder, const uint8_t *bytes, unsigned length,
 		     uint64_t address)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction insn;
+	ZydisDecoder host;
 	ZydisFormatter formatter;
 	char text[96], hex[48];
 
+	ZydisDecoderInit(&host, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_ATT);
 	for (unsigned offset = 0; offset < length; offset += insn.length) {
 		snprintf(text, sizeof(text), "(bad)");
 		insn.length = 1;
-		if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, bytes + offset, length - offset, &insn, operands)))
+		if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder ? decoder : &host, bytes + offset, length - offset, &insn, operands)))
 			ZydisFormatterFormatInstruction(&formatter, &insn, operands, insn.operand_count_visible, text,
 							sizeof(text), address + offset, NULL);
 		else
@@ -178,19 +185,17 @@ static void log_block(struct translator *t, const struct block *block, const str
 		      unsigned count, uint32_t start, uint32_t cold, uint32_t end)
 {
 	struct log *log = t->cpu->vcpu.engine->env.log;
-	ZydisDecoder host;
 
 	log_write(log, "----------------");
 	if (log_on(log, LOG_IN_ASM)) {
 		log_write(log, "IN: CPU %u", t->cpu->vcpu.index);
 		for (unsigned i = 0; i < count; i++)
-			log_code(log, t->decoder, list[i].bytes, list[i].insn.length, list[i].rip);
+			report_code(log, t->decoder, list[i].bytes, list[i].insn.length, list[i].rip);
 	}
 	if (log_on(log, LOG_OP))
 		log_operations(t, log, block, list, count, start);
 	if (!log_on(log, LOG_OUT_ASM))
 		return;
-	ZydisDecoderInit(&host, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	log_write(log, "OUT: [size=%u]", end - start);
 	log_write(log, "  -- entries");
 	for (unsigned i = 0; i <= count; i++) {
@@ -199,10 +204,10 @@ static void log_block(struct translator *t, const struct block *block, const str
 
 		if (i)
 			log_write(log, "  -- guest addr 0x%016llx", (unsigned long long)list[i - 1].rip);
-		log_code(log, &host, t->write_base + from, to - from, (uintptr_t)(t->exec_base + from));
+		report_code(log, NULL, t->write_base + from, to - from, (uintptr_t)(t->exec_base + from));
 	}
 	log_write(log, "  -- out of line");
-	log_code(log, &host, t->write_base + cold, end - cold, (uintptr_t)(t->exec_base + cold));
+	report_code(log, NULL, t->write_base + cold, end - cold, (uintptr_t)(t->exec_base + cold));
 }
 
 void report_block(struct translator *t, const struct block *block, const struct guest_instruction *list, unsigned count,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The translator's turn in the interpreter's loop: find a block, enter it, make sense of where it left. */
 #include "cpu/translate/internal.h"
+#include "cpu/translate/verify.h"
 
 int key_now(struct translator *t)
 {
@@ -37,7 +38,7 @@ static void choose_vectors(struct translator *t)
 	t->fpu_unload = base + t->unload_stub[level];
 }
 
-static void enter(struct translator *t, uint32_t where)
+void run_enter(struct translator *t, uint32_t where)
 {
 	void (*go)(void) = (void (*)(void))(uintptr_t)(t->exec_base + t->enter);
 
@@ -76,8 +77,7 @@ static bool may_branch_to(const struct translator *t, uint64_t rip)
 	return (uint64_t)((int64_t)(rip << spare) >> spare) == rip;
 }
 
-/* Takes the registers from where translated code left them. */
-static const struct site *leave(struct translator *t)
+const struct site *run_leave(struct translator *t)
 {
 	static const struct site delivered = { .kind = SITE_CALL };
 	const struct site *site = t->delivered ? &delivered : &t->sites[t->site];
@@ -133,6 +133,14 @@ static bool key_update(struct translator *t)
 	return true;
 }
 
+static const struct site *run_block(struct translator *t, struct block *block, bool *failed)
+{
+	if (__builtin_expect(t->verify && verify_wants(t->verify, block), 0))
+		return verify_run(t->verify, block, failed);
+	run_enter(t, block->indirect);
+	return run_leave(t);
+}
+
 static enum interp_share run_blocks(struct translator *t)
 {
 	struct x86_cpu *cpu = t->cpu;
@@ -143,7 +151,10 @@ static enum interp_share run_blocks(struct translator *t)
 	for (;;) {
 		const struct site *site;
 		struct block *block;
+		bool failed = false, direct;
 
+		if (t->verify)
+			verify_pause(t->verify);
 		if (events_wait(t))
 			return INTERP_EVENTS;
 		if (!key_update(t))
@@ -156,12 +167,14 @@ static enum interp_share run_blocks(struct translator *t)
 			indirect = false;
 			continue;
 		}
-		if (link && generation == t->generation)
+		direct = !t->verify || verify_lets_jump(t->verify, block);
+		if (link && direct && generation == t->generation)
 			code_link(t, link, block);
-		if (indirect)
+		if (indirect && direct)
 			remember_jump(t, block);
-		enter(t, block->indirect);
-		site = leave(t);
+		site = run_block(t, block, &failed);
+		if (failed)
+			return INTERP_FAILED;
 		link = 0;
 		indirect = false;
 		switch (site->kind) {
@@ -226,6 +239,8 @@ static void translate_drop(struct x86_cpu *cpu, uint64_t first, uint64_t last)
 
 	if (t->exec_base)
 		code_drop(t, first, last);
+	if (t->verify)
+		verify_forget(t->verify);
 }
 
 const struct interp_partner translate_partner = { .run = translate_run, .drop = translate_drop };

@@ -35,6 +35,12 @@ void windows_empty(struct translator *t, bool globals)
 	memset(t->written_runs, 0, sizeof(t->written_runs));
 }
 
+void windows_forget_writes(struct translator *t)
+{
+	list_empty(t, true, false);
+	list_empty(t, true, true);
+}
+
 static void windows_dropped(struct x86_cpu *cpu, bool globals)
 {
 	windows_empty(translator_of(cpu), globals);

@@ -182,6 +182,16 @@ void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state)
 		atomic_fetch_or_explicit(&cpu->vcpu.events, VCPU_INTR, memory_order_release);
 }
 
+void x86_cpu_mirror(struct x86_cpu *cpu, const struct x86_cpu *of)
+{
+	cpu->s = of->s;
+	cpu->a20_mask = of->a20_mask;
+	cpu->debug_pending = of->debug_pending;
+	memcpy(cpu->translation->pdpte, of->translation->pdpte, sizeof(of->translation->pdpte));
+	x86_tlb_flush(cpu);
+	x86_mode_update(cpu);
+}
+
 const struct cpuid_entry *x86_cpuid_entry(const struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
 	const struct cpuid_table *table = cpu->cpuid;

@@ -105,6 +105,17 @@ struct x86_tlb_copies {
 	void (*tell_written)(struct x86_cpu *cpu);
 };
 
+/* Somebody who looks on as a CPU uses its memory, or shows it another one. Called in the vCPU's thread for what the TLB does
+ * not answer; vector registers are out. */
+struct x86_memory_watch {
+	/* Where the bytes of a page of RAM lie for this CPU: hva, or a copy, which ram is told nothing of. Before the access. */
+	uint8_t *(*page)(struct x86_cpu *cpu, uint64_t gva, uint64_t gpa, uint8_t *hva, unsigned access);
+	/* Whoever reads a page may write it afterwards without another question: page is asked as for a write then. */
+	bool reads_let_write;
+	/* Page of the guest's memory that gva's page stands for in a view, if that is known without a walk. May be NULL. */
+	bool (*mapping)(struct x86_cpu *cpu, uint64_t gva, enum x86_view view, unsigned access, uint64_t *gpa);
+};
+
 struct x86_cpu {
 	struct vcpu vcpu;   /* first */
 	struct x86_state s; /* rflags: see flags_* below */
@@ -151,6 +162,8 @@ struct x86_cpu {
 	 * guest's; this puts them away. NULL: they are always the host's. */
 	void (*vectors_out)(const struct x86_cpu *cpu);
 	bool bus_locked;                 /* holds the engine's bus lock; a fault releases it */
+	const struct x86_memory_watch *memory_watch; /* NULL: nobody */
+	void *memory_watch_opaque;
 	void *engine_data;
 };
 
@@ -172,6 +185,8 @@ void x86_cpu_get_state(struct x86_cpu *cpu, struct x86_state *state);
 /* The TSC is always the clock's plus tsc_adjust: state->tsc is reported but not taken back. apic_base is the mirror that
  * memory accesses look at; the local APIC is told by nobody here. A pending exception makes x86_take_events deliver it. */
 void x86_cpu_set_state(struct x86_cpu *cpu, const struct x86_state *state);
+/* cpu becomes what `of` is now, with an empty TLB. */
+void x86_cpu_mirror(struct x86_cpu *cpu, const struct x86_cpu *of);
 /* Recomputes the derived fields; called after anything they depend on changed. */
 void x86_mode_update(struct x86_cpu *cpu);
 /* STAC and CLAC (permission checks are the caller's): sets RFLAGS.AC and chooses the TLB view by it. */

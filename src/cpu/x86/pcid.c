@@ -62,7 +62,10 @@ static void keep(struct x86_cpu *cpu, unsigned pcid)
 		    (entry->tag_read == X86_TLB_NONE && entry->tag_fetch == X86_TLB_NONE))
 			continue;
 		space->kept[space->count].slot = (uint16_t)slot;
-		space->kept[space->count++].entry = *entry;
+		space->kept[space->count].entry = *entry;
+		if (cpu->memory_watch) /* it wants to be asked again */
+			space->kept[space->count].entry.tag_write = X86_TLB_NONE;
+		space->count++;
 	}
 }
 

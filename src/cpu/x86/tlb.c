@@ -231,6 +231,7 @@ struct place {
 	struct x86_tlb_entry *entry; /* may get tag_write once the page's flags are set; else NULL */
 	uint64_t page;
 	bool apic;
+	bool copied; /* hva is a memory_watch's own */
 };
 
 static bool is_apic_page(const struct x86_cpu *cpu, uint64_t gpa)
@@ -269,15 +270,37 @@ static void find_runs(struct x86_cpu *cpu, unsigned access, const struct x86_lea
 
 	entry->run_start = entry->run_write_start = page;
 	entry->run_pages = entry->run_write_pages = 1;
-	if (leaf->page_shift < 21 || cpu->breakpoints_armed || cpu->a20_mask != ~0ull || gpa < slot->gpa ||
+	if (leaf->page_shift < 21 || place->copied || cpu->breakpoints_armed || cpu->a20_mask != ~0ull || gpa < slot->gpa ||
 	    gpa + bytes > slot->gpa + slot->size || cpu->s.apic_base - gpa < bytes)
 		return;
 	entry->run_start = page - offset;
 	entry->run_pages = (uint16_t)(bytes >> PAGE_SHIFT);
-	if (!(access & X86_WRITE) || entry->tag_write == X86_TLB_NONE || ram_tracked(slot) || ram_code_near(slot, gpa))
+	if (!(access & X86_WRITE) || entry->tag_write == X86_TLB_NONE || ram_tracked(slot) || ram_code_near(slot, gpa) ||
+	    cpu->memory_watch)
 		return;
 	entry->run_write_start = entry->run_start;
 	entry->run_write_pages = entry->run_pages;
+}
+
+/* Whether an entry that is filled for this access may let writes pass. */
+static bool may_be_written(const struct x86_cpu *cpu, unsigned access, const struct x86_leaf *leaf, const struct place *place)
+{
+	const struct x86_memory_watch *watch = cpu->memory_watch;
+
+	return leaf->may & X86_MAY_WRITE && leaf->dirty && !place->slot->read_only &&
+	       (!watch || watch->reads_let_write || access & X86_WRITE);
+}
+
+static void show_page(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
+{
+	unsigned offset = place->gpa & (PAGE_SIZE - 1);
+	uint8_t *hva = place->hva;
+
+	x86_vectors_out(cpu);
+	if (may_be_written(cpu, access, leaf, place))
+		access |= X86_WRITE;
+	place->hva = cpu->memory_watch->page(cpu, page_of(gva), page_of(place->gpa), hva - offset, access) + offset;
+	place->copied = place->hva != hva;
 }
 
 static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
@@ -290,13 +313,15 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	struct x86_tlb_fills *fills = &translation->fills[leaf->global];
 	uint64_t page = page_of(gva);
 	bool watched = page_watched(cpu, page);
-	bool writable = may & X86_MAY_WRITE && leaf->dirty && !place->slot->read_only && !watched;
+	/* A memory_watch is asked before each page is written. */
+	bool writable = may_be_written(cpu, access, leaf, place) && !watched;
 
 	entry->addend = (uintptr_t)place->hva - gva;
 	entry->gpa = leaf->gpa;
 	entry->tag_read = may & X86_MAY_READ && !watched ? page : X86_TLB_NONE;
 	entry->tag_fetch = may & X86_MAY_FETCH ? page : X86_TLB_NONE;
-	entry->tag_write = writable && flags_all_set(place->slot, leaf->gpa) ? page : X86_TLB_NONE;
+	entry->tag_write =
+		writable && (place->copied || flags_all_set(place->slot, leaf->gpa)) ? page : X86_TLB_NONE;
 	entry->global = leaf->global && page >> 63;
 	find_runs(cpu, access, leaf, place, page, entry);
 	if (leaf->page_shift > PAGE_SHIFT)
@@ -312,6 +337,7 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 static void place_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struct x86_leaf *leaf, struct place *place)
 {
 	place->entry = NULL;
+	place->copied = false;
 	place->gpa = leaf->gpa + (gva & (PAGE_SIZE - 1));
 	place->slot = x86_ram_slot(cpu, leaf->gpa);
 	place->apic = is_apic_page(cpu, leaf->gpa);
@@ -320,12 +346,32 @@ static void place_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, const s
 		return;
 	}
 	place->hva = place->slot->hva + (place->gpa - place->slot->gpa);
+	if (cpu->memory_watch)
+		show_page(cpu, gva, access, leaf, place);
 	fill(cpu, gva, access, leaf, place);
+	if (place->copied && !place->slot->read_only)
+		place->slot = NULL; /* nobody wants to know */
+}
+
+static bool known_mapping(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf)
+{
+	const struct x86_memory_watch *watch = cpu->memory_watch;
+
+	if (!watch || !watch->mapping)
+		return false;
+	x86_vectors_out(cpu);
+	*leaf = (struct x86_leaf){.page_shift = PAGE_SHIFT, .dirty = access & X86_WRITE};
+	leaf->may = access & X86_WRITE   ? X86_MAY_READ | X86_MAY_WRITE
+		    : access & X86_FETCH ? X86_MAY_FETCH
+					 : X86_MAY_READ;
+	return watch->mapping(cpu, gva, x86_view_of(cpu, access), access, &leaf->gpa);
 }
 
 /* 0, or what x86_page_walk says. */
 static uint32_t leaf_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct x86_leaf *leaf)
 {
+	if (known_mapping(cpu, gva, access, leaf))
+		return 0;
 	if (cpu->paging)
 		return x86_page_walk(cpu, gva, access, leaf);
 	*leaf = (struct x86_leaf){.gpa = page_of(gva) & cpu->a20_mask,
@@ -348,7 +394,7 @@ static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct pl
 		place->gpa = entry->gpa + (gva & (PAGE_SIZE - 1));
 		place->slot = NULL;
 		place->entry = NULL;
-		place->apic = false;
+		place->apic = place->copied = false;
 		return;
 	}
 	error = leaf_of(cpu, gva, access, &leaf);
