@@ -23,9 +23,11 @@ static char *path_of(const struct block *block, const char *name)
 static int open_named(struct block *block, const char *name, const char *format, const struct block_open *below,
 		      struct error *err)
 {
+	struct block_open how = *below;
 	char *path = path_of(block, name);
 
-	block->backing = block_open_file(block->graph, path, format, below, err);
+	how.from_image = true;
+	block->backing = block_open_file(block->graph, path, format, &how, err);
 	free(path);
 	if (block->backing)
 		return 0;

@@ -81,6 +81,7 @@ struct block_open {
 	bool discard;     /* discard=unmap */
 	bool force_share; /* no locks */
 	bool strict;      /* -blockdev: every node names its driver */
+	bool from_image;  /* an image gave the name: whatever it says, it is only read, and refers to no node */
 	enum block_detect_zeroes detect_zeroes; /* writes of zeroes become write zeroes (not inherited) */
 	bool no_backing;  /* formats: leave the backing file closed (reads of what it holds give zeroes) */
 	bool describe;    /* formats: nothing will be read or written, no keys are needed */

@@ -543,6 +543,34 @@ static void test_json_names(void **fixture)
 	free(top);
 }
 
+/* A name that an image gives may describe what it likes, but not have it written to, nor reach into the graph. */
+static void test_names_in_images(void **fixture)
+{
+	static const struct block_open how;
+	struct fixture *f = *fixture;
+	char *top = make_chain(f), *name;
+	struct block *base = open_text(f, "driver=null-co,node-name=secret,size=1M"), *block;
+	struct error err = {0};
+
+	block = block_open_file(f->graph, top, "qcow2", &how, &err);
+	name = xasprintf("json:{\"driver\":\"raw\",\"read-only\":false,\"file\":{\"driver\":\"file\","
+			 "\"read-only\":false,\"filename\":\"%s/base\"}}",
+			 f->directory);
+	assert_int_equal(qcow2_set_backing(block, name, "raw", &err), 0);
+	block_unref(block);
+	block = block_open_file(f->graph, top, "qcow2", &how, &err);
+	assert_non_null(block);
+	assert_true(block->backing->read_only);
+	assert_true(block->backing->file->read_only);
+	assert_int_equal(qcow2_set_backing(block, "json:{\"driver\":\"raw\",\"file\":\"secret\"}", "raw", &err), 0);
+	block_unref(block);
+	assert_null(block_open_file(f->graph, top, "qcow2", &how, &err));
+	assert_non_null(strstr(err.msg, "the name in an image may not refer to node 'secret'"));
+	block_unref(base);
+	free(name);
+	free(top);
+}
+
 static void test_users(void **fixture)
 {
 	struct fixture *f = *fixture;
@@ -566,11 +594,11 @@ int main(void)
 {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_average),       TEST(test_directions),   TEST(test_bursts),
-		TEST(test_bad_limits),    TEST(test_gate),         TEST(test_group),
-		TEST(test_throttle_node), TEST(test_copy_on_read), TEST(test_copy_against_writes),
-		TEST(test_detect_zeroes), TEST(test_json_names),   TEST(test_users),
-		TEST(test_blkdebug),
+		TEST(test_average),         TEST(test_directions),   TEST(test_bursts),
+		TEST(test_bad_limits),      TEST(test_gate),         TEST(test_group),
+		TEST(test_throttle_node),   TEST(test_copy_on_read), TEST(test_copy_against_writes),
+		TEST(test_detect_zeroes),   TEST(test_json_names),   TEST(test_users),
+		TEST(test_names_in_images), TEST(test_blkdebug),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

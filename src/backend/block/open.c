@@ -75,6 +75,7 @@ static int parse_common(struct options *options, struct block_open *how, struct 
 	    (result = options_bool(options, "cache.no-flush", &how->no_flush, err)) ||
 	    (result = parse_discard(options, &how->discard, err)) || (result = parse_detect_zeroes(options, how, err)))
 		return result;
+	how->read_only |= how->from_image;
 	if (how->force_share && !how->read_only)
 		return error_set(err, EINVAL, "force-share=on can only be used with read-only images");
 	if (aio && strcmp(aio, "io_uring") && strcmp(aio, "threads") && strcmp(aio, "native"))
@@ -184,7 +185,9 @@ static int open_child(const struct wanted *parent, const char *name, const char 
 				      .protocol = protocol};
 
 	*child = NULL;
-	if (reference && described) {
+	if (reference && *reference && how->from_image) {
+		error_set(err, EPERM, "the name in an image may not refer to node '%s'", reference);
+	} else if (reference && described) {
 		error_set(err, EINVAL, "both '%s' and '%s.*' are given", name, name);
 	} else if (reference && *reference) {
 		*child = block_find(parent->graph, reference);
