@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
+import zlib
 
 from images import BAT, FILE, ITEMS, METADATA, MIB, Image, Vhdx, made
 
@@ -323,7 +324,84 @@ def vpc_images():
     yield "empty", Image(b""), None
 
 
-FORMATS = {"vdi": vdi_images, "vhdx": vhdx_images, "vmdk": vmdk_images, "vpc": vpc_images}
+# --- qcow version 1: header of 48 bytes, L1 table, L2 tables and clusters behind it ---
+
+def qcow(size, *l1, cluster_bits=9, l2_bits=6, l1_offset=512, crypt=0, backing=(0, 0), end=8192):
+    """Clusters and L2 tables of 512 bytes; one L1 entry is 32 KiB."""
+    image = Image(b"QFI\xfb").be(4, "IQIIQBBHIQ", 1, *backing, 0, size, cluster_bits, l2_bits, 0, crypt, l1_offset)
+    for i, entry in enumerate(l1):
+        image.be(l1_offset + i * 8, "Q", entry)
+    return image.put(end - 1, b"\0")
+
+
+def packed(offset, size, cluster_bits=9):
+    return 1 << 63 | size << 63 - cluster_bits | offset
+
+
+def qcow_images():
+    deflated = bytes([0x01, 0x00, 0x02, 0xff, 0xfd]) + b"z" * 512  # one stored block
+    squeezed = zlib.compressobj(9, zlib.DEFLATED, -12)
+    squeezed = squeezed.compress(b"ab" * 256) + squeezed.flush()
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -12)
+    bomb = bomb.compress(bytes(400000)) + bomb.flush()
+    one = qcow(65536, 1024, 0).be(1024, "QQQ", 2048, 0, 2560).put(2048, b"A" * 512 + b"B" * 512)
+    yield "plain", one, None
+    yield "nothing", qcow(65536, 0, 0), None
+    yield "large-clusters", qcow(1 << 20, 0, cluster_bits=16, l2_bits=13), None
+    yield "packed", qcow(65536, 1024).be(1024, "Q", packed(2048, len(squeezed))).put(2048, squeezed), None
+    yield "packed-half-size", qcow(65536, 1024).be(1024, "Q", packed(2048, 3)).put(2048, squeezed), "EIO"
+    yield "packed-size-0", qcow(65536, 1024).be(1024, "Q", packed(2048, 0)).put(2048, squeezed), "EIO"
+    yield "packed-noise", qcow(65536, 1024).be(1024, "Q", packed(2048, 300)).put(2048, bytes(range(1, 256))), "EIO"
+    yield "packed-too-long", qcow(65536, 1024).be(1024, "Q", packed(2048, 511)).put(2048, deflated), "EIO"
+    yield "packed-bomb", qcow(65536, 1024).be(1024, "Q", packed(2048, len(bomb))).put(2048, bomb), None
+    yield "packed-beyond-end", qcow(65536, 1024).be(1024, "Q", packed(1 << 40, 100)), "EIO"
+    yield "packed-everywhere", qcow(65536, 1024, 1024).put(1024, b"\xff" * 512), "EIO"
+    yield "bad-magic", qcow(65536, 0).put(0, b"QFIX"), None
+    yield "version-2", qcow(65536, 0).be(4, "I", 2), None
+    yield "version-9", qcow(65536, 0).be(4, "I", 9), None
+    yield "size-0", qcow(0, 0), None
+    yield "size-1", qcow(1, 0), None
+    yield "size-2", qcow(2, 0), None
+    yield "size-odd", qcow(65000, 0, 0), None
+    yield "size-huge", qcow((1 << 64) - 1, 0), None
+    yield "size-negative", qcow(1 << 63, 0), None
+    yield "size-too-large", qcow(1 << 62, 0), None
+    yield "cluster-bits-8", qcow(65536, 0, cluster_bits=8), None
+    yield "cluster-bits-17", qcow(65536, 0, cluster_bits=17), None
+    yield "cluster-bits-200", qcow(65536, 0, cluster_bits=200), None
+    yield "l2-bits-5", qcow(65536, 0, l2_bits=5), None
+    yield "l2-bits-14", qcow(65536, 0, l2_bits=14), None
+    yield "l2-bits-255", qcow(65536, 0, l2_bits=255), None
+    yield "crypt-2", qcow(65536, 0, crypt=2), None
+    yield "crypt-without-key", qcow(65536, 0, crypt=1), "own"
+    yield "l1-beyond-end", qcow(65536, l1_offset=8192, end=8192), "does not lie inside the file"
+    yield "l1-offset-huge", qcow(65536, 0).be(40, "Q", (1 << 64) - 8), "does not lie inside the file"
+    yield "l1-over-header", qcow(65536, 0).be(40, "Q", 0), "does not lie inside the file"
+    yield "l1-large", qcow(1 << 40, 0), "does not lie inside the file"
+    yield "l2-beyond-end", qcow(65536, 1 << 40), "EIO"
+    yield "l2-negative", qcow(65536, 1 << 63), "EIO"
+    yield "l2-is-header", qcow(65536, 8), "own"
+    yield "l2-is-l1", qcow(65536, 512, 512), "own"
+    yield "l2-twice", qcow(65536, 1024, 1024).be(1024, "Q", 2048), None
+    yield "l2-unaligned", qcow(65536, 1031).be(1031, "Q", 2048), None
+    yield "l2-at-the-end", qcow(65536, 8192 - 8), "own"
+    yield "data-beyond-end", qcow(65536, 1024).be(1024, "Q", 1 << 40), "own"
+    yield "data-is-header", qcow(65536, 1024).be(1024, "Q", 16), None
+    yield "data-is-l1", qcow(65536, 1024).be(1024, "Q", 512), None
+    yield "data-is-l2", qcow(65536, 1024).be(1024, "Q", 1024), None
+    yield "data-unaligned", qcow(65536, 1024).be(1024, "Q", 2049), None
+    yield "data-twice", qcow(65536, 1024).be(1024, "QQ", 2048, 2048), None
+    yield "backing-itself", qcow(65536, 0, backing=(256, 12)).put(256, b"loop.qcow\0\0\0"), "own"
+    yield "backing-missing", qcow(65536, 0, backing=(256, 11)).put(256, b"not-here.ab"), "own"
+    yield "backing-name-long", qcow(65536, 0, backing=(256, 1024)), None
+    yield "backing-name-beyond-end", qcow(65536, 0, backing=(1 << 40, 20)), "own"
+    yield "backing-name-empty", qcow(65536, 0, backing=(256, 0)), None
+    yield "cut-header", qcow(65536, 0).cut(40), "does not lie inside the file"
+    yield "cut-l2", qcow(65536, 1024).cut(1100), "own"
+    yield "empty", Image(b""), None
+
+
+FORMATS = {"qcow": qcow_images, "vdi": vdi_images, "vhdx": vhdx_images, "vmdk": vmdk_images, "vpc": vpc_images}
 
 
 # --- running ---

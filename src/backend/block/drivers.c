@@ -12,6 +12,7 @@ const struct block_driver *const block_drivers[] = {
 	&block_vhdx_driver,     &block_luks_driver,
 	&block_vdi_driver,
 	&block_vpc_driver,
+	&block_qcow_driver,
 	&block_copy_on_read_driver,
 	&block_throttle_driver, &block_blkdebug_driver, NULL,
 };

@@ -17,13 +17,14 @@ static void new_image(struct tape *tape, struct block_graph *graph, const struct
 {
 	char path[] = "/tmp/xuni-crash-XXXXXX";
 	struct options options = {0};
-	const struct block_create create = {
+	struct block_create create = {
 		.driver = format, .graph = graph, .filename = path, .length = disk, .options = &options};
 	struct error err = {0};
 
 	close(mkstemp(path));
 	if (words)
 		assert_int_equal(options_parse(&options, words, NULL, &err), 0);
+	create.backing = options_get(&options, "backing_file");
 	assert_int_equal(block_create_image(&create, &err), 0);
 	tape_start(tape, path);
 	unlink(path);
@@ -47,6 +48,8 @@ static void record_and_cut(const struct block_driver *format, uint64_t disk, con
 	assert_non_null(block);
 	disk = block->length;
 	shadow = calloc(1, disk);
+	assert_int_equal(block_pread(block, 0, shadow, disk), 0);
+	tape_note_start(&tape, shadow, disk);
 	for (unsigned i = 0; i < steps; i++)
 		tape_step(block, &tape, shadow, &seed);
 	block_unref(block);
@@ -135,10 +138,31 @@ static void test_vhdx(void **state)
 	fail_everywhere(&block_vhdx_driver, 1 * MIB, "block_size=1M,subformat=fixed", 30);
 }
 
+/* Over a backing file, so that a cluster that is linked before its data shows. */
+static void test_qcow(void **state)
+{
+	char base[] = "/tmp/xuni-crash-base-XXXXXX";
+	char *words;
+	uint8_t data[4096];
+	int fd = mkstemp(base);
+
+	memset(data, 0xb5, sizeof(data));
+	for (unsigned i = 0; i < 300; i++)
+		assert_int_equal(write(fd, data, sizeof(data)), sizeof(data));
+	close(fd);
+	words = xasprintf("backing_file=%s", base);
+	record_and_cut(&block_qcow_driver, 5 * MIB, words, 120, NULL);
+	record_and_cut(&block_qcow_driver, 5 * MIB, NULL, 80, NULL);
+	fail_everywhere(&block_qcow_driver, 3 * MIB, NULL, 60);
+	free(words);
+	unlink(base);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_vdi), cmocka_unit_test(test_vpc),
-					   cmocka_unit_test(test_vmdk), cmocka_unit_test(test_vhdx)};
+					   cmocka_unit_test(test_vmdk), cmocka_unit_test(test_vhdx),
+					   cmocka_unit_test(test_qcow)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

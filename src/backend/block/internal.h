@@ -16,7 +16,7 @@ struct io_uring_sqe;
 
 /* --- drivers.c --- */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
-extern const struct block_driver block_vdi_driver, block_vpc_driver;
+extern const struct block_driver block_vdi_driver, block_vpc_driver, block_qcow_driver;
 extern const struct block_driver block_blkdebug_driver, block_copy_on_read_driver, block_throttle_driver, block_luks_driver;
 /* Name of the format that these first bytes look like, NULL when none does (raw). Also knows formats that have no
  * driver here, so that a guest cannot smuggle one past a later version. */

@@ -248,6 +248,11 @@ void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t
 	}
 }
 
+void tape_note_start(struct tape *tape, const uint8_t *shadow, uint64_t disk_bytes)
+{
+	note(tape, TAPE_GUEST_FLUSHED, 0, 0, shadow, disk_bytes);
+}
+
 /* --- after the cut --- */
 
 struct cut {

@@ -44,6 +44,8 @@ struct block *tape_open(struct block_graph *graph, struct tape *tape, const stru
 			struct error *err);
 /* One request of a guest by chance: a write, zeroes, a discard, a flush. shadow: the disk as the guest knows it. */
 void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t *seed);
+/* The disk as the guest knows it at the start, where that is not zeroes. */
+void tape_note_start(struct tape *tape, const uint8_t *shadow, uint64_t disk_bytes);
 /* start: the image before the recording. Fails the test with the place of the cut. */
 void tape_cut_everywhere(const struct tape *tape, const struct tape *start, const struct block_driver *format,
 			 uint64_t disk_bytes);

@@ -151,7 +151,7 @@ static int vdi_open(struct block *block, struct options *options, const struct b
 	    (result = check_places(vdi, block->file->length, err)))
 		return result;
 	vdi->file_end = block->file->length;
-	vdi->fresh_from = block->file->driver == &block_file_driver ? vdi->file_end : UINT64_MAX;
+	vdi->fresh_from = block->file->driver->zero_behind_end ? vdi->file_end : UINT64_MAX;
 	vdi->table.format = &vdi_table;
 	vdi->table.block = block;
 	vdi->table.offset = load_le32(vdi->header + AT_MAP_OFFSET);

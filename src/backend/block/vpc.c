@@ -162,7 +162,7 @@ static int open_dynamic(struct block *block, uint64_t disk, struct error *err)
 	if (!vpc->ones)
 		return error_set(err, ENOMEM, "no memory for a bitmap of %u bytes", vpc->bitmap_bytes);
 	memset(vpc->ones, 0xff, vpc->bitmap_bytes);
-	vpc->fresh_from = block->file->driver == &block_file_driver ? block->file->length : UINT64_MAX;
+	vpc->fresh_from = block->file->driver->zero_behind_end ? block->file->length : UINT64_MAX;
 	block->optimal_bytes = 1u << vpc->table.block_bits;
 	return block_table_init(&vpc->table, err);
 }
