@@ -89,6 +89,8 @@ static bool vendor_specific(const struct oracle_case *c)
 	case ZYDIS_MNEMONIC_UD0: /* AMD's have no ModRM byte to fetch */
 	case ZYDIS_MNEMONIC_UD1:
 		return true;
+	case ZYDIS_MNEMONIC_MOVSXD: /* with 16 bits AMD's read 32 of memory, Intel's 16 */
+		return c->operands[0].size == 16;
 	case ZYDIS_MNEMONIC_PAUSE: /* REX.B makes it an exchange with R8 for AMD only */
 		return instruction->attributes & ZYDIS_ATTRIB_HAS_REX && instruction->raw.rex.B;
 	case ZYDIS_MNEMONIC_PUSH: /* Intel's write 16 bits of a wider slot */
