@@ -337,7 +337,8 @@ static int connect_once(struct remote *remote, void *opaque, bool first, struct 
 	struct iscsi_unit unit;
 	int result;
 
-	s->remote = remote;
+	if (first)
+		s->remote = remote;
 	if (!context)
 		return error_set(err, ENOMEM, "iSCSI: no context for initiator '%s'", s->settings.initiator_name);
 	result = log_in(s, context, err);

@@ -286,7 +286,8 @@ static int connect_once(struct remote *remote, void *opaque, bool first, struct 
 	struct nbd_handle *h;
 	int result;
 
-	c->remote = remote;
+	if (first)
+		c->remote = remote;
 	h = make_handle(c, err);
 	if (!h)
 		return -err->code;
