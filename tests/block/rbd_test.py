@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -45,6 +46,17 @@ keyring = {folder}/keyring
 """
 
 
+def persist(*command):
+    """A monitor that has just started refuses commands for a moment."""
+    for attempt in range(20):
+        try:
+            return run(*command)
+        except Failed:
+            if attempt == 19:
+                raise
+            time.sleep(0.5)
+
+
 def start_cluster(folder):
     fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
     conf = folder / "conf"
@@ -56,11 +68,11 @@ def start_cluster(folder):
     run("ceph-mon", "-c", conf, "--mkfs", "-i", "a", "--monmap", folder / "map")
     run("ceph-mon", "-c", conf, "-i", "a")
     ceph = ("ceph", "-c", conf)
-    run(*ceph, "osd", "new", osd)
+    persist(*ceph, "osd", "new", osd)
     run("ceph-osd", "-c", conf, "-i", "0", "--mkfs", "--osd-uuid", osd)
     run("ceph-osd", "-c", conf, "-i", "0")
-    run(*ceph, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h")
-    run(*ceph, "osd", "pool", "create", "rbd", "8")
+    persist(*ceph, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h")
+    persist(*ceph, "osd", "pool", "create", "rbd", "8")
     wait_for(lambda: "1 up" in run(*ceph, "osd", "stat").stdout, "the OSD", 60)
     return conf
 
