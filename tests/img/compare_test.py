@@ -405,6 +405,10 @@ GROUPS = {
         $IMG info se.vmdk; $IMG check se.vmdk; $IMG map --output=json se.vmdk; $IMG map se.vmdk; $IMG convert -O raw se.vmdk se.raw; sha256sum < se.raw; $IMG bench -w -c 1 se.vmdk
         for w in version=5 journal=1 capacity=0; do python3 $HERE/images.py sesparse se.part $w; $IMG convert -O raw se.vmdk se.raw >/dev/null 2>&1; done
         for w in version=5 journal=1; do python3 $HERE/images.py sesparse se.part $w; $IMG info se.vmdk; done; rm se.vmdk
+        $IMG create -q -f vmdk cb.vmdk 4M; qemu-io -f vmdk -c 'write -P 7 0 1M' cb.vmdk >/dev/null; $IMG create -q -f vmdk -b cb.vmdk -F vmdk co.vmdk; qemu-io -f vmdk -c 'write -P 9 100k 300k' -c 'write -P 4 2M 10k' co.vmdk >/dev/null; $IMG convert -O raw co.vmdk co.raw; sha256sum < co.raw
+        $IMG commit co.vmdk; $IMG convert -O raw cb.vmdk cb.raw; sha256sum < cb.raw; $IMG check cb.vmdk; $IMG map --output=json cb.vmdk; $IMG map --output=json co.vmdk; rm co.vmdk
+        $IMG convert -O vmdk -B cb.vmdk -F vmdk cb.raw cn.vmdk; $IMG info cn.vmdk; $IMG map --output=json cn.vmdk
+        for o in '-t none -T none' '-t writethrough' '-W -m 8' '-S 0'; do $IMG convert $o -O vmdk cb.raw ct.vmdk; $IMG compare cb.raw ct.vmdk; $IMG check -q ct.vmdk; done; $IMG map --output=json ct.vmdk; $IMG convert -n -O vmdk cb.raw cn.vmdk; $IMG compare cb.raw cn.vmdk
         mkdir sub; $IMG convert -O vmdk -o subformat=twoGbMaxExtentSparse a.raw sub/t.vmdk; $IMG info sub/t.vmdk | grep -v cid; $IMG map sub/t.vmdk; $IMG compare sub/t.vmdk a.raw; cd sub; $IMG compare t.vmdk ../a.raw
         $IMG dd -O vmdk if=a.raw of=dd.vmdk bs=1M; $IMG compare dd.vmdk a.raw; $IMG bench -w -c 100 -s 64k -d 8 c-monolithicSparse.vmdk | head -1; $IMG check c-monolithicSparse.vmdk
     """,
@@ -422,6 +426,7 @@ GROUPS = {
         $IMG convert -c -O vhdx d.raw cc.vhdx; $IMG measure -O vhdx --size 1G; $IMG measure -O raw d.vhdx
         $IMG resize d.vhdx 40M; for o in c a d; do $IMG snapshot -$o x d.vhdx; done; $IMG check -r all d.vhdx; $IMG amend -o size=1M d.vhdx 2>/dev/null
         cp d.vhdx cut.vhdx; truncate -s 9000000 cut.vhdx; $IMG check cut.vhdx 2>&1 | sed 's/^qemu-img: //' | sort; $IMG check -q cut.vhdx 2>/dev/null; echo $?; $IMG info cut.vhdx >/dev/null 2>&1; $IMG info -f vhdx a.raw >/dev/null 2>&1
+        for o in '-t none -T none' '-t writethrough' '-W -m 8' '-S 0' -n; do $IMG convert $o -O vhdx d.raw ct.vhdx; $IMG compare d.raw ct.vhdx; $IMG check -q ct.vhdx; done
         $IMG dd -O vhdx if=d.raw of=dd.vhdx bs=1M; $IMG compare dd.vhdx d.raw; $IMG bench -w -c 200 -s 64k -d 8 --flush-interval 16 d.vhdx | head -2; $IMG check d.vhdx
     """,
     "chain": """

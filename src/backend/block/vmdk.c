@@ -110,7 +110,7 @@ static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct 
 {
 	const bool flat = !strcmp(line->type, "FLAT") || !strcmp(line->type, "VMFS");
 	struct vmdk_extent *e;
-	struct block *file;
+	struct block *file, *claimed = NULL;
 	int result = 0;
 
 	if (!flat && strcmp(line->type, "SPARSE") && strcmp(line->type, "VMFSSPARSE") && strcmp(line->type, "SESPARSE"))
@@ -121,10 +121,13 @@ static int open_line(struct vmdk *v, const struct vmdk_line *line, const struct 
 	if (file)
 		block_ref(file);
 	else
-		file = open_extent_file(v, line->name, how, err);
+		file = claimed = open_extent_file(v, line->name, how, err);
 	if (!file)
 		return err && err->code ? -err->code : -EIO;
 	e = add_extent(v, file, line->type);
+	if (claimed && (result = block_claim(claimed, !v->block->read_only, err)))
+		return result;
+	e->claimed = claimed;
 	if (flat) {
 		e->flat = true;
 		e->length = line->sectors * BLOCK_SECTOR;
@@ -190,7 +193,7 @@ static bool parent_matches(const struct vmdk *v)
 static void destroy(struct vmdk *v)
 {
 	for (size_t i = 0; i < v->extent_count; i++)
-		vmdk_extent_close(v->extents[i]);
+		vmdk_extent_close(v->extents[i], !v->block->read_only);
 	free(v->extents);
 	vmdk_descriptor_free(&v->descriptor);
 	pthread_mutex_destroy(&v->lock);

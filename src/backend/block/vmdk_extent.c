@@ -364,12 +364,14 @@ int vmdk_extent_open(struct vmdk *v, struct vmdk_extent *e, bool embedded, struc
 	return 0;
 }
 
-void vmdk_extent_close(struct vmdk_extent *e)
+void vmdk_extent_close(struct vmdk_extent *e, bool written)
 {
 	if (e->sparse.ops)
 		sparse_free(&e->sparse);
 	free(e->directory);
 	free(e->redundant);
+	if (e->claimed)
+		block_release(e->file, written);
 	if (e->own_file)
 		block_unref(e->file);
 	free(e);

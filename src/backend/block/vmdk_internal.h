@@ -47,6 +47,7 @@ struct vmdk_descriptor {
 struct vmdk_extent {
 	struct block *file;
 	bool own_file;        /* not the image's own: closed with it */
+	bool claimed;         /* own_file: this extent was the first to open it */
 	_Atomic bool touched; /* written since the last flush; only kept when there are many extents */
 	char type[11];        /* as in the descriptor; empty when the extent holds the descriptor */
 	bool flat;
@@ -74,7 +75,7 @@ struct vmdk {
 	uint64_t descriptor_offset;        /* in the image's own file */
 	bool parent_matches;
 	pthread_mutex_t lock; /* of changing the CID */
-	_Atomic bool cid_written;
+	_Atomic bool cid_written, told_once;
 };
 
 /* --- vmdk_descriptor.c --- */
@@ -88,7 +89,8 @@ bool vmdk_descriptor_probe(const uint8_t *head, size_t length);
 /* --- vmdk_extent.c --- */
 /* Header and directory of a sparse extent in e->file. embedded: it lies in the image's own file. */
 int vmdk_extent_open(struct vmdk *v, struct vmdk_extent *e, bool embedded, struct error *err);
-void vmdk_extent_close(struct vmdk_extent *e);
+/* written: whether the image was open for writing. */
+void vmdk_extent_close(struct vmdk_extent *e, bool written);
 /* The header of a file that holds nothing but a descriptor (capacity 0): where that lies; else 0. */
 uint64_t vmdk_extent_descriptor_only(const uint8_t *header);
 

@@ -146,6 +146,11 @@ static int change(struct block *block, const struct request *r)
 
 	if (!result) {
 		result = run_request(v, r);
+		if ((result == -EIO || result == -EINVAL) && vmdk_extent_at(v, r->offset)->compressed &&
+		    block_log(block) && !atomic_exchange(&v->told_once, true))
+			log_warn(block_log(block),
+				 "vmdk: the grains of '%s' are compressed: each can be written once, as a whole",
+				 block->filename);
 		touch(v, r->offset, r->length); /* also after a failure: a part may have been written */
 	}
 	if (!result && r->flags & BLOCK_FUA)
