@@ -190,6 +190,27 @@ static int by_name(const void *a, const void *b)
 	return strcmp((*left)->name, (*right)->name);
 }
 
+static void print_rows(struct img *img, const struct block_create_option **rows, size_t count)
+{
+	qsort(rows, count, sizeof(*rows), by_name);
+	for (size_t i = 0; i < count; i++) {
+		char text[96];
+
+		snprintf(text, sizeof(text), "%s=<%s>", rows[i]->name, type_name(rows[i]->type));
+		fprintf(img->out, "  %-22s - %s\n", text, rows[i]->help);
+	}
+}
+
+void img_print_options(struct img *img, const struct block_create_option *table)
+{
+	const struct block_create_option *rows[64];
+	size_t count = 0;
+
+	for (; table->name; table++)
+		rows[count++] = table;
+	print_rows(img, rows, count);
+}
+
 /* With a file name also the options of files. */
 static void print_options(struct img *img, const struct block_driver *driver, bool with_file)
 {
@@ -201,14 +222,8 @@ static void print_options(struct img *img, const struct block_driver *driver, bo
 	for (const struct block_create_option *row = block_create_file_options(); with_file && row->name; row++)
 		if (block_create_find(driver, row->name) == row)
 			rows[count++] = row;
-	qsort(rows, count, sizeof(*rows), by_name);
 	fprintf(img->out, with_file ? "Supported options:\n" : "Supported %s options:\n", driver->name);
-	for (size_t i = 0; i < count; i++) {
-		char text[96];
-
-		snprintf(text, sizeof(text), "%s=<%s>", rows[i]->name, type_name(rows[i]->type));
-		fprintf(img->out, "  %-22s - %s\n", text, rows[i]->help);
-	}
+	print_rows(img, rows, count);
 	if (!with_file)
 		fprintf(img->out, "\nThe protocol level may support further options.\n"
 				  "Specify the target filename to include those options.\n");

@@ -57,8 +57,8 @@ struct img_open {
 	bool no_backing;
 	bool force_share;
 	bool no_repair;
-	bool describe;     /* nothing is read: no keys are needed */
-	const char *cache; /* none, writeback, ... or NULL */
+	bool describe;              /* nothing is read: no keys are needed */
+	const char *cache;          /* none, writeback, ... or NULL */
 	const struct options *more; /* options beside the name, or NULL */
 };
 /* NULL with the message printed. */
@@ -105,6 +105,8 @@ const struct block_driver *img_create_driver(struct img *img, const char *prefix
 /* Whether -o asks for help, and that help: of the format, and of files where there is one. Returns an exit status. */
 bool img_wants_help(const struct options *options);
 int img_create_help(struct img *img, const char *format, bool with_file);
+/* Help for the rows of a table, sorted. */
+void img_print_options(struct img *img, const struct block_create_option *table);
 /* Adds the words of one -o. */
 int img_add_options(struct img *img, struct options *options, const char *text);
 
@@ -132,6 +134,7 @@ int img_verb_rebase(struct img *img, int argc, char **argv);
 int img_verb_measure(struct img *img, int argc, char **argv);
 int img_verb_dd(struct img *img, int argc, char **argv);
 int img_verb_export(struct img *img, int argc, char **argv);
+int img_verb_amend(struct img *img, int argc, char **argv);
 int img_verb_bench(struct img *img, int argc, char **argv);
 
 /* Long options every verb has, with their values. */
@@ -148,6 +151,7 @@ enum {
 	IMG_OPT_SALVAGE,
 	IMG_OPT_BITMAPS,
 	IMG_OPT_SKIP_BROKEN,
+	IMG_OPT_FORCE,
 	IMG_OPT_START_OFFSET,
 	IMG_OPT_MAX_LENGTH,
 	IMG_OPT_FLUSH_INTERVAL,

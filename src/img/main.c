@@ -3,6 +3,8 @@
 #include "img/internal.h"
 
 const struct img_verb img_verbs[] = {
+	{"amend", img_verb_amend,
+	 "[--object objectdef] [--image-opts] [-p] [-q] [-f fmt] [-t cache] [--force] -o options filename"},
 	{"bench", img_verb_bench,
 	 "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] [--no-drain] [-o offset] "
 	 "[--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename"},
@@ -34,8 +36,6 @@ const struct img_verb img_verbs[] = {
 	{NULL},
 };
 
-static const char *const later[] = {"amend", NULL};
-
 static void print_version(struct img *img)
 {
 	fprintf(img->out, "%s version 7.2.22 (xuni)\n", img->program);
@@ -60,9 +60,6 @@ int img_help(struct img *img)
 
 static int unknown_verb(struct img *img, const char *name)
 {
-	for (size_t i = 0; later[i]; i++)
-		if (!strcmp(name, later[i]))
-			return img_fail(img, "%s is not supported yet", name);
 	return img_usage(img, "Command not found: %s", name);
 }
 

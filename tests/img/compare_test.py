@@ -197,6 +197,33 @@ GROUPS = {
         $IMG convert 'json:{"driver":"qcow2","file":{"driver":"file","filename":"r.qcow2"},"data-file":{"driver":"file","filename":"d2b.raw"}}' y.raw; sha256sum < y.raw; mv d2b.raw d2.raw
         $IMG measure -O qcow2 -o data_file=d.raw --size 1G
     """,
+    "amend": """
+        $IMG create -q -f qcow2 a.qcow2 1M; for f in qcow2 luks raw vmdk; do $IMG amend -f $f -o help; done
+        $IMG amend a.qcow2
+        $IMG amend -o compat=1.1
+        $IMG amend -o compat=1.1 a b
+        $IMG amend -o compat=1.1 nono
+        $IMG amend -q -t foo -o compat=1.1 a.qcow2
+        for o in foo=1 cluster_size=4k encryption=on compression_type=zstd preallocation=full extended_l2=on compat=0.7 refcount_bits=3 refcount_bits=128 backing_file=x data_file=x encrypt.state=active lazy_refcounts=x size=foo; do $IMG amend -o $o a.qcow2; done
+        qemu-io -f qcow2 -c 'write -P 1 0 64k' -c 'write -z 128k 64k' -c 'write -P 2 192k 64k' -c 'write -z 192k 64k' a.qcow2 >/dev/null; $IMG amend -o compat=0.10 a.qcow2; $IMG info a.qcow2; $IMG check a.qcow2; $IMG map --output=json a.qcow2 | sed 's/, "offset": [0-9]*//g'
+        $IMG amend -o lazy_refcounts=on a.qcow2
+        $IMG amend -o refcount_bits=8 a.qcow2
+        $IMG amend -p -o compat=1.1 a.qcow2 | tr '\\r' '\\n' | sed -n '1p;$p'; $IMG info a.qcow2; $IMG check -q a.qcow2; $IMG amend -o lazy_refcounts=on a.qcow2; $IMG info a.qcow2
+        for b in 1 64 8 16 2 32; do $IMG amend -o refcount_bits=$b a.qcow2; $IMG info a.qcow2 | grep refcount; $IMG check a.qcow2; done
+        $IMG amend -o compat=0.10 a.qcow2
+        $IMG amend -o compat=0.10,refcount_bits=16,lazy_refcounts=off a.qcow2; $IMG info a.qcow2; $IMG check -q a.qcow2; $IMG convert a.qcow2 a.raw; sha256sum < a.raw
+        $IMG amend -o size=5M a.qcow2; $IMG amend -o size=2M,compat=v3 a.qcow2; $IMG info a.qcow2; $IMG check -q a.qcow2
+        $IMG create -q -f qcow2 s.qcow2 1M; qemu-io -f qcow2 -c 'write -P 1 0 640k' s.qcow2 >/dev/null; $IMG snapshot -c one s.qcow2; $IMG snapshot -c two s.qcow2; $IMG amend -o refcount_bits=1 s.qcow2 2>&1 | sed 's/0x[0-9a-f]*/N/'; $IMG check -q s.qcow2; $IMG amend -o refcount_bits=2 s.qcow2; $IMG check -q s.qcow2; $IMG amend -o refcount_bits=64 s.qcow2; $IMG check -q s.qcow2; $IMG snapshot -d one s.qcow2; $IMG snapshot -a two s.qcow2; $IMG check -q s.qcow2
+        $IMG create -q -f qcow2 -o cluster_size=512,refcount_bits=1 t.qcow2 1M; $IMG bench -q -w -c 300 -s 1k -S 3k t.qcow2 >/dev/null; for b in 64 1 8; do $IMG amend -o refcount_bits=$b t.qcow2; $IMG check -q t.qcow2; done; $IMG convert t.qcow2 t.raw; sha256sum < t.raw
+        $IMG create -q -f qcow2 -b a.qcow2 -F qcow2 o.qcow2; qemu-io -f qcow2 -c 'write -z 0 128k' o.qcow2 >/dev/null; $IMG amend -o compat=0.10 o.qcow2; $IMG check -q o.qcow2; $IMG info o.qcow2; $IMG convert o.qcow2 o.raw; sha256sum < o.raw; $IMG map --output=json o.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG amend -o compat=1.1 o.qcow2; $IMG info o.qcow2
+        $IMG create -q -f qcow2 -o data_file=d.raw,data_file_raw=on d.qcow2 1M; $IMG amend -o compat=0.10 d.qcow2
+        cp d.raw d2.raw; $IMG amend -o data_file=d2.raw,data_file_raw=off d.qcow2; $IMG info d.qcow2; $IMG amend -o data_file_raw=on d.qcow2
+        $IMG create -q -f raw r.raw 1M; $IMG amend -f raw -o size=2M r.raw
+        S="--object secret,id=s,data=abc --object secret,id=t,data=def --object secret,id=w,data=wrong"; for i in 1 2 3 4 5 6 7 8 9; do $IMG create -q -f luks $S -o key-secret=s,iter-time=30 l.luks 1M 2>err && break; done; for o in state=active state=active,new-secret=t,old-secret=s state=active,new-secret=zz state=active,new-secret=t,keyslot=9 state=active,new-secret=t,keyslot=0 state=foo new-secret=t state=inactive state=inactive,new-secret=t state=inactive,iter-time=5,keyslot=0 state=inactive,keyslot=0 state=inactive,keyslot=3 state=inactive,keyslot=9 state=inactive,old-secret=s state=inactive,old-secret=w state=inactive,old-secret=w,keyslot=0 state=inactive,old-secret=s,keyslot=2 cipher-alg=foo keyslot=x; do $IMG amend $S -o $o --image-opts driver=luks,file.filename=l.luks,key-secret=s; done
+        S="--object secret,id=s,data=abc --object secret,id=t,data=def"; A() { for i in 1 2 3 4 5 6 7 8 9; do $IMG amend $S -o $1 --image-opts driver=luks,file.filename=l.luks,key-secret=$2 2>err && break; grep -q accurate err || break; done; sed '/accurate/d' err >&2; $IMG info l.luks | grep active: | tr -d '\\n '; echo; }; A state=active,new-secret=t,iter-time=30 s; A state=active,new-secret=t,iter-time=30,keyslot=5 s; A state=inactive,old-secret=s t; A state=inactive,keyslot=1 t; A state=inactive,old-secret=t t; A state=active,new-secret=s,iter-time=30 t; $IMG amend --force $S -o state=inactive,keyslot=0 --image-opts driver=luks,file.filename=l.luks,key-secret=t; A state=inactive,keyslot=5 t; mv l.luks b.luks; echo -n def > pw
+        S="--object secret,id=s,data=abc --object secret,id=t,data=def"; for i in 1 2 3 4 5 6 7 8 9; do $IMG create -q -f qcow2 $S -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=30 q.crypt 1M 2>err && break; done; for i in 1 2 3 4 5 6 7 8 9; do $IMG amend $S -o encrypt.state=active,encrypt.new-secret=t,encrypt.iter-time=30 --image-opts driver=qcow2,file.filename=q.crypt,encrypt.key-secret=s 2>err && break; done; $IMG amend $S -o encrypt.state=inactive,encrypt.keyslot=1 --image-opts driver=qcow2,file.filename=q.crypt,encrypt.key-secret=t; $IMG info q.crypt; $IMG amend $S -o encrypt.state=inactive,encrypt.keyslot=0 --image-opts driver=qcow2,file.filename=q.crypt,encrypt.key-secret=s
+        $IMG create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s e.qcow2 1M; $IMG amend --object secret,id=s,data=abc -o encrypt.state=active,encrypt.new-secret=s --image-opts driver=qcow2,file.filename=e.qcow2,encrypt.key-secret=s; rm e.qcow2
+    """,
     "convert": """
         $IMG create -q -f qcow2 a.qcow2 4M; $IMG bench -q -w --pattern 1 -c 10 -s 64k -S 256k a.qcow2; $IMG snapshot -c s1 a.qcow2; $IMG bench -q -w --pattern 2 -c 10 -s 64k -S 128k a.qcow2; $IMG convert a.qcow2 a.raw; sha256sum < a.raw
         for l in s1 1 snapshot.id=1 snapshot.name=s1 snapshot.id=1,snapshot.name=s1; do $IMG convert -l $l a.qcow2 o.raw; sha256sum < o.raw; done

@@ -129,6 +129,9 @@ struct block_driver {
 	const struct block_create_option *create_options;
 	int (*create)(const struct block_create *create, struct error *err);
 	int (*measure)(const struct block_create *create, struct block_measure *measure, struct error *err);
+	/* Other values for options of an image; force: also what loses data. The options are of the table and checked. */
+	const struct block_create_option *amend_options;
+	int (*amend)(struct block *block, struct options *options, bool force, struct error *err);
 	void (*info)(const struct block *block, struct block_info *info);
 	/* The format-specific part of info: an object with keys in qemu's order, the caller's. */
 	struct json_t *(*specific_info)(const struct block *block);

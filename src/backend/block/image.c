@@ -43,7 +43,7 @@ static int parse_number(const char *text, uint64_t *value)
 	return errno ? -errno : 0;
 }
 
-static int check_value(const struct block_create_option *row, const char *text, struct error *err)
+int block_create_check_value(const struct block_create_option *row, const char *text, struct error *err)
 {
 	uint64_t number;
 	bool truth;
@@ -88,7 +88,7 @@ int block_create_check(const struct block_driver *driver, const struct options *
 
 		if (!row)
 			return error_set(err, EINVAL, "Invalid parameter '%.100s'", options->items[i].key);
-		result = check_value(row, options->items[i].value, err);
+		result = block_create_check_value(row, options->items[i].value, err);
 		if (result)
 			return result;
 	}

@@ -39,6 +39,8 @@ const struct block_driver *block_driver_find(const char *name);
 const struct block_create_option *block_create_find(const struct block_driver *driver, const char *name);
 /* The table of that protocol, for help. */
 const struct block_create_option *block_create_file_options(void);
+/* Whether this text is a value for the row. qemu's texts. */
+int block_create_check_value(const struct block_create_option *row, const char *text, struct error *err);
 /* Every name known, every value of its type. qemu's texts. Marks nothing as used. */
 int block_create_check(const struct block_driver *driver, const struct options *options, struct error *err);
 /* Makes the image, and its file or files with it (created, or emptied). */

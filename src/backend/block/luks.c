@@ -187,10 +187,10 @@ static int is_master_key(const struct luks *luks, const uint8_t *key)
 	return !memcmp(digest, luks->digest, sizeof(digest));
 }
 
-/* 1: the passphrase opens the slot. */
-static int try_slot(const struct luks *luks, const struct luks_slot *slot, const struct luks_store *store,
-		    const void *passphrase, size_t length, uint8_t *key, struct error *err)
+int luks_try_slot(const struct luks *luks, unsigned index, const struct luks_store *store, const void *passphrase,
+		  size_t length, uint8_t *key, struct error *err)
 {
+	const struct luks_slot *slot = &luks->slots[index];
 	const size_t bytes = (size_t)material_sectors(luks, slot) * CIPHER_SECTOR;
 	uint8_t *material = malloc(bytes), slot_key[LUKS_MAX_KEY_BYTES];
 	struct cipher *cipher = NULL;
@@ -227,7 +227,7 @@ int luks_unlock(const struct luks *luks, const struct luks_store *store, const v
 
 		if (!luks->slots[i].active)
 			continue;
-		result = try_slot(luks, &luks->slots[i], store, passphrase, length, key, err);
+		result = luks_try_slot(luks, i, store, passphrase, length, key, err);
 		if (result < 0)
 			return result;
 		if (result)

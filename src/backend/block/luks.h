@@ -50,6 +50,9 @@ int luks_load(struct luks *luks, const struct luks_store *store, struct error *e
  */
 int luks_unlock(const struct luks *luks, const struct luks_store *store, const void *passphrase, size_t length,
 		uint8_t *key, struct error *err);
+/* Whether it opens this slot, which is active: 1 with the key, 0, or a negative errno. */
+int luks_try_slot(const struct luks *luks, unsigned slot, const struct luks_store *store, const void *passphrase,
+		  size_t length, uint8_t *key, struct error *err);
 /* The format-specific part of info; format: of an image that has LUKS inside, or NULL. */
 struct json_t *luks_describe(const struct luks *luks, const char *format);
 

@@ -11,6 +11,7 @@
 struct luks_node {
 	struct luks luks;
 	struct cipher *cipher; /* NULL: opened for a description only */
+	char *key_secret;      /* id of the secret, or NULL */
 	uint64_t payload;      /* bytes */
 	pthread_rwlock_t gate; /* see cipher_write_sectors */
 };
@@ -37,6 +38,7 @@ static int luks_node_open(struct block *block, struct options *options, const st
 		result = luks_open_with(&node->luks, &store, block->graph, "", secret, &node->cipher, err);
 	if (result)
 		return result;
+	node->key_secret = secret ? xstrdup(secret) : NULL;
 	pthread_rwlock_init(&node->gate, NULL);
 	block->length = block->file->length - node->payload;
 	return 0;
@@ -47,6 +49,7 @@ static void luks_close(struct block *block)
 	struct luks_node *node = block->private_data;
 
 	cipher_free(node->cipher);
+	free(node->key_secret);
 	pthread_rwlock_destroy(&node->gate);
 }
 
@@ -158,6 +161,24 @@ static int luks_create_image(const struct block_create *create, struct error *er
 	return result;
 }
 
+static const struct block_create_option luks_amend_options[] = {
+	{"state", BLOCK_OPTION_STRING, "Select new state of affected keyslots (active/inactive)", NULL},
+	{"keyslot", BLOCK_OPTION_NUMBER, "Select a single keyslot to modify explicitly", NULL},
+	{"old-secret", BLOCK_OPTION_STRING, "Select all keyslots that match this password", NULL},
+	{"new-secret", BLOCK_OPTION_STRING, "New secret to set in the matching keyslots. Empty string to erase", NULL},
+	{"iter-time", BLOCK_OPTION_NUMBER, "Time to spend in PBKDF in milliseconds", NULL},
+	{NULL},
+};
+
+static int luks_node_amend(struct block *block, struct options *options, bool force, struct error *err)
+{
+	struct luks_node *node = block->private_data;
+	struct luks_place place = {.file = block->file, .bytes = UINT64_MAX};
+	const struct luks_store store = luks_store_of(&place);
+
+	return luks_amend(&node->luks, &store, block->graph, "", node->key_secret, options, force, err);
+}
+
 static int luks_measure(const struct block_create *create, struct block_measure *measure, struct error *err)
 {
 	struct luks_options options;
@@ -189,6 +210,8 @@ const struct block_driver block_luks_driver = {
 	.create_options = luks_create_options,
 	.create = luks_create_image,
 	.measure = luks_measure,
+	.amend_options = luks_amend_options,
+	.amend = luks_node_amend,
 	.info = luks_info,
 	.specific_info = luks_specific_info,
 };

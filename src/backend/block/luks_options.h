@@ -32,4 +32,10 @@ const char *luks_passphrase(const struct block_graph *graph, const char *prefix,
 int luks_open_with(const struct luks *luks, const struct luks_store *store, const struct block_graph *graph,
 		   const char *prefix, const char *id, struct cipher **cipher, struct error *err);
 
+/* --- luks_amend.c --- */
+/* Adds or erases key slots, as PREFIXstate, PREFIXkeyslot and so on say. key_secret: of the image as it is open. force:
+ * also what loses the last way in. */
+int luks_amend(struct luks *luks, const struct luks_store *store, const struct block_graph *graph, const char *prefix,
+	       const char *key_secret, struct options *options, bool force, struct error *err);
+
 #endif

@@ -43,6 +43,9 @@ int qcow2_check_create(const struct qcow2_create *create, struct error *err);
 /* Bytes of file that an image of these parameters with data_bytes of allocated guest clusters needs. */
 uint64_t qcow2_measure(const struct qcow2_create *create, uint64_t data_bytes);
 
+extern const struct block_create_option qcow2_amend_options[];
+int qcow2_amend(struct block *block, struct options *options, bool force, struct error *err);
+
 /* The -o options of new images, and the operations of the driver that read them. */
 extern const struct block_create_option qcow2_create_options[];
 int qcow2_create_image(const struct block_create *create, struct error *err);

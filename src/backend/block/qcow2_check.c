@@ -281,3 +281,55 @@ int qcow2_check(struct block *block, struct block_check *check, bool repair_leak
 	result = finish(&c);
 	return result ? error_set_errno(err, -result, "Could not write the repaired image") : 0;
 }
+
+/* --- another width of reference counts --- */
+
+static int rebuild_with(struct qcow2_counting *c, unsigned bits)
+{
+	struct qcow2 *q = c->q;
+	const struct qcow2_header old = q->header;
+	const uint32_t old_bits = q->refcount_bits, old_block_bits = q->block_bits;
+	int result;
+
+	for (uint64_t i = 0; i < c->clusters; i++)
+		if (bits < 32 && c->references[i] >> bits)
+			return error_set(
+				c->err, EINVAL,
+				"Cannot decrease refcount entry width to %u bits: Cluster at offset %#llx has a "
+				"refcount of %u",
+				bits, (unsigned long long)i << q->cluster_bits, c->references[i]);
+	q->refcount_bits = bits;
+	q->header.refcount_order = (uint32_t)__builtin_ctz(bits);
+	q->block_bits = q->cluster_bits + 3 - q->header.refcount_order;
+	result = rebuild(c);
+	if (!result)
+		result = qcow2_file_sync(q);
+	if (!result)
+		return 0;
+	q->header = old;
+	q->refcount_bits = old_bits;
+	q->block_bits = old_block_bits;
+	return error_set_errno(c->err, -result, "Could not write the new reference counts");
+}
+
+int qcow2_change_refcount_bits(struct block *block, unsigned bits, struct error *err)
+{
+	struct qcow2 *q = block->private_data;
+	struct block_check check = {0};
+	struct qcow2_counting c = {.q = q, .check = &check, .err = err, .clusters = qcow2_clusters(q, q->file_end)};
+	int result;
+
+	if (c.clusters > MAX_CLUSTERS)
+		return error_set(err, EFBIG, "the image file has too many clusters (%llu)",
+				 (unsigned long long)c.clusters);
+	c.references = calloc(max_u64(c.clusters, 1), sizeof(*c.references));
+	if (!c.references)
+		return error_set(err, ENOMEM, "no memory to count %llu clusters", (unsigned long long)c.clusters);
+	result = qcow2_count_all(&c, false);
+	if (!result && (check.corruptions || check.check_errors))
+		result = error_set(err, EINVAL, "the image has errors; 'check -r all' comes first");
+	if (!result)
+		result = rebuild_with(&c, bits);
+	free(c.references);
+	return result;
+}

@@ -84,6 +84,7 @@ int qcow2_crypt_open(struct qcow2 *q, struct options *options, const struct bloc
 	if (format && strcmp(format, names[method]))
 		return error_set(err, EINVAL, "Header reported '%s' encryption format but options specify '%s'",
 				 names[method], format);
+	q->key_secret = secret ? xstrdup(secret) : NULL;
 	pthread_rwlock_init(&q->crypt_gate, NULL);
 	return method == METHOD_LUKS ? open_luks(q, secret, how->describe, err)
 				     : open_aes(q, secret, how->describe, err);
@@ -95,6 +96,8 @@ void qcow2_crypt_close(struct qcow2 *q)
 	q->cipher = NULL;
 	free(q->luks);
 	q->luks = NULL;
+	free(q->key_secret);
+	q->key_secret = NULL;
 }
 
 json_t *qcow2_crypt_describe(const struct qcow2 *q)

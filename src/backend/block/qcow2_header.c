@@ -341,9 +341,10 @@ static void compose(struct qcow2 *q, uint8_t *head, const uint8_t *was)
 	const uint32_t old_at = (uint32_t)q->header.backing_offset, old_end = old_at + q->header.backing_length;
 	const bool same_name = name_length && old_at && name_length == q->header.backing_length &&
 			       !memcmp(was + old_at, q->backing_name, name_length);
+	const uint32_t was_length = load_be32(was + 4) < 3 ? (uint32_t)V2_HEADER : load_be32(was + 100);
 	uint32_t at = q->header.header_length;
 
-	memcpy(head, was, q->header.header_length);
+	memcpy(head, was, min_u64(was_length, q->header.header_length));
 	if (q->backing_format)
 		at += put_extension(head + at, QCOW2_EXT_BACKING_FORMAT, q->backing_format);
 	memcpy(head + at, q->extensions, q->extensions_length);
@@ -383,7 +384,7 @@ static int write_in_order(struct qcow2 *q, const uint8_t *head, const uint8_t *w
 				   load_be32(was + 16) == q->header.backing_length;
 
 		memcpy(between, was, sizeof(between));
-		if (q->header.version >= 3)
+		if (load_be32(was + 4) >= 3)
 			store_be64(between + 88, load_be64(was + 88) & ~(uint64_t)QCOW2_BITMAPS);
 		if (moves) {
 			result = write_synced(q, head, (uint32_t)name, (uint32_t)name + q->header.backing_length);

@@ -112,6 +112,7 @@ struct qcow2 {
 	struct block *data;       /* where guest data are: file or data_child; NULL: opened for a description only */
 	struct block *data_child; /* an external data file, or NULL */
 	struct cipher *cipher;    /* of encrypted guest data, or NULL */
+	char *key_secret;         /* id of its secret, or NULL */
 	struct luks *luks;        /* its header, or NULL */
 	uint64_t crypto_offset, crypto_bytes; /* of that header in the file */
 	bool guest_sectors;                   /* sectors are numbered as the guest does, not by their place */
@@ -191,6 +192,10 @@ void qcow2_header_encode(const struct qcow2_header *header, uint8_t *to);
 const uint8_t *qcow2_extension_find(const struct qcow2 *q, uint32_t type, uint32_t min_length);
 /* Puts an extension in the place of the one of this type, in memory; data NULL: takes that away. */
 void qcow2_extension_set(struct qcow2 *q, uint32_t type, const void *data, uint32_t length);
+
+/* --- qcow2_check.c --- */
+/* Counts anew, into counts of this width. Everything else must have been written. */
+int qcow2_change_refcount_bits(struct block *block, unsigned bits, struct error *err);
 
 /* --- qcow2_crypt.c --- */
 int qcow2_crypt_open(struct qcow2 *q, struct options *options, const struct block_open *how, struct error *err);
