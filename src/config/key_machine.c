@@ -24,12 +24,17 @@ static void add_accel(struct domain_config *config, const char *name)
 /* qemu's name for "in software" stands for the software engines, the better one first. */
 static int take_accel(struct domain_config *config, const char *name, struct error *err)
 {
-	static const char *const names[] = {"kvm", "interp", "tcg", "translate", NULL};
+	static const char *const names[] = {"kvm", "translate", "interp", "tcg", NULL};
 	int which = choose(name, names, "accelerator", err);
 
 	if (which < 0)
 		return which;
-	add_accel(config, which == 2 ? "interp" : names[which]);
+	if (strcmp(names[which], "tcg") != 0) {
+		add_accel(config, names[which]);
+		return 0;
+	}
+	add_accel(config, "translate");
+	add_accel(config, "interp");
 	return 0;
 }
 

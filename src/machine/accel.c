@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-const struct engine_ops *const machine_engines[] = {&kvm_engine, &interp_engine, &translate_engine, NULL};
+const struct engine_ops *const machine_engines[] = {&kvm_engine, &translate_engine, &interp_engine, NULL};
 
 #define ENGINE_COUNT (ARRAY_SIZE(machine_engines) - 1)
 
@@ -33,7 +33,7 @@ static const struct engine_ops *engine_find(const char *name, struct error *err)
 			return machine_engines[i];
 	}
 	nearest = nearest_word(name, known);
-	error_set(err, EINVAL, "-accel %s: no such engine%s%s%s; there are: kvm, interp, translate", name,
+	error_set(err, EINVAL, "-accel %s: no such engine%s%s%s; there are: kvm, translate, interp", name,
 	          nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 	return NULL;
 }

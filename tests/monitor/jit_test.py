@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the translating engine says of itself: jit_test.py ELF, a guest of tests/guest in 64-bit code."""
+import os
 import pathlib
 import re
 import subprocess
@@ -46,6 +47,17 @@ def counters(checks, elf):
         m.quit()
 
 
+def default_order(checks, elf):
+    with vmm.QmpMachine([vmm.VMM, "-nodefaults", "-display", "none", "-m", "64", "-kernel", elf, "-qmp", "stdio"]) as m:
+        m.qmp.call("qmp_capabilities")
+        accel = m.qmp.call("x-query-accel")["return"]
+        flags = pathlib.Path("/proc/cpuinfo").read_text().split()
+        hardware = os.access("/dev/kvm", os.R_OK | os.W_OK) and ("vmx" in flags or "svm" in flags)
+        checks.same(accel["accel"], "kvm" if hardware else "translate", "the engine of a machine that names none")
+        checks.holds(accel["report"].startswith("kvm: "), "why not KVM, or that it is")
+        m.quit()
+
+
 def texts(checks, elf):
     with vmm.Folder() as folder:
         log = folder.path / "log"
@@ -60,6 +72,7 @@ def texts(checks, elf):
 
 def main():
     checks = vmm.Checks()
+    default_order(checks, sys.argv[1])
     counters(checks, sys.argv[1])
     texts(checks, sys.argv[1])
     checks.end()

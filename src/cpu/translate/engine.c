@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Of all vCPUs; with what lies around it translated code must have room below 2 GiB. */
 #define MOST_BYTES  (1 * GIB)
@@ -13,10 +14,26 @@
 #define DEFAULT_EACH (64 * MIB)
 #define LEAST_EACH   (6 * MIB)
 
+/* Code has to be mapped twice, and below 2 GiB: a host may forbid the one (vm.memfd_noexec, SELinux) or have no room there. */
 static int engine_probe(bool *rank_last, struct error *err)
 {
-	*rank_last = true; /* until it has passed everything that the interpreter passes */
-	return 0;
+	int fd = memfd_create("xuni-probe", MFD_CLOEXEC), ret = 0;
+	void *code;
+
+	if (!__builtin_cpu_supports("xsave"))
+		ret = error_set(err, ENOTSUP, "the host's CPU (or its kernel) does not offer XSAVE");
+	else if (fd < 0 || ftruncate(fd, (off_t)PAGE_SIZE))
+		ret = error_set_errno(err, errno, "memory for translated code");
+	if (!ret) {
+		code = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
+		if (code == MAP_FAILED)
+			ret = error_set_errno(err, errno, "the host does not let translated code be mapped");
+		else
+			munmap(code, PAGE_SIZE);
+	}
+	if (fd >= 0)
+		close(fd);
+	return ret;
 }
 
 static int engine_offer(struct cpuid_table *offer, struct error *err)
