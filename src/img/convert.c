@@ -268,7 +268,7 @@ static int convert_option(struct convert *c, struct img_args *args, int code)
 		c->copy.out_of_order = true;
 		return -1;
 	case 'C':
-		c->offload = true; /* only a hint how to copy */
+		c->offload = c->copy.offload = true;
 		return -1;
 	case 'l':
 		c->snapshot = value;

@@ -240,6 +240,17 @@ static int write_chunk(struct copying *c, const struct chunk *chunk, const uint8
 	return write_data(c->copy, chunk->offset, data, chunk->length);
 }
 
+/* False: it has to go through memory, all of it; that also finds out what is wrong. */
+static bool offload_chunk(const struct copy *copy, const struct chunk *chunk)
+{
+	uint64_t within, left;
+	struct block *source = source_at(copy, chunk->offset, &within, &left);
+
+	if (!copy->offload || chunk->zero || copy->compress || left < chunk->length)
+		return false;
+	return block_copy_range(source, within, copy->target, chunk->offset, chunk->length) == 0;
+}
+
 static void wait_for_turn(struct copying *c, const struct chunk *chunk)
 {
 	pthread_mutex_lock(&c->lock);
@@ -279,6 +290,30 @@ static void keep_rate(struct copying *c, uint64_t bytes)
 		;
 }
 
+static int copy_chunk(struct copying *c, const struct chunk *chunk, uint8_t *data, bool in_order, const char **doing)
+{
+	const bool offload = c->copy->offload && !chunk->zero;
+	int result = data ? 0 : -ENOMEM;
+
+	*doing = "reading";
+	if (in_order && offload)
+		wait_for_turn(c, chunk);
+	if (offload && offload_chunk(c->copy, chunk)) {
+		keep_rate(c, chunk->length);
+		return 0;
+	}
+	if (!result && !chunk->zero)
+		result = read_sources(c->copy, chunk->offset, data, chunk->length);
+	if (in_order && !offload)
+		wait_for_turn(c, chunk);
+	if (!chunk->zero)
+		keep_rate(c, chunk->length);
+	if (result)
+		return result;
+	*doing = "writing";
+	return write_chunk(c, chunk, data);
+}
+
 static void *work(void *opaque)
 {
 	struct copying *c = opaque;
@@ -290,24 +325,15 @@ static void *work(void *opaque)
 	if (posix_memalign((void **)&data, 4096, CHUNK))
 		data = NULL;
 	for (;;) {
-		const char *doing = "reading";
-		int result = data ? 0 : -ENOMEM;
+		const char *doing;
+		int result;
 
 		pthread_mutex_lock(&c->lock);
 		more = next_chunk(c, &chunk);
 		pthread_mutex_unlock(&c->lock);
 		if (!more)
 			break;
-		if (!result && !chunk.zero)
-			result = read_sources(c->copy, chunk.offset, data, chunk.length);
-		if (in_order)
-			wait_for_turn(c, &chunk);
-		if (!chunk.zero)
-			keep_rate(c, chunk.length);
-		if (!result) {
-			doing = "writing";
-			result = write_chunk(c, &chunk, data);
-		}
+		result = copy_chunk(c, &chunk, data, in_order, &doing);
 		finish_chunk(c, &chunk, result, doing);
 	}
 	free(data);

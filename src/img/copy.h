@@ -20,6 +20,7 @@ struct copy {
 	bool quiet;
 	uint64_t rate_bytes; /* a second; 0: as fast as it goes */
 	bool out_of_order;
+	bool offload; /* let the kernel copy where it can; nothing looks for zeroes there */
 	unsigned workers;
 	struct img_progress progress;
 };

@@ -257,6 +257,7 @@ GROUPS = {
         $IMG convert -n a.qcow2 nono.raw
         $IMG convert -n -O raw a.qcow2 a.raw
         $IMG convert -c -O raw a.qcow2 x.raw
+        $IMG convert -C a.qcow2 k.raw; sha256sum < k.raw; $IMG convert -C top.qcow2 k.raw; sha256sum < k.raw; truncate -s 8M h.raw; dd if=noise.raw of=h.raw bs=64k seek=40 count=9 conv=notrunc 2>/dev/null; $IMG convert -C h.raw k.raw; $IMG map k.raw; sha256sum < k.raw; $IMG convert -C -O qcow2 h.raw k.qcow2; $IMG compare h.raw k.qcow2; cp noise.raw k.raw; $IMG convert -C -n h.raw k.raw 2>&1; truncate -s 8M k.raw; $IMG convert -C -n h.raw k.raw; $IMG compare h.raw k.raw
         $IMG convert -c -S 0 -O qcow2 a.qcow2 c0.qcow2; $IMG compare c0.qcow2 a.qcow2; $IMG check c0.qcow2
         B='driver=raw,file.driver=blkdebug,file.inject-error.0.event=none,file.inject-error.0.iotype=read,file.inject-error.0.sector=1000,file.image.driver=file,file.image.filename=noise.raw'; $IMG convert --salvage --image-opts $B sal.raw 2>&1 | sort; sha256sum < sal.raw; $IMG convert --salvage -q --image-opts $B sal.raw
         B='driver=raw,file.driver=blkdebug,file.inject-error.0.event=none,file.inject-error.0.iotype=read,file.inject-error.0.sector=1000,file.image.driver=file,file.image.filename=noise.raw'; $IMG convert --image-opts $B sal.raw 2>&1 | sed 's/byte [0-9]*/byte N/'

@@ -228,6 +228,9 @@ struct block_span {
 };
 /* What lies at start, as far as it goes on alike but not beyond length. Blocking; any thread. 0 or -errno. */
 int block_span_at(struct block *block, uint64_t start, uint64_t length, struct block_span *span);
+/* Copies inside the kernel, where blocks may come to be shared; blocking, any thread. -ENOTSUP: where the ranges lie, or
+ * the host, does not allow it; a part may have been copied. */
+int block_copy_range(struct block *from, uint64_t from_offset, struct block *to, uint64_t to_offset, uint64_t length);
 /* Changes the length of the image where the drivers can. */
 int block_truncate(struct block *block, uint64_t length, struct error *err);
 /* The same with preallocation of what is added. */
