@@ -79,7 +79,7 @@ static void fail_everywhere(const struct block_driver *format, uint64_t disk, co
 
 static void test_vdi(void **state)
 {
-	record_and_cut(&block_vdi_driver, 5 * MIB, NULL, 60, NULL);
+	record_and_cut(&block_vdi_driver, 4 * MIB, NULL, 50, NULL);
 	record_and_cut(&block_vdi_driver, 2 * MIB, "static=on", 30, NULL);
 	fail_everywhere(&block_vdi_driver, 4 * MIB, NULL, 30);
 }
@@ -96,7 +96,7 @@ static void has_footer(const struct tape *image)
 
 static void test_vpc(void **state)
 {
-	record_and_cut(&block_vpc_driver, 7 * MIB, NULL, 50, has_footer);
+	record_and_cut(&block_vpc_driver, 5 * MIB, NULL, 40, has_footer);
 	record_and_cut(&block_vpc_driver, 2 * MIB, "subformat=fixed", 30, NULL);
 	fail_everywhere(&block_vpc_driver, 6 * MIB, NULL, 30);
 }
@@ -151,8 +151,8 @@ static void test_qcow(void **state)
 		assert_int_equal(write(fd, data, sizeof(data)), sizeof(data));
 	close(fd);
 	words = xasprintf("backing_file=%s", base);
-	record_and_cut(&block_qcow_driver, 5 * MIB, words, 120, NULL);
-	record_and_cut(&block_qcow_driver, 5 * MIB, NULL, 80, NULL);
+	record_and_cut(&block_qcow_driver, 3 * MIB, words, 100, NULL);
+	record_and_cut(&block_qcow_driver, 3 * MIB, NULL, 60, NULL);
 	fail_everywhere(&block_qcow_driver, 3 * MIB, NULL, 60);
 	free(words);
 	unlink(base);
