@@ -21,17 +21,18 @@ static void emit(void *opaque)
 		[BLOCK_ERROR_IGNORE] = "ignore", [BLOCK_ERROR_REPORT] = "report", [BLOCK_ERROR_STOP] = "stop"};
 	struct disk_event *event = opaque;
 	const struct block *node = NULL;
-	const char *id = machine_drive_id(event->machine, event->block);
+	const char *id;
 	json_t *data;
 	char *text;
 
-	/* It may have gone on the way here. */
-	while ((node = block_next(event->machine->blocks, node)) && node != event->block)
+	/* It may have gone on the way here, and all others with it. */
+	while (event->machine->blocks && (node = block_next(event->machine->blocks, node)) && node != event->block)
 		;
 	if (!node) {
 		free(event);
 		return;
 	}
+	id = machine_drive_id(event->machine, event->block);
 	while (node->implicit)
 		node = node->file;
 	data = json_pack("{s:s,s:b,s:s,s:s,s:s,s:s}", "device", id ? id : "", "nospace", event->failure.error == ENOSPC,

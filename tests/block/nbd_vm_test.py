@@ -5,10 +5,12 @@ import hashlib
 import json
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "boot"))
@@ -116,12 +118,38 @@ def stays_away(engine, work, checks):
         print(talk.text[-3000:])
 
 
+def says_nothing(engine, work, checks):
+    """A server that stops in the middle: reset and the end of the machine do not wait for it."""
+    disk, path = work.disk("silent.raw", 64), work.path / "qmp2"
+    with Kit(work.path, "--filter=delay", "file", disk, "delay-write=200ms", name="silent") as kit:
+        talk = Talk(work, engine, *[word for word in drive(kit, **{"reconnect-delay": 100}) if word != "-no-reboot"], "-qmp",
+                    f"unix:{path},server=on,wait=off")
+        checks.holds(talk.until("write 1 ok"), "write 1 ok")
+        kit.process.send_signal(signal.SIGSTOP)
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(60 * PATIENCE)
+            monitor.connect(str(path))
+            lines = monitor.makefile("rw")
+            lines.readline()
+            for command in ("qmp_capabilities", "system_reset", "query-status", "quit"):
+                begin = time.monotonic()
+                lines.write(json.dumps({"execute": command}) + "\n")
+                lines.flush()
+                while '"return"' not in lines.readline():
+                    pass
+                checks.holds(time.monotonic() - begin < 20 * PATIENCE, f"{command} is answered")
+        begin = time.monotonic()
+        status = talk.end()
+        checks.holds(status == 0 and time.monotonic() - begin < 20 * PATIENCE, f"the machine ends: {status}")
+        kit.process.send_signal(signal.SIGCONT)
+
+
 for tool, package in (("qemu-img", "qemu-utils"), ("nbdkit", "nbdkit")):
     if not shutil.which(tool):
         skip(f"{tool} is not here (package {package})")
 engine_or_skip(sys.argv[1])
 with Workspace() as workspace:
     result = Checks()
-    for case in (data, comes_back, stays_away):
+    for case in (data, comes_back, stays_away, says_nothing):
         case(sys.argv[1], workspace, result)
 result.end()

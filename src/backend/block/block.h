@@ -152,6 +152,9 @@ struct block_driver {
 	int (*map)(struct block *block, enum block_op op, uint64_t offset, uint64_t *length, uint64_t *child_offset);
 	/* Protocols: starts the request on the queue's ring; -EAGAIN: use the plain form in a worker. */
 	int (*submit)(struct block *block, struct block_queue *queue, struct block_request *request, uint64_t offset);
+	/* Protocols that wait for others, may be NULL: requests in flight end soon, with an error where they must. Any
+	 * thread. */
+	void (*cancel)(struct block *block);
 };
 
 struct block {
@@ -248,7 +251,8 @@ void block_queue_free(struct block_queue *queue);
 void block_submit(struct block_queue *queue, struct block_request *request);
 /* Sends what block_submit gathered to the kernel; called once after a batch. */
 void block_queue_kick(struct block_queue *queue);
-/* Loop thread: returns when nothing is in flight (machine stop, reset). */
+/* Loop thread: returns when nothing is in flight (machine stop, reset). A server that does not answer is not waited for
+ * longer than seconds: what it owes fails. */
 void block_queue_drain(struct block_queue *queue);
 
 /* Counters for `info blockstats`; per struct block of a device. */

@@ -17,7 +17,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define RING_ENTRIES 256
+#define DRAIN_PATIENCE_NS (2 * NS_PER_S)
+#define DRAIN_LOOK_MS     500
+#define RING_ENTRIES      256
 
 struct block_queue {
 	struct block *block;
@@ -245,8 +247,7 @@ static int try_fast(struct block_queue *queue, struct block_request *request)
 
 		/* A flush of a node with a map of its own may have metadata to write: that is the plain form's
 		 * business. */
-		if (!block->driver->map || !child ||
-		    (block->driver->own_metadata && request->flags & BLOCK_FUA))
+		if (!block->driver->map || !child || (block->driver->own_metadata && request->flags & BLOCK_FUA))
 			return -EAGAIN;
 		result = block->driver->map(block, request->op, offset, &length, &child_offset);
 		if (result)
@@ -300,17 +301,34 @@ void block_queue_kick(struct block_queue *queue)
 	send_entries(queue);
 }
 
+/* Tells the protocols below that what they have in flight need not be waited for any longer. */
+static void give_up(struct block *block)
+{
+	for (; block; block = block->file) {
+		if (block->driver->cancel)
+			block->driver->cancel(block);
+		if (block->backing)
+			give_up(block->backing);
+	}
+}
+
 void block_queue_drain(struct block_queue *queue)
 {
+	int64_t patience_ns = host_now_ns() + DRAIN_PATIENCE_NS;
+
 	block_gates_open(queue->gates, true);
 	while (queue->in_flight) {
 		struct pollfd fds[2] = {{.fd = queue->event_fd, .events = POLLIN},
 					{.fd = queue->has_ring ? queue->ring.ring_fd : -1, .events = POLLIN}};
 
 		send_entries(queue);
-		/* Bounded, for the case that the kernel did not take all entries. */
-		if (poll(fds, 2, queue->unsent ? 1 : -1) < 0 && errno != EINTR)
+		/* Short for the case that the kernel did not take all entries. */
+		if (poll(fds, 2, queue->unsent ? 1 : DRAIN_LOOK_MS) < 0 && errno != EINTR)
 			break;
+		if (host_now_ns() > patience_ns) {
+			give_up(queue->block);
+			patience_ns = host_now_ns() + DRAIN_PATIENCE_NS;
+		}
 		if (queue->has_ring)
 			handle_ring(queue);
 		handle_finished(queue);

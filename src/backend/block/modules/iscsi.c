@@ -328,6 +328,13 @@ static int iscsi_open(struct block *block, struct options *options, const struct
 	return 0;
 }
 
+static void iscsi_cancel(struct block *block)
+{
+	struct iscsi *iscsi = block->private_data;
+
+	iscsi_session_cancel(iscsi->session);
+}
+
 static void iscsi_close(struct block *block)
 {
 	struct iscsi *iscsi = block->private_data;
@@ -355,6 +362,7 @@ static const struct block_driver iscsi_driver = {
 	.discard = iscsi_discard,
 	.write_zeroes = iscsi_write_zeroes,
 	.extent = iscsi_extent,
+	.cancel = iscsi_cancel,
 };
 
 static const struct block_driver *const drivers[] = {&iscsi_driver, NULL};

@@ -411,6 +411,11 @@ struct iscsi_session *iscsi_session_open(const struct iscsi_settings *settings, 
 	return s;
 }
 
+void iscsi_session_cancel(struct iscsi_session *s)
+{
+	remote_cancel(s->remote);
+}
+
 void iscsi_session_close(struct iscsi_session *s)
 {
 	remote_close(s->remote);

@@ -50,6 +50,8 @@ struct iscsi_command {
 
 struct iscsi_session *iscsi_session_open(const struct iscsi_settings *settings, struct iscsi_unit *unit,
 					 struct error *err);
+/* As remote_cancel. */
+void iscsi_session_cancel(struct iscsi_session *session);
 void iscsi_session_close(struct iscsi_session *session);
 /* Runs a command to its end; 0 or a negative errno, -ENOTSUP when the unit does not know the command. Any thread. */
 int iscsi_session_run(struct iscsi_session *session, struct iscsi_command *command);

@@ -330,6 +330,13 @@ static int nbd_driver_open(struct block *block, struct options *options, const s
 	return 0;
 }
 
+static void nbd_driver_cancel(struct block *block)
+{
+	struct nbd *nbd = block->private_data;
+
+	nbd_connection_cancel(nbd->connection);
+}
+
 static void nbd_driver_close(struct block *block)
 {
 	struct nbd *nbd = block->private_data;
@@ -358,6 +365,7 @@ static const struct block_driver nbd_driver = {
 	.write_zeroes = nbd_driver_write_zeroes,
 	.extent = nbd_driver_extent,
 	.submit = nbd_driver_submit,
+	.cancel = nbd_driver_cancel,
 };
 
 static const struct block_driver *const drivers[] = {&nbd_driver, NULL};

@@ -352,6 +352,11 @@ int nbd_connection_run(struct nbd_connection *c, struct nbd_request *request)
 	return remote_run(c->remote, &request->remote);
 }
 
+void nbd_connection_cancel(struct nbd_connection *c)
+{
+	remote_cancel(c->remote);
+}
+
 void nbd_connection_close(struct nbd_connection *c)
 {
 	remote_close(c->remote);

@@ -41,9 +41,10 @@ struct nbd_settings {
 
 /* As remote_open. Frees settings when it fails. */
 struct nbd_connection *nbd_connection_open(struct nbd_settings *settings, struct nbd_info *info, struct error *err);
-/* As remote_submit, remote_run, remote_close. */
+/* As remote_submit, remote_run, remote_cancel, remote_close. */
 void nbd_connection_submit(struct nbd_connection *connection, struct nbd_request *request);
 int nbd_connection_run(struct nbd_connection *connection, struct nbd_request *request);
+void nbd_connection_cancel(struct nbd_connection *connection);
 void nbd_connection_close(struct nbd_connection *connection);
 
 #endif

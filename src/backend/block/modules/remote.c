@@ -35,6 +35,7 @@ struct remote {
 	enum state state;
 	bool opened; /* it was READY once */
 	bool closing;
+	bool cancelled;   /* the connection is to be given up */
 	bool expired;     /* the delay after the last loss is over */
 	int64_t lost_ns;  /* when the connection was lost */
 	int64_t heard_ns; /* when the connection last moved bytes, or began to owe replies */
@@ -175,6 +176,23 @@ int remote_run(struct remote *r, struct remote_request *request)
 	return request->result;
 }
 
+void remote_cancel(struct remote *r)
+{
+	struct remote_request *completed;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->state == READY) {
+		r->cancelled = r->in_flight > 0;
+	} else {
+		r->expired = true;
+		fail_waiting(r);
+	}
+	completed = list_take(&r->completed);
+	pthread_mutex_unlock(&r->lock);
+	wake(r);
+	finish(completed);
+}
+
 /* --- connecting; the thread --- */
 
 bool remote_is_closing(struct remote *r)
@@ -304,7 +322,10 @@ static void lose(struct remote *r, const char *reason)
 	r->settings.driver->disconnect(r->settings.opaque, false);
 	r->state = CONNECTING;
 	r->lost_ns = host_now_ns();
-	r->expired = false;
+	r->expired = r->cancelled;
+	r->cancelled = false;
+	if (r->expired)
+		fail_waiting(r);
 	pthread_mutex_unlock(&r->lock);
 	finish_completed(r);
 }
@@ -334,6 +355,10 @@ static bool serve_once(struct remote *r, char *reason, size_t bytes)
 	ended = r->in_flight && host_now_ns() >= r->heard_ns + SILENCE_NS;
 	if (ended)
 		snprintf(reason, bytes, "no answer for %d s", REMOTE_SILENCE_S);
+	if (r->cancelled) {
+		snprintf(reason, bytes, "nobody waits for its answers any longer");
+		ended = true;
+	}
 	pthread_mutex_unlock(&r->lock);
 	finish_completed(r);
 	return !ended;

@@ -62,6 +62,8 @@ struct remote *remote_open(const struct remote_settings *settings, struct error 
 void remote_submit(struct remote *remote, struct remote_request *request);
 /* Submits and waits for the result; done and opaque are its own. */
 int remote_run(struct remote *remote, struct remote_request *request);
+/* Any thread: what is in flight is given up with the connection, and it and what waits for one fails with EIO. */
+void remote_cancel(struct remote *remote);
 /* With nothing in flight. */
 void remote_close(struct remote *remote);
 
