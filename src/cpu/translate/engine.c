@@ -168,7 +168,7 @@ static enum vcpu_exit engine_run(struct vcpu *vcpu, struct error *err)
 	enum vcpu_exit why;
 
 	if (turns)
-		verify_turn_begin(turns);
+		verify_turn_begin(turns, vcpu);
 	why = interp_engine.run(vcpu, err);
 	if (turns)
 		verify_turn_end(turns);

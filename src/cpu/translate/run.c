@@ -154,7 +154,7 @@ static enum interp_share run_blocks(struct translator *t)
 		bool failed = false, direct;
 
 		if (t->verify)
-			verify_pause(t->verify);
+			verify_turn_yield(t->verify->turns);
 		if (events_wait(t))
 			return INTERP_EVENTS;
 		if (!key_update(t))

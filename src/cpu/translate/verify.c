@@ -13,7 +13,6 @@ enum {
 	SHADOW_CODE_BYTES = 8 * MIB,
 	/* A device that disturbs each of so many runs is not what is wrong. */
 	MOST_DISTURBED = 3,
-	TURN_RUNS = 256,
 };
 
 /* --- memory --- */
@@ -334,14 +333,6 @@ static const struct site *run(struct verify *v, const struct block *block, uint3
 	t->miss = helper_miss;
 	end(v);
 	return site;
-}
-
-void verify_pause(struct verify *v)
-{
-	if (++v->turn < TURN_RUNS)
-		return;
-	v->turn = 0;
-	verify_turn_yield(v->turns);
 }
 
 const struct site *verify_run(struct verify *v, struct block *block, bool *failed)

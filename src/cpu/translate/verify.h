@@ -67,7 +67,6 @@ struct verify {
 	unsigned parted;             /* steps until then */
 	uint64_t path[VERIFY_STEPS]; /* where the shadow was before each step */
 	unsigned disturbed;          /* runs in a row */
-	unsigned turn;               /* runs in it */
 	uint64_t runs, inconclusive;
 	bool failed;
 };
@@ -76,9 +75,9 @@ struct verify {
 struct verify_turns *verify_turns_new(struct ram *ram);
 void verify_turns_free(struct verify_turns *turns);
 /* Around everything that a vCPU's thread does with guest memory. */
-void verify_turn_begin(struct verify_turns *turns);
+void verify_turn_begin(struct verify_turns *turns, struct vcpu *vcpu);
 void verify_turn_end(struct verify_turns *turns);
-/* In a turn, between two instructions: lets the others have theirs. */
+/* In a turn, between two instructions: lets the others have theirs when it has lasted long enough. */
 void verify_turn_yield(struct verify_turns *turns);
 /* How often something else than the vCPU whose turn it is wrote to memory. */
 uint64_t verify_foreign_writes(const struct verify_turns *turns);
@@ -90,8 +89,6 @@ bool verify_disturbed(const struct verify_turns *turns, uint64_t before);
 /* NULL with *err. */
 struct verify *verify_new(struct translator *t, struct error *err);
 void verify_free(struct verify *v);
-/* Between two runs. */
-void verify_pause(struct verify *v);
 /* False: block was compared often enough. */
 static inline bool verify_wants(const struct verify *v, const struct block *block)
 {

@@ -9,12 +9,17 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* How long a turn lasts when others wait. */
+#define TURN_NS (1 * NS_PER_MS)
+
 struct verify_turns {
 	struct ram *ram;
 	pthread_mutex_t lock;
 	pthread_cond_t next;
 	unsigned asked, served; /* lock */
-	_Atomic bool wanted;    /* somebody waits */
+	struct vcpu *vcpu;      /* whose turn it is; lock, or in the turn */
+	int64_t begun_ns;
+	_Atomic bool wanted; /* somebody waits */
 	_Atomic uintptr_t owner;
 	_Atomic uint64_t foreign_writes;
 };
@@ -49,7 +54,22 @@ void verify_turns_free(struct verify_turns *turns)
 	free(turns);
 }
 
-void verify_turn_begin(struct verify_turns *turns)
+/* Lock held. The one whose turn it is may be in code that needs no look at anything for long. */
+static void wait_for_turn(struct verify_turns *turns)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += TURN_NS;
+	if (until.tv_nsec >= NS_PER_S) {
+		until.tv_nsec -= NS_PER_S;
+		until.tv_sec++;
+	}
+	if (pthread_cond_timedwait(&turns->next, &turns->lock, &until) == ETIMEDOUT && turns->vcpu)
+		turns->vcpu->engine->ops->kick(turns->vcpu);
+}
+
+void verify_turn_begin(struct verify_turns *turns, struct vcpu *vcpu)
 {
 	unsigned number;
 
@@ -57,9 +77,11 @@ void verify_turn_begin(struct verify_turns *turns)
 	number = turns->asked++;
 	while (number != turns->served) {
 		atomic_store_explicit(&turns->wanted, true, memory_order_relaxed);
-		pthread_cond_wait(&turns->next, &turns->lock);
+		wait_for_turn(turns);
 	}
 	atomic_store_explicit(&turns->wanted, turns->asked - turns->served > 1, memory_order_relaxed);
+	turns->vcpu = vcpu;
+	turns->begun_ns = host_now_ns();
 	pthread_mutex_unlock(&turns->lock);
 	atomic_store_explicit(&turns->owner, (uintptr_t)pthread_self(), memory_order_relaxed);
 }
@@ -68,6 +90,7 @@ void verify_turn_end(struct verify_turns *turns)
 {
 	atomic_store_explicit(&turns->owner, 0, memory_order_relaxed);
 	pthread_mutex_lock(&turns->lock);
+	turns->vcpu = NULL;
 	turns->served++;
 	pthread_cond_broadcast(&turns->next);
 	pthread_mutex_unlock(&turns->lock);
@@ -75,10 +98,12 @@ void verify_turn_end(struct verify_turns *turns)
 
 void verify_turn_yield(struct verify_turns *turns)
 {
-	if (!atomic_load_explicit(&turns->wanted, memory_order_relaxed))
+	struct vcpu *vcpu = turns->vcpu;
+
+	if (!atomic_load_explicit(&turns->wanted, memory_order_relaxed) || host_now_ns() - turns->begun_ns < TURN_NS)
 		return;
 	verify_turn_end(turns);
-	verify_turn_begin(turns);
+	verify_turn_begin(turns, vcpu);
 }
 
 uint64_t verify_foreign_writes(const struct verify_turns *turns)
