@@ -2,6 +2,7 @@
 /* The engine `translate` as the machine sees it: the interpreter's machine and vCPUs, each with a translator. */
 #include "cpu/translate/internal.h"
 #include "cpu/translate/verify.h"
+#include "cpu/x86/feature_words.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -18,9 +19,11 @@
 static int engine_probe(bool *rank_last, struct error *err)
 {
 	int fd = memfd_create("xuni-probe", MFD_CLOEXEC), ret = 0;
+	uint32_t features[4];
 	void *code;
 
-	if (!__builtin_cpu_supports("xsave"))
+	cpuid_host(1, 0, features);
+	if (!(features[2] >> 27 & 1)) /* OSXSAVE */
 		ret = error_set(err, ENOTSUP, "the host's CPU (or its kernel) does not offer XSAVE");
 	else if (fd < 0 || ftruncate(fd, (off_t)PAGE_SIZE))
 		ret = error_set_errno(err, errno, "memory for translated code");
