@@ -18,6 +18,7 @@
 struct bus;
 struct clock;
 struct device;
+struct input;
 struct loop;
 struct ram;
 struct state_table;
@@ -91,6 +92,7 @@ struct device_env {
 	struct ram *ram;
 	struct bus *io;
 	struct bus *memory;
+	struct input *input; /* backend/display/input.h: where keys and movements come from; NULL: nowhere */
 	struct msi_sink msi;
 	/* The 16 ISA interrupt lines (each reaches 8259 and IOAPIC). */
 	struct irq isa_irq[16];

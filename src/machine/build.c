@@ -5,6 +5,7 @@
  */
 #include "machine/machine.h"
 
+#include "backend/display/input.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -234,12 +235,13 @@ static int machine_build(struct machine *machine, struct error *err)
 		ret = build_engine(machine, err);
 	if (ret)
 		return ret;
+	machine->input = input_new(machine->clock);
 	/* Sets priv->backends also when it fails, for machine_free. */
 	if (!backends_open(machine, err))
 		return -err->code;
 	machine->env = (struct device_env){
 		.log = machine->log, .loop = machine->loop, .clock = machine->clock, .ram = machine->ram, .io = machine->io,
-		.memory = machine->memory, .backends = backends_lookup(priv->backends), .request = machine_device_request,
+		.memory = machine->memory, .input = machine->input, .backends = backends_lookup(priv->backends), .request = machine_device_request,
 		.request_opaque = machine, .eventfds = !machine->config->stepped,
 	};
 	ret = priv->board->build(machine, err);
@@ -310,6 +312,7 @@ void machine_free(struct machine *machine)
 	if (machine->engine)
 		machine->engine->ops->destroy(machine->engine);
 	loop_poll(machine->loop, 0); /* work that was posted while taking down must not outlive its objects */
+	input_free(machine->input);
 	clock_free(machine->clock);
 	bus_free(machine->io);
 	bus_free(machine->memory);

@@ -18,6 +18,7 @@ struct chardev;
 struct clock;
 struct domain_config;
 struct engine;
+struct input;
 struct loop;
 struct machine;
 struct net_backend;
@@ -63,6 +64,7 @@ struct machine {
 	struct ram *ram;
 	struct bus *io, *memory;
 	struct engine *engine;
+	struct input *input;
 	struct vcpu **vcpus;
 	unsigned vcpu_count;
 	struct block_graph *blocks;
