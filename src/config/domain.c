@@ -73,7 +73,7 @@ static void words_free(char **words)
 void domain_config_free(struct domain_config *config)
 {
 	struct config_list *lists[] = {&config->blockdevs, &config->devices, &config->netdevs, &config->chardevs,
-				       &config->objects,   &config->smbios,  &config->fw_cfg};
+				       &config->objects,   &config->smbios,  &config->fw_cfg,   &config->displays};
 	char *const owned[] = {
 		config->name,       config->process_name, config->uuid,    config->board,    config->cpu,
 		config->ram_path,   config->kernel,       config->initrd,  config->append,   config->dtb,

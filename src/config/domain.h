@@ -110,8 +110,10 @@ struct domain_config {
 	} watchdog_action;
 
 	bool no_reboot, no_shutdown, start_paused, snapshot, daemonize, no_defaults, no_graphic, no_user_config;
-	char *display; /* "none" or NULL */
-	char *vga;
+	char *display; /* -display's type, "none" included, or NULL */
+	/* User interfaces to open, in this order: of -display, -vnc, -curses; type "vnc" has its address in the key "vnc". */
+	struct config_list displays; /* id NULL: the one of -display */
+	char *vga; /* as -vga said, or NULL; the card itself is in devices */
 	char *pidfile, *run_as, *chroot_dir;
 	char *incoming;
 	char *gdb;                          /* device for gdbstub or NULL */

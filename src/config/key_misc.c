@@ -168,28 +168,61 @@ int list_fw_cfg(struct config_parse *parse, const struct key *key, struct option
 	return ret;
 }
 
+/* The last -display counts; what -vnc adds stays beside it. */
+static void choose_display(struct domain_config *config, const char *type, struct options *options)
+{
+	struct config_list *list = &config->displays;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->items[i].id)
+			continue;
+		free(list->items[i].type);
+		options_free(&list->items[i].options);
+		memmove(&list->items[i], &list->items[i + 1], (--list->count - i) * sizeof(list->items[0]));
+		break;
+	}
+	set_string(&config->display, type);
+	if (strcmp(type, "none"))
+		config_list_add(list, type, NULL, options);
+}
+
 int word_display(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
 	static const char *const types[] = {"none",         "gtk",       "sdl",  "curses", "vnc",
 					    "egl-headless", "spice-app", "dbus", "cocoa",  NULL};
-	char *type = strndup(value, strcspn(value, ","));
-	int which = 0, ret = 0;
+	char *type = strndup(value, strcspn(value, ",="));
+	struct options options = {0};
+	int which, ret = 0;
 
-	if (is_help(type))
-		ret = ask(parse, ASK_DISPLAYS, NULL);
-	else
-		which = choose(type, types, "display", err);
+	parse->has_display = true;
+	if (is_help(type)) {
+		free(type);
+		return ask(parse, ASK_DISPLAYS, NULL);
+	}
+	which = choose(type, types, "display", err);
 	if (which < 0)
 		ret = which;
-	else if (which > 0)
+	else if (strcmp(type, "none") && strcmp(type, "curses") && strcmp(type, "vnc"))
 		ret = error_set(err, ENOTSUP, "not supported yet");
-	else if (value[strlen(type)])
+	else
+		ret = options_parse(&options, value, "type", err);
+	free(pull(&options, "type"));
+	if (ret == 0 && strcmp(type, "none") == 0 && options.count)
 		ret = error_set(err, EINVAL, "'none' takes no parameters");
-	else if (parse->request->ask == ASK_RUN)
-		set_string(&parse->config->display, "none");
-	parse->has_display = true;
+	if (ret == 0)
+		choose_display(parse->config, type, &options);
+	options_free(&options);
 	free(type);
 	return ret;
+}
+
+int word_curses(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	struct options options = {0};
+
+	parse->has_display = true;
+	choose_display(parse->config, "curses", &options);
+	return 0;
 }
 
 int word_vga(struct config_parse *parse, const struct key *key, const char *value, struct error *err)

@@ -131,7 +131,8 @@ const struct key config_keys[] = {
 
 	/* Display options */
 	{ "nographic", NULL, "no display; serial port and monitor on the terminal (Ctrl-a h helps)", SECTION_DISPLAY, KEY_WORD, .word = word_nographic },
-	{ "display", "none", "select display type", SECTION_DISPLAY, KEY_WORD, .word = word_display },
+	{ "display", "none | curses | vnc=display[,option=value...]", "select display type ('-display help' for the list)", SECTION_DISPLAY, KEY_WORD, .word = word_display },
+	{ "curses", NULL, "shorthand for -display curses", SECTION_DISPLAY, KEY_WORD, .word = word_curses },
 	{ "vga", "none", "select video card type", SECTION_DISPLAY, KEY_WORD, .word = word_vga },
 
 	/* Debug and expert options */
@@ -172,7 +173,7 @@ const struct key config_keys[] = {
 	LATER("pflash", "", SECTION_BLOCK), LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
 	LATER("vnc", "", SECTION_DISPLAY), LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
-	LATER("curses", NULL, SECTION_DISPLAY), LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
+	LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
 	LATER("tpmdev", "", SECTION_CHARACTER), LATER("bios", "", SECTION_BOOT), LATER("dtb", "", SECTION_BOOT),
 	LATER("L", "", SECTION_BOOT), LATER("option-rom", "", SECTION_BOOT), LATER("gdb", "", SECTION_DEBUG), LATER("s", NULL, SECTION_DEBUG),

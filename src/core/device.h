@@ -18,6 +18,7 @@
 struct bus;
 struct clock;
 struct device;
+struct display;
 struct input;
 struct loop;
 struct ram;
@@ -97,6 +98,7 @@ struct device_env {
 	/* The 16 ISA interrupt lines (each reaches 8259 and IOAPIC). */
 	struct irq isa_irq[16];
 	struct backend_lookup backends;
+	struct display *display; /* where display devices put their consoles */
 	void *pci_bus;       /* struct pci_bus * of the root bus, for DEVICE_PCI */
 	const struct device_bus_ops *bus_ops[DEVICE_BUS_KINDS]; /* NULL where the kind needs nothing done */
 	/* Requests to the machine; any thread. */

@@ -18,6 +18,7 @@
 #include "cpu/x86/features.h"
 #include "machine/accel.h"
 #include "machine/internal.h"
+#include "machine/screens.h"
 #include <stdlib.h>
 
 /* --- devices --- */
@@ -239,14 +240,18 @@ static int machine_build(struct machine *machine, struct error *err)
 	/* Sets priv->backends also when it fails, for machine_free. */
 	if (!backends_open(machine, err))
 		return -err->code;
+	priv->screens = screens_new(machine);
 	machine->env = (struct device_env){
 		.log = machine->log, .loop = machine->loop, .clock = machine->clock, .ram = machine->ram, .io = machine->io,
 		.memory = machine->memory, .input = machine->input, .backends = backends_lookup(priv->backends), .request = machine_device_request,
 		.request_opaque = machine, .eventfds = !machine->config->stepped,
+		.display = screens_display(priv->screens),
 	};
 	ret = priv->board->build(machine, err);
 	if (!ret)
 		ret = create_configured_devices(machine, err);
+	if (!ret)
+		ret = screens_open(priv->screens, err);
 	if (!ret) {
 		machine_reset_devices(machine);
 		ret = machine_load(machine, err);
@@ -301,7 +306,9 @@ void machine_free(struct machine *machine)
 	vcpu_crew_stop(priv->crew);
 	priv->crew = NULL;
 	loop_timer_cancel(&priv->clock_timer);
+	screens_close(priv->screens);
 	destroy_devices(machine);
+	screens_free(priv->screens);
 	if (priv->board && machine->io)
 		priv->board->free(machine);
 	backends_close(priv->backends);

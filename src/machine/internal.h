@@ -41,6 +41,7 @@ struct machine_private {
 	const struct board *board;
 	struct board_state *board_state;
 	struct backends *backends;
+	struct screens *screens;
 	struct vcpu_crew *crew;
 	char *accel_report;
 	struct cpuid_table cpuid;

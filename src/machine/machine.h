@@ -23,6 +23,7 @@ struct loop;
 struct machine;
 struct net_backend;
 struct ram;
+struct display;
 struct vcpu;
 
 /* QMP's RunState names, as far as this machine has them. */
@@ -109,6 +110,8 @@ bool machine_vcpu_halted(const struct machine *machine, const struct vcpu *vcpu)
 /* The id of the -drive that opened this node; NULL for nodes of -blockdev. */
 const char *machine_drive_id(const struct machine *machine, const struct block *block);
 struct chardev *machine_chardev(struct machine *machine, const char *id);
+/* The consoles of all display devices (backend/display/display.h). */
+struct display *machine_display(struct machine *machine);
 struct net_backend *machine_netdev(struct machine *machine, const char *id);
 /* Iterators for `info`: index from 0 until NULL. */
 struct chardev *machine_chardev_at(struct machine *machine, size_t index);

@@ -3,6 +3,7 @@
 #include "prog/answer.h"
 
 #include "backend/char/chardev.h"
+#include "backend/display/driver.h"
 #include "backend/net/net.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -161,6 +162,7 @@ static int answer_about_devices(const struct config_request *request, const char
 
 int answer_print(const struct config_request *request, const struct domain_config *config, struct error *err)
 {
+	const char *name, *help;
 	char *text;
 
 	switch (request->ask) {
@@ -210,7 +212,9 @@ int answer_print(const struct config_request *request, const struct domain_confi
 			printf("%-24s %s\n", event->name, event->help);
 		break;
 	case ASK_DISPLAYS:
-		printf("Available display backend types:\nnone\n");
+		printf("Available display backend types:\n");
+		for (unsigned i = 0; display_ui_type(i, &name, &help); i++)
+			printf("%s\n", name);
 		break;
 	case ASK_VGAS:
 		printf("none                 no graphic card (default)\n");

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "machine/screens.h"
+
+#include "backend/display/driver.h"
+#include "base/util.h"
+#include "config/domain.h"
+#include "machine/internal.h"
+
+#include <stdlib.h>
+
+struct screens {
+	struct machine *machine;
+	struct display_host host;
+	struct display_ui *uis;
+};
+
+static void host_quit(void *opaque)
+{
+	machine_request_quit(opaque, SHUTDOWN_HOST_UI);
+}
+
+static void host_event(void *opaque, const char *name, const char *data_json)
+{
+	machine_emit(opaque, name, data_json);
+}
+
+struct screens *screens_new(struct machine *machine)
+{
+	struct screens *screens = xcalloc(1, sizeof(*screens));
+
+	screens->machine = machine;
+	screens->host = (struct display_host){
+		.display = display_new(),
+		.input = machine->input,
+		.loop = machine->loop,
+		.log = machine->log,
+		.machine_name = machine->config->name,
+		.quit = host_quit,
+		.event = host_event,
+		.opaque = machine,
+	};
+	return screens;
+}
+
+struct display *screens_display(struct screens *screens)
+{
+	return screens->host.display;
+}
+
+int screens_open(struct screens *screens, struct error *err)
+{
+	const struct config_list *list = &screens->machine->config->displays;
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct config_item *item = &list->items[i];
+		struct options options;
+		struct display_ui *ui;
+
+		options_copy(&options, &item->options);
+		ui = display_ui_open(item->type, item->id, &options, &screens->host, err);
+		options_free(&options);
+		if (!ui)
+			return error_prefix(err, "-display %s", item->type);
+		ui->next = screens->uis;
+		screens->uis = ui;
+	}
+	return 0;
+}
+
+void screens_close(struct screens *screens)
+{
+	while (screens && screens->uis) {
+		struct display_ui *ui = screens->uis;
+
+		screens->uis = ui->next;
+		display_ui_close(ui);
+	}
+}
+
+void screens_free(struct screens *screens)
+{
+	if (!screens)
+		return;
+	display_free(screens->host.display);
+	free(screens);
+}
+
+struct display *machine_display(struct machine *machine)
+{
+	return machine->private_data->screens->host.display;
+}
