@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest on four processors that reads and writes anything of the PC's own devices, while time passes, lines move,
- * keys are pressed and state is saved, damaged and loaded. What must hold: no crash, no hang, a vector is a vector, and
+ * A guest on four processors that reads and writes anything of the PC's own devices, while time passes, lines move
+ * and state is saved, damaged and loaded. What must hold: no crash, no hang, a vector is a vector, and
  * each processor's interrupt event agrees with its APIC.
  *
  * Input: operations of one byte and their operands.
@@ -35,7 +35,6 @@ struct pc {
 	struct lapic_set *lapics;
 	struct i8259 *pic;
 	struct ioapic *ioapic;
-	struct i8042 *kbc;
 	struct acpi_pm *pm;
 	struct chardev *chardev;
 	struct irq pic_in[16], ioapic_in[IOAPIC_PINS];
@@ -113,7 +112,7 @@ static struct pc *build(void)
 	keep(pc, i8254_new(env, hpet_legacy_input(hpet, 0), NULL));
 	keep(pc, mc146818_new(env, hpet_legacy_input(hpet, 1), &rtc, NULL));
 	pc->pm = keep(pc, acpi_pm_new(env, NULL));
-	pc->kbc = keep(pc, i8042_new(env, NULL));
+	keep(pc, i8042_new(env, NULL));
 	fw_cfg = keep(pc, fw_cfg_new(env, NULL));
 	fw_cfg_add_file(fw_cfg, "opt/file", "contents", 8, NULL);
 	options_add(&serial_options, "chardev", "c");
@@ -253,8 +252,6 @@ static void operation(struct pc *pc, struct input *input)
 		break;
 	case 14:
 		value = take(input, 2);
-		i8042_key(pc->kbc, (uint8_t)value, value & 0x100, value & 0x200);
-		i8042_mouse(pc->kbc, (int8_t)value, (int8_t)(value >> 4), (int8_t)(value >> 8), (unsigned)value & 7);
 		chardev_ringbuf_write(pc->chardev, (const uint8_t *)&value, 2);
 		acpi_pm_gpe(pc->pm, (unsigned)value & 15);
 		if (value & 0x1000)

@@ -3,11 +3,13 @@
  * The 8042 keyboard controller of the PC/AT and PS/2 (IBM PS/2 Hardware Interface Technical Reference), with the
  * keyboard and mouse behind it (ps2.c), translation to scan code set 1, the A20 gate and the reset pulse; and port 0x92
  * (system control port A: fast A20 and reset).
- * Left out: the controller's test port, password commands, RAM above the command byte.
+ * Keys and movements come from the machine's router (backend/display/input.h). Left out: passwords, the diagnostic
+ * dump, polling of the input port.
  */
 #include "device/pc/i8042.h"
 
 #include "base/util.h"
+#include "core/clock.h"
 #include "device/pc/isa.h"
 #include "device/pc/ps2.h"
 
@@ -25,6 +27,7 @@ enum {
 };
 enum { OUT_NOT_RESET = 0x01, OUT_A20 = 0x02 };
 enum { PORT92_RESET = 0x01, PORT92_A20 = 0x02 };
+enum { REPLY_NONE, REPLY_KBD, REPLY_AUX };
 enum { KBD_LINE = 1, AUX_LINE = 12 };
 
 struct i8042 {
@@ -37,14 +40,18 @@ struct i8042 {
 	uint8_t outport;   /* as last written by command 0xd1; A20 is in a20 */
 	bool a20, release; /* release: set 2's break prefix was swallowed by the translation */
 	uint8_t port92;
+	uint8_t ram[32];         /* the controller's own, behind the command byte at 0 */
+	uint8_t reply, reply_to; /* the controller's answer while the output buffer is full; reply_to: enum */
 	struct ps2_keyboard keyboard;
 	struct ps2_mouse mouse;
+	struct clock_timer repeat; /* typematic */
+	struct input_sink key_sink, mouse_sink;
 	struct region regions[3];
 };
 
 /* What an access asks of the machine; done after the lock is dropped. */
 struct demand {
-	bool reset, a20;
+	bool reset, a20, leds;
 };
 
 static void satisfy(struct i8042 *kbc, struct demand demand)
@@ -53,6 +60,8 @@ static void satisfy(struct i8042 *kbc, struct demand demand)
 
 	if (demand.a20 && env->request)
 		env->request(env->request_opaque, MACHINE_A20, kbc->a20);
+	if (demand.leds && env->input)
+		input_set_leds(env->input, kbc->keyboard.leds);
 	if (demand.reset && env->request)
 		env->request(env->request_opaque, MACHINE_RESET, 0);
 }
@@ -108,21 +117,32 @@ static void present(struct i8042 *kbc, uint8_t value, bool aux)
 	kbc->status = (kbc->status & ~STATUS_AUX) | STATUS_OUTPUT | (aux ? STATUS_AUX : 0);
 }
 
-/* Moves the next byte of a device into an empty output buffer. */
+/* What the controller itself has to say waits for its turn: a byte that the guest has not read yet is not lost. */
+static void reply(struct i8042 *kbc, uint8_t value, bool aux)
+{
+	if (!(kbc->status & STATUS_OUTPUT)) {
+		present(kbc, value, aux);
+		return;
+	}
+	kbc->reply = value;
+	kbc->reply_to = aux ? REPLY_AUX : REPLY_KBD;
+}
+
+/* Moves the next byte of the controller or a device into an empty output buffer. */
 static void refill(struct i8042 *kbc)
 {
 	uint8_t value;
 
+	if (!(kbc->status & STATUS_OUTPUT) && kbc->reply_to) {
+		present(kbc, kbc->reply, kbc->reply_to == REPLY_AUX);
+		kbc->reply_to = REPLY_NONE;
+	}
 	while (!(kbc->status & STATUS_OUTPUT) && !(kbc->mode & MODE_KBD_OFF) &&
-	       ps2_queue_get(&kbc->keyboard.queue, &value)) {
-		kbc->keyboard.last = value;
+	       ps2_keyboard_get(&kbc->keyboard, &value))
 		if (translate(kbc, &value))
 			present(kbc, value, false);
-	}
-	if (!(kbc->status & STATUS_OUTPUT) && !(kbc->mode & MODE_AUX_OFF) && ps2_queue_get(&kbc->mouse.queue, &value)) {
-		kbc->mouse.last = value;
+	if (!(kbc->status & STATUS_OUTPUT) && !(kbc->mode & MODE_AUX_OFF) && ps2_mouse_get(&kbc->mouse, &value))
 		present(kbc, value, true);
-	}
 	update_irq(kbc);
 }
 
@@ -148,7 +168,7 @@ static void write_command(struct i8042 *kbc, uint8_t value, struct demand *deman
 	kbc->command = 0;
 	switch (value) {
 	case 0x20:
-		present(kbc, kbc->mode, false);
+		reply(kbc, kbc->mode, false);
 		break;
 	case 0x60: /* command byte */
 	case 0xd1: /* output port */
@@ -165,11 +185,11 @@ static void write_command(struct i8042 *kbc, uint8_t value, struct demand *deman
 		break;
 	case 0xa9: /* test mouse port, keyboard port: good */
 	case 0xab:
-		present(kbc, 0x00, false);
+		reply(kbc, 0x00, false);
 		break;
 	case 0xaa: /* self test */
 		kbc->status |= STATUS_SYSTEM;
-		present(kbc, 0x55, false);
+		reply(kbc, 0x55, false);
 		break;
 	case 0xad:
 		kbc->mode |= MODE_KBD_OFF;
@@ -178,10 +198,10 @@ static void write_command(struct i8042 *kbc, uint8_t value, struct demand *deman
 		kbc->mode &= ~MODE_KBD_OFF;
 		break;
 	case 0xc0: /* input port: keyboard not locked */
-		present(kbc, 0x80, false);
+		reply(kbc, 0x80, false);
 		break;
 	case 0xd0:
-		present(kbc, read_outport(kbc), false);
+		reply(kbc, read_outport(kbc), false);
 		break;
 	case 0xdd:
 		set_a20(kbc, false, demand);
@@ -189,7 +209,17 @@ static void write_command(struct i8042 *kbc, uint8_t value, struct demand *deman
 	case 0xdf:
 		set_a20(kbc, true, demand);
 		break;
+	case 0xa4: /* is there a password? no */
+		reply(kbc, 0xf1, false);
+		break;
+	case 0xe0: /* test inputs: both lines low */
+		reply(kbc, 0x00, false);
+		break;
 	default:
+		if (value >= 0x21 && value <= 0x3f) /* the controller's RAM */
+			reply(kbc, kbc->ram[value & 0x1f], false);
+		else if (value >= 0x61 && value <= 0x7f)
+			kbc->command = value;
 		/* 0xf0-0xff pulse the output port's low bits that are 0 here; bit 0 is the CPU's reset. */
 		if (value >= 0xf0 && !(value & 1))
 			demand->reset = true;
@@ -198,7 +228,7 @@ static void write_command(struct i8042 *kbc, uint8_t value, struct demand *deman
 
 static void write_data(struct i8042 *kbc, uint8_t value, struct demand *demand)
 {
-	uint8_t command = kbc->command;
+	uint8_t command = kbc->command, leds;
 
 	kbc->command = 0;
 	switch (command) {
@@ -210,17 +240,23 @@ static void write_data(struct i8042 *kbc, uint8_t value, struct demand *demand)
 		write_outport(kbc, value, demand);
 		break;
 	case 0xd2:
-		present(kbc, value, false);
+		reply(kbc, value, false);
 		break;
 	case 0xd3:
-		present(kbc, value, true);
+		reply(kbc, value, true);
 		break;
 	case 0xd4:
 		ps2_mouse_write(&kbc->mouse, value);
 		break;
 	default:
+		if (command) {
+			kbc->ram[command & 0x1f] = value;
+			break;
+		}
 		kbc->mode &= ~MODE_KBD_OFF; /* the controller enables the clock to send */
+		leds = kbc->keyboard.leds;
 		ps2_keyboard_write(&kbc->keyboard, value);
+		demand->leds = leds != kbc->keyboard.leds;
 	}
 }
 
@@ -311,21 +347,52 @@ static const struct region_ops port92_ops = {
 
 /* --- the host's side --- */
 
-bool i8042_key(struct i8042 *kbc, uint8_t scan_code, bool extended, bool down)
+static void key_event(void *opaque, const struct input_event *event)
 {
-	bool taken;
+	struct i8042 *kbc = opaque;
+	int64_t repeat_ns;
 
 	pthread_mutex_lock(&kbc->lock);
-	taken = ps2_keyboard_key(&kbc->keyboard, scan_code, extended, down);
+	ps2_keyboard_key(&kbc->keyboard, input_key_rows[event->code].number, event->value);
+	repeat_ns = ps2_keyboard_repeat_ns(&kbc->keyboard);
+	if (repeat_ns < 0)
+		clock_timer_cancel(&kbc->repeat);
+	else if (event->value)
+		clock_timer_set(&kbc->repeat, clock_now(kbc->device.env->clock) + repeat_ns);
 	refill(kbc);
 	pthread_mutex_unlock(&kbc->lock);
-	return taken;
 }
 
-void i8042_mouse(struct i8042 *kbc, int dx, int dy, int wheel, unsigned buttons)
+/* A key is held: once more. */
+static void on_repeat(void *opaque)
 {
+	struct i8042 *kbc = opaque;
+	int64_t repeat_ns;
+
 	pthread_mutex_lock(&kbc->lock);
-	ps2_mouse_move(&kbc->mouse, dx, dy, wheel, buttons);
+	ps2_keyboard_repeat(&kbc->keyboard);
+	repeat_ns = ps2_keyboard_repeat_ns(&kbc->keyboard);
+	if (repeat_ns >= 0)
+		clock_timer_set(&kbc->repeat, clock_now(kbc->device.env->clock) + repeat_ns);
+	refill(kbc);
+	pthread_mutex_unlock(&kbc->lock);
+}
+
+static void mouse_event(void *opaque, const struct input_event *event)
+{
+	struct i8042 *kbc = opaque;
+
+	pthread_mutex_lock(&kbc->lock);
+	ps2_mouse_event(&kbc->mouse, event);
+	pthread_mutex_unlock(&kbc->lock);
+}
+
+static void mouse_sync(void *opaque)
+{
+	struct i8042 *kbc = opaque;
+
+	pthread_mutex_lock(&kbc->lock);
+	ps2_mouse_sync(&kbc->mouse);
 	refill(kbc);
 	pthread_mutex_unlock(&kbc->lock);
 }
@@ -344,7 +411,11 @@ static void reset(struct device *device)
 	kbc->output = kbc->command = kbc->port92 = 0;
 	kbc->outport = OUT_NOT_RESET | OUT_A20;
 	kbc->release = false;
+	kbc->reply_to = REPLY_NONE;
+	memset(kbc->ram, 0, sizeof(kbc->ram));
 	set_a20(kbc, true, &demand);
+	demand.leds = kbc->keyboard.leds;
+	clock_timer_cancel(&kbc->repeat);
 	ps2_keyboard_reset(&kbc->keyboard);
 	ps2_mouse_reset(&kbc->mouse);
 	update_irq(kbc);
@@ -355,20 +426,41 @@ static void reset(struct device *device)
 static int init(struct device *device, struct error *err)
 {
 	struct i8042 *kbc = (struct i8042 *)device;
+	int rc;
 
 	pthread_mutex_init(&kbc->lock, NULL);
 	kbc->a20 = true; /* as the machine starts: nothing to ask of it */
+	clock_timer_init(&kbc->repeat, device->env->clock, on_repeat, kbc);
 	reset(device);
 	kbc->regions[0] = (struct region){"i8042-data", &data_ops, kbc, 0x60, 1, 0};
 	kbc->regions[1] = (struct region){"i8042-command", &command_ops, kbc, 0x64, 1, 0};
 	kbc->regions[2] = (struct region){"port92", &port92_ops, kbc, 0x92, 1, 0};
-	return isa_regions_add(device->env->io, kbc->regions, 3, err);
+	rc = isa_regions_add(device->env->io, kbc->regions, 3, err);
+	if (rc < 0)
+		return rc;
+	kbc->key_sink = (struct input_sink){
+		.name = "QEMU PS/2 Keyboard", .kinds = INPUT_BIT(INPUT_KEY), .event = key_event, .opaque = kbc};
+	kbc->mouse_sink = (struct input_sink){.name = "QEMU PS/2 Mouse",
+					      .kinds = INPUT_BIT(INPUT_BUTTON) | INPUT_BIT(INPUT_RELATIVE),
+					      .event = mouse_event,
+					      .sync = mouse_sync,
+					      .opaque = kbc};
+	if (device->env->input) {
+		input_sink_add(device->env->input, &kbc->key_sink);
+		input_sink_add(device->env->input, &kbc->mouse_sink);
+	}
+	return 0;
 }
 
 static void fini(struct device *device)
 {
 	struct i8042 *kbc = (struct i8042 *)device;
 
+	if (device->env->input) {
+		input_sink_remove(device->env->input, &kbc->key_sink);
+		input_sink_remove(device->env->input, &kbc->mouse_sink);
+	}
+	clock_timer_cancel_sync(&kbc->repeat);
 	isa_regions_remove(device->env->io, kbc->regions, 3);
 }
 
@@ -376,6 +468,8 @@ static int check(const void *staged, struct error *err)
 {
 	const struct i8042 *kbc = staged;
 
+	if (kbc->reply_to > REPLY_AUX)
+		return error_set(err, EINVAL, "reply to %u", kbc->reply_to);
 	if (kbc->mode & ~MODE_STORED || kbc->status & ~(STATUS_OUTPUT | STATUS_SYSTEM | STATUS_COMMAND | STATUS_AUX))
 		return error_set(err, EINVAL, "mode 0x%x or status 0x%x out of range", kbc->mode, kbc->status);
 	return 0;
@@ -385,7 +479,7 @@ static void after_load(void *object)
 {
 	struct i8042 *kbc = object;
 
-	satisfy(kbc, (struct demand){.a20 = true});
+	satisfy(kbc, (struct demand){.a20 = true, .leds = true});
 }
 
 static const struct state_table state = {
@@ -404,8 +498,12 @@ static const struct state_table state = {
 			STATE_FIELD(STATE_BOOL, struct i8042, a20),
 			STATE_FIELD(STATE_BOOL, struct i8042, release),
 			STATE_FIELD(STATE_U8, struct i8042, port92),
+			STATE_FIELD_N(STATE_BYTES, struct i8042, ram, 32),
+			STATE_FIELD(STATE_U8, struct i8042, reply),
+			STATE_FIELD(STATE_U8, struct i8042, reply_to),
 			STATE_SUB(ps2_keyboard_state, struct i8042, keyboard, 1),
 			STATE_SUB(ps2_mouse_state, struct i8042, mouse, 1),
+			STATE_FIELD(STATE_TIMER, struct i8042, repeat),
 			STATE_END,
 		},
 };
