@@ -28,6 +28,7 @@ enum config_ask {
 	ASK_TRACE_EVENTS,
 	ASK_DISPLAYS,
 	ASK_VGAS,
+	ASK_FIRMWARE_DIRS,
 };
 
 struct config_request {

@@ -593,6 +593,7 @@ static void test_requests(void **state)
 		{"-trace help", ASK_TRACE_EVENTS, NULL},
 		{"-display help", ASK_DISPLAYS, NULL},
 		{"-vga help", ASK_VGAS, NULL},
+		{"-L help", ASK_FIRMWARE_DIRS, NULL},
 		/* What follows a request is not looked at. */
 		{"-nodefaults -cpu help -nonsense", ASK_CPUS, NULL},
 	};

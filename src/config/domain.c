@@ -77,7 +77,7 @@ void domain_config_free(struct domain_config *config)
 	char *const owned[] = {
 		config->name,       config->process_name, config->uuid,    config->board,    config->cpu,
 		config->ram_path,   config->kernel,       config->initrd,  config->append,   config->dtb,
-		config->bios,       config->firmware_dir, config->display, config->vga,      config->boot_order,
+		config->bios,       config->display,      config->vga,     config->boot_order,
 		config->boot_once,  config->pidfile,      config->run_as,  config->incoming, config->gdb,
 		config->chroot_dir, config->log_path,
 	};
@@ -94,6 +94,7 @@ void domain_config_free(struct domain_config *config)
 	free(config->monitors);
 	words_free(config->accels);
 	words_free(config->trace_patterns);
+	words_free(config->firmware_dirs);
 	options_free(&config->board_options);
 	options_free(&config->accel_options);
 	options_free(&config->globals);

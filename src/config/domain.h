@@ -87,7 +87,8 @@ struct domain_config {
 	char *ram_path;    /* -mem-path */
 	unsigned vcpus, max_vcpus, sockets, dies, cores, threads;
 
-	char *kernel, *initrd, *append, *dtb, *bios, *firmware_dir;
+	char *kernel, *initrd, *append, *dtb, *bios;
+	char **firmware_dirs; /* -L, in order; NULL-ended or NULL */
 	struct drive_config *drives;
 	size_t drive_count;
 	struct config_list blockdevs, devices, netdevs, chardevs, objects, smbios, fw_cfg;

@@ -300,6 +300,21 @@ int word_trace(struct config_parse *parse, const struct key *key, const char *va
 	return ret;
 }
 
+int word_firmware_dir(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	struct domain_config *config = parse->config;
+	size_t count = 0;
+
+	if (is_help(value))
+		return ask(parse, ASK_FIRMWARE_DIRS, NULL);
+	while (config->firmware_dirs && config->firmware_dirs[count])
+		count++;
+	config->firmware_dirs = xrealloc(config->firmware_dirs, (count + 2) * sizeof(char *));
+	config->firmware_dirs[count] = xstrdup(value);
+	config->firmware_dirs[count + 1] = NULL;
+	return 0;
+}
+
 int list_msg(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
 {
 	static const char *const known[] = {"timestamp", "guest-name", NULL};

@@ -125,6 +125,8 @@ const struct key config_keys[] = {
 	{ "parallel", "none", "no parallel port (there is none)", SECTION_CHARACTER, KEY_WORD, .word = word_parallel },
 
 	/* Boot image or kernel specific */
+	{ "bios", "file", "use 'file' as firmware instead of SeaBIOS", SECTION_BOOT, KEY_STRING, FIELD(bios) },
+	{ "L", "path", "look for firmware and option ROMs in this directory first; 'help' prints all of them", SECTION_BOOT, KEY_WORD, .word = word_firmware_dir },
 	{ "kernel", "bzImage", "use 'bzImage' (or an ELF or multiboot image) as kernel", SECTION_BOOT, KEY_STRING, FIELD(kernel) },
 	{ "append", "cmdline", "use 'cmdline' as kernel command line", SECTION_BOOT, KEY_STRING, FIELD(append) },
 	{ "initrd", "file", "use 'file' as initial ram disk", SECTION_BOOT, KEY_STRING, FIELD(initrd) },
@@ -175,8 +177,8 @@ const struct key config_keys[] = {
 	LATER("vnc", "", SECTION_DISPLAY), LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
 	LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
-	LATER("tpmdev", "", SECTION_CHARACTER), LATER("bios", "", SECTION_BOOT), LATER("dtb", "", SECTION_BOOT),
-	LATER("L", "", SECTION_BOOT), LATER("option-rom", "", SECTION_BOOT), LATER("gdb", "", SECTION_DEBUG), LATER("s", NULL, SECTION_DEBUG),
+	LATER("tpmdev", "", SECTION_CHARACTER), LATER("dtb", "", SECTION_BOOT),
+	LATER("option-rom", "", SECTION_BOOT), LATER("gdb", "", SECTION_DEBUG), LATER("s", NULL, SECTION_DEBUG),
 	LATER("incoming", "", SECTION_DEBUG), LATER("loadvm", "", SECTION_DEBUG), LATER("sandbox", "", SECTION_DEBUG),
 	LATER("runas", "", SECTION_DEBUG), LATER("chroot", "", SECTION_DEBUG), LATER("compat", "", SECTION_DEBUG),
 	LATER("dfilter", "", SECTION_DEBUG), LATER("dump-vmstate", "", SECTION_DEBUG), LATER("enable-sync-profile", NULL, SECTION_DEBUG),

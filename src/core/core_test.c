@@ -161,13 +161,99 @@ static void ram_copies_across_slots_and_reports_writes_to_code_once(void **state
 	assert_int_equal(seen[1], 6);
 	ram_track(ram, RAM_MIGRATE, true);
 	ram_written(ram, 0x3fff, 2);
-	assert_int_equal(ram_slots(ram, &slots), 2);
-	ram_harvest(ram, RAM_MIGRATE, &slots[0], data);
+	assert_int_equal(ram_slot_count(ram), 2);
+	slots = ram_slot_at(ram, 0);
+	ram_harvest(ram, RAM_MIGRATE, slots, data);
 	assert_int_equal(data[0], 0x0c);
-	ram_harvest(ram, RAM_MIGRATE, &slots[0], data);
+	ram_harvest(ram, RAM_MIGRATE, slots, data);
 	assert_int_equal(data[0], 0);
 	assert_int_equal(ram_discard(ram, 0x5000, PAGE_SIZE), 0);
 	assert_int_equal(*(uint8_t *)ram_hva(ram, 0x501f, 1), 0);
+	ram_free(ram);
+}
+
+struct layout_note {
+	struct ram_listener listener;
+	unsigned changes;
+	size_t number;
+	const struct ram_slot *before, *now;
+};
+
+static void note_layout(void *opaque, size_t number, const struct ram_slot *before, const struct ram_slot *now)
+{
+	struct layout_note *note = opaque;
+
+	note->changes++;
+	note->number = number;
+	note->before = before;
+	note->now = now;
+}
+
+static void windows_open_move_and_close(void **state)
+{
+	struct ram *ram = ram_new(&(struct ram_config){.size = MIB}, NULL);
+	struct layout_note note = {.listener = {.changed = note_layout}};
+	uint64_t seen[3] = {0};
+	struct ram_code_client client = {note_page, seen};
+	struct ram_block *rom = ram_block_new(ram, "rom", 4 * PAGE_SIZE, NULL);
+	struct ram_window high = {.block = rom, .size = 4 * PAGE_SIZE};
+	struct ram_window low = {.block = rom, .offset = 2 * PAGE_SIZE, .size = 2 * PAGE_SIZE};
+	uint8_t byte = 0, bitmap;
+	const struct ram_slot *stale;
+
+	note.listener.opaque = &note;
+	assert_int_equal(ram_map(ram, 0, MIB, 0, false, NULL), 0);
+	ram_listen(ram, &note.listener);
+	ram_set_code_client(ram, &client);
+	rom->hva[2 * PAGE_SIZE] = 0x42;
+	assert_false(ram_window_show(&low, MIB - PAGE_SIZE, true)); /* RAM is there */
+	assert_false(ram_window_show(&low, UINT64_MAX - PAGE_SIZE + 1, true));
+	assert_int_equal(note.changes, 0);
+	assert_true(ram_window_show(&low, 2 * MIB, true));
+	assert_int_equal(note.changes, 1);
+	assert_int_equal(note.number, 1);
+	assert_null(note.before);
+	assert_true(ram_window_show(&high, 3 * MIB, true));
+	assert_int_equal(ram_read(ram, 2 * MIB, &byte, 1), 0);
+	assert_int_equal(byte, 0x42);
+
+	/* A device cannot change a ROM; who may, is heard of at all places that show the page. */
+	assert_int_equal(ram_write(ram, 2 * MIB, &(uint8_t){1}, 1), 0);
+	assert_int_equal(rom->hva[2 * PAGE_SIZE], 0x42);
+	assert_true(ram_watch_code(ram, 2 * MIB >> PAGE_SHIFT));
+	ram_block_written(rom, 2 * PAGE_SIZE + 5, 1);
+	assert_int_equal(seen[0], 2);
+
+	/* Another place: code of the old one is told of, and it is as if nothing were there. */
+	assert_true(ram_watch_code(ram, 2 * MIB >> PAGE_SHIFT));
+	stale = ram_find(ram, 2 * MIB);
+	assert_true(ram_window_show(&low, 5 * MIB, false));
+	assert_int_equal(seen[0], 3);
+	assert_int_equal(seen[1], 2 * MIB >> PAGE_SHIFT);
+	assert_null(ram_find(ram, 2 * MIB));
+	assert_ptr_equal(note.before, stale);
+	assert_ptr_equal(note.now, ram_find(ram, 5 * MIB));
+	assert_int_equal(*stale->hva, 0x42); /* who still holds it comes to no harm */
+	ram_block_track(rom, RAM_DISPLAY, true);
+	assert_int_equal(ram_write(ram, 5 * MIB + PAGE_SIZE, &(uint8_t){7}, 1), 0);
+	ram_block_harvest(rom, RAM_DISPLAY, &bitmap);
+	assert_int_equal(bitmap, 8);
+	assert_true(ram_window_show(&low, 2 * MIB, true)); /* the same slot again */
+	assert_ptr_equal(ram_find(ram, 2 * MIB), stale);
+	ram_window_hide(&low);
+	ram_window_hide(&low);
+	assert_null(ram_find(ram, 2 * MIB));
+
+	/* A guest that moves a window about does not make the VMM grow without end. */
+	for (unsigned i = 0; i < 5000; i++)
+		ram_window_show(&low, 16 * MIB + i * PAGE_SIZE, false);
+	assert_null(low.shown);
+	ram_forget_slots(ram);
+	assert_true(ram_window_show(&low, 9 * MIB, false));
+	ram_window_hide(&low);
+	ram_window_hide(&high);
+	ram_block_free(rom);
+	ram_unlisten(ram, &note.listener);
 	ram_free(ram);
 }
 
@@ -273,6 +359,7 @@ int main(void)
 		cmocka_unit_test(a_region_beyond_the_bus_is_refused),
 		cmocka_unit_test(doorbells_take_only_what_matches),
 		cmocka_unit_test(ram_copies_across_slots_and_reports_writes_to_code_once),
+		cmocka_unit_test(windows_open_move_and_close),
 		cmocka_unit_test(too_much_ram_names_both_sizes),
 		cmocka_unit_test(ram_from_a_directory_leaves_nothing_behind),
 		cmocka_unit_test(a_stepped_clock_fires_each_timer_at_its_deadline),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One backing object (memfd or file), mapped once as a whole; slots are windows into that mapping. Slots are few and
- * fixed once vCPUs run, so looking one up is a linear search of a short array, without a lock.
+ * Main RAM is one backing object (memfd or file), mapped once as a whole. Slots are few, so looking one up is a linear
+ * search of a short array, without a lock. What changes while vCPUs run is in ram_window.c.
  */
-#include "core/ram.h"
+#include "core/ram_internal.h"
 
 #include "base/util.h"
 
@@ -16,20 +16,6 @@
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
-
-#define RAM_MAX_SLOTS 32
-
-struct ram {
-	int fd;
-	uint8_t *base; /* of the whole backing */
-	uint64_t size;
-	uint64_t map_size;
-	struct ram_slot slots[RAM_MAX_SLOTS];
-	size_t slot_count;
-	struct ram_code_client code_client;
-	void (*observer)(void *opaque, uint64_t gpa, uint64_t length);
-	void *observer_opaque;
-};
 
 static uint64_t host_memory_bytes(void)
 {
@@ -101,6 +87,7 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 {
 	uint64_t host = host_memory_bytes();
 	int map_flags = config->path && !config->share ? MAP_PRIVATE : MAP_SHARED;
+	uint8_t *base;
 	struct ram *ram;
 
 	if (!config->size || config->size > host) {
@@ -109,27 +96,35 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 		return NULL;
 	}
 	ram = xcalloc(1, sizeof(*ram));
-	ram->size = align_up(config->size, PAGE_SIZE);
-	ram->map_size = ram->size;
+	ram->main = (struct ram_block){.ram = ram, .size = align_up(config->size, PAGE_SIZE)};
+	ram->map_size = ram->main.size;
 	ram->fd = ram_open_backing(config, &ram->map_size, err);
 	if (ram->fd < 0) {
 		free(ram);
 		return NULL;
 	}
-	ram->base = mmap(NULL, ram->map_size, PROT_READ | PROT_WRITE, map_flags | MAP_NORESERVE, ram->fd, 0);
-	if (ram->base == MAP_FAILED) {
+	base = mmap(NULL, ram->map_size, PROT_READ | PROT_WRITE, map_flags | MAP_NORESERVE, ram->fd, 0);
+	ram->main.page_flags = malloc(ram->main.size / PAGE_SIZE);
+	if (base == MAP_FAILED || !ram->main.page_flags) {
 		error_set_errno(err, errno, "cannot map %llu MiB of guest RAM", (unsigned long long)(config->size / MIB));
+		if (base != MAP_FAILED)
+			munmap(base, ram->map_size);
 		close(ram->fd);
+		free((void *)ram->main.page_flags);
 		free(ram);
 		return NULL;
 	}
+	memset((void *)ram->main.page_flags, RAM_ALL, ram->main.size / PAGE_SIZE);
+	ram->main.name = xstrdup("pc.ram");
+	ram->main.hva = base;
+	pthread_mutex_init(&ram->layout_lock, NULL);
 	if (config->huge_pages)
-		madvise(ram->base, ram->map_size, MADV_HUGEPAGE);
+		madvise(base, ram->map_size, MADV_HUGEPAGE);
 	if (config->merge)
-		madvise(ram->base, ram->map_size, MADV_MERGEABLE);
+		madvise(base, ram->map_size, MADV_MERGEABLE);
 	if (!config->dump)
-		madvise(ram->base, ram->map_size, MADV_DONTDUMP);
-	if (config->prealloc && madvise(ram->base, ram->map_size, MADV_POPULATE_WRITE)) {
+		madvise(base, ram->map_size, MADV_DONTDUMP);
+	if (config->prealloc && madvise(base, ram->map_size, MADV_POPULATE_WRITE)) {
 		error_set_errno(err, errno, "cannot allocate %llu MiB of guest RAM beforehand (prealloc)",
 		                (unsigned long long)(config->size / MIB));
 		ram_free(ram);
@@ -138,52 +133,55 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 	return ram;
 }
 
-static void slot_free(struct ram_slot *slot)
-{
-	free((void *)slot->page_flags);
-	free((void *)slot->code_pages);
-}
-
 void ram_free(struct ram *ram)
 {
 	if (!ram)
 		return;
-	for (size_t i = 0; i < ram->slot_count; i++)
-		slot_free(&ram->slots[i]);
-	munmap(ram->base, ram->map_size);
+	for (size_t i = 0; i < ram_slot_count(ram); i++)
+		ram_slot_free(ram->slots[i]);
+	ram_forget_slots(ram);
+	while (ram->main.next)
+		ram_block_free(ram->main.next);
+	munmap(ram->main.hva, ram->map_size);
 	close(ram->fd);
+	free(ram->main.name);
+	free((void *)ram->main.page_flags);
+	pthread_mutex_destroy(&ram->layout_lock);
 	free(ram);
 }
 
-int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t fd_offset, bool read_only, struct error *err)
+int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t offset, bool read_only, struct error *err)
 {
 	struct ram_slot *slot;
+	size_t number;
 
-	if (!size || (gpa | size | fd_offset) & (PAGE_SIZE - 1) || !range_inside(fd_offset, size, ram->size))
+	if (!size || (gpa | size | offset) & (PAGE_SIZE - 1) || !range_inside(offset, size, ram->main.size))
 		return error_set(err, EINVAL, "guest RAM slot at 0x%llx: not whole pages of the backing", (unsigned long long)gpa);
-	for (size_t i = 0; i < ram->slot_count; i++)
-		if (gpa < ram->slots[i].gpa + ram->slots[i].size && ram->slots[i].gpa < gpa + size)
-			return error_set(err, EEXIST, "guest RAM slot at 0x%llx overlaps another", (unsigned long long)gpa);
-	if (ram->slot_count == RAM_MAX_SLOTS)
+	if (ram_slot_taken(ram, gpa, size, SIZE_MAX))
+		return error_set(err, EEXIST, "guest RAM slot at 0x%llx overlaps another", (unsigned long long)gpa);
+	number = ram_slot_number(ram);
+	if (number == SIZE_MAX)
 		return error_set(err, ENOSPC, "more than %d guest RAM slots", RAM_MAX_SLOTS);
-	slot = &ram->slots[ram->slot_count];
-	*slot = (struct ram_slot){
-		.gpa = gpa, .size = size, .hva = ram->base + fd_offset, .fd_offset = fd_offset, .read_only = read_only};
-	slot->page_flags = malloc(size / PAGE_SIZE);
-	slot->code_pages = calloc((gpa + size - 1) / (2 * MIB) - gpa / (2 * MIB) + 1, sizeof(*slot->code_pages));
-	if (!slot->page_flags || !slot->code_pages) {
-		slot_free(slot);
-		return error_set(err, ENOMEM, "no memory for the page flags of guest RAM");
-	}
-	memset((void *)slot->page_flags, RAM_ALL, size / PAGE_SIZE);
-	ram->slot_count++;
+	slot = ram_slot_new(&ram->main, offset, size, gpa, read_only);
+	slot->fixed = true;
+	memset((void *)slot->code_pages, 0, ram_slot_runs(slot) * sizeof(*slot->code_pages));
+	ram->slots[number] = slot;
 	return 0;
 }
 
-size_t ram_slots(const struct ram *ram, const struct ram_slot **slots)
+size_t ram_slot_count(const struct ram *ram)
 {
-	*slots = ram->slots;
-	return ram->slot_count;
+	return atomic_load_explicit(&ram->slot_count, memory_order_acquire);
+}
+
+const struct ram_slot *ram_slot_at(const struct ram *ram, size_t number)
+{
+	return atomic_load_explicit(&ram->slots[number], memory_order_acquire);
+}
+
+struct ram_block *ram_main(struct ram *ram)
+{
+	return &ram->main;
 }
 
 int ram_fd(const struct ram *ram)
@@ -193,14 +191,17 @@ int ram_fd(const struct ram *ram)
 
 uint64_t ram_size(const struct ram *ram)
 {
-	return ram->size;
+	return ram->main.size;
 }
 
 const struct ram_slot *ram_find(const struct ram *ram, uint64_t gpa)
 {
-	for (size_t i = 0; i < ram->slot_count; i++)
-		if (gpa - ram->slots[i].gpa < ram->slots[i].size)
-			return &ram->slots[i];
+	for (size_t i = 0, count = ram_slot_count(ram); i < count; i++) {
+		const struct ram_slot *slot = ram_slot_at(ram, i);
+
+		if (slot && gpa - slot->gpa < slot->size)
+			return slot;
+	}
 	return NULL;
 }
 
@@ -213,14 +214,14 @@ void *ram_hva(const struct ram *ram, uint64_t gpa, uint64_t length)
 	return slot->hva + (gpa - slot->gpa);
 }
 
-/* The piece of [gpa, +length) that lies in one slot; 0 when gpa is not RAM. */
-static size_t ram_piece(const struct ram *ram, uint64_t gpa, size_t length, uint8_t **hva)
+/* The piece of [gpa, +length) that lies in one slot; 0 when gpa is not RAM. *hva NULL: may not be written. */
+static size_t ram_piece(const struct ram *ram, uint64_t gpa, size_t length, bool write, uint8_t **hva)
 {
 	const struct ram_slot *slot = ram_find(ram, gpa);
 
 	if (!slot)
 		return 0;
-	*hva = slot->hva + (gpa - slot->gpa);
+	*hva = write && slot->read_only ? NULL : slot->hva + (gpa - slot->gpa);
 	return min_u64(length, slot->size - (gpa - slot->gpa));
 }
 
@@ -228,7 +229,7 @@ int ram_read(const struct ram *ram, uint64_t gpa, void *to, size_t length)
 {
 	while (length) {
 		uint8_t *hva;
-		size_t piece = ram_piece(ram, gpa, length, &hva);
+		size_t piece = ram_piece(ram, gpa, length, false, &hva);
 
 		if (!piece)
 			return -EFAULT;
@@ -244,12 +245,14 @@ int ram_write(struct ram *ram, uint64_t gpa, const void *from, size_t length)
 {
 	while (length) {
 		uint8_t *hva;
-		size_t piece = ram_piece(ram, gpa, length, &hva);
+		size_t piece = ram_piece(ram, gpa, length, true, &hva);
 
 		if (!piece)
 			return -EFAULT;
-		memcpy(hva, from, piece);
-		ram_written(ram, gpa, piece);
+		if (hva) {
+			memcpy(hva, from, piece);
+			ram_written(ram, gpa, piece);
+		}
 		from = (const uint8_t *)from + piece;
 		gpa += piece;
 		length -= piece;
@@ -261,29 +264,55 @@ int ram_fill(struct ram *ram, uint64_t gpa, uint8_t byte, size_t length)
 {
 	while (length) {
 		uint8_t *hva;
-		size_t piece = ram_piece(ram, gpa, length, &hva);
+		size_t piece = ram_piece(ram, gpa, length, true, &hva);
 
 		if (!piece)
 			return -EFAULT;
-		memset(hva, byte, piece);
-		ram_written(ram, gpa, piece);
+		if (hva) {
+			memset(hva, byte, piece);
+			ram_written(ram, gpa, piece);
+		}
 		gpa += piece;
 		length -= piece;
 	}
 	return 0;
 }
 
-static void ram_written_page(struct ram *ram, const struct ram_slot *slot, uint64_t page)
+/* All places at which the guest sees that page of the block. */
+static void tell_code_client(struct ram *ram, const struct ram_block *block, uint64_t page)
 {
-	uint64_t gpn = (slot->gpa >> PAGE_SHIFT) + page;
+	for (size_t i = 0, count = ram_slot_count(ram); i < count; i++) {
+		const struct ram_slot *slot = ram_slot_at(ram, i);
+		uint64_t gpn;
 
-	if (atomic_load_explicit(&slot->page_flags[page], memory_order_relaxed) == RAM_ALL)
+		if (!slot || slot->block != block || (page << PAGE_SHIFT) - slot->offset >= slot->size)
+			continue;
+		gpn = ((slot->gpa - slot->offset) >> PAGE_SHIFT) + page;
+		if (slot->fixed)
+			atomic_fetch_sub_explicit(&slot->code_pages[(gpn >> 9) - (slot->gpa >> 21)], 1, memory_order_acq_rel);
+		if (ram->code_client.written)
+			ram->code_client.written(ram->code_client.opaque, gpn, gpn);
+	}
+}
+
+static void written_page(struct ram_block *block, uint64_t page)
+{
+	if (atomic_load_explicit(&block->page_flags[page], memory_order_relaxed) == RAM_ALL)
 		return;
-	if (atomic_fetch_or_explicit(&slot->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE)
-		return;
-	atomic_fetch_sub_explicit(&slot->code_pages[(gpn >> 9) - (slot->gpa >> 21)], 1, memory_order_acq_rel);
-	if (ram->code_client.written)
-		ram->code_client.written(ram->code_client.opaque, gpn, gpn);
+	if (!(atomic_fetch_or_explicit(&block->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE))
+		tell_code_client(block->ram, block, page);
+}
+
+static void written_pages(struct ram_block *block, uint64_t offset, uint64_t length)
+{
+	for (uint64_t page = offset >> PAGE_SHIFT; page <= (offset + length - 1) >> PAGE_SHIFT; page++)
+		written_page(block, page);
+}
+
+void ram_block_written(struct ram_block *block, uint64_t offset, uint64_t length)
+{
+	if (length)
+		written_pages(block, offset, length);
 }
 
 void ram_written(struct ram *ram, uint64_t gpa, uint64_t length)
@@ -297,8 +326,7 @@ void ram_written(struct ram *ram, uint64_t gpa, uint64_t length)
 		if (!slot)
 			return;
 		piece = min_u64(length, slot->size - (gpa - slot->gpa));
-		for (uint64_t page = (gpa - slot->gpa) >> PAGE_SHIFT; page <= (gpa - slot->gpa + piece - 1) >> PAGE_SHIFT; page++)
-			ram_written_page(ram, slot, page);
+		written_pages(slot->block, slot->offset + (gpa - slot->gpa), piece);
 		gpa += piece;
 		length -= piece;
 	}
@@ -323,49 +351,76 @@ bool ram_watch_code(struct ram *ram, uint64_t page)
 	if (!slot)
 		return false;
 	code_pages = &slot->code_pages[(page >> 9) - (slot->gpa >> 21)];
-	atomic_fetch_add_explicit(code_pages, 1, memory_order_acq_rel);
+	if (slot->fixed)
+		atomic_fetch_add_explicit(code_pages, 1, memory_order_acq_rel);
 	if (!(atomic_fetch_and_explicit(&slot->page_flags[page - (slot->gpa >> PAGE_SHIFT)], ~RAM_CODE, memory_order_acq_rel) &
-	      RAM_CODE))
+	      RAM_CODE) && slot->fixed)
 		atomic_fetch_sub_explicit(code_pages, 1, memory_order_acq_rel);
 	return true;
 }
 
+static void track_block(struct ram_block *block, enum ram_client client, bool on)
+{
+	if (on)
+		atomic_fetch_or(&block->tracked, client);
+	else
+		atomic_fetch_and(&block->tracked, ~client);
+	for (uint64_t page = 0; page < block->size >> PAGE_SHIFT; page++) {
+		if (on)
+			atomic_fetch_and(&block->page_flags[page], ~client);
+		else
+			atomic_fetch_or(&block->page_flags[page], client);
+	}
+}
+
 void ram_track(struct ram *ram, enum ram_client client, bool on)
 {
-	for (size_t i = 0; i < ram->slot_count; i++) {
-		struct ram_slot *slot = &ram->slots[i];
+	for (struct ram_block *block = &ram->main; block; block = block->next)
+		track_block(block, client, on);
+}
 
-		if (on)
-			atomic_fetch_or(&slot->tracked, client);
-		else
-			atomic_fetch_and(&slot->tracked, ~client);
-		for (uint64_t page = 0; page < slot->size >> PAGE_SHIFT; page++) {
-			if (on)
-				atomic_fetch_and(&slot->page_flags[page], ~client);
-			else
-				atomic_fetch_or(&slot->page_flags[page], client);
-		}
-	}
+static void harvest(_Atomic uint8_t *page_flags, uint64_t pages, enum ram_client client, uint8_t *bitmap)
+{
+	memset(bitmap, 0, (pages + 7) / 8);
+	for (uint64_t page = 0; page < pages; page++)
+		if (atomic_load_explicit(&page_flags[page], memory_order_relaxed) & client &&
+		    atomic_fetch_and(&page_flags[page], ~client) & client)
+			bitmap[page / 8] |= 1 << page % 8;
 }
 
 void ram_harvest(struct ram *ram, enum ram_client client, const struct ram_slot *slot, uint8_t *bitmap)
 {
-	uint64_t pages = slot->size >> PAGE_SHIFT;
+	harvest(slot->page_flags, slot->size >> PAGE_SHIFT, client, bitmap);
+}
 
-	memset(bitmap, 0, (pages + 7) / 8);
-	for (uint64_t page = 0; page < pages; page++)
-		if (atomic_load_explicit(&slot->page_flags[page], memory_order_relaxed) & client &&
-		    atomic_fetch_and(&slot->page_flags[page], ~client) & client)
-			bitmap[page / 8] |= 1 << page % 8;
+void ram_block_track(struct ram_block *block, enum ram_client client, bool on)
+{
+	pthread_mutex_lock(&block->ram->layout_lock);
+	track_block(block, client, on);
+	for (struct ram_listener *listener = block->ram->listeners; listener; listener = listener->next)
+		if (listener->tracked)
+			listener->tracked(listener->opaque, block);
+	pthread_mutex_unlock(&block->ram->layout_lock);
+}
+
+void ram_block_harvest(struct ram_block *block, enum ram_client client, uint8_t *bitmap)
+{
+	pthread_mutex_lock(&block->ram->layout_lock);
+	for (struct ram_listener *listener = block->ram->listeners; listener; listener = listener->next)
+		if (listener->sync)
+			listener->sync(listener->opaque, block);
+	harvest(block->page_flags, block->size >> PAGE_SHIFT, client, bitmap);
+	pthread_mutex_unlock(&block->ram->layout_lock);
 }
 
 int ram_discard(struct ram *ram, uint64_t gpa, uint64_t length)
 {
 	const struct ram_slot *slot = ram_find(ram, gpa);
 
-	if (!slot || !range_inside(gpa - slot->gpa, length, slot->size) || (gpa | length) & (PAGE_SIZE - 1))
+	if (!slot || !range_inside(gpa - slot->gpa, length, slot->size) || (gpa | length) & (PAGE_SIZE - 1) ||
+	    slot->block != &ram->main)
 		return -EINVAL;
-	if (fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, slot->fd_offset + (gpa - slot->gpa), length))
+	if (fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, slot->offset + (gpa - slot->gpa), length))
 		return -errno;
 	ram_written(ram, gpa, length);
 	return 0;

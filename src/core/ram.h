@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Guest RAM: memfd-backed slots of guest-physical memory, with per-page flags that say who wants to know of writes.
+ * Guest memory: blocks of host memory (main RAM in a memfd; ROMs, video memory and flash in blocks of their own), and the
+ * slots at which the guest sees parts of them. A slot is fixed (main RAM) or what a window shows now; windows open, close
+ * and move while vCPUs run. Per-page flags of a block say who wants to know of writes.
  *
  * A page's flag byte holds one bit per client. A set bit means "a write to this page has nothing more to tell this
  * client". An engine may let a guest write to a page without telling anybody only while all bits of the page are set;
@@ -26,15 +28,30 @@ enum ram_client {
 	RAM_ALL = RAM_CODE | RAM_MIGRATE | RAM_DISPLAY,
 };
 
-struct ram_slot {
-	uint64_t gpa;
-	uint64_t size;      /* bytes, whole pages */
+struct ram;
+
+struct ram_block {
+	char *name; /* as in `info mtree` */
+	struct ram *ram;
 	uint8_t *hva;
-	uint64_t fd_offset; /* where in the memfd this slot lies */
-	bool read_only;     /* guest writes are dropped (ROM) */
+	uint64_t size;               /* bytes, whole pages */
 	_Atomic uint8_t *page_flags; /* one byte a page, bits of enum ram_client */
 	_Atomic uint8_t tracked;     /* clients that track all writes to it now */
+	struct ram_block *next;
+};
+
+/* Does not change after it is published: who still holds one that was taken away reads and writes the same memory. */
+struct ram_slot {
+	uint64_t gpa;
+	uint64_t size; /* bytes, whole pages */
+	uint8_t *hva;
+	struct ram_block *block;
+	uint64_t offset; /* in the block; of main RAM also in the memfd */
+	bool read_only;  /* guest writes go to the bus (flash), where nobody may hear them (ROM) */
+	_Atomic uint8_t *page_flags; /* of the first page */
 	_Atomic uint16_t *code_pages; /* for each aligned 2 MiB of gpa: pages whose RAM_CODE is clear (never fewer) */
+	bool fixed;
+	struct ram_slot *next; /* of those taken away */
 };
 
 struct ram_config {
@@ -49,17 +66,58 @@ struct ram_config {
 	bool dump;
 };
 
-struct ram;
-
 /* Reserves the backing; no slot yet. The size is checked against what the host has: the message names both. */
 struct ram *ram_new(const struct ram_config *config, struct error *err);
 void ram_free(struct ram *ram);
 
-/* Maps [fd_offset, +size) of the backing at gpa; slots do not overlap. Before vCPUs run. */
-int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t fd_offset, bool read_only, struct error *err);
-size_t ram_slots(const struct ram *ram, const struct ram_slot **slots);
+/* A fixed slot: [offset, +size) of main RAM at gpa; slots do not overlap. Before vCPUs run. */
+int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t offset, bool read_only, struct error *err);
+/* Slots by number: from 0 to below the count; NULL where there is none now. A number is one slot's as long as it is there. */
+size_t ram_slot_count(const struct ram *ram);
+const struct ram_slot *ram_slot_at(const struct ram *ram, size_t number);
 int ram_fd(const struct ram *ram);
 uint64_t ram_size(const struct ram *ram);
+
+/* Memory beside main RAM, zeroed. Freed with the ram, or by ram_block_free (its windows are hidden by then; the vCPUs
+ * stand still). Any thread. */
+struct ram_block *ram_block_new(struct ram *ram, const char *name, uint64_t bytes, struct error *err);
+void ram_block_free(struct ram_block *block);
+/* Main RAM. */
+struct ram_block *ram_main(struct ram *ram);
+/* As ram_written, for who knows a block and not where the guest sees it. */
+void ram_block_written(struct ram_block *block, uint64_t offset, uint64_t length);
+
+/*
+ * A window onto [offset, +size) of a block. show opens it at gpa or moves it there, hide closes it; idempotent, any thread,
+ * also a vCPU's in a region callback: that vCPU sees the change at once, the others soon. show returns false, and the window
+ * is closed, when gpa is taken or too many places were shown since the last ram_forget_slots: then the guest has to reach
+ * the memory through a region of the bus, as it does for writes where read_only is set.
+ */
+struct ram_window {
+	struct ram_block *block;
+	uint64_t offset, size; /* whole pages */
+	const struct ram_slot *shown; /* NULL: closed */
+	size_t number;
+};
+bool ram_window_show(struct ram_window *window, uint64_t gpa, bool read_only);
+void ram_window_hide(struct ram_window *window);
+/* Part of a machine's reset: the vCPUs stand still, devices are at rest. */
+void ram_forget_slots(struct ram *ram);
+
+/* Who has to know of the layout and of who tracks writes: engines. Called in the thread that changes it, which holds the
+ * layout's lock; after the change. */
+struct ram_listener {
+	/* A slot was replaced; NULL: there was, or is, none of that number. */
+	void (*changed)(void *opaque, size_t number, const struct ram_slot *before, const struct ram_slot *now);
+	/* block->tracked changed: later writes must be told. */
+	void (*tracked)(void *opaque, struct ram_block *block);
+	/* Writes known to the engine alone are to be told by ram_written now. */
+	void (*sync)(void *opaque, struct ram_block *block);
+	void *opaque;
+	struct ram_listener *next;
+};
+void ram_listen(struct ram *ram, struct ram_listener *listener);
+void ram_unlisten(struct ram *ram, struct ram_listener *listener);
 
 /* The slot that holds gpa, or NULL. */
 const struct ram_slot *ram_find(const struct ram *ram, uint64_t gpa);
@@ -67,7 +125,7 @@ const struct ram_slot *ram_find(const struct ram *ram, uint64_t gpa);
 void *ram_hva(const struct ram *ram, uint64_t gpa, uint64_t length);
 
 /* Copies; may cross slots; -EFAULT when any byte is not RAM (nothing is promised about the rest). Any thread.
- * ram_write also writes read-only slots (it is the VMM that loads ROMs). */
+ * What is written to read-only slots is dropped: devices cannot change a ROM either. */
 int ram_read(const struct ram *ram, uint64_t gpa, void *to, size_t length);
 int ram_write(struct ram *ram, uint64_t gpa, const void *from, size_t length);
 int ram_fill(struct ram *ram, uint64_t gpa, uint8_t byte, size_t length);
@@ -99,9 +157,13 @@ static inline bool ram_code_near(const struct ram_slot *slot, uint64_t gpa)
 }
 static inline bool ram_tracked(const struct ram_slot *slot)
 {
-	return atomic_load_explicit(&slot->tracked, memory_order_acquire);
+	return atomic_load_explicit(&slot->block->tracked, memory_order_acquire);
 }
 void ram_harvest(struct ram *ram, enum ram_client client, const struct ram_slot *slot, uint8_t *bitmap);
+/* The same for one block (video memory), engines included: track makes them tell of later writes, harvest asks them for
+ * what they know. bitmap: one bit a page of the block. Any thread. */
+void ram_block_track(struct ram_block *block, enum ram_client client, bool on);
+void ram_block_harvest(struct ram_block *block, enum ram_client client, uint8_t *bitmap);
 
 /* Gives the pages back to the host (balloon, free-page reporting); they read as zeroes afterwards. */
 int ram_discard(struct ram *ram, uint64_t gpa, uint64_t length);

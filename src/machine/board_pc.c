@@ -3,8 +3,10 @@
  * Board "pc": i440FX host bridge, PIIX3 south bridge and what a PC has soldered on. Interrupts: the software engines get
  * the 8259 pair, IOAPIC and local APICs of device/pc; an engine with an irqchip of its own (KVM) keeps those in the kernel.
  *
- * Without firmware the board leaves behind what firmware would have: PCI interrupt routing (PIRQA..D on 10 10 11 11,
- * level-triggered), ACPI tables at 0xe0000 and SMBIOS at 0xf0000, local APICs in virtual wire mode.
+ * Firmware (-bios, SeaBIOS when there is no -kernel) is a ROM that ends at 4 GiB; its last 128 KiB are also seen below
+ * 1 MiB until the PAM registers say otherwise. Without firmware the board leaves behind what firmware would have: RAM in
+ * place of ROMs, PCI interrupt routing (PIRQA..D on 10 10 11 11, level-triggered), ACPI tables at 0xe0000 and SMBIOS at
+ * 0xf0000, local APICs in virtual wire mode.
  */
 #include "base/util.h"
 #include "config/domain.h"
@@ -25,6 +27,7 @@
 #include "device/pci/pci.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/acpi.h"
+#include "machine/boot/firmware.h"
 #include "machine/internal.h"
 #include "machine/smbios/smbios.h"
 
@@ -32,7 +35,6 @@
 #include <stdlib.h>
 
 #define LOW_RAM_BYTES     0xa0000ull
-#define SHADOW_GPA        0xc0000ull
 #define ACPI_GPA          0xe0000ull
 #define SMBIOS_GPA        0xf0000ull
 #define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
@@ -45,7 +47,9 @@ struct board_state {
 	struct ioapic *ioapic;
 	struct irq pic_lines[16], ioapic_lines[16];
 	struct lapic **apics;
-	struct device *piix3;
+	struct device *bridge, *piix3;
+	struct ram_block *firmware; /* NULL: direct boot */
+	struct ram_window firmware_high;
 	struct acpi_pm *pm;
 	struct mc146818 *rtc;
 	struct fw_cfg *fw_cfg;
@@ -73,8 +77,6 @@ static int pc_map_ram(struct machine *machine, struct error *err)
 	if (low < 2 * MIB)
 		return error_set(err, EINVAL, "-m: a PC needs at least 2 MiB of RAM");
 	ret = map_one(machine, 0, LOW_RAM_BYTES, 0, err);
-	if (!ret)
-		ret = map_one(machine, SHADOW_GPA, MIB - SHADOW_GPA, SHADOW_GPA, err);
 	if (!ret)
 		ret = map_one(machine, MIB, low - MIB, MIB, err);
 	if (!ret)
@@ -217,7 +219,7 @@ static int build_timers(struct machine *machine, struct board_state *board, stru
 static int build_pci(struct machine *machine, struct board_state *board, struct error *err)
 {
 	struct irq wires[4];
-	struct device *bridge, *power;
+	struct device *power;
 	int ret;
 
 	machine->env.bus_ops[DEVICE_PCI] = &pci_device_bus_ops;
@@ -225,9 +227,10 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 	board->piix3 = device_alloc(&piix3_class, &machine->env);
 	piix3_pirq(board->piix3, wires);
 	machine->env.pci_bus = pci_bus_new(&machine->env, wires);
-	bridge = device_create(&i440fx_class, &machine->env, NULL, NULL, err);
-	ret = add(machine, bridge, err);
+	board->bridge = device_create(&i440fx_class, &machine->env, NULL, NULL, err);
+	ret = add(machine, board->bridge, err);
 	if (!ret) {
+		i440fx_set_firmware(board->bridge, board->firmware);
 		ret = device_realize(board->piix3, err);
 		if (!ret)
 			machine_add_device(machine, board->piix3);
@@ -261,13 +264,30 @@ static int build_fw_cfg(struct machine *machine, struct board_state *board, stru
 	return ret;
 }
 
+static int build_firmware(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	char *path = firmware_find(config->firmware_dirs, config->bios ? config->bios : FIRMWARE_DEFAULT, err);
+
+	if (path)
+		board->firmware = firmware_load(machine->ram, path, err);
+	free(path);
+	if (!board->firmware)
+		return error_prefix(err, config->bios ? "-bios" : "no -kernel given");
+	board->firmware_high = (struct ram_window){.block = board->firmware, .size = board->firmware->size};
+	ram_window_show(&board->firmware_high, 4 * GIB - board->firmware->size, true);
+	return 0;
+}
+
 static int pc_build(struct machine *machine, struct error *err)
 {
 	struct board_state *board = xcalloc(1, sizeof(*board));
 	int ret;
 
 	machine->private_data->board_state = board;
-	ret = build_irqchip(machine, board, err);
+	ret = machine->private_data->boot ? 0 : build_firmware(machine, board, err);
+	if (!ret)
+		ret = build_irqchip(machine, board, err);
 	if (!ret)
 		ret = build_timers(machine, board, err);
 	if (!ret) {
@@ -367,8 +387,12 @@ static int write_smbios(struct machine *machine, struct board_state *board, stru
 static int pc_describe(struct machine *machine, struct boot_board *out, struct error *err)
 {
 	struct board_state *board = machine->private_data->board_state;
-	int ret = write_acpi(machine, board, out, err);
+	int ret;
 
+	if (board->firmware)
+		return 0;
+	i440fx_shadow_all(board->bridge);
+	ret = write_acpi(machine, board, out, err);
 	if (!ret)
 		ret = write_smbios(machine, board, err);
 	if (ret)

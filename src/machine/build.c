@@ -112,7 +112,7 @@ static int open_boot_files(struct machine *machine, struct error *err)
 	struct boot_source source = {config->kernel, config->initrd, config->append};
 
 	if (!config->kernel)
-		return error_set(err, ENOTSUP, "no -kernel given: booting by firmware is not supported yet");
+		return 0; /* the board has firmware */
 	machine->private_data->boot = boot_open(&source, err);
 	return machine->private_data->boot ? 0 : -err->code;
 }

@@ -14,6 +14,7 @@
 #include "config/domain.h"
 #include "core/clock.h"
 #include "core/engine.h"
+#include "core/ram.h"
 #include "cpu/x86/cpu.h"
 #include "machine/inspect.h"
 #include "machine/internal.h"
@@ -215,7 +216,8 @@ int machine_load(struct machine *machine, struct error *err)
 		struct vcpu *vcpu = machine->vcpus[i];
 
 		x86_state_reset(state, i == 0);
-		state->mtrr_def_type = 0xc06; /* as firmware leaves it: enabled, all of memory write-back */
+		if (priv->boot)
+			state->mtrr_def_type = 0xc06; /* as firmware leaves it: enabled, all of memory write-back */
 		if (i == 0 && priv->boot)
 			boot_set_state(&result, state);
 		vcpu_clear(vcpu, VCPU_INTR | VCPU_NMI | VCPU_INIT | VCPU_SIPI);
@@ -248,6 +250,7 @@ static void machine_reset(struct machine *machine, enum shutdown_cause cause)
 	}
 	vcpu_crew_pause(priv->crew);
 	machine_reset_devices(machine);
+	ram_forget_slots(machine->ram);
 	if (machine_load(machine, &err)) {
 		log_warn(machine->log, "reset: %s", err.msg);
 		machine_end(machine, SHUTDOWN_HOST_ERROR, 1);

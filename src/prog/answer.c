@@ -14,6 +14,7 @@
 #include "core/engine.h"
 #include "cpu/x86/features.h"
 #include "machine/accel.h"
+#include "machine/boot/firmware.h"
 #include "machine/machine.h"
 
 #include <stdio.h>
@@ -215,6 +216,10 @@ int answer_print(const struct config_request *request, const struct domain_confi
 		printf("Available display backend types:\n");
 		for (unsigned i = 0; display_ui_type(i, &name, &help); i++)
 			printf("%s\n", name);
+		break;
+	case ASK_FIRMWARE_DIRS:
+		for (size_t i = 0; firmware_directory(i); i++)
+			printf("%s\n", firmware_directory(i));
 		break;
 	case ASK_VGAS:
 		printf("none                 no graphic card (default)\n");

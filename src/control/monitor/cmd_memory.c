@@ -375,14 +375,15 @@ static void mtree_row(void *opaque, uint64_t first, uint64_t last, const struct 
 
 static json_t *run_mtree(struct command_call *call, struct error *err)
 {
-	const struct ram_slot *slots;
-	size_t count = ram_slots(call->machine->ram, &slots);
-
 	text_printf(call->text, "address-space: memory\n");
-	for (size_t i = 0; i < count; i++)
-		text_printf(call->text, "  %016llx-%016llx (prio 0, %s): pc.ram @%016llx\n",
-			    (unsigned long long)slots[i].gpa, (unsigned long long)(slots[i].gpa + slots[i].size - 1),
-			    slots[i].read_only ? "rom" : "ram", (unsigned long long)slots[i].fd_offset);
+	for (size_t i = 0; i < ram_slot_count(call->machine->ram); i++) {
+		const struct ram_slot *slot = ram_slot_at(call->machine->ram, i);
+
+		if (slot)
+			text_printf(call->text, "  %016llx-%016llx (prio 0, %s): %s @%016llx\n",
+				    (unsigned long long)slot->gpa, (unsigned long long)(slot->gpa + slot->size - 1),
+				    slot->read_only ? "rom" : "ram", slot->block->name, (unsigned long long)slot->offset);
+	}
 	bus_walk(call->machine->memory, mtree_row, call->text);
 	text_printf(call->text, "\naddress-space: I/O\n");
 	bus_walk(call->machine->io, mtree_row, call->text);

@@ -10,6 +10,7 @@ struct interp_machine {
 	pthread_mutex_t lock; /* of the list; inner to everything but a vCPU's pending_lock */
 	unsigned count;
 	struct interp **cpus;
+	struct ram_listener listener;
 };
 
 static struct interp_machine *machine_of(struct engine *engine)
@@ -55,6 +56,18 @@ void engine_page_watched(struct interp *ip, uint64_t page)
 	pthread_mutex_unlock(&machine->lock);
 }
 
+static void engine_flush(struct engine *engine);
+
+static void layout_changed(void *opaque, size_t number, const struct ram_slot *before, const struct ram_slot *now)
+{
+	engine_flush(opaque);
+}
+
+static void tracking_changed(void *opaque, struct ram_block *block)
+{
+	engine_flush(opaque);
+}
+
 static struct engine *engine_create(const struct engine_env *env, struct error *err)
 {
 	struct interp_machine *machine = xcalloc(1, sizeof(*machine));
@@ -64,6 +77,9 @@ static struct engine *engine_create(const struct engine_env *env, struct error *
 	machine->cpus = xcalloc(env->max_vcpus, sizeof(*machine->cpus));
 	pthread_mutex_init(&machine->lock, NULL);
 	ram_set_code_client(env->ram, &(struct ram_code_client){.written = code_written, .opaque = machine});
+	machine->listener = (struct ram_listener){
+		.changed = layout_changed, .tracked = tracking_changed, .sync = tracking_changed, .opaque = &machine->engine};
+	ram_listen(env->ram, &machine->listener);
 	return &machine->engine;
 }
 
@@ -72,6 +88,7 @@ static void engine_destroy(struct engine *engine)
 	struct interp_machine *machine = machine_of(engine);
 
 	ram_set_code_client(engine->env.ram, &(struct ram_code_client){0});
+	ram_unlisten(engine->env.ram, &machine->listener);
 	pthread_mutex_destroy(&machine->lock);
 	free(machine->cpus);
 	free(machine);

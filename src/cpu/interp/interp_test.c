@@ -678,7 +678,7 @@ static void test_dirty_log(void **unused)
 
 	start(&guest, X86_CODE64);
 	PLACE(&guest, GUEST_CODE, rep_stos);
-	ram_slots(guest.ram, &slot);
+	slot = ram_slot_at(guest.ram, 0);
 	for (unsigned round = 0; round < 3; round++) {
 		if (round == 0) {
 			ram_track(guest.ram, RAM_MIGRATE, true);

@@ -201,8 +201,14 @@ void interp_flush(struct interp *ip)
 {
 	atomic_fetch_or_explicit(&ip->cpu.vcpu.events, VCPU_FLUSH, memory_order_release);
 	ip->cpu.vcpu.engine->ops->kick(&ip->cpu.vcpu);
-	if (pthread_mutex_trylock(&ip->run_lock))
+	if (pthread_mutex_trylock(&ip->run_lock)) {
+		/* The guest's own doing, in a region callback: what it does next must see it. */
+		if (atomic_load_explicit(&ip->runner, memory_order_relaxed) == (uintptr_t)pthread_self()) {
+			x86_tlb_tell_written(&ip->cpu);
+			x86_tlb_flush(&ip->cpu);
+		}
 		return;
+	}
 	flush_translations(ip);
 	pthread_mutex_unlock(&ip->run_lock);
 }

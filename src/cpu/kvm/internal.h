@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "core/bus.h"
 #include "core/engine.h"
+#include "core/ram.h"
 
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -54,7 +55,9 @@ struct kvm_engine_data {
 
 	bool dirty_logging;         /* asked for; software hosts log always, for the helpers' sake */
 	pthread_mutex_t dirty_lock; /* dirty_bitmap; outer to lock */
-	uint64_t *dirty_bitmap;     /* for the largest slot */
+	uint64_t *dirty_bitmap;     /* for the largest slot so far */
+	uint64_t dirty_words;
+	struct ram_listener listener;
 	struct kvm_helpers *helpers;
 
 	/* TSC and kvmclock: see clock.c. */
@@ -107,6 +110,7 @@ struct kvm_cpuid2 *kvm_supported_cpuid(int kvm_fd, struct error *err);
 
 /* --- memory.c --- */
 int kvm_memory_init(struct kvm_engine_data *kvm, struct error *err);
+void kvm_memory_fini(struct kvm_engine_data *kvm);
 void kvm_dirty_start(struct engine *engine);
 void kvm_dirty_stop(struct engine *engine);
 void kvm_dirty_sync(struct engine *engine);

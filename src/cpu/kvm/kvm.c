@@ -57,6 +57,7 @@ static int create_vm(struct kvm_engine_data *kvm, struct error *err)
 static void destroy(struct engine *engine)
 {
 	struct kvm_engine_data *kvm = kvm_of(engine);
+	kvm_memory_fini(kvm);
 	kvm_helpers_free(kvm);
 	kvm_irqchip_fini(kvm);
 	if (kvm->vm_fd >= 0)

@@ -129,12 +129,12 @@ static bool windows_protect(struct x86_cpu *cpu, uint64_t gpa)
 
 static void window_tell_written(struct ram *ram, uint64_t hva, uint64_t bytes)
 {
-	const struct ram_slot *slots;
-	size_t count = ram_slots(ram, &slots);
+	for (size_t i = 0, count = ram_slot_count(ram); i < count; i++) {
+		const struct ram_slot *slot = ram_slot_at(ram, i);
 
-	for (size_t i = 0; i < count; i++)
-		if (hva - (uint64_t)(uintptr_t)slots[i].hva < slots[i].size)
-			ram_written(ram, slots[i].gpa + (hva - (uint64_t)(uintptr_t)slots[i].hva), bytes);
+		if (slot && hva - (uint64_t)(uintptr_t)slot->hva < slot->size)
+			ram_written(ram, slot->gpa + (hva - (uint64_t)(uintptr_t)slot->hva), bytes);
+	}
 }
 
 static void windows_tell_written(struct x86_cpu *cpu)

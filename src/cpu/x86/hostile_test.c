@@ -268,9 +268,6 @@ static void act(struct test_machine *m, struct random *r)
 /* Invariants 1 and 2 of tlb.c, seen from outside. */
 static void check_tlb(struct test_machine *m)
 {
-	const struct ram_slot *slots;
-	size_t count = ram_slots(m->engine.env.ram, &slots);
-
 	for (unsigned i = 0; i < X86_VIEWS * X86_TLB_ENTRIES; i++) {
 		const struct x86_tlb_entry *entry = &m->cpu->tlb[0][0] + i;
 		uint64_t tags[] = {entry->tag_read, entry->tag_write, entry->tag_fetch};
@@ -278,11 +275,12 @@ static void check_tlb(struct test_machine *m)
 		for (unsigned t = 0; t < 3; t++) {
 			bool inside = tags[t] == X86_TLB_NONE;
 
-			for (size_t j = 0; j < count && !inside; j++) {
+			for (size_t j = 0; j < ram_slot_count(m->engine.env.ram) && !inside; j++) {
+				const struct ram_slot *slot = ram_slot_at(m->engine.env.ram, j);
 				uintptr_t hva = tags[t] + entry->addend;
 
-				inside = hva - (uintptr_t)slots[j].hva <= slots[j].size - PAGE_SIZE &&
-					 !(t == 1 && slots[j].read_only);
+				inside = hva - (uintptr_t)slot->hva <= slot->size - PAGE_SIZE &&
+					 !(t == 1 && slot->read_only);
 			}
 			assert_true(inside);
 		}

@@ -119,12 +119,10 @@ static inline const struct ram_slot *x86_ram_slot(const struct x86_cpu *cpu, uin
 
 	if (__builtin_expect(slot && gpa - slot->gpa < slot->size, 1))
 		return slot;
-	for (size_t i = 0, count = ram_slots(cpu->vcpu.engine->env.ram, &slot); i < count; i++, slot++)
-		if (gpa - slot->gpa < slot->size) {
-			translation->slot = slot;
-			return slot;
-		}
-	return NULL;
+	slot = ram_find(cpu->vcpu.engine->env.ram, gpa);
+	if (slot)
+		translation->slot = slot;
+	return slot;
 }
 
 static inline bool x86_canonical(const struct x86_cpu *cpu, uint64_t gva)

@@ -527,9 +527,9 @@ static void place_dirtied(struct x86_cpu *cpu, const struct place *place, unsign
 
 static void place_write(struct x86_cpu *cpu, const struct place *place, const void *from, unsigned size)
 {
-	if (!place->hva) {
+	if (!place->hva || (place->slot && place->slot->read_only)) {
 		device_write(cpu, place, from, size);
-	} else if (!place->slot || !place->slot->read_only) {
+	} else {
 		copy_once(place->hva, from, size);
 		place_dirtied(cpu, place, size);
 	}

@@ -8,6 +8,7 @@
 
 #include "core/bus.h"
 #include "core/device.h"
+#include "core/ram.h"
 
 struct pci_bus;
 struct pci_device;
@@ -34,6 +35,7 @@ struct pci_bar {
 	const struct region_ops *ops; /* the device's; the region's own stand before them */
 	void *opaque;
 	struct region_ops guarded_ops;
+	struct ram_window window; /* a BAR that is memory: the way around the region; block NULL: it is registers */
 };
 
 /* Vectors of one function; what MSI-X allows (2048) is more than a device here uses. */
@@ -66,8 +68,6 @@ struct pci_device {
 	bool intx_wire_level;    /* as the bus counts it: with the disable bit */
 	bool multifunction, rombar; /* properties */
 	char *romfile;           /* property; NULL or "": none */
-	uint8_t *rom_data;
-	size_t rom_bytes;
 	uint8_t initial[256];    /* config[] at the end of init, for reset and to check what is restored */
 	bool initial_valid;
 	struct pci_doorbell *doorbells;
@@ -90,6 +90,9 @@ void pci_device_reset(struct pci_device *pci);
 /* Declares BAR n; size a power of two. For MEM64 the next BAR is consumed. In init only. */
 int pci_bar_add(struct pci_device *pci, unsigned n, uint8_t kind, const char *name, const struct region_ops *ops,
                 void *opaque, uint64_t size, struct error *err);
+/* BAR n is memory that guests read and write without the device's help (video memory): all of a block, whose size is a
+ * power of two of at least a page. The block stays the caller's. In init. */
+int pci_bar_add_memory(struct pci_device *pci, unsigned n, uint8_t kind, struct ram_block *block, struct error *err);
 /* An expansion ROM with a copy of data; what romfile= does. In init. */
 int pci_rom_add(struct pci_device *pci, const void *data, size_t bytes, struct error *err);
 /* A doorbell (core/bus.h) inside BAR `bar`; it follows the BAR as the guest moves it. Any thread but not under a lock
@@ -146,6 +149,10 @@ void pci_config_write(struct pci_device *pci, unsigned offset, uint32_t value, u
 extern const struct device_class i440fx_class;   /* 00.0 8086:1237 */
 extern const struct device_class piix3_class;    /* 01.0 8086:7000, and port 0xcf9 */
 extern const struct device_class piix4_pm_class; /* 01.3 8086:7113 */
+/* What is seen at 0xe0000 while PAM registers do not say RAM: the last 128 KiB of firmware, or nothing. Before reset. */
+void i440fx_set_firmware(struct device *i440fx, struct ram_block *firmware);
+/* PAM registers as firmware leaves them: all of 0xc0000-0xfffff is RAM. */
+void i440fx_shadow_all(struct device *i440fx);
 /* All of the above and what -device offers of plain PCI; NULL-ended. */
 extern const struct device_class *const device_classes_pci[];
 

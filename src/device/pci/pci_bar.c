@@ -92,6 +92,7 @@ static void bar_unmap(struct pci_device *pci, struct pci_bar *bar)
 		return;
 	doorbells_off(pci, bar);
 	bar->mapped = false;
+	ram_window_hide(&bar->window);
 	bus_remove(bar_bus(pci, bar), &bar->region);
 }
 
@@ -105,6 +106,8 @@ static void bar_map(struct pci_device *pci, struct pci_bar *bar, uint64_t base)
 	if (bus_add(bar_bus(pci, bar), &bar->region, NULL) < 0)
 		return;
 	bar->mapped = true;
+	if (bar->window.block)
+		ram_window_show(&bar->window, base, bar == &pci->rom);
 	doorbells_on(pci, bar);
 }
 
@@ -242,36 +245,63 @@ int pci_bar_add(struct pci_device *pci, unsigned n, uint8_t kind, const char *na
 	return 0;
 }
 
-static uint64_t rom_read(void *opaque, uint64_t offset, unsigned size)
+/* The way of what reaches a memory BAR not by its window: accesses of odd places, and of all while there is no window. */
+static uint64_t memory_read(void *opaque, uint64_t offset, unsigned size)
 {
-	struct pci_device *pci = opaque;
+	const struct ram_block *block = opaque;
 	uint64_t value = UINT64_MAX;
 
-	if (offset < pci->rom_bytes)
-		memcpy(&value, pci->rom_data + offset, min_u64(size, pci->rom_bytes - offset));
+	if (range_inside(offset, size, block->size))
+		memcpy(&value, block->hva + offset, size);
 	return value;
+}
+
+static void memory_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct ram_block *block = opaque;
+
+	if (!range_inside(offset, size, block->size))
+		return;
+	memcpy(block->hva + offset, &value, size);
+	ram_block_written(block, offset, size);
+}
+
+static const struct region_ops memory_ops = {.read = memory_read, .write = memory_write};
+
+int pci_bar_add_memory(struct pci_device *pci, unsigned n, uint8_t kind, struct ram_block *block, struct error *err)
+{
+	int rc = pci_bar_add(pci, n, kind, block->name, &memory_ops, block, block->size, err);
+
+	if (rc == 0)
+		pci->bars[n].window = (struct ram_window){.block = block, .size = block->size};
+	return rc;
 }
 
 static void rom_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 }
 
-static const struct region_ops rom_ops = {.read = rom_read, .write = rom_write};
+static const struct region_ops rom_ops = {.read = memory_read, .write = rom_write};
 
 int pci_rom_add(struct pci_device *pci, const void *data, size_t bytes, struct error *err)
 {
-	uint64_t size = 2 * KIB;
+	struct ram_block *block;
+	uint64_t size = PAGE_SIZE;
+	char *name;
 
 	if (bytes == 0 || bytes > PCI_ROM_MAX)
 		return error_set(err, EINVAL, "an expansion ROM of %zu bytes; 1 byte to 16 MiB are possible", bytes);
 	while (size < bytes)
 		size *= 2;
-	pci->rom_data = malloc(bytes);
-	if (!pci->rom_data)
-		return error_set_errno(err, ENOMEM, "expansion ROM");
-	memcpy(pci->rom_data, data, bytes);
-	pci->rom_bytes = bytes;
-	bar_init(&pci->rom, PCI_BAR_MEM32, "pci-rom", &rom_ops, pci, size);
+	name = xasprintf("%s.rom", pci->device.class->name);
+	block = ram_block_new(pci->bus->env->ram, name, size, err);
+	free(name);
+	if (!block)
+		return -ENOMEM;
+	memset(block->hva + bytes, 0xff, size - bytes);
+	memcpy(block->hva, data, bytes);
+	bar_init(&pci->rom, PCI_BAR_MEM32, block->name, &rom_ops, block, size);
+	pci->rom.window = (struct ram_window){.block = block, .size = size};
 	store_le32(pci->write_mask + PCI_ROM, (uint32_t)~(size - 1) | PCI_ROM_ENABLE);
 	return 0;
 }

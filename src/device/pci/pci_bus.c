@@ -241,8 +241,8 @@ void pci_device_detach(struct pci_device *pci)
 	pthread_mutex_unlock(&bus->lock);
 	pci_unmap(pci);
 	pci_msix_fini(pci);
-	free(pci->rom_data);
-	pci->rom_data = NULL;
+	ram_block_free(pci->rom.window.block);
+	pci->rom.window.block = NULL;
 }
 
 /* --- INTx --- */

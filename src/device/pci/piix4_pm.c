@@ -13,7 +13,7 @@ struct piix4_pm {
 	uint16_t io_base;
 };
 
-enum { PMBA = 0x40, PMREGMISC = 0x80, PMIOSE = 1, DEFAULT_BASE = 0x600 };
+enum { PMBA = 0x40, DEVACTB_3 = 0x5b, APMC_EN = 1 << 1, PMREGMISC = 0x80, PMIOSE = 1, DEFAULT_BASE = 0x600 };
 
 void piix4_pm_set_base(struct device *device, uint16_t io_base)
 {
@@ -32,6 +32,7 @@ static int piix4_pm_init(struct device *device, struct error *err)
 	pci->config[PCI_INTERRUPT_LINE] = 9; /* the SCI */
 	pci_set32(pci, PMBA, pm->io_base | 1u);
 	pci->config[PMREGMISC] = PMIOSE;
+	pci->config[DEVACTB_3] = APMC_EN; /* SMIs are taken care of: no firmware sets up an SMM that is not there */
 	return 0;
 }
 

@@ -510,7 +510,7 @@ static void dirty_pages(void **state)
 		guest_start(&f->guest, modes[i].features, 1);
 		request(f, 0, FLUSH, 0, 0);
 		test_settle(f->machine);
-		ram_slots(ram, &slots);
+		slots = ram_slot_at(ram, 0);
 		ram_track(ram, RAM_MIGRATE, true);
 		request(f, 0, IN, 0, 3 * 4096);
 		test_settle(f->machine);

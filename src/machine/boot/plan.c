@@ -26,16 +26,17 @@ static void map_add(struct boot_memory *out, size_t *count, size_t max, uint64_t
 static uint32_t type_at(const struct ram *ram, const struct boot_board *board, uint64_t gpa, uint64_t *end)
 {
 	uint32_t type = 0;
-	const struct ram_slot *slots;
-	size_t count = ram_slots(ram, &slots);
 	*end = UINT64_MAX;
-	for (size_t i = 0; i < count; i++) {
-		uint64_t first = slots[i].gpa, last = first + slots[i].size;
+	for (size_t i = 0, count = ram_slot_count(ram); i < count; i++) {
+		const struct ram_slot *slot = ram_slot_at(ram, i);
+		if (!slot)
+			continue;
+		uint64_t first = slot->gpa, last = first + slot->size;
 		if (gpa < first)
 			*end = min_u64(*end, first);
 		else if (gpa < last) {
 			*end = min_u64(*end, last);
-			type = slots[i].read_only ? BOOT_MEMORY_RESERVED : BOOT_MEMORY_RAM;
+			type = slot->read_only ? BOOT_MEMORY_RESERVED : BOOT_MEMORY_RAM;
 		}
 	}
 	if (gpa < LEGACY_END) {
