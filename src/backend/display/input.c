@@ -139,6 +139,7 @@ struct input *input_new(struct clock *clock)
 	struct input *input = xcalloc(1, sizeof(*input));
 
 	input->clock = clock;
+	input->next_index = 1;
 	pthread_mutex_init(&input->lock, NULL);
 	pthread_mutex_init(&input->listeners_lock, NULL);
 	clock_timer_init(&input->timer, clock, on_timer, input);
@@ -292,6 +293,16 @@ bool input_is_absolute(struct input *input, const void *console)
 	return result;
 }
 
+bool input_takes(struct input *input, const void *console, enum input_kind kind)
+{
+	bool result;
+
+	pthread_mutex_lock(&input->lock);
+	result = find_sink(input, INPUT_BIT(kind), console);
+	pthread_mutex_unlock(&input->lock);
+	return result;
+}
+
 unsigned input_leds(struct input *input)
 {
 	unsigned leds;
@@ -348,7 +359,7 @@ unsigned input_mice(struct input *input, struct input_mouse *mice, unsigned max)
 	return count;
 }
 
-int input_mouse_set(struct input *input, unsigned index)
+int input_mouse_set(struct input *input, unsigned index, const char **name)
 {
 	struct input_sink *sink;
 	unsigned kinds;
@@ -357,6 +368,7 @@ int input_mouse_set(struct input *input, unsigned index)
 	for (sink = input->sinks; sink && sink->index != index;)
 		sink = sink->next;
 	kinds = sink ? sink->kinds : 0;
+	*name = sink ? sink->name : NULL;
 	pthread_mutex_unlock(&input->lock);
 	if (!sink)
 		return -ENOENT;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Keys and pointers on their way from sources (a VNC client, a terminal, the monitor) to sinks (PS/2 keyboard and
- *mouse, virtio-input, USB HID). One router, struct input, per machine knows the sinks; sources only know the router.
+ * Keys and pointers on their way from sources (a VNC client, a terminal, the monitor) to sinks (PS/2, virtio, USB).
+ * One router, struct input, per machine knows the sinks; sources only know the router.
  *
  *	source  -> input_send(input, console, events, count)      a batch: one key, or a pointer's movement and buttons
  *	router  -> sink->event(event) for each, sink->sync()      one sink per event
  *
  * Which sink takes an event: the first of the list that takes its kind and is bound to the console it was meant for,
- * else the first that takes its kind and is bound to none. A sink joins the list at its end; input_sink_activate puts
- *it first (a driver has taken the device into use, or `mouse_set`), input_sink_deactivate last. So a tablet that the
- *guest uses wins over the PS/2 mouse, and input_is_absolute tells a source which kind of movement it is to send.
+ * else the first that takes its kind and is bound to none. A sink joins the list at its end; input_sink_activate moves
+ * it to the front (a driver has taken the device into use, or `mouse_set`), input_sink_deactivate to the end. So a
+ * tablet that the guest uses wins over the PS/2 mouse, and input_is_absolute tells a source what it is to send.
  *
  * While the virtual clock stands still events are dropped: nobody there would take them. Keys sent with a delay
  * (sendkey) wait in a queue of INPUT_QUEUE entries on the virtual clock; what other sources type meanwhile waits behind
@@ -17,7 +17,8 @@
  *
  * Threads: every function may be called in any thread. Sinks are called with the router's lock held, so a device calls
  * the router with none of its own locks held. Lock order: router, device, interrupt controllers. A sink must neither
- * block nor call the router back. Listeners are called without a lock, in the thread that caused the change.
+ * block nor call the router back. Listeners are called in the thread that caused the change; they must not block and
+ * not call input_listen, input_unlisten or anything that changes sinks.
  */
 #ifndef XUNI_BACKEND_DISPLAY_INPUT_H
 #define XUNI_BACKEND_DISPLAY_INPUT_H
@@ -106,6 +107,8 @@ void input_button(struct input *input, const void *console, enum input_button bu
 bool input_key_delayed(struct input *input, const void *console, enum input_key key, bool down, unsigned delay_ms);
 /* True when movements on that console are to be sent as INPUT_ABSOLUTE, else as INPUT_RELATIVE. */
 bool input_is_absolute(struct input *input, const void *console);
+/* True when a sink takes such events of that console. */
+bool input_takes(struct input *input, const void *console, enum input_kind kind);
 unsigned input_leds(struct input *input);
 
 void input_listen(struct input *input, struct input_listener *listener);
@@ -121,7 +124,7 @@ struct input_mouse {
 
 /* The pointers in the router's order; returns how many there are (fills at most max). */
 unsigned input_mice(struct input *input, struct input_mouse *mice, unsigned max);
-/* -ENOENT: no such index; -EINVAL: no pointer. */
-int input_mouse_set(struct input *input, unsigned index);
+/* -ENOENT: no such index; -EINVAL: no pointer, *name being what it is. */
+int input_mouse_set(struct input *input, unsigned index, const char **name);
 
 #endif

@@ -105,12 +105,14 @@ static void an_active_tablet_wins(void **state)
 	struct input_listener listener = {.pointer = note_pointer, .opaque = &told};
 	struct input_listener led_listener = {.leds = note_leds, .opaque = &leds};
 	struct input_mouse mice[4];
+	const char *name;
 
 	input_listen(input, &listener);
 	input_listen(input, &led_listener);
 	make(&tablet, "tablet", INPUT_BIT(INPUT_ABSOLUTE) | INPUT_BIT(INPUT_BUTTON), NULL);
 	assert_false(input_is_absolute(input, NULL));
 	assert_int_equal(told, -1);
+	assert_true(input_takes(input, NULL, INPUT_ABSOLUTE));
 	input_sink_activate(input, &tablet.sink);
 	assert_true(input_is_absolute(input, NULL));
 	assert_int_equal(told, 1);
@@ -120,11 +122,11 @@ static void an_active_tablet_wins(void **state)
 
 	assert_int_equal(input_mice(input, mice, 4), 2);
 	assert_string_equal(mice[0].name, "tablet");
-	assert_int_equal(mice[0].index, 2);
+	assert_int_equal(mice[0].index, 3);
 	assert_true(mice[0].current && mice[0].absolute && !mice[1].current);
-	assert_int_equal(input_mouse_set(input, 0), -EINVAL);
-	assert_int_equal(input_mouse_set(input, 9), -ENOENT);
-	assert_int_equal(input_mouse_set(input, 1), 0);
+	assert_int_equal(input_mouse_set(input, 1, &name), -EINVAL);
+	assert_int_equal(input_mouse_set(input, 9, &name), -ENOENT);
+	assert_int_equal(input_mouse_set(input, 2, &name), 0);
 	assert_false(input_is_absolute(input, NULL));
 	assert_int_equal(told, 0);
 	input_sink_activate(input, &tablet.sink);
