@@ -18,6 +18,7 @@ void domain_config_init(struct domain_config *config)
 		.dies = 1,
 		.cores = 1,
 		.threads = 1,
+		.boot_menu_wait_ms = -1,
 		.boot_fail_wait_ms = -1,
 	};
 }

@@ -97,6 +97,7 @@ struct domain_config {
 	size_t monitor_count;
 	char *boot_order, *boot_once; /* letters a, b, c, d, n; NULL: default */
 	bool boot_menu, boot_strict;
+	int boot_menu_wait_ms; /* -boot splash-time=; -1: the firmware's own */
 	int boot_fail_wait_ms; /* -boot reboot-timeout=; -1: never */
 	struct rtc_config rtc;
 	enum { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE } panic_action;

@@ -427,7 +427,12 @@ int list_boot(struct config_parse *parse, const struct key *key, struct options 
 		else
 			config->boot_fail_wait_ms = (int)wait_ms;
 	}
-	if (options_get(options, "splash") || options_get(options, "splash-time"))
+	if (options_get(options, "splash-time")) {
+		if (options_u64(options, "splash-time", &wait_ms, 0xffff, err) < 0)
+			return -EINVAL;
+		config->boot_menu_wait_ms = (int)wait_ms;
+	}
+	if (options_get(options, "splash"))
 		return not_yet(err, "splash");
 	return options_check_used(options, "-boot", known, err);
 }

@@ -35,6 +35,19 @@ static int parse_number(const struct property *property, const char *text, uint6
 	return parse_u64(text, property->max ? property->max : type_max, value, err);
 }
 
+static int parse_i32(const char *text, int32_t *value, struct error *err)
+{
+	char *end;
+	long long number;
+
+	errno = 0;
+	number = strtoll(text, &end, 0);
+	if (end == text || *end || errno || number < INT32_MIN || number > INT32_MAX)
+		return error_set(err, EINVAL, "'%s' is not a number between %d and %d", text, INT32_MIN, INT32_MAX);
+	*value = (int32_t)number;
+	return 0;
+}
+
 static int parse_on_off_auto(const char *text, int *value, struct error *err)
 {
 	bool on;
@@ -112,6 +125,8 @@ static int assign(struct device *device, const struct property *property, const 
 		return rc;
 	case PROPERTY_U64:
 		return parse_number(property, text, UINT64_MAX, at, err);
+	case PROPERTY_I32:
+		return parse_i32(text, at, err);
 	case PROPERTY_SIZE:
 		rc = parse_size(text, 1, &number, err);
 		if (!rc && property->max && number > property->max)
@@ -174,6 +189,7 @@ struct device *device_alloc(const struct device_class *class, const struct devic
 	device = xcalloc(1, class->size);
 	device->class = class;
 	device->env = env;
+	device->bootindex = -1;
 	if (ops)
 		assign_fallbacks(device, ops->properties);
 	assign_fallbacks(device, class->properties);
@@ -182,9 +198,14 @@ struct device *device_alloc(const struct device_class *class, const struct devic
 
 static void free_strings(struct device *device, const struct property *list)
 {
-	for (; list && list->name; list++)
-		if (list->type == PROPERTY_STRING)
-			free(*(char **)((char *)device + list->offset));
+	for (; list && list->name; list++) {
+		char **at = (char **)((char *)device + list->offset);
+
+		if (list->type != PROPERTY_STRING)
+			continue;
+		free(*at);
+		*at = NULL; /* a class may have a default of its own for a property of its bus */
+	}
 }
 
 static void release(struct device *device)

@@ -41,6 +41,7 @@ enum property_type {
 	PROPERTY_U16,
 	PROPERTY_U32,
 	PROPERTY_U64,
+	PROPERTY_I32,    /* int32_t */
 	PROPERTY_SIZE,   /* uint64_t, accepts K M G T */
 	PROPERTY_STRING, /* char *, owned by the device */
 	PROPERTY_ONOFFAUTO, /* int: 0 off, 1 on, -1 auto */
@@ -60,6 +61,13 @@ struct property {
 	uint64_t max;         /* for numbers; 0: the type's own */
 	const char *help;
 };
+
+/* For the classes that can be booted from; their init sets boot_name. */
+#define DEVICE_BOOTINDEX_PROPERTY                                                                                      \
+	{                                                                                                              \
+		.name = "bootindex", .type = PROPERTY_I32, .offset = offsetof(struct device, bootindex),              \
+		.fallback = "-1", .help = "place in the firmware's boot order"                                         \
+	}
 
 /* Resolves ids of back ends for properties; implemented by the machine. The result stays owned by the machine;
  * NULL and *err when there is none such or it is already in use by another device. */
@@ -83,6 +91,9 @@ struct device_bus_ops {
 	void (*detach)(struct device *device);
 	/* Before class->reset; may be NULL. */
 	void (*reset)(struct device *device);
+	/* Where the device is, in the terms of OpenFirmware and as qemu writes it ("/pci@i0cf8/ide@1,1/drive@0"), for the
+	 * firmware's boot order; heap. NULL: nothing on this bus boots. */
+	char *(*boot_path)(const struct device *device);
 };
 
 /* What the board gives to every device it makes. */
@@ -104,6 +115,10 @@ struct device_env {
 	/* Requests to the machine; any thread. */
 	void (*request)(void *opaque, int request /* enum machine_request */, int argument);
 	void *request_opaque;
+	/* Option ROMs: the path of the file that romfile= names, heap; NULL and *err when there is none. NULL: as given. */
+	char *(*find_rom)(void *opaque, const char *name, struct error *err);
+	void *find_rom_opaque;
+	bool firmware;       /* the machine starts with firmware: who has an option ROM shows it */
 	bool eventfds;       /* doorbells should go through eventfd to the loop (true except in deterministic runs) */
 };
 
@@ -143,6 +158,8 @@ struct device {
 	const struct device_class *class;
 	char *id;        /* as given, or NULL */
 	char *bus_name;  /* bus=, or NULL */
+	int32_t bootindex; /* place in the firmware's boot order; -1: none */
+	const char *boot_name; /* of what can be booted from: what follows the bus' boot_path ("/disk@0,0"); set by init */
 	const struct device_env *env;
 	struct device *next; /* the machine's list */
 };

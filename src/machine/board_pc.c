@@ -28,6 +28,7 @@
 #include "device/virtio/virtio.h"
 #include "machine/acpi/acpi.h"
 #include "machine/boot/firmware.h"
+#include "machine/firmware_config.h"
 #include "machine/internal.h"
 #include "machine/smbios/smbios.h"
 
@@ -40,6 +41,7 @@
 #define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
 #define PCI32_FIRST       0xe0000000ull
 #define PCI32_LAST        0xfebfffffull
+#define CMOS_CPUS         0x5f /* SeaBIOS: CPUs but the first */
 
 struct board_state {
 	struct lapic_set *lapics;
@@ -211,6 +213,7 @@ static int build_timers(struct machine *machine, struct board_state *board, stru
 	}
 	if (!ret) {
 		mc146818_set_memory(board->rtc, ram_below_4g(machine), config->ram_bytes - ram_below_4g(machine));
+		mc146818_set_cmos(board->rtc, CMOS_CPUS, (uint8_t)(config->vcpus - 1));
 		ret = add(machine, i8254_new(&machine->env, pit_output, err), err);
 	}
 	return ret;
@@ -258,6 +261,8 @@ static int build_fw_cfg(struct machine *machine, struct board_state *board, stru
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NB_CPUS, machine->vcpu_count);
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_MAX_CPUS, config->max_vcpus);
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NOGRAPHIC, config->no_graphic);
+	fw_cfg_add_u16(board->fw_cfg, FW_CFG_BOOT_MENU, config->boot_menu);
+	fw_cfg_add_u32(board->fw_cfg, FW_CFG_ARCH_LOCAL + 2, 1); /* the 8254's interrupt is the IOAPIC's pin 2 */
 	for (size_t i = 0; !ret && i < config->fw_cfg.count; i++)
 		ret = fw_cfg_add_option(board->fw_cfg, config->fw_cfg.items[i].type, &config->fw_cfg.items[i].options,
 		                        err);
@@ -331,7 +336,7 @@ static unsigned serial_ports_present(struct machine *machine)
 	return present;
 }
 
-static int write_acpi(struct machine *machine, struct board_state *board, struct boot_board *out, struct error *err)
+static void build_acpi(struct machine *machine, struct board_state *board, uint64_t base, struct acpi_tables *tables)
 {
 	const struct domain_config *config = machine->config;
 	struct cpu_topology topology = {config->max_vcpus, config->sockets, config->dies, config->cores, config->threads};
@@ -341,7 +346,7 @@ static int write_acpi(struct machine *machine, struct board_state *board, struct
 		.vcpus = machine->vcpu_count, .max_vcpus = config->max_vcpus, .apic_ids = apic_ids,
 		.pci32_first = max_u64(PCI32_FIRST, ram_below_4g(machine)), .pci32_last = PCI32_LAST,
 		.pci64_first = align_up(top, 32 * GIB), .pci64_last = align_up(top, 32 * GIB) + 32 * GIB - 1,
-		.hpet = board->hpet, .serial_ports = serial_ports_present(machine),
+		.hpet = board->hpet, .vga = pci_bus_has_vga(machine->env.pci_bus), .serial_ports = serial_ports_present(machine),
 		.pm_event = acpi_pm_info.pm1a_event, .pm_control = acpi_pm_info.pm1a_control,
 		.pm_timer = acpi_pm_info.pm_timer, .gpe0 = acpi_pm_info.gpe0, .gpe0_bytes = acpi_pm_info.gpe0_bytes,
 		.smi_command = acpi_pm_info.smi_command, .acpi_enable = acpi_pm_info.acpi_enable,
@@ -349,20 +354,25 @@ static int write_acpi(struct machine *machine, struct board_state *board, struct
 		.reset_port = acpi_pm_info.reset_port, .reset_value = acpi_pm_info.reset_value,
 		.intx_gsi = {10, 10, 11, 11}, .fw_cfg_port = 0x510,
 	};
-	size_t length, rsdp;
-	uint8_t *tables;
-	int ret;
 
 	for (unsigned i = 0; i < config->max_vcpus; i++)
 		apic_ids[i] = x86_apic_id(&topology, i);
-	tables = acpi_build(&acpi, ACPI_GPA, &length, &rsdp);
+	acpi_build(&acpi, base, tables);
 	free(apic_ids);
-	if (length > SMBIOS_GPA - ACPI_GPA)
-		ret = error_set(err, ENOSPC, "the ACPI tables of %u CPUs do not fit", config->max_vcpus);
+}
+
+static int write_acpi(struct machine *machine, struct board_state *board, struct boot_board *out, struct error *err)
+{
+	struct acpi_tables tables;
+	int ret;
+
+	build_acpi(machine, board, ACPI_GPA, &tables);
+	if (tables.length > SMBIOS_GPA - ACPI_GPA)
+		ret = error_set(err, ENOSPC, "the ACPI tables of %u CPUs do not fit", machine->config->max_vcpus);
 	else
-		ret = ram_write(machine->ram, ACPI_GPA, tables, length);
-	free(tables);
-	out->rsdp_gpa = ACPI_GPA + rsdp;
+		ret = ram_write(machine->ram, ACPI_GPA, tables.bytes, tables.length);
+	out->rsdp_gpa = ACPI_GPA + tables.rsdp;
+	acpi_tables_free(&tables);
 	board->reserved[0] = (struct boot_memory){ACPI_GPA, SMBIOS_GPA - ACPI_GPA, BOOT_MEMORY_RESERVED};
 	return ret;
 }
@@ -384,13 +394,26 @@ static int write_smbios(struct machine *machine, struct board_state *board, stru
 	return ret;
 }
 
+/* What firmware is told: the tables, RAM, what to boot from. */
+static int describe_to_firmware(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct firmware_memory memory = {ram_below_4g(machine), machine->config->ram_bytes - ram_below_4g(machine)};
+	struct acpi_tables tables;
+	int ret;
+
+	build_acpi(machine, board, 0, &tables);
+	ret = firmware_config_tables(board->fw_cfg, machine->config, &tables, &memory, err);
+	acpi_tables_free(&tables);
+	return ret ? ret : firmware_config_boot(machine, board->fw_cfg, err);
+}
+
 static int pc_describe(struct machine *machine, struct boot_board *out, struct error *err)
 {
 	struct board_state *board = machine->private_data->board_state;
 	int ret;
 
 	if (board->firmware)
-		return 0;
+		return describe_to_firmware(machine, board, err);
 	i440fx_shadow_all(board->bridge);
 	ret = write_acpi(machine, board, out, err);
 	if (!ret)

@@ -17,6 +17,7 @@
 #include "cpu/x86/cpu.h"
 #include "cpu/x86/features.h"
 #include "machine/accel.h"
+#include "machine/boot/firmware.h"
 #include "machine/internal.h"
 #include "machine/screens.h"
 #include <stdlib.h>
@@ -215,6 +216,13 @@ static int build_ram(struct machine *machine, struct error *err)
 	return machine->ram ? 0 : -err->code;
 }
 
+static char *find_rom(void *opaque, const char *name, struct error *err)
+{
+	const struct machine *machine = opaque;
+
+	return firmware_find(machine->config->firmware_dirs, name, err);
+}
+
 static int machine_build(struct machine *machine, struct error *err)
 {
 	struct machine_private *priv = machine->private_data;
@@ -244,7 +252,8 @@ static int machine_build(struct machine *machine, struct error *err)
 	machine->env = (struct device_env){
 		.log = machine->log, .loop = machine->loop, .clock = machine->clock, .ram = machine->ram, .io = machine->io,
 		.memory = machine->memory, .input = machine->input, .backends = backends_lookup(priv->backends), .request = machine_device_request,
-		.request_opaque = machine, .eventfds = !machine->config->stepped,
+		.request_opaque = machine, .find_rom = find_rom, .find_rom_opaque = machine, .firmware = !priv->boot,
+		.eventfds = !machine->config->stepped,
 		.display = screens_display(priv->screens),
 	};
 	ret = priv->board->build(machine, err);

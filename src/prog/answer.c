@@ -30,6 +30,7 @@ static const char *const bus_names[DEVICE_BUS_KINDS] = {
 static const char *const property_types[] = {
 	[PROPERTY_BOOL] = "bool",   [PROPERTY_U8] = "uint8",
 	[PROPERTY_U16] = "uint16",  [PROPERTY_U32] = "uint32",
+	[PROPERTY_I32] = "int32",
 	[PROPERTY_U64] = "uint64",  [PROPERTY_SIZE] = "size",
 	[PROPERTY_STRING] = "str",  [PROPERTY_ONOFFAUTO] = "OnOffAuto",
 	[PROPERTY_MAC] = "str",     [PROPERTY_BLOCK] = "str",

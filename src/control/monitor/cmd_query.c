@@ -249,6 +249,7 @@ static json_t *run_list_properties(struct command_call *call, struct error *err)
 		[PROPERTY_U8] = "uint8",
 		[PROPERTY_U16] = "uint16",
 		[PROPERTY_U32] = "uint32",
+		[PROPERTY_I32] = "int32",
 		[PROPERTY_U64] = "uint64",
 		[PROPERTY_SIZE] = "size",
 		[PROPERTY_STRING] = "str",

@@ -10,6 +10,8 @@
 #include "core/ram.h"
 #include "core/state.h"
 
+#include <stdlib.h>
+
 uint16_t pci_get16(const struct pci_device *pci, unsigned offset)
 {
 	return load_le16(pci->config + offset);
@@ -123,6 +125,7 @@ void pci_device_reset(struct pci_device *pci)
 {
 	pthread_mutex_lock(&pci->bus->lock);
 	if (!pci->initial_valid) {
+		pci_rom_patch_ids(pci);
 		memcpy(pci->initial, pci->config, sizeof(pci->initial));
 		pci->initial_valid = true;
 	}
@@ -161,6 +164,38 @@ static void device_detach(struct device *device)
 	pci_device_detach(container_of(device, struct pci_device, device));
 }
 
+/* What firmware's boot order calls a class (OpenFirmware's PCI binding, as far as qemu uses it). */
+static const char *boot_class_name(const struct pci_device *pci)
+{
+	static const struct {
+		uint16_t class_code;
+		const char *name;
+	} names[] = {
+	        {0x0100, "scsi"}, {0x0101, "ide"}, {0x0102, "fdc"}, {0x0103, "ipi"}, {0x0104, "raid"},
+	        {0x0200, "ethernet"}, {0x0300, "vga"}, {0x0601, "isa"}, {0x0c03, "usb"},
+	};
+	uint16_t class_code = pci_get16(pci, PCI_CLASS + 1);
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (names[i].class_code == class_code)
+			return names[i].name;
+	return NULL;
+}
+
+static char *device_boot_path(const struct device *device)
+{
+	const struct pci_device *pci = container_of(device, struct pci_device, device);
+	const char *name = boot_class_name(pci);
+	char *other = name ? NULL : xasprintf("pci%x,%x", pci_get16(pci, PCI_VENDOR), pci_get16(pci, PCI_DEVICE)), *path;
+
+	if (pci->devfn & 7)
+		path = xasprintf("/pci@i0cf8/%s@%x,%x", name ? name : other, pci->devfn >> 3, pci->devfn & 7);
+	else
+		path = xasprintf("/pci@i0cf8/%s@%x", name ? name : other, pci->devfn >> 3);
+	free(other);
+	return path;
+}
+
 static void device_bus_reset(struct device *device)
 {
 	pci_device_reset(container_of(device, struct pci_device, device));
@@ -183,6 +218,7 @@ const struct device_bus_ops pci_device_bus_ops = {
         .attach = device_attach,
         .detach = device_detach,
         .reset = device_bus_reset,
+        .boot_path = device_boot_path,
 };
 
 /* --- saved state --- */

@@ -73,6 +73,14 @@ struct pci_device {
 	struct pci_doorbell *doorbells;
 };
 
+/* For the properties of a class that has an option ROM by default; MEMBER is the struct pci_device. Where the file is not
+ * installed the device goes without, unless romfile= was said. */
+#define PCI_ROMFILE_PROPERTY(TYPE, MEMBER, FILE)                                                                       \
+	{                                                                                                              \
+		.name = "romfile", .type = PROPERTY_STRING, .offset = offsetof(TYPE, MEMBER.romfile),                 \
+		.fallback = FILE, .help = "file with an option ROM"                                                    \
+	}
+
 /* For device_env.bus_ops[DEVICE_PCI]: properties addr, multifunction, rombar, romfile; attach, detach, reset. */
 extern const struct device_bus_ops pci_device_bus_ops;
 /* For every PCI device's state table: STATE_SUB(pci_device_state, struct MODEL, pci, 1) as its first row. */
@@ -136,6 +144,8 @@ void pci_bus_reset_control(struct pci_bus *bus, uint8_t (*read)(void *opaque),
 struct pci_device *pci_bus_device(struct pci_bus *bus, unsigned devfn);
 /* First function whose class name matches, for boards and tests. */
 struct pci_device *pci_bus_find(struct pci_bus *bus, const char *class_name);
+/* Whether there is a VGA-compatible display. */
+bool pci_bus_has_vga(struct pci_bus *bus);
 uint32_t pci_config_read(struct pci_device *pci, unsigned offset, unsigned size);
 void pci_config_write(struct pci_device *pci, unsigned offset, uint32_t value, unsigned size);
 

@@ -306,27 +306,79 @@ int pci_rom_add(struct pci_device *pci, const void *data, size_t bytes, struct e
 	return 0;
 }
 
-int pci_romfile_load(struct pci_device *pci, struct error *err)
+/* Firmware runs a ROM only when the ids in its PCI data structure (PCI firmware specification 3.0, 5.1.2) are the
+ * function's; one ROM serves several models. */
+void pci_rom_patch_ids(struct pci_device *pci)
+{
+	static const uint8_t ids[4] = {PCI_VENDOR, PCI_VENDOR + 1, PCI_DEVICE, PCI_DEVICE + 1};
+	uint8_t *rom;
+	size_t at;
+
+	if (!pci->rom.present)
+		return;
+	rom = pci->rom.window.block->hva;
+	at = load_le16(rom + 0x18);
+	if (rom[0] != 0x55 || rom[1] != 0xaa || at + 8 > pci->rom.window.size || memcmp(rom + at, "PCIR", 4))
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		rom[6] += rom[at + 4 + i] - pci->config[ids[i]]; /* keeps the sum of all bytes at 0 */
+		rom[at + 4 + i] = pci->config[ids[i]];
+	}
+}
+
+static int romfile_read(struct pci_device *pci, const char *path, struct error *err)
 {
 	uint8_t *data = NULL;
 	struct stat st;
-	int rc, fd = open(pci->romfile, O_RDONLY | O_CLOEXEC);
+	int rc, fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		rc = error_set_errno(err, errno, "romfile=%s", pci->romfile);
+		rc = error_set_errno(err, errno, "romfile=%s", path);
 	} else if (!S_ISREG(st.st_mode) || st.st_size == 0 || (uint64_t)st.st_size > PCI_ROM_MAX) {
-		rc = error_set(err, EINVAL, "romfile=%s: not a file of 1 byte to 16 MiB", pci->romfile);
+		rc = error_set(err, EINVAL, "romfile=%s: not a file of 1 byte to 16 MiB", path);
 	} else {
 		data = malloc((size_t)st.st_size);
 		if (!data)
-			rc = error_set_errno(err, ENOMEM, "romfile=%s", pci->romfile);
+			rc = error_set_errno(err, ENOMEM, "romfile=%s", path);
 		else if (read(fd, data, (size_t)st.st_size) != st.st_size)
-			rc = error_set(err, EIO, "romfile=%s: short read", pci->romfile);
+			rc = error_set(err, EIO, "romfile=%s: short read", path);
 		else
 			rc = pci_rom_add(pci, data, (size_t)st.st_size, err);
 	}
 	if (fd >= 0)
 		close(fd);
 	free(data);
+	return rc;
+}
+
+static bool romfile_is_default(const struct pci_device *pci)
+{
+	const struct property *property = pci->device.class->properties;
+
+	while (property && property->name && strcmp(property->name, "romfile"))
+		property++;
+	return property && property->name && property->fallback && !strcmp(property->fallback, pci->romfile);
+}
+
+/* The file of a device's own default matters to firmware alone, and its package need not be installed. */
+int pci_romfile_load(struct pci_device *pci, struct error *err)
+{
+	const struct device_env *env = pci->bus->env;
+	bool optional = romfile_is_default(pci);
+	struct error missing = {0};
+	char *path;
+	int rc;
+
+	if (optional && !env->firmware)
+		return 0;
+	path = env->find_rom ? env->find_rom(env->find_rom_opaque, pci->romfile, &missing) : xstrdup(pci->romfile);
+	if (!path && optional) {
+		log_warn(env->log, "%s: option %s", pci->device.class->name, missing.msg);
+		return 0;
+	}
+	if (!path)
+		return error_set(err, ENOENT, "romfile=%s: %s", pci->romfile, missing.msg);
+	rc = romfile_read(pci, path, err);
+	free(path);
 	return rc;
 }

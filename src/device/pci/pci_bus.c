@@ -123,6 +123,17 @@ struct pci_device *pci_bus_find(struct pci_bus *bus, const char *class_name)
 	return NULL;
 }
 
+bool pci_bus_has_vga(struct pci_bus *bus)
+{
+	for (unsigned devfn = 0; devfn < 256; devfn++) {
+		struct pci_device *pci = pci_bus_device(bus, devfn);
+
+		if (pci && pci_get16(pci, PCI_CLASS + 1) == 0x0300 && !pci->config[PCI_CLASS])
+			return true;
+	}
+	return false;
+}
+
 /* --- where a function goes --- */
 
 static bool slot_is_free(const struct pci_bus *bus, unsigned slot)

@@ -83,6 +83,8 @@ void pci_map_update(struct pci_bus *bus);
 
 /* Reads romfile= into the expansion ROM. */
 int pci_romfile_load(struct pci_device *pci, struct error *err);
+/* Once the configuration space is complete: makes the ROM the function's. */
+void pci_rom_patch_ids(struct pci_device *pci);
 
 /* The INTx disable bit changed or the level was restored. */
 void pci_intx_config_changed(struct pci_device *pci);

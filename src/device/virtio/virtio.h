@@ -236,7 +236,6 @@ struct virtio_pci {
 	int disable_legacy;   /* on/off/auto */
 	bool disable_modern, ioeventfd, iommu_platform, page_per_vq;
 	char *vectors;        /* a number, or "auto": as many as queues + 1 */
-	uint64_t bootindex;
 	pthread_mutex_t isr_lock; /* isr and the INTx level; before PCI's interrupt lock */
 	uint8_t isr;
 	bool master;          /* bus mastering as last seen */

@@ -325,6 +325,7 @@ static int init(struct virtio_device *device, struct error *err)
 	if (rc < 0)
 		return rc;
 	blk->writeback = blk->write_cache != 0;
+	device->device.boot_name = "/disk@0,0";
 	block_attach_device(blk->block, &block_ops, blk);
 	device->offered = offered(blk);
 	for (unsigned i = 0; i < blk->num_queues; i++)
@@ -391,7 +392,7 @@ static const struct state_table state = {
 
 static const struct property properties[] = {
         BLK_PROPERTY("drive", PROPERTY_BLOCK, block, NULL, "id of a -drive, or node-name of a -blockdev"),
-        BLK_PROPERTY("bootindex", PROPERTY_U64, virtio.proxy.bootindex, NULL, "place in the firmware's boot order"),
+        DEVICE_BOOTINDEX_PROPERTY,
         BLK_PROPERTY("serial", PROPERTY_STRING, serial, NULL, "what the guest sees in /dev/disk/by-id (20 characters)"),
         BLK_PROPERTY("iothread", PROPERTY_OBJECT, iothread, NULL, "id of an -object iothread that runs the queues"),
         BLK_MAPPING(0), BLK_MAPPING(1), BLK_MAPPING(2), BLK_MAPPING(3),

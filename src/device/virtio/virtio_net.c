@@ -196,6 +196,7 @@ static int init(struct virtio_device *device, struct error *err)
 		result = net_mac_allocate(net->mac, &net->mac_lock, err);
 	if (result)
 		return result;
+	device->device.boot_name = "/ethernet-phy@0";
 	pthread_mutex_init(&net->filter_lock, NULL);
 	net->pairs_max = net->multiqueue && net->control && net->netdev
 				 ? (unsigned)min_u64(net->netdev->queues, VIRTIO_NET_PAIRS_MAX)
@@ -314,6 +315,8 @@ static const struct state_table state = {
 	}
 
 static const struct property properties[] = {
+	DEVICE_BOOTINDEX_PROPERTY,
+	PCI_ROMFILE_PROPERTY(struct virtio_net, virtio.pci, "efi-virtio.rom"),
 	{.name = "netdev",
 	 .type = PROPERTY_NET,
 	 .offset = offsetof(struct virtio_net, netdev),

@@ -19,6 +19,7 @@
 struct acpi_block {
 	struct aml out; /* a growing buffer serves tables as well */
 	uint64_t base;
+	struct acpi_tables *tables;
 };
 
 static void put8(struct acpi_block *block, uint8_t value)
@@ -41,6 +42,16 @@ static void put64(struct acpi_block *block, uint64_t value)
 	aml_bytes(&block->out, &value, 8);
 }
 
+/* Of something in this block. */
+static void put_pointer(struct acpi_block *block, uint64_t gpa, uint8_t bytes)
+{
+	struct acpi_tables *tables = block->tables;
+
+	tables->pointers[tables->pointer_count].offset = (uint32_t)block->out.length;
+	tables->pointers[tables->pointer_count++].size = bytes;
+	aml_bytes(&block->out, &gpa, bytes);
+}
+
 static void put_zeroes(struct acpi_block *block, size_t count)
 {
 	while (count--)
@@ -54,6 +65,17 @@ static uint8_t checksum(const uint8_t *bytes, size_t count)
 	while (count--)
 		sum += *bytes++;
 	return -sum;
+}
+
+/* Writes the checksum of [start, +count) at `at`, where there is a zero. */
+static void put_sum(struct acpi_block *block, size_t at, size_t start, size_t count)
+{
+	struct acpi_tables *tables = block->tables;
+
+	block->out.data[at] = checksum(block->out.data + start, count);
+	tables->sums[tables->sum_count].at = (uint32_t)at;
+	tables->sums[tables->sum_count].start = (uint32_t)start;
+	tables->sums[tables->sum_count++].length = (uint32_t)count;
 }
 
 /* 5.2.6: the header of every description table. */
@@ -81,7 +103,7 @@ static uint64_t table_end(struct acpi_block *block, size_t start)
 	uint8_t *table = block->out.data + start;
 
 	store_le32(table + 4, block->out.length - start);
-	table[9] = checksum(table, block->out.length - start);
+	put_sum(block, start + 9, start, block->out.length - start);
 	return block->base + start;
 }
 
@@ -124,8 +146,8 @@ static uint64_t write_fadt(struct acpi_block *block, const struct acpi_config *c
 	enum { LEGACY_DEVICES = 1 << 0, HAS_8042 = 1 << 1, NO_VGA = 1 << 2 };
 	size_t start = table_begin(block, "FACP", 3);
 
-	put32(block, facs);
-	put32(block, dsdt);
+	put_pointer(block, facs, 4);
+	put_pointer(block, dsdt, 4);
 	put8(block, 0);
 	put8(block, 0);
 	put16(block, config->sci_irq);
@@ -166,8 +188,8 @@ static uint64_t write_fadt(struct acpi_block *block, const struct acpi_config *c
 	put_port(block, config->reset_port, 8);
 	put8(block, config->reset_value);
 	put_zeroes(block, 3);
-	put64(block, facs);
-	put64(block, dsdt);
+	put_pointer(block, facs, 8);
+	put_pointer(block, dsdt, 8);
 	put_port(block, config->pm_event, 32);
 	put_port(block, 0, 0);
 	put_port(block, config->pm_control, 16);
@@ -262,13 +284,13 @@ static uint64_t write_waet(struct acpi_block *block)
 	return table_end(block, start);
 }
 
-static uint64_t write_root(struct acpi_block *block, const char signature[4], unsigned entry_bytes,
+static uint64_t write_root(struct acpi_block *block, const char signature[4], uint8_t entry_bytes,
                            const uint64_t *tables, unsigned count)
 {
 	size_t start = table_begin(block, signature, 1);
 
 	for (unsigned i = 0; i < count; i++)
-		aml_bytes(&block->out, &tables[i], entry_bytes);
+		put_pointer(block, tables[i], entry_bytes);
 	return table_end(block, start);
 }
 
@@ -284,24 +306,25 @@ static size_t write_rsdp(struct acpi_block *block, uint64_t rsdt, uint64_t xsdt)
 	put8(block, 0);
 	aml_bytes(&block->out, "XUNI  ", 6);
 	put8(block, 2);
-	put32(block, rsdt);
+	put_pointer(block, rsdt, 4);
 	put32(block, 36);
-	put64(block, xsdt);
+	put_pointer(block, xsdt, 8);
 	put8(block, 0);
 	put_zeroes(block, 3);
-	block->out.data[start + 8] = checksum(block->out.data + start, 20);
-	block->out.data[start + 32] = checksum(block->out.data + start, 36);
+	put_sum(block, start + 8, start, 20);
+	put_sum(block, start + 32, start, 36);
 	return start;
 }
 
-uint8_t *acpi_build(const struct acpi_config *config, uint64_t base, size_t *length, size_t *rsdp)
+void acpi_build(const struct acpi_config *config, uint64_t base, struct acpi_tables *out)
 {
-	struct acpi_block block = {.base = base};
-	uint64_t tables[ACPI_MAX_TABLES], rsdt, xsdt;
+	struct acpi_block block = {.base = base, .tables = out};
+	uint64_t tables[ACPI_MAX_TABLES], rsdt, xsdt, facs, dsdt;
 	unsigned count = 0;
-	uint64_t facs = write_facs(&block);
-	uint64_t dsdt = write_dsdt(&block, config);
 
+	*out = (struct acpi_tables){0};
+	facs = write_facs(&block);
+	dsdt = write_dsdt(&block, config);
 	tables[count++] = write_fadt(&block, config, facs, dsdt);
 	tables[count++] = write_madt(&block, config);
 	if (config->hpet)
@@ -309,7 +332,13 @@ uint8_t *acpi_build(const struct acpi_config *config, uint64_t base, size_t *len
 	tables[count++] = write_waet(&block);
 	rsdt = write_root(&block, "RSDT", 4, tables, count);
 	xsdt = write_root(&block, "XSDT", 8, tables, count);
-	*rsdp = write_rsdp(&block, rsdt, xsdt);
-	*length = block.out.length;
-	return block.out.data;
+	out->rsdp = write_rsdp(&block, rsdt, xsdt);
+	out->length = block.out.length;
+	out->bytes = block.out.data;
+}
+
+void acpi_tables_free(struct acpi_tables *tables)
+{
+	free(tables->bytes);
+	*tables = (struct acpi_tables){0};
 }

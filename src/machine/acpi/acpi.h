@@ -34,7 +34,26 @@ struct acpi_config {
 	uint16_t fw_cfg_port; /* 0: none */
 };
 
-/* The tables as one block of bytes that is to lie at guest-physical `base`; *rsdp is the RSDP's offset in it. Heap. */
-uint8_t *acpi_build(const struct acpi_config *config, uint64_t base, size_t *length, size_t *rsdp);
+enum { ACPI_POINTERS_MAX = 64, ACPI_SUMS_MAX = 16 };
+
+/* The tables as one block of bytes, the RSDP last, and where in it there are pointers into it and checksums over it: what
+ * has to be done again when the block is moved. */
+struct acpi_tables {
+	uint8_t *bytes; /* heap */
+	size_t length;
+	size_t rsdp;    /* offset; 36 bytes up to the end */
+	struct {
+		uint32_t offset;
+		uint8_t size; /* bytes: 4 or 8 */
+	} pointers[ACPI_POINTERS_MAX];
+	struct {
+		uint32_t at, start, length;
+	} sums[ACPI_SUMS_MAX];
+	unsigned pointer_count, sum_count;
+};
+
+/* For guest-physical `base`. Free with acpi_tables_free. */
+void acpi_build(const struct acpi_config *config, uint64_t base, struct acpi_tables *tables);
+void acpi_tables_free(struct acpi_tables *tables);
 
 #endif

@@ -388,7 +388,7 @@ uint8_t *smbios_build(const struct domain_config *config, uint64_t base, size_t 
 	smbios->config = config;
 	put(smbios, (uint8_t[32]){0}, 32); /* room for the entry point */
 	ret = gather_options(smbios, err);
-	if (!ret)
+	if (!ret && (base || smbios->options[0].count)) /* firmware speaks for itself */
 		ret = write_bios(smbios, err);
 	if (!ret)
 		ret = write_system(smbios, err);
@@ -403,7 +403,7 @@ uint8_t *smbios_build(const struct domain_config *config, uint64_t base, size_t 
 		ret = check_all_used(smbios, err);
 	}
 	if (!ret) {
-		write_entry(smbios->data, base + 32, smbios);
+		write_entry(smbios->data, base ? base + 32 : 0, smbios);
 		*length = smbios->length;
 		data = smbios->data;
 	} else {

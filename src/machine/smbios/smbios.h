@@ -10,7 +10,7 @@
 
 struct domain_config;
 
-/* One block for guest-physical `base` (a multiple of 16): the entry point, then the structures. Heap. NULL and *err when
+/* One block for guest-physical `base` (a multiple of 16; 0: firmware will place it, and describes itself): the entry point, then the structures. Heap. NULL and *err when
  * a -smbios option names an unknown type or field, or a value does not parse. */
 uint8_t *smbios_build(const struct domain_config *config, uint64_t base, size_t *length, struct error *err);
 

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The fw_cfg files that SeaBIOS and OVMF read, with the names and forms that qemu gives them (qemu docs/specs/fw_cfg,
+ * docs/bootindex; SeaBIOS docs/Runtime_config). Left out: NUMA, TPM, vmgenid.
+ */
+#include "machine/firmware_config.h"
+
+#include "base/util.h"
+#include "config/domain.h"
+#include "device/pc/fw_cfg.h"
+#include "machine/acpi/loader.h"
+#include "machine/machine.h"
+#include "machine/smbios/smbios.h"
+
+#include <stdlib.h>
+
+enum { E820_RAM = 1, E820_ENTRY_BYTES = 20 };
+enum { SMBIOS_ANCHOR_BYTES = 31, SMBIOS_TABLES_OFFSET = 32 };
+
+static int add_acpi(struct fw_cfg *fw_cfg, const struct acpi_tables *acpi, struct error *err)
+{
+	size_t length;
+	uint8_t *script = acpi_loader_script(acpi, &length);
+	int ret = fw_cfg_add_file(fw_cfg, ACPI_TABLES_FILE, acpi->bytes, acpi->rsdp, err);
+
+	if (!ret)
+		ret = fw_cfg_add_file(fw_cfg, ACPI_RSDP_FILE, acpi->bytes + acpi->rsdp, acpi->length - acpi->rsdp, err);
+	if (!ret)
+		ret = fw_cfg_add_file(fw_cfg, ACPI_LOADER_FILE, script, length, err);
+	free(script);
+	return ret;
+}
+
+static int add_smbios(struct fw_cfg *fw_cfg, const struct domain_config *config, struct error *err)
+{
+	size_t length;
+	uint8_t *tables = smbios_build(config, 0, &length, err);
+	int ret;
+
+	if (!tables)
+		return -err->code;
+	ret = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-anchor", tables, SMBIOS_ANCHOR_BYTES, err);
+	if (!ret)
+		ret = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-tables", tables + SMBIOS_TABLES_OFFSET,
+				      length - SMBIOS_TABLES_OFFSET, err);
+	free(tables);
+	return ret;
+}
+
+static void put_e820(uint8_t *at, uint64_t gpa, uint64_t bytes)
+{
+	store_le64(at, gpa);
+	store_le64(at + 8, bytes);
+	store_le32(at + 16, E820_RAM);
+}
+
+int firmware_config_tables(struct fw_cfg *fw_cfg, const struct domain_config *config, const struct acpi_tables *acpi,
+			   const struct firmware_memory *memory, struct error *err)
+{
+	/* Bit 7: S3 and S4 exist, which they do not; 1, 2, 0: the sleep types of S3, S4 and S5. */
+	static const uint8_t system_states[6] = {0x80, 0, 0, 1, 2, 0x80};
+	uint8_t e820[2 * E820_ENTRY_BYTES];
+	int ret;
+
+	put_e820(e820, 0, memory->below_4g);
+	put_e820(e820 + E820_ENTRY_BYTES, 4 * GIB, memory->above_4g);
+	ret = fw_cfg_add_file(fw_cfg, "etc/e820", e820, memory->above_4g ? sizeof(e820) : E820_ENTRY_BYTES, err);
+	if (!ret)
+		ret = fw_cfg_add_file(fw_cfg, "etc/system-states", system_states, sizeof(system_states), err);
+	if (!ret)
+		ret = add_acpi(fw_cfg, acpi, err);
+	if (!ret)
+		ret = add_smbios(fw_cfg, config, err);
+	return ret;
+}
+
+/* --- boot order --- */
+
+static int by_bootindex(const void *a, const void *b)
+{
+	const struct device *const *x = a, *const *y = b;
+
+	return (*x)->bootindex < (*y)->bootindex ? -1 : (*x)->bootindex > (*y)->bootindex;
+}
+
+/* "PATH\nPATH\nHALT"; NULL: no device has a bootindex. */
+static char *boot_list(const struct machine *machine, struct error *err)
+{
+	const struct device **devices = NULL;
+	size_t count = 0;
+	char *list = NULL;
+
+	for (const struct device *device = machine->devices; device; device = device->next) {
+		if (device->bootindex < 0 || !device->boot_name)
+			continue;
+		devices = xrealloc(devices, (count + 1) * sizeof(struct device *));
+		devices[count++] = device;
+	}
+	qsort(devices, count, sizeof(struct device *), by_bootindex);
+	for (size_t i = 0; i < count; i++) {
+		const struct device_bus_ops *ops = devices[i]->env->bus_ops[devices[i]->class->bus];
+		char *place = ops && ops->boot_path ? ops->boot_path(devices[i]) : xstrdup("");
+		char *longer = xasprintf("%s%s%s%s", list ? list : "", list ? "\n" : "", place, devices[i]->boot_name);
+
+		if (i && devices[i]->bootindex == devices[i - 1]->bootindex)
+			error_set(err, EBUSY, "The bootindex %d has already been used", (int)devices[i]->bootindex);
+		free(place);
+		free(list);
+		list = longer;
+	}
+	free(devices);
+	return list;
+}
+
+static int add_u16_file(struct fw_cfg *fw_cfg, const char *name, uint16_t value, struct error *err)
+{
+	uint8_t bytes[2];
+
+	store_le16(bytes, value);
+	return fw_cfg_add_file(fw_cfg, name, bytes, sizeof(bytes), err);
+}
+
+int firmware_config_boot(struct machine *machine, struct fw_cfg *fw_cfg, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	struct error own = {0};
+	uint8_t fail_wait[4];
+	char *list = boot_list(machine, &own);
+	int ret;
+
+	if (own.code) {
+		free(list);
+		*err = own;
+		return -own.code;
+	}
+	if (list && config->boot_strict) {
+		char *longer = xasprintf("%s\nHALT", list);
+
+		free(list);
+		list = longer;
+	}
+	ret = fw_cfg_add_file(fw_cfg, "bootorder", list ? list : "", list ? strlen(list) + 1 : 0, err);
+	free(list);
+	store_le32(fail_wait, (uint32_t)config->boot_fail_wait_ms);
+	if (!ret)
+		ret = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", fail_wait, sizeof(fail_wait), err);
+	if (!ret && config->boot_menu_wait_ms >= 0)
+		ret = add_u16_file(fw_cfg, "etc/boot-menu-wait", (uint16_t)config->boot_menu_wait_ms, err);
+	return ret;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What firmware is told by fw_cfg: tables, RAM, boot order. Called with the vCPUs stopped, again at every reset. */
+#ifndef XUNI_MACHINE_FIRMWARE_CONFIG_H
+#define XUNI_MACHINE_FIRMWARE_CONFIG_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+struct acpi_tables;
+struct domain_config;
+struct fw_cfg;
+struct machine;
+
+struct firmware_memory {
+	uint64_t below_4g, above_4g; /* bytes */
+};
+
+/* ACPI (built for base 0), SMBIOS, e820. */
+int firmware_config_tables(struct fw_cfg *fw_cfg, const struct domain_config *config, const struct acpi_tables *acpi,
+			   const struct firmware_memory *memory, struct error *err);
+/* bootorder, from the devices' bootindex; what -boot says. */
+int firmware_config_boot(struct machine *machine, struct fw_cfg *fw_cfg, struct error *err);
+
+#endif
