@@ -527,7 +527,7 @@ static void test_consoles(void **state)
 static void test_networks(void **state)
 {
 	static const struct line good[] = {
-		{"-serial none -monitor none", "netdev(user:#net0) device(virtio-net-pci,netdev=#net0)"},
+		{"-serial none -monitor none", "netdev(user:#net0) device(e1000,netdev=#net0)"},
 		{"-nodefaults -netdev user,id=n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4 -device "
 		 "virtio-net-pci,netdev=n0,mac=52:54:00:1:2:3",
 		 "netdev(user:n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4) "
@@ -540,14 +540,14 @@ static void test_networks(void **state)
 		{"-nodefaults -nic user,model=e1000,mac=52:54:00:12:34:56,hostfwd=tcp::1-:2",
 		 "netdev(user:#net0,hostfwd=tcp::1-:2) device(e1000,mac=52:54:00:12:34:56,netdev=#net0)"},
 		{"-nodefaults -nic tap,id=t,ifname=tap0,script=no -nic user",
-		 "netdev(tap:t,ifname=tap0,script=no) netdev(user:#net0) device(virtio-net-pci,netdev=t) "
-		 "device(virtio-net-pci,netdev=#net0)"},
+		 "netdev(tap:t,ifname=tap0,script=no) netdev(user:#net0) device(e1000,netdev=t) "
+		 "device(e1000,netdev=#net0)"},
 		{"-nodefaults -net nic,model=virtio,macaddr=52:54:00:12:34:56 -net user,hostfwd=tcp::1-:2",
 		 "netdev(user:#net0,hostfwd=tcp::1-:2) device(virtio-net-pci,mac=52:54:00:12:34:56,netdev=#net0)"},
 		{"-nodefaults -net user -net nic -net tap,ifname=t -net nic",
-		 "netdev(user:#net0) netdev(tap:#net1,ifname=t) device(virtio-net-pci,netdev=#net0) "
-		 "device(virtio-net-pci,netdev=#net1)"},
-		{"-nodefaults -netdev user,id=x -net nic,netdev=x", "netdev(user:x) device(virtio-net-pci,netdev=x)"},
+		 "netdev(user:#net0) netdev(tap:#net1,ifname=t) device(e1000,netdev=#net0) "
+		 "device(e1000,netdev=#net1)"},
+		{"-nodefaults -netdev user,id=x -net nic,netdev=x", "netdev(user:x) device(e1000,netdev=x)"},
 		{"-serial none -monitor none -net none", ""},
 	};
 	static const struct line bad[] = {

@@ -37,7 +37,7 @@ int add_nic(struct config_parse *parse, const char *netdev, struct options *opti
 	} keys[] = {{"mac", "mac"}, {"macaddr", "mac"}, {"addr", "addr"}, {"vectors", "vectors"}};
 	struct options device = {0};
 	char *model = pull(options, "model");
-	const char *type = model ? model : "virtio";
+	const char *type = model ? model : "e1000"; /* as qemu's "pc" does */
 
 	if (is_help(type)) {
 		free(model);

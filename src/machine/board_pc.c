@@ -14,6 +14,7 @@
 #include "core/engine.h"
 #include "core/ram.h"
 #include "cpu/x86/features.h"
+#include "device/net/net_devices.h"
 #include "device/pc/acpi_pm.h"
 #include "device/pc/fw_cfg.h"
 #include "device/pc/hpet.h"
@@ -446,7 +447,7 @@ static void pc_free(struct machine *machine)
 }
 
 static const struct device_class *const *const pc_class_groups[] = {
-	device_classes_pc, device_classes_pci, device_classes_virtio, NULL};
+	device_classes_pc, device_classes_pci, device_classes_virtio, device_classes_net, NULL};
 
 const struct board board_pc = {
 	.name = "pc",

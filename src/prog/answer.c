@@ -98,18 +98,30 @@ static int print_device(const struct device_class *const *classes, const char *n
 	return error_set(err, ENODEV, "-device %s,help: there is no such device (see -device help)", name);
 }
 
-/* A network card is a class that can have a netdev. */
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What -nic model= takes is a PCI card that can have a netdev; sorted, as qemu lists them. */
 static void print_nic_models(const struct device_class *const *classes)
 {
-	printf("Available NIC models:\nvirtio\n");
+	const char *names[256];
+	size_t count = 0;
+
 	for (size_t i = 0; classes[i]; i++) {
 		const struct property *property = classes[i]->properties;
 
 		while (property && property->name && property->type != PROPERTY_NET)
 			property++;
-		if (!classes[i]->internal && property && property->name)
-			printf("%s\n", classes[i]->name);
+		if (property && property->name && !classes[i]->internal && classes[i]->bus == DEVICE_PCI &&
+		    count < ARRAY_SIZE(names))
+			names[count++] = classes[i]->name;
 	}
+	qsort(names, count, sizeof(names[0]), compare_names);
+	printf("Supported NIC models:\n");
+	for (size_t i = 0; i < count; i++)
+		printf("%s\n", names[i]);
 }
 
 static int print_log_items(void)

@@ -95,7 +95,7 @@ class Workspace:
                 str(self.guest / "vmlinuz"), "-initrd", str(self.initrd), "-append", "console=ttyS0 " + append, *extra]
 
     def converse(self, engine, append, steps, *extra, timeout=300, **kwargs):
-        """As boot, but answers: steps are (text to wait for, what to type then). Returns (exit status, text)."""
+        """As boot, but answers: steps are (text to wait for, what to type or whom to call then). Returns (exit status, text)."""
         process = subprocess.Popen(self.command(engine, append, *extra, **kwargs), stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         timer = threading.Timer(timeout * PATIENCE, process.kill)
@@ -110,8 +110,11 @@ class Workspace:
                 text += chunk
             else:
                 seen = text.index(wanted.encode(), seen) + len(wanted)
-                process.stdin.write(answer.encode())
-                process.stdin.flush()
+                if callable(answer):
+                    answer()
+                else:
+                    process.stdin.write(answer.encode())
+                    process.stdin.flush()
                 continue
             break
         text += process.stdout.read()
@@ -135,7 +138,7 @@ class Workspace:
 
 
 class WebServer:
-    """Serves /small and /big (random bytes, `mib` MiB) on loopback."""
+    """Serves /small and /big (random bytes, `mib` MiB) on loopback; a POST is answered with the SHA-256 of its body."""
 
     def __init__(self, mib):
         blocks = [os.urandom(1 << 20) for _ in range(4)]
@@ -155,6 +158,21 @@ class WebServer:
                         self.wfile.write(blocks[i % 4])
                 else:
                     self.wfile.write(b"small\n")
+
+            def do_POST(self):
+                taken = hashlib.sha256()
+                left = int(self.headers["Content-Length"])
+                while left:
+                    piece = self.rfile.read(min(left, 1 << 16))
+                    if not piece:
+                        break
+                    taken.update(piece)
+                    left -= len(piece)
+                answer = taken.hexdigest().encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *arguments):
                 pass
