@@ -11,5 +11,6 @@ const struct device_class *const device_classes_virtio[] = {
         &virtio_console_class, &virtio_serialport_class,
         &virtio_rng_pci,     &virtio_rng_pci_transitional,     &virtio_rng_pci_non_transitional,
         &virtio_balloon_pci, &virtio_balloon_pci_transitional, &virtio_balloon_pci_non_transitional,
+        &virtio_keyboard_pci, &virtio_mouse_pci, &virtio_tablet_pci,
         NULL,
 };

@@ -42,6 +42,7 @@ enum virtio_id {
 	VIRTIO_ID_CONSOLE = 3,
 	VIRTIO_ID_RNG = 4,
 	VIRTIO_ID_BALLOON = 5,
+	VIRTIO_ID_INPUT = 18,
 };
 
 /* 2.1: device status. */
@@ -389,6 +390,7 @@ extern const struct device_class virtio_console_class, virtio_serialport_class;
 extern const struct device_bus_ops virtio_serial_bus_ops;
 extern const struct device_class virtio_rng_pci, virtio_rng_pci_transitional, virtio_rng_pci_non_transitional;
 extern const struct device_class virtio_balloon_pci, virtio_balloon_pci_transitional, virtio_balloon_pci_non_transitional;
+extern const struct device_class virtio_keyboard_pci, virtio_mouse_pci, virtio_tablet_pci;
 
 /* All of the above; NULL-ended. */
 extern const struct device_class *const device_classes_virtio[];
