@@ -234,7 +234,8 @@ static void test_machine_good(void **state)
 		{"-nodefaults -accel translate,verify", "accel(translate) accelopt(,verify=on)"},
 		{"-nodefaults -accel translate,verify=16", "accel(translate) accelopt(,verify=16)"},
 		{"-nodefaults -accel kvm -accel tcg", "accel(kvm) accel(translate) accel(interp)"},
-		{"-nodefaults -accel tcg,thread=multi,tb-size=32", "accel(translate) accel(interp) accelopt(,tb-size=32)"},
+		{"-nodefaults -accel tcg,thread=multi,tb-size=32",
+		 "accel(translate) accel(interp) accelopt(,tb-size=32)"},
 		{"-nodefaults -machine pc,accel=kvm:tcg", "accel(kvm) accel(translate) accel(interp)"},
 		{"-nodefaults -accel accel=kvm,kernel-irqchip=on", "accel(kvm) accelopt(,kernel-irqchip=on)"},
 		{"-nodefaults -enable-kvm", "accel(kvm)"},
@@ -303,9 +304,12 @@ static void test_machine_bad(void **state)
 		{"-accel kmv", "-accel kmv: unknown accelerator 'kmv'; did you mean 'kvm'?"},
 		{"-accel kvm,intrep", "-accel kvm,intrep: unknown accelerator 'intrep'; did you mean 'interp'?"},
 		{"-accel kvm,thread=single", "-accel kvm,thread=single: thread=single: not supported yet"},
-		{"-accel translate,verify=maybe", "-accel translate,verify=maybe: verify=maybe: on, off or a number of runs"},
-		{"-accel kvm,verify=on", "-accel kvm,verify=on: 'verify' is an option of translate, which is not named"},
-		{"-accel kvm,tb-size=3", "-accel kvm,tb-size=3: 'tb-size' is an option of translate, which is not named"},
+		{"-accel translate,verify=maybe",
+		 "-accel translate,verify=maybe: verify=maybe: on, off or a number of runs"},
+		{"-accel kvm,verify=on",
+		 "-accel kvm,verify=on: 'verify' is an option of translate, which is not named"},
+		{"-accel kvm,tb-size=3",
+		 "-accel kvm,tb-size=3: 'tb-size' is an option of translate, which is not named"},
 		{"-enable-kvm -machine accel=kvm", "-accel and -machine accel= (or two of them) exclude each other"},
 		{"-machine pcc", "-machine pcc: unknown machine 'pcc'; did you mean 'pc'?"},
 		{"-machine q35", "-machine q35: q35: not supported yet"},
@@ -371,12 +375,20 @@ static void test_machine_bad(void **state)
 static void test_drives(void **state)
 {
 	static const struct line good[] = {
-		{"-nodefaults disk.img", "drive(virtio:virtio0:0:0,disk.img) device(virtio-blk-pci,drive=virtio0)"},
+		{"-nodefaults disk.img",
+		 "drive(ide:ide0-hd0:0:0,disk.img) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0)"},
 		{"-nodefaults -hda a -hdb b -hdd d -cdrom c",
-		 "drive(virtio:virtio0:0:0,a) drive(virtio:virtio1:0:1,b) drive(virtio:virtio3:0:3,d) "
-		 "drive(virtio:virtio2:0:2,c,cd,ro) device(virtio-blk-pci,drive=virtio0) "
-		 "device(virtio-blk-pci,drive=virtio1) device(virtio-blk-pci,drive=virtio3) "
-		 "device(virtio-blk-pci,drive=virtio2)"},
+		 "drive(ide:ide0-hd0:0:0,a) drive(ide:ide0-hd1:0:1,b) drive(ide:ide1-hd1:1:1,d) "
+		 "drive(ide:ide1-cd0:1:0,c,cd,ro) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0) "
+		 "device(ide-hd,drive=ide0-hd1,bus=ide.0,unit=1) device(ide-hd,drive=ide1-hd1,bus=ide.1,unit=1) "
+		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0)"},
+		{"-nodefaults -device ide-hd,drive=x -drive if=none,id=x,file=a -hda b",
+		 "drive(none:x:0:0,a) drive(ide:ide0-hd0:0:0,b) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0) "
+		 "device(ide-hd,drive=x)"},
+		{"-nodefaults -drive media=cdrom -drive index=3,file=b,serial=S,cache=writethrough",
+		 "drive(ide:ide0-cd0:0:0,-,cd,ro) drive(ide:ide1-hd1:1:1,b,through) "
+		 "device(ide-cd,drive=ide0-cd0,bus=ide.0,unit=0) "
+		 "device(ide-hd,drive=ide1-hd1,bus=ide.1,unit=1,serial=S,write-cache=off)"},
 		{"-nodefaults -drive file=a.img,if=virtio,format=raw -drive file=b,,c,if=virtio",
 		 "drive(virtio:virtio0:0:0,a.img,raw) drive(virtio:virtio1:0:1,b,c) "
 		 "device(virtio-blk-pci,drive=virtio0) "
@@ -384,8 +396,9 @@ static void test_drives(void **state)
 		{"-nodefaults -drive file=a,if=none,id=d0,cache=none,aio=native,discard=unmap -device "
 		 "virtio-blk-pci,drive=d0",
 		 "drive(none:d0:0:0,a,direct,unmap,aio=io_uring) device(virtio-blk-pci,drive=d0)"},
-		{"-nodefaults -drive file=a,cache=unsafe -drive file=b,cache=directsync,readonly=on -drive "
-		 "file=c,cache=writethrough",
+		{"-nodefaults -drive if=virtio,file=a,cache=unsafe -drive "
+		 "if=virtio,file=b,cache=directsync,readonly=on "
+		 "-drive if=virtio,file=c,cache=writethrough",
 		 "drive(virtio:virtio0:0:0,a,noflush) drive(virtio:virtio1:0:1,b,ro,direct,through) "
 		 "drive(virtio:virtio2:0:2,c,through) device(virtio-blk-pci,drive=virtio0) "
 		 "device(virtio-blk-pci,drive=virtio1,write-cache=off) "
@@ -425,21 +438,23 @@ static void test_drives(void **state)
 		{"-drive file=a,format=raw,driver=raw",
 		 "-drive file=a,format=raw,driver=raw: Cannot specify both 'driver' and 'format'"},
 		{"-drive file=a,snapshot=maybe", "-drive file=a,snapshot=maybe: snapshot=maybe: expected on or off"},
-		{"-drive file=a,index=0 -hda b", "-hda b: there is already a drive with if=virtio, bus=0, unit=0"},
+		{"-drive file=a,index=0 -hda b", "-hda b: there is already a drive with if=ide, bus=0, unit=0"},
 		{"-drive file=a,id=x,if=none -drive file=b,id=x,if=none",
 		 "-drive file=b,id=x,if=none: there is already a drive with id 'x'"},
 		{"-drive file=a,if=none,id=-x",
 		 "-drive file=a,if=none,id=-x: id '-x' must begin with a letter, followed by letters, "
 		 "digits, '-', '.', '_'"},
 		{"-hda a -drive file=b,unit=0",
-		 "-drive file=b,unit=0: there is already a drive with if=virtio, bus=0, unit=0"},
-		{"-drive file=a,if=ide", "-drive file=a,if=ide: if=ide: not supported yet; if=virtio is"},
-		{"-drive media=cdrom", "-drive media=cdrom: file= is missing"},
+		 "-drive file=b,unit=0: there is already a drive with if=ide, bus=0, unit=0"},
+		{"-drive file=a,if=ide,unit=2", "-drive file=a,if=ide,unit=2: unit 2 is too big (the largest is 1)"},
+		{"-drive file=a,index=4", "-drive file=a,index=4: Too many IDE buses defined (3 > 2)"},
+		{"-drive media=disk", "-drive media=disk: file= is missing"},
 		{"-drive file=a,if=none,id=d -device virtio-blk-pci,drive=d -device virtio-blk-pci,drive=d",
 		 "drive 'd' is used by two devices (virtio-blk-pci and virtio-blk-pci)"},
 		{"-drive file=a,index=1,unit=1",
 		 "-drive file=a,index=1,unit=1: index= cannot stand beside bus= and unit="},
-		{"-drive file=a,if=floppy", "-drive file=a,if=floppy: if=floppy: not supported yet; if=virtio is"},
+		{"-drive file=a,if=floppy",
+		 "-drive file=a,if=floppy: if=floppy: not supported yet; if=ide and if=virtio are"},
 		{"-drive =a", "-drive =a: '=a': a parameter without a name"},
 		{"-device virtio-blk-pci,drive=d1 -drive if=none,id=d0,file=a",
 		 "-device virtio-blk-pci: there is no drive 'd1'"},
@@ -459,20 +474,32 @@ static void test_consoles(void **state)
 {
 	static const struct line good[] = {
 		{"-nographic -nic none",
-		 "chardev(stdio:serial0,mux=on,signal=off) device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
-		{"-nic none",
-		 "chardev(stdio:serial0,mux=on,signal=off) device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "chardev(stdio:serial0,mux=on,signal=off) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+		 "device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
+		{"-nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+			      "chardev(stdio:serial0,mux=on,signal=off) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+			      "device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
 		{"-nodefaults -nographic", ""},
-		{"-display none -nic none", "chardev(null:serial0) device(isa-serial,index=0,chardev=serial0)"},
-		{"-daemonize -nic none", "chardev(null:serial0) device(isa-serial,index=0,chardev=serial0) daemon"},
+		{"-display none -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+					    "chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					    "device(isa-serial,index=0,chardev=serial0)"},
+		{"-daemonize -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+					 "chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					 "device(isa-serial,index=0,chardev=serial0) daemon"},
 		{"-nographic -nic none -monitor none",
-		 "chardev(stdio:serial0) device(isa-serial,index=0,chardev=serial0)"},
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "chardev(stdio:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+		 "device(isa-serial,index=0,chardev=serial0)"},
 		{"-nic none -qmp stdio",
-		 "chardev(stdio:compat_monitor0) chardev(null:serial0) device(isa-serial,index=0,chardev=serial0) "
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "chardev(stdio:compat_monitor0) chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+		 "device(isa-serial,index=0,chardev=serial0) "
 		 "mon(compat_monitor0,qmp)"},
 		{"-nographic -nic none -serial file:log",
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
 		 "chardev(file:serial0,path=log) chardev(stdio:compat_monitor0) "
-		 "device(isa-serial,index=0,chardev=serial0) "
+		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) device(isa-serial,index=0,chardev=serial0) "
 		 "mon(compat_monitor0)"},
 		{"-nodefaults -serial mon:stdio",
 		 "chardev(stdio:serial0,mux=on,signal=off) device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
@@ -527,7 +554,9 @@ static void test_consoles(void **state)
 static void test_networks(void **state)
 {
 	static const struct line good[] = {
-		{"-serial none -monitor none", "netdev(user:#net0) device(e1000,netdev=#net0)"},
+		{"-serial none -monitor none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+					       "netdev(user:#net0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					       "device(e1000,netdev=#net0)"},
 		{"-nodefaults -netdev user,id=n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4 -device "
 		 "virtio-net-pci,netdev=n0,mac=52:54:00:1:2:3",
 		 "netdev(user:n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4) "
@@ -548,7 +577,8 @@ static void test_networks(void **state)
 		 "netdev(user:#net0) netdev(tap:#net1,ifname=t) device(e1000,netdev=#net0) "
 		 "device(e1000,netdev=#net1)"},
 		{"-nodefaults -netdev user,id=x -net nic,netdev=x", "netdev(user:x) device(e1000,netdev=x)"},
-		{"-serial none -monitor none -net none", ""},
+		{"-serial none -monitor none -net none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+							 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0)"},
 	};
 	static const struct line bad[] = {
 		{"-netdev user", "-netdev user: id= is missing"},

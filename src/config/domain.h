@@ -34,8 +34,8 @@ struct config_list {
 enum drive_interface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_IDE, DRIVE_SCSI, DRIVE_FLOPPY, DRIVE_PFLASH };
 
 /* -drive, -hda, -cdrom, ...: a block node plus how it is attached. For DRIVE_VIRTIO `devices` holds a virtio-blk-pci
- * with drive=ID already, DRIVE_NONE is attached by a -device with drive=ID: the machine only opens the node. Others are
- * refused until there are such controllers. What concerns the device (serial, werror, rerror, write cache) is in its
+ * with drive=ID already, for DRIVE_IDE an ide-hd or ide-cd; DRIVE_NONE is attached by a -device with drive=ID: the machine
+ * only opens the node. Others are refused until there are such controllers. What concerns the device (serial, werror, rerror, write cache) is in its
  * options. */
 struct drive_config {
 	char *id; /* never NULL: qemu's default names, "ide0-hd0", "virtio0" */
@@ -44,7 +44,6 @@ struct drive_config {
 	char *file;    /* may be NULL: an empty removable drive */
 	char *format;  /* NULL: probe */
 	bool cdrom;
-	bool meant_ide; /* -hda..-hdd: qemu would put it on the IDE bus */
 	bool read_only;
 	bool snapshot, snapshot_given;
 	bool copy_on_read;

@@ -167,6 +167,37 @@ static void pass_drive_policies(struct options *device, const struct drive_confi
 		add_missing(device, "write-cache", "off");
 }
 
+/* if=ide: on the board's own buses, where they are before anything that -device adds looks for a free place. */
+static void attach_ide_drives(struct domain_config *config)
+{
+	size_t first = config->devices.count, added;
+	struct config_item *items;
+
+	for (size_t i = 0; i < config->drive_count; i++) {
+		const struct drive_config *drive = &config->drives[i];
+		struct options options = {0};
+		char bus[16], unit[16];
+
+		if (drive->interface != DRIVE_IDE)
+			continue;
+		snprintf(bus, sizeof(bus), "ide.%d", drive->bus);
+		snprintf(unit, sizeof(unit), "%d", drive->unit);
+		options_add(&options, "drive", drive->id);
+		options_add(&options, "bus", bus);
+		options_add(&options, "unit", unit);
+		pass_drive_policies(&options, drive);
+		config_list_add(&config->devices, drive->cdrom ? "ide-cd" : "ide-hd", NULL, &options);
+	}
+	added = config->devices.count - first;
+	if (!added || !first)
+		return;
+	items = xcalloc(config->devices.count, sizeof(*items));
+	memcpy(items, config->devices.items + first, added * sizeof(*items));
+	memcpy(items + added, config->devices.items, first * sizeof(*items));
+	free(config->devices.items);
+	config->devices.items = items;
+}
+
 /* if=virtio is a virtio-blk-pci with drive=; if=none is what a -device names. */
 static void attach_drives(struct domain_config *config)
 {
@@ -188,6 +219,19 @@ static void attach_drives(struct domain_config *config)
 		pass_drive_policies(&options, drive);
 		config_list_add(&config->devices, "virtio-blk-pci", NULL, &options);
 	}
+	attach_ide_drives(config);
+}
+
+/* Whoever places such drives by hand wants no other. */
+static bool wants_default_cdrom(const struct domain_config *config)
+{
+	static const char *const drives[] = {"ide-cd", "ide-hd", "scsi-cd", "scsi-hd"};
+
+	for (size_t i = 0; i < config->devices.count; i++)
+		for (size_t j = 0; j < ARRAY_SIZE(drives); j++)
+			if (strcmp(config->devices.items[i].type, drives[j]) == 0)
+				return false;
+	return true;
 }
 
 static int check_machine(struct config_parse *parse, struct error *err)
@@ -229,6 +273,8 @@ int config_finish(struct config_parse *parse, struct error *err)
 		if (add_default_consoles(parse, err) < 0)
 			return -EINVAL;
 		if (!parse->has_net && add_default_nic(parse, err) < 0)
+			return -EINVAL;
+		if (wants_default_cdrom(config) && add_default_cdrom(parse, err) < 0)
 			return -EINVAL;
 	}
 	for (size_t i = 0; i < config->drive_count; i++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Disks: -drive, -hda to -hdd, -cdrom, a bare image name, -blockdev. Default ids and places are qemu's: interfaces with
- * several units to a bus (IDE 2, SCSI 7) name drives "ide0-hd1", the others "virtio0". Where no interface is named,
- * qemu's PC takes IDE; until there is IDE it is virtio here, on which every guest since 2008 has its disks.
+ * several units to a bus (IDE 2, SCSI 7) name drives "ide0-hd1", the others "virtio0". Where no interface is named it is
+ * IDE, as on qemu's PC.
  */
 #include "base/util.h"
 #include "config/parse.h"
@@ -13,7 +13,7 @@
 static const char *const interface_names[] = {"none",   "virtio", "ide", "scsi", "floppy",
 					      "pflash", "sd",     "mtd", "xen",  NULL};
 
-static const enum drive_interface default_interface = DRIVE_VIRTIO;
+static const enum drive_interface default_interface = DRIVE_IDE;
 
 static int units_per_bus(enum drive_interface interface)
 {
@@ -65,7 +65,7 @@ static int place_drive(const struct domain_config *config, struct drive_config *
 		return error_set(err, EEXIST, "there is already a drive with if=%s, bus=%d, unit=%d",
 				 interface_names[drive->interface], drive->bus, drive->unit);
 	if (drive->interface == DRIVE_IDE && drive->bus > 1)
-		return error_set(err, EINVAL, "IDE has 4 places for drives");
+		return error_set(err, EINVAL, "Too many IDE buses defined (%d > 2)", drive->bus + 1);
 	return 0;
 }
 
@@ -264,8 +264,8 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		which = choose(value, interface_names, "interface", err);
 		if (which < 0)
 			return which;
-		if (which != DRIVE_NONE && which != DRIVE_VIRTIO)
-			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=virtio is", value);
+		if (which != DRIVE_NONE && which != DRIVE_VIRTIO && which != DRIVE_IDE)
+			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide and if=virtio are", value);
 		drive->interface = which;
 	}
 	value = options_get(options, "media");
@@ -335,16 +335,18 @@ static int add_numbered(struct config_parse *parse, const char *file, unsigned i
 
 int word_hd(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	int ret = add_numbered(parse, value, key->field, "disk", err);
-
-	if (!ret)
-		parse->config->drives[parse->config->drive_count - 1].meant_ide = true;
-	return ret;
+	return add_numbered(parse, value, key->field, "disk", err);
 }
 
 int word_cdrom(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
 	return add_numbered(parse, value, 2, "cdrom", err);
+}
+
+/* The drive that a PC has where nobody says otherwise: empty, in the second channel's first place. */
+int add_default_cdrom(struct config_parse *parse, struct error *err)
+{
+	return drive_at(parse->config, default_interface, 1, 0) ? 0 : add_numbered(parse, "", 2, "cdrom", err);
 }
 
 int list_blockdev(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)

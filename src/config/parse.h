@@ -53,6 +53,7 @@ int config_finish(struct config_parse *parse, struct error *err);
 int chardev_legacy(struct config_parse *parse, const char *text, const char *label, char **id, struct error *err);
 void add_monitor(struct domain_config *config, const char *chardev, bool qmp, bool pretty);
 int add_serial(struct config_parse *parse, const char *text, struct error *err);
+int add_default_cdrom(struct config_parse *parse, struct error *err);
 int add_drive(struct config_parse *parse, struct options *options, enum drive_interface fallback, struct error *err);
 int config_join_legacy_nets(struct config_parse *parse, struct error *err);
 int add_nic(struct config_parse *parse, const char *netdev, struct options *options, struct error *err);

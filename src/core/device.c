@@ -93,6 +93,11 @@ static int find_backend(struct device *device, const struct property *property, 
 	if (!lookup->find)
 		return error_set(err, ENODEV, "this board has no back end '%s'", id);
 	backend = lookup->find(lookup->opaque, property->type, id, device, err);
+	if (!backend && property->type == PROPERTY_MEDIUM && err->code == ENOMEDIUM) {
+		*err = (struct error){0};
+		*result = NULL;
+		return 0;
+	}
 	if (!backend)
 		return err && err->code ? -err->code : -ENODEV;
 	*result = backend;
@@ -144,6 +149,7 @@ static int assign(struct device *device, const struct property *property, const 
 	case PROPERTY_MAC:
 		return parse_mac(text, at, err);
 	case PROPERTY_BLOCK:
+	case PROPERTY_MEDIUM:
 	case PROPERTY_NET:
 	case PROPERTY_CHAR:
 	case PROPERTY_OBJECT:

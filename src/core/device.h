@@ -47,6 +47,7 @@ enum property_type {
 	PROPERTY_ONOFFAUTO, /* int: 0 off, 1 on, -1 auto */
 	PROPERTY_MAC,    /* uint8_t[6] */
 	PROPERTY_BLOCK,  /* struct block *: id of a -drive or -blockdev */
+	PROPERTY_MEDIUM, /* the same, of a drive that may be empty: NULL then */
 	PROPERTY_NET,    /* struct net_backend *: id of a -netdev */
 	PROPERTY_CHAR,   /* struct chardev *: id of a -chardev */
 	PROPERTY_OBJECT, /* void *: id of an -object; checked by the device's init */
@@ -70,7 +71,7 @@ struct property {
 	}
 
 /* Resolves ids of back ends for properties; implemented by the machine. The result stays owned by the machine;
- * NULL and *err when there is none such or it is already in use by another device. */
+ * NULL and *err when there is none such or it is already in use by another device; ENOMEDIUM: a drive without an image. */
 struct backend_lookup {
 	void *(*find)(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err);
 	/* The device is gone (or its creation failed): all it holds is free again. May be NULL. */
@@ -111,6 +112,7 @@ struct device_env {
 	struct backend_lookup backends;
 	struct display *display; /* where display devices put their consoles */
 	void *pci_bus;       /* struct pci_bus * of the root bus, for DEVICE_PCI */
+	void *ata_ports;     /* struct ata_port_list *, for DEVICE_IDE */
 	const struct device_bus_ops *bus_ops[DEVICE_BUS_KINDS]; /* NULL where the kind needs nothing done */
 	/* Requests to the machine; any thread. */
 	void (*request)(void *opaque, int request /* enum machine_request */, int argument);
@@ -132,6 +134,7 @@ enum machine_request {
 	MACHINE_A20,          /* argument: level of the A20 gate */
 	MACHINE_WATCHDOG,
 	MACHINE_BALLOON_CHANGED,
+	MACHINE_TRAY_MOVED,   /* the guest opened or closed the tray of a drive */
 	MACHINE_IO_ERROR,     /* a disk with werror or rerror=stop failed: stop in "io-error"; it retries after cont */
 };
 

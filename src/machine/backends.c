@@ -19,7 +19,8 @@
 
 struct backend_use {
 	enum property_type type;
-	void *backend;
+	void *backend; /* NULL: an empty drive */
+	const char *drive_id; /* of -drive, or NULL */
 	struct device *user;
 	bool writes; /* to a disk */
 };
@@ -321,10 +322,6 @@ static int open_drive(struct backends *backends, const struct drive_config *driv
 		block_unref(block);
 		return -err->code;
 	}
-	if (drive->meant_ide)
-		log_warn(backends->machine->log,
-			 "drive %s: there is no IDE controller yet, it is a virtio disk (/dev/vda in Linux)",
-			 drive->id);
 	backends->drive_ids[backends->drive_count] = xstrdup(drive->id);
 	backends->drives[backends->drive_count++] = block;
 	return 0;
@@ -443,6 +440,14 @@ struct net_backend *machine_netdev(struct machine *machine, const char *id)
 
 /* --- for devices --- */
 
+static const char *drive_id_like(const struct backends *backends, const char *id)
+{
+	for (size_t i = 0; i < backends->drive_count; i++)
+		if (!strcmp(backends->drive_ids[i], id))
+			return backends->drive_ids[i];
+	return NULL;
+}
+
 static void *find_block(struct backends *backends, const char *id)
 {
 	for (size_t i = 0; i < backends->drive_count; i++)
@@ -451,53 +456,81 @@ static void *find_block(struct backends *backends, const char *id)
 	return block_find(backends->machine->blocks, id);
 }
 
+static bool is_disk(enum property_type type)
+{
+	return type == PROPERTY_BLOCK || type == PROPERTY_MEDIUM;
+}
+
+/* A mux chardev and an object serve several; disks and networks serve one. */
+static bool in_use(const struct backends *backends, const struct backend_use *wanted)
+{
+	if (!is_disk(wanted->type) && wanted->type != PROPERTY_NET)
+		return false;
+	for (size_t i = 0; i < backends->use_count; i++) {
+		const struct backend_use *use = &backends->uses[i];
+
+		if ((wanted->backend && use->backend == wanted->backend) ||
+		    (wanted->drive_id && use->drive_id == wanted->drive_id))
+			return true;
+	}
+	return false;
+}
+
+static void keep_use(struct backends *backends, const struct backend_use *use)
+{
+	backends->uses = xrealloc(backends->uses, (backends->use_count + 1) * sizeof(*backends->uses));
+	backends->uses[backends->use_count++] = *use;
+}
+
 static void *lookup_find(void *opaque, enum property_type type, const char *id, struct device *user, struct error *err)
 {
 	struct backends *backends = opaque;
-	struct backend_use use;
-	void *backend = NULL;
+	struct backend_use use = {.type = type, .user = user};
 	const char *kind = "";
 
 	switch (type) {
 	case PROPERTY_BLOCK:
-		backend = find_block(backends, id);
+	case PROPERTY_MEDIUM:
+		use.drive_id = drive_id_like(backends, id);
+		use.backend = find_block(backends, id);
 		kind = "-drive or -blockdev";
 		break;
 	case PROPERTY_NET:
-		backend = machine_netdev(backends->machine, id);
+		use.backend = machine_netdev(backends->machine, id);
 		kind = "-netdev";
 		break;
 	case PROPERTY_CHAR:
-		backend = machine_chardev(backends->machine, id);
+		use.backend = machine_chardev(backends->machine, id);
 		kind = "-chardev";
 		break;
 	case PROPERTY_OBJECT:
-		backend = backends_object(backends, id);
+		use.backend = backends_object(backends, id);
 		kind = "-object";
 		break;
 	default:
 		break;
 	}
-	if (!backend) {
+	if (!use.backend && !use.drive_id) {
 		error_set(err, ENOENT, "there is no %s with id '%s'", kind, id);
 		return NULL;
 	}
-	/* A mux chardev and an object serve several; disks and networks serve one. */
-	for (size_t i = 0; i < backends->use_count; i++) {
-		if ((type == PROPERTY_BLOCK || type == PROPERTY_NET) && backends->uses[i].backend == backend) {
-			error_set(err, EBUSY, "%s '%s' is already in use by another device", kind, id);
-			return NULL;
-		}
+	if (in_use(backends, &use)) {
+		error_set(err, EBUSY, "%s '%s' is already in use by another device", kind, id);
+		return NULL;
 	}
-	use = (struct backend_use){.type = type, .backend = backend, .user = user};
-	if (type == PROPERTY_BLOCK) {
-		use.writes = !((struct block *)backend)->read_only;
-		if (block_claim(backend, use.writes, err) < 0)
+	if (!use.backend) {
+		if (type == PROPERTY_MEDIUM)
+			keep_use(backends, &use);
+		error_set(err, ENOMEDIUM, "Device needs media, but drive is empty");
+		return NULL;
+	}
+	if (is_disk(type)) {
+		use.writes = !((struct block *)use.backend)->read_only;
+		if (block_claim(use.backend, use.writes, err) < 0)
 			return NULL;
 	}
-	backends->uses = xrealloc(backends->uses, (backends->use_count + 1) * sizeof(*backends->uses));
-	backends->uses[backends->use_count++] = use;
-	return backend;
+	keep_use(backends, &use);
+	return use.backend;
 }
 
 static void lookup_release(void *opaque, struct device *user)
@@ -510,7 +543,7 @@ static void lookup_release(void *opaque, struct device *user)
 
 		if (use->user != user)
 			backends->uses[kept++] = *use;
-		else if (use->type == PROPERTY_BLOCK)
+		else if (use->backend && is_disk(use->type))
 			block_release(use->backend, use->writes);
 	}
 	backends->use_count = kept;

@@ -26,6 +26,7 @@
 #include "device/pc/lapic.h"
 #include "device/pc/mc146818.h"
 #include "device/pci/pci.h"
+#include "device/storage/storage.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/acpi.h"
 #include "machine/boot/firmware.h"
@@ -50,9 +51,10 @@ struct board_state {
 	struct ioapic *ioapic;
 	struct irq pic_lines[16], ioapic_lines[16];
 	struct lapic **apics;
-	struct device *bridge, *piix3;
+	struct device *bridge, *piix3, *ide;
 	struct ram_block *firmware; /* NULL: direct boot */
 	struct ram_window firmware_high;
+	struct ata_port_list *ata_ports;
 	struct acpi_pm *pm;
 	struct mc146818 *rtc;
 	struct fw_cfg *fw_cfg;
@@ -240,6 +242,12 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 			machine_add_device(machine, board->piix3);
 	}
 	if (!ret) {
+		machine->env.ata_ports = board->ata_ports = ata_port_list_new();
+		machine->env.bus_ops[DEVICE_IDE] = &ata_bus_ops;
+		board->ide = device_create(&piix3_ide_class, &machine->env, NULL, NULL, err);
+		ret = add(machine, board->ide, err);
+	}
+	if (!ret) {
 		power = device_alloc(&piix4_pm_class, &machine->env);
 		piix4_pm_set_base(power, acpi_pm_info.pm1a_event);
 		ret = device_realize(power, err);
@@ -408,13 +416,51 @@ static int describe_to_firmware(struct machine *machine, struct board_state *boa
 	return ret ? ret : firmware_config_boot(machine, board->fw_cfg, err);
 }
 
+/* Channels at their ports, as PCI command register and timing registers say; Linux looks. */
+static void enable_ide(struct board_state *board)
+{
+	struct pci_device *ide = (struct pci_device *)board->ide;
+
+	pci_config_write(ide, 0x04, pci_config_read(ide, 0x04, 2) | 1, 2);
+	pci_config_write(ide, 0x40, 0x80008000, 4);
+}
+
+/* Disk types and geometries where BIOSes look for them: type 47 (see the extension bytes) for the first two. */
+static void describe_disks(struct board_state *board)
+{
+	static const uint8_t type_at[2] = {0x19, 0x1a}, geometry_at[2] = {0x1b, 0x24};
+	uint8_t types = 0, translations = 0;
+
+	for (unsigned place = 0; place < 4; place++) {
+		struct ata_geometry disk;
+
+		if (!ata_geometry_at(board->ata_ports, place, &disk))
+			continue;
+		translations |= (uint8_t)(disk.translation << 2 * place);
+		if (place < 2) {
+			const uint8_t bytes[9] = {(uint8_t)disk.cylinders, (uint8_t)(disk.cylinders >> 8), (uint8_t)disk.heads, 0xff,
+			                          0xff, (uint8_t)(0xc0 | (disk.heads > 8) << 3), (uint8_t)disk.cylinders,
+			                          (uint8_t)(disk.cylinders >> 8), (uint8_t)disk.sectors};
+
+			types |= place ? 0x0f : 0xf0;
+			mc146818_set_cmos(board->rtc, type_at[place], 47);
+			for (unsigned i = 0; i < sizeof(bytes); i++)
+				mc146818_set_cmos(board->rtc, (uint8_t)(geometry_at[place] + i), bytes[i]);
+		}
+	}
+	mc146818_set_cmos(board->rtc, 0x12, types);
+	mc146818_set_cmos(board->rtc, 0x39, translations);
+}
+
 static int pc_describe(struct machine *machine, struct boot_board *out, struct error *err)
 {
 	struct board_state *board = machine->private_data->board_state;
 	int ret;
 
+	describe_disks(board);
 	if (board->firmware)
 		return describe_to_firmware(machine, board, err);
+	enable_ide(board);
 	i440fx_shadow_all(board->bridge);
 	ret = write_acpi(machine, board, out, err);
 	if (!ret)
@@ -442,12 +488,13 @@ static void pc_free(struct machine *machine)
 		return;
 	pci_bus_free(machine->env.pci_bus);
 	lapic_set_free(board->lapics);
+	free(board->ata_ports);
 	free(board->apics);
 	free(board);
 }
 
 static const struct device_class *const *const pc_class_groups[] = {
-	device_classes_pc, device_classes_pci, device_classes_virtio, device_classes_net, NULL};
+	device_classes_pc, device_classes_pci, device_classes_virtio, device_classes_net, device_classes_storage, NULL};
 
 const struct board board_pc = {
 	.name = "pc",

@@ -33,7 +33,7 @@ static const char *const property_types[] = {
 	[PROPERTY_I32] = "int32",
 	[PROPERTY_U64] = "uint64",  [PROPERTY_SIZE] = "size",
 	[PROPERTY_STRING] = "str",  [PROPERTY_ONOFFAUTO] = "OnOffAuto",
-	[PROPERTY_MAC] = "str",     [PROPERTY_BLOCK] = "str",
+	[PROPERTY_MAC] = "str",     [PROPERTY_BLOCK] = "str", [PROPERTY_MEDIUM] = "str",
 	[PROPERTY_NET] = "str",     [PROPERTY_CHAR] = "str",
 	[PROPERTY_OBJECT] = "link",
 };

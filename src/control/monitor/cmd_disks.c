@@ -17,7 +17,7 @@
 struct block *monitor_block_of(const struct device *device)
 {
 	for (const struct property *p = device->class->properties; p && p->name; p++)
-		if (p->type == PROPERTY_BLOCK)
+		if (p->type == PROPERTY_BLOCK || p->type == PROPERTY_MEDIUM)
 			return *(struct block *const *)((const char *)device + p->offset);
 	return NULL;
 }

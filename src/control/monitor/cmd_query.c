@@ -256,6 +256,7 @@ static json_t *run_list_properties(struct command_call *call, struct error *err)
 		[PROPERTY_ONOFFAUTO] = "OnOffAuto",
 		[PROPERTY_MAC] = "str",
 		[PROPERTY_BLOCK] = "str",
+		[PROPERTY_MEDIUM] = "str",
 		[PROPERTY_NET] = "str",
 		[PROPERTY_CHAR] = "str",
 		[PROPERTY_OBJECT] = "link<object>",

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The storage devices, for a board's registry, and what a board asks of them. */
+#include "device/storage/storage.h"
+
+#include "base/util.h"
+#include "device/storage/ata.h"
+
+const struct device_class *const device_classes_storage[] = {
+        &piix3_ide_class, &ide_hd_class, &ide_cd_class, NULL,
+};
+
+struct ata_port_list *ata_port_list_new(void)
+{
+	return xcalloc(1, sizeof(struct ata_port_list));
+}
+
+bool ata_geometry_at(const struct ata_port_list *list, unsigned place, struct ata_geometry *geometry)
+{
+	const struct ata_port *port = list->first;
+	const struct ata_drive *drive;
+
+	for (unsigned i = 0; port && i < place / 2; i++)
+		port = port->next;
+	drive = port ? port->drives[place % 2] : NULL;
+	if (!drive || drive->cd)
+		return false;
+	*geometry = (struct ata_geometry){drive->cylinders, drive->heads, drive->sectors, drive->translation};
+	return true;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Disks and their controllers, for a board. */
+#ifndef XUNI_DEVICE_STORAGE_STORAGE_H
+#define XUNI_DEVICE_STORAGE_STORAGE_H
+
+#include "core/device.h"
+
+/* What -device offers of this folder; NULL-ended. */
+extern const struct device_class *const device_classes_storage[];
+
+/* 01.1 8086:7010; before it the board gives device_env.ata_ports and bus_ops[DEVICE_IDE]. */
+extern const struct device_class piix3_ide_class;
+extern const struct device_bus_ops ata_bus_ops;
+struct ata_port_list *ata_port_list_new(void);
+
+/* Physical geometry and translation (0 none, 1 LBA, 2 large, 3 revised ECHS) of the disk at place 0 to 3 of the first two
+ * IDE buses, for the CMOS; false when there is no disk. */
+struct ata_geometry {
+	uint32_t cylinders, heads, sectors;
+	unsigned translation;
+};
+bool ata_geometry_at(const struct ata_port_list *list, unsigned place, struct ata_geometry *geometry);
+
+#endif
