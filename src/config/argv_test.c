@@ -448,7 +448,6 @@ static void test_drives(void **state)
 		 "-drive file=b,unit=0: there is already a drive with if=ide, bus=0, unit=0"},
 		{"-drive file=a,if=ide,unit=2", "-drive file=a,if=ide,unit=2: unit 2 is too big (the largest is 1)"},
 		{"-drive file=a,index=4", "-drive file=a,index=4: Too many IDE buses defined (3 > 2)"},
-		{"-drive media=disk", "-drive media=disk: file= is missing"},
 		{"-drive file=a,if=none,id=d -device virtio-blk-pci,drive=d -device virtio-blk-pci,drive=d",
 		 "drive 'd' is used by two devices (virtio-blk-pci and virtio-blk-pci)"},
 		{"-drive file=a,index=1,unit=1",

@@ -295,7 +295,7 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		return -EINVAL;
 	if (take_rest(drive, options, err) < 0)
 		return -EINVAL;
-	if (!drive->file && !drive->format && !names_image(&drive->rest) && (!drive->cdrom || drive->interface == DRIVE_VIRTIO))
+	if (!drive->file && !drive->format && !names_image(&drive->rest) && drive->interface == DRIVE_VIRTIO)
 		return error_set(err, EINVAL, "file= is missing");
 	return 0;
 }

@@ -138,6 +138,27 @@ enum machine_request {
 	MACHINE_IO_ERROR,     /* a disk with werror or rerror=stop failed: stop in "io-error"; it retries after cont */
 };
 
+struct block;
+
+/* What is to be said of a drive whose medium can be taken out. */
+struct device_medium {
+	struct block *block; /* NULL: none */
+	bool has_tray, tray_open, locked;
+};
+
+/* Drives with such media. Control thread. */
+struct device_medium_ops {
+	void (*get)(const struct device *device, struct device_medium *medium);
+	/* By hand: opens or closes the tray. */
+	void (*move_tray)(struct device *device, bool open);
+	/* Puts in another medium or, with NULL, takes it out; nothing of the old one is in use when it returns. */
+	int (*set)(struct device *device, struct block *block, struct error *err);
+	/* Somebody pressed the button of a locked drive: the guest hears of it. May be NULL. */
+	void (*ask_eject)(struct device *device);
+	/* True once after the guest moved the tray (MACHINE_TRAY_MOVED). NULL: it cannot. */
+	bool (*moved)(struct device *device);
+};
+
 struct device_class {
 	const char *name;   /* as typed after -device */
 	const char *alias;  /* a second accepted name, or NULL */
@@ -155,6 +176,7 @@ struct device_class {
 	void (*fini)(struct device *device);
 	/* Bus-specific constants (struct pci_class, ...) or NULL. */
 	const void *bus_class;
+	const struct device_medium_ops *medium; /* NULL: it has none, or one for good */
 };
 
 struct device {

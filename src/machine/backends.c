@@ -549,6 +549,72 @@ static void lookup_release(void *opaque, struct device *user)
 	backends->use_count = kept;
 }
 
+/* --- media --- */
+
+static struct backend_use *use_of(struct backends *backends, const struct device *device)
+{
+	for (size_t i = 0; i < backends->use_count; i++)
+		if (backends->uses[i].user == device && is_disk(backends->uses[i].type))
+			return &backends->uses[i];
+	return NULL;
+}
+
+const char *machine_device_drive(const struct machine *machine, const struct device *device)
+{
+	const struct backend_use *use = use_of(machine->private_data->backends, device);
+
+	return use ? use->drive_id : NULL;
+}
+
+bool backends_in_use(const struct machine *machine, const struct block *block)
+{
+	const struct backend_use wanted = {.type = PROPERTY_MEDIUM, .backend = (void *)(uintptr_t)block};
+
+	return in_use(machine->private_data->backends, &wanted);
+}
+
+/* The reference that a -drive holds to its image goes on to the new one. */
+static void drive_holds(struct backends *backends, const char *id, struct block *block)
+{
+	for (size_t i = 0; i < backends->drive_count; i++) {
+		if (backends->drive_ids[i] != id)
+			continue;
+		if (block)
+			block_ref(block);
+		if (backends->drives[i])
+			block_unref(backends->drives[i]);
+		backends->drives[i] = block;
+	}
+}
+
+int backends_set_medium(struct machine *machine, struct device *device, struct block *block, struct error *err)
+{
+	struct backends *backends = machine->private_data->backends;
+	struct backend_use *use = use_of(backends, device), fresh = {.type = PROPERTY_MEDIUM, .user = device};
+	struct block *old = use ? use->backend : NULL;
+	const bool writes = block && !block->read_only && device->class->bus != DEVICE_IDE;
+	int ret = block ? block_claim(block, writes, err) : 0;
+
+	if (!ret) {
+		ret = device->class->medium->set(device, block, err);
+		if (ret && block)
+			block_release(block, writes);
+	}
+	if (ret)
+		return ret;
+	if (!use) {
+		keep_use(backends, &fresh);
+		use = use_of(backends, device);
+	}
+	if (old)
+		block_release(old, use->writes);
+	use->backend = block;
+	use->writes = writes;
+	if (use->drive_id)
+		drive_holds(backends, use->drive_id, block);
+	return 0;
+}
+
 struct backend_lookup backends_lookup(struct backends *backends)
 {
 	return (struct backend_lookup){.find = lookup_find, .release = lookup_release, .opaque = backends};

@@ -54,7 +54,7 @@ struct machine_private {
 	pthread_mutex_t request_lock;
 	bool request_posted;
 	bool want_reset, want_power_off, want_powerdown, want_debug_exit, want_quit, want_panic, want_failed,
-		want_balloon_event, want_io_error_stop;
+		want_balloon_event, want_io_error_stop, want_tray_events;
 	enum shutdown_cause reset_cause, quit_cause;
 	struct error failure;
 	int debug_exit_status;
@@ -88,6 +88,12 @@ void backends_close(struct backends *backends);
 /* disk_events.c: from now on failed requests are told as events. */
 void machine_watch_disks(struct machine *machine);
 struct backend_lookup backends_lookup(struct backends *backends);
+/* media.c: tells of trays that guests moved. */
+void machine_tell_trays(struct machine *machine);
+/* Puts block into the drive, NULL: takes out what is there; the drive then holds a reference of its own where it was made
+ * by -drive. */
+bool backends_in_use(const struct machine *machine, const struct block *block);
+int backends_set_medium(struct machine *machine, struct device *device, struct block *block, struct error *err);
 struct object;
 struct object *backends_object(struct backends *backends, const char *id);
 

@@ -301,7 +301,7 @@ static void serve_requests(void *opaque)
 	asked = *priv;
 	priv->request_posted = priv->want_reset = priv->want_power_off = priv->want_powerdown = false;
 	priv->want_debug_exit = priv->want_quit = priv->want_panic = priv->want_failed = false;
-	priv->want_balloon_event = priv->want_io_error_stop = false;
+	priv->want_balloon_event = priv->want_io_error_stop = priv->want_tray_events = false;
 	pthread_mutex_unlock(&priv->request_lock);
 
 	if (asked.want_quit) {
@@ -328,6 +328,8 @@ static void serve_requests(void *opaque)
 	}
 	if (asked.want_balloon_event && !priv->ended)
 		emit_balloon_change(machine);
+	if (asked.want_tray_events && !priv->ended)
+		machine_tell_trays(machine);
 }
 
 /* request_lock held. */
@@ -411,6 +413,11 @@ void machine_device_request(void *opaque, int request, int argument)
 		break;
 	case MACHINE_IO_ERROR:
 		priv->want_io_error_stop = true;
+		break;
+	case MACHINE_TRAY_MOVED:
+		priv->want_tray_events = true;
+		stop_now = false;
+		post_requests(machine);
 		break;
 	case MACHINE_BALLOON_CHANGED:
 		priv->want_balloon_event = true;

@@ -109,6 +109,8 @@ bool machine_vcpu_halted(const struct machine *machine, const struct vcpu *vcpu)
 
 /* The id of the -drive that opened this node; NULL for nodes of -blockdev. */
 const char *machine_drive_id(const struct machine *machine, const struct block *block);
+/* The id of the -drive that a disk device was given, also while it is empty; or NULL. */
+const char *machine_device_drive(const struct machine *machine, const struct device *device);
 struct chardev *machine_chardev(struct machine *machine, const char *id);
 /* The consoles of all display devices (backend/display/display.h). */
 struct display *machine_display(struct machine *machine);

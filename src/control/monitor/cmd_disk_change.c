@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "control/monitor/commands.h"
 #include "control/monitor/monitor_impl.h"
+#include "machine/media.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static json_t *run_resize(struct command_call *call, struct error *err)
 
 static bool is_device(const struct machine *machine, const struct device *device, const char *id)
 {
-	char *path = monitor_device_path(device, machine);
+	char *path = machine_device_path(machine, device);
 	const bool same = strcmp(path, id) == 0 || (device->id && strcmp(device->id, id) == 0);
 
 	free(path);
@@ -63,7 +64,7 @@ static struct block *disk_of(const struct machine *machine, const char *drive, c
 {
 	for (const struct device *d = machine->devices; d; d = d->next) {
 		struct block *block = monitor_block_of(d);
-		const char *its_drive = block ? machine_drive_id(machine, block) : NULL;
+		const char *its_drive = machine_device_drive(machine, d);
 
 		if (drive ? its_drive && strcmp(its_drive, drive) == 0 : is_device(machine, d, id)) {
 			if (!block)

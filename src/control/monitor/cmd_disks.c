@@ -8,6 +8,7 @@
 #include "config/domain.h"
 #include "control/monitor/commands.h"
 #include "control/monitor/monitor_impl.h"
+#include "machine/media.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,41 +17,35 @@
 /* The node that a device's first block property holds, or NULL. */
 struct block *monitor_block_of(const struct device *device)
 {
+	struct device_medium medium;
+
+	if (device->class->medium) {
+		device->class->medium->get(device, &medium);
+		return medium.block;
+	}
 	for (const struct property *p = device->class->properties; p && p->name; p++)
-		if (p->type == PROPERTY_BLOCK || p->type == PROPERTY_MEDIUM)
+		if (p->type == PROPERTY_BLOCK)
 			return *(struct block *const *)((const char *)device + p->offset);
 	return NULL;
 }
 
+/* Disks, and drives without a medium. */
 static const struct device *next_disk(const struct device *device)
 {
-	while (device && !monitor_block_of(device))
+	while (device && !monitor_block_of(device) && !device->class->medium)
 		device = device->next;
 	return device;
 }
 
 /* QMP calls a disk by the id of its -drive; one made with -blockdev has none. */
-static const struct drive_config *drive_of(const struct machine *machine, const struct block *block)
+static const struct drive_config *drive_of(const struct machine *machine, const struct device *device)
 {
-	const char *id = machine_drive_id(machine, block);
+	const char *id = machine_device_drive(machine, device);
 
 	for (size_t i = 0; id && i < machine->config->drive_count; i++)
 		if (strcmp(machine->config->drives[i].id, id) == 0)
 			return &machine->config->drives[i];
 	return NULL;
-}
-
-/* A virtio disk's path is that of the virtio device behind its transport. */
-char *monitor_device_path(const struct device *device, const struct machine *machine)
-{
-	const char *inner = strncmp(device->class->name, "virtio-", 7) ? "" : "/virtio-backend";
-	unsigned index = 0;
-
-	if (device->id)
-		return xasprintf("/machine/peripheral/%s%s", device->id, inner);
-	for (const struct device *d = machine->devices; d && d != device; d = d->next)
-		index += !d->id;
-	return xasprintf("/machine/peripheral-anon/device[%u]%s", index, inner);
 }
 
 /* --- nodes --- */
@@ -174,14 +169,22 @@ static json_t *run_block(struct command_call *call, struct error *err)
 
 	for (const struct device *d = next_disk(call->machine->devices); d; d = next_disk(d->next)) {
 		const struct block *block = monitor_block_of(d);
-		const struct drive_config *drive = drive_of(call->machine, block);
-		char *path = monitor_device_path(d, call->machine);
+		const struct drive_config *drive = drive_of(call->machine, d);
+		char *path = machine_disk_name(call->machine, d);
+		struct device_medium medium = {0};
+		json_t *row;
 
-		json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b,s:o,s:s,s:s}", "io-status",
-						      io_status_name(block), "device", drive ? drive->id : "", "locked",
-						      0, "removable", drive && drive->cdrom, "inserted",
-						      inserted_of(shown(block), block, drive, false), "qdev", path,
-						      "type", "unknown"));
+		if (d->class->medium)
+			d->class->medium->get(d, &medium);
+		row = json_pack("{s:s,s:s,s:b,s:b}", "io-status", block ? io_status_name(block) : "ok", "device",
+				drive ? drive->id : "", "locked", medium.locked, "removable", d->class->medium != NULL);
+		if (block)
+			json_object_set_new(row, "inserted", inserted_of(shown(block), block, drive, false));
+		json_object_set_new(row, "qdev", json_string(path));
+		if (medium.has_tray)
+			json_object_set_new(row, "tray_open", json_boolean(medium.tray_open));
+		json_object_set_new(row, "type", json_string("unknown"));
+		json_array_append_new(list, row);
 		free(path);
 	}
 	return list;
@@ -237,14 +240,22 @@ static void show_node(struct text *text, const json_t *disk, const json_t *inser
 	const char *name = string_at(disk, "device"), *node = string_at(inserted, "node-name");
 	const char *status = string_at(disk, "io-status");
 
-	text_printf(text, *name ? "%s (%s): %s (%s%s)\n" : "%s%s: %s (%s%s)\n", name, node, string_at(inserted, "file"),
-		    string_at(inserted, "drv"), json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
+	if (inserted)
+		text_printf(text, *name ? "%s (%s): %s (%s%s)\n" : "%s%s: %s (%s%s)\n", name, node,
+			    string_at(inserted, "file"), string_at(inserted, "drv"),
+			    json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
+	else
+		text_printf(text, "%s: [not inserted]\n", *name ? name : string_at(disk, "qdev"));
 	if (*string_at(disk, "qdev"))
 		text_printf(text, "    Attached to:      %s\n", string_at(disk, "qdev"));
 	if (*status && strcmp(status, "ok"))
 		text_printf(text, "    I/O status:       %s\n", status);
 	if (json_is_true(json_object_get(disk, "removable")))
-		text_printf(text, "    Removable device: not locked, tray closed\n");
+		text_printf(text, "    Removable device: %slocked, tray %s\n",
+			    json_is_true(json_object_get(disk, "locked")) ? "" : "not ",
+			    json_is_true(json_object_get(disk, "tray_open")) ? "open" : "closed");
+	if (!inserted)
+		return;
 	text_printf(text, "    Cache mode:       %s%s%s\n",
 		    json_is_true(json_object_get(cache, "writeback")) ? "writeback" : "writethrough",
 		    json_is_true(json_object_get(cache, "direct")) ? ", direct" : "",
@@ -382,7 +393,8 @@ static json_t *stats_of(const struct block *block)
 	struct block_stats stats = {0};
 	json_t *object;
 
-	block_get_stats(block, &stats);
+	if (block)
+		block_get_stats(block, &stats);
 	object = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:[]}", "rd_bytes", (json_int_t)stats.read_bytes,
 			   "wr_bytes", (json_int_t)stats.write_bytes, "rd_operations", (json_int_t)stats.read_ops,
 			   "wr_operations", (json_int_t)stats.write_ops, "flush_operations",
@@ -399,12 +411,14 @@ static json_t *run_blockstats(struct command_call *call, struct error *err)
 
 	for (const struct device *d = next_disk(call->machine->devices); d; d = next_disk(d->next)) {
 		const struct block *block = monitor_block_of(d);
-		const struct drive_config *drive = drive_of(call->machine, block);
-		char *path = monitor_device_path(d, call->machine);
-		json_t *row = json_pack("{s:s,s:o,s:s,s:s}", "device", drive ? drive->id : "", "stats", stats_of(block),
-					"node-name", block->node_name ? block->node_name : "", "qdev", path);
+		const struct drive_config *drive = drive_of(call->machine, d);
+		char *path = machine_disk_name(call->machine, d);
+		json_t *row = json_pack("{s:s,s:o,s:s}", "device", drive ? drive->id : "", "stats", stats_of(block), "qdev",
+					path);
 
-		if (block->file)
+		if (block)
+			json_object_set_new(row, "node-name", json_string(block->node_name ? block->node_name : ""));
+		if (block && block->file)
 			json_object_set_new(row, "parent",
 					    json_pack("{s:o,s:s}", "stats", stats_of(block->file), "node-name",
 						      block->file->node_name ? block->file->node_name : ""));

@@ -9,6 +9,7 @@ extern const struct command commands_control[]; /* the machine as a whole; the m
 extern const struct command commands_query[];   /* what the machine is and does */
 extern const struct command commands_disks[];
 extern const struct command commands_disk_change[];
+extern const struct command commands_media[];
 extern const struct command commands_backends[]; /* networks and character devices */
 extern const struct command commands_input[];   /* keys and pointers */
 extern const struct command commands_devices[];  /* PCI, balloon */

@@ -42,7 +42,5 @@ json_t *qmp_execute(struct monitor *monitor, const char *text);
 json_t *monitor_version(void);
 /* The node that a device's disk property holds, or NULL. */
 struct block *monitor_block_of(const struct device *device);
-/* Where a device stands in qemu's tree of objects; heap, the caller's. */
-char *monitor_device_path(const struct device *device, const struct machine *machine);
 
 #endif

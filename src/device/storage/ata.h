@@ -65,6 +65,8 @@ struct ata_port {
 	bool ncq;
 	struct ata_drive *drives[2];
 	char *name;                  /* "ide.0" */
+	struct device *controller;
+	unsigned number;             /* of the controller's ports */
 	struct ata_port *next;
 };
 
@@ -74,8 +76,8 @@ struct ata_port_list {
 	unsigned automatic; /* number of the next bus without a name of its own */
 };
 
-/* id NULL: the next "ide.N", else "ID.number". */
-void ata_port_add(struct ata_port_list *list, struct ata_port *port, const char *id, unsigned number);
+/* Its name is the next "ide.N", or "ID.number" where the controller has an id. */
+void ata_port_add(struct ata_port_list *list, struct ata_port *port, struct device *controller, unsigned number);
 void ata_port_remove(struct ata_port_list *list, struct ata_port *port);
 extern const struct device_bus_ops ata_bus_ops;
 
@@ -118,7 +120,7 @@ struct ata_drive {
 	struct ata_port *port;
 	struct disk disk;
 	bool cd;
-	char serial[21];
+	char serial[21], boot_name[16];
 	unsigned translation; /* 0 none, 1 LBA, 2 large, 3 revised ECHS: as in CMOS 0x39 */
 
 	/* state */

@@ -21,11 +21,13 @@ static struct ata_drive *from_device(struct device *device)
 
 /* --- the bus --- */
 
-void ata_port_add(struct ata_port_list *list, struct ata_port *port, const char *id, unsigned number)
+void ata_port_add(struct ata_port_list *list, struct ata_port *port, struct device *controller, unsigned number)
 {
 	struct ata_port **at = &list->first;
 
-	port->name = id ? xasprintf("%s.%u", id, number) : xasprintf("ide.%u", list->automatic++);
+	port->controller = controller;
+	port->number = number;
+	port->name = controller->id ? xasprintf("%s.%u", controller->id, number) : xasprintf("ide.%u", list->automatic++);
 	port->next = NULL;
 	while (*at)
 		at = &(*at)->next;
@@ -93,7 +95,17 @@ static int attach(struct device *device, struct error *err)
 	return 0;
 }
 
-const struct device_bus_ops ata_bus_ops = {.attach = attach};
+static char *boot_path(const struct device *device)
+{
+	const struct ata_port *port = ((const struct ata_drive *)device)->port;
+	const struct device_bus_ops *pci = device->env->bus_ops[DEVICE_PCI];
+	char *place = pci->boot_path(port->controller), *path = xasprintf("%s/drive@%x", place, port->number);
+
+	free(place);
+	return path;
+}
+
+const struct device_bus_ops ata_bus_ops = {.attach = attach, .boot_path = boot_path};
 
 /* --- life --- */
 
@@ -195,6 +207,8 @@ static int init(struct device *device, struct error *err)
 		ata_guess_geometry(drive);
 	}
 	init_scsi(drive);
+	snprintf(drive->boot_name, sizeof(drive->boot_name), "/disk@%u", drive->unit);
+	device->boot_name = drive->boot_name;
 	if (drive->port->ncq && !drive->cd)
 		drive->queue = xcalloc(ATA_TAGS, sizeof(*drive->queue));
 	if (drive->disk.block)
@@ -236,6 +250,62 @@ static void fini(struct device *device)
 	disk_close(&drive->disk);
 	free(drive->queue);
 }
+
+/* --- the medium of a CD-ROM drive --- */
+
+static void medium_get(const struct device *device, struct device_medium *medium)
+{
+	const struct ata_drive *drive = (const struct ata_drive *)device;
+
+	pthread_mutex_lock(&drive->port->lock);
+	*medium = (struct device_medium){drive->disk.block, true, drive->scsi.tray_open, drive->scsi.locked};
+	pthread_mutex_unlock(&drive->port->lock);
+}
+
+static void medium_move_tray(struct device *device, bool open)
+{
+	struct ata_drive *drive = from_device(device);
+
+	pthread_mutex_lock(&drive->port->lock);
+	scsi_move_tray(&drive->scsi, open);
+	pthread_mutex_unlock(&drive->port->lock);
+}
+
+static int medium_set(struct device *device, struct block *block, struct error *err)
+{
+	struct ata_drive *drive = from_device(device);
+	struct block *old = drive->disk.block;
+	int rc;
+
+	disk_drain(&drive->disk);
+	pthread_mutex_lock(&drive->port->lock);
+	rc = disk_set_medium(&drive->disk, block, err);
+	if (rc == 0 && !drive->scsi.tray_open)
+		scsi_medium_changed(&drive->scsi);
+	pthread_mutex_unlock(&drive->port->lock);
+	if (rc == 0 && old)
+		block_attach_device(old, NULL, NULL);
+	if (rc == 0 && block)
+		block_attach_device(block, &block_ops, drive);
+	return rc;
+}
+
+static void medium_ask_eject(struct device *device)
+{
+	struct ata_drive *drive = from_device(device);
+
+	pthread_mutex_lock(&drive->port->lock);
+	drive->scsi.eject_wanted = true;
+	pthread_mutex_unlock(&drive->port->lock);
+}
+
+static bool medium_moved(struct device *device)
+{
+	return __atomic_exchange_n(&from_device(device)->scsi.moved_by_guest, false, __ATOMIC_ACQUIRE);
+}
+
+static const struct device_medium_ops medium_ops = {.get = medium_get, .move_tray = medium_move_tray, .set = medium_set,
+                                                    .ask_eject = medium_ask_eject, .moved = medium_moved};
 
 /* --- saved state --- */
 
@@ -366,6 +436,7 @@ const struct device_class ide_cd_class = {
         .properties = cd_properties,
         .state = &state,
         .init = init_cd,
+        .medium = &medium_ops,
         .reset = reset,
         .fini = fini,
 };

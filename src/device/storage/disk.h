@@ -25,7 +25,6 @@ struct disk_config {
 	struct block *block; /* the medium at first; NULL: an empty drive */
 	char *serial, *werror, *rerror;
 	uint32_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
-	uint64_t bootindex; /* UINT64_MAX: none */
 	int write_cache;
 	bool share_rw;
 };
@@ -36,8 +35,7 @@ struct disk_config {
 /* DRIVE_KIND: PROPERTY_BLOCK, or PROPERTY_MEDIUM where the drive may be empty. */
 #define DISK_PROPERTIES(TYPE, MEMBER, DRIVE_KIND)                                                                             \
 	DISK_PROPERTY(TYPE, "drive", DRIVE_KIND, MEMBER.block, NULL, "id of a -drive, or node-name of a -blockdev"),          \
-	DISK_PROPERTY(TYPE, "bootindex", PROPERTY_U64, MEMBER.bootindex, "18446744073709551615",                              \
-	              "place in the firmware's boot order"),                                                                  \
+	DEVICE_BOOTINDEX_PROPERTY,                                                                                            \
 	DISK_PROPERTY(TYPE, "serial", PROPERTY_STRING, MEMBER.serial, NULL, "serial number that the guest sees"),             \
 	DISK_PROPERTY(TYPE, "logical_block_size", PROPERTY_U32, MEMBER.logical_block_size, "0",                               \
 	              "smallest unit of access, bytes"),                                                                      \

@@ -68,7 +68,7 @@ static int add_channel(struct piix3_ide *ide, unsigned i, struct error *err)
 	if (rc < 0)
 		ide_fini(channel);
 	else
-		ata_port_add(env->ata_ports, &channel->port, NULL, 0);
+		ata_port_add(env->ata_ports, &channel->port, &ide->pci.device, i);
 	return rc;
 }
 

@@ -74,6 +74,17 @@ void scsi_medium_changed(struct scsi_unit *unit)
 	unit->attention = (struct scsi_sense){SCSI_UNIT_ATTENTION, 0x28, 0};
 }
 
+void scsi_move_tray(struct scsi_unit *unit, bool open)
+{
+	if (unit->tray_open == open)
+		return;
+	__atomic_store_n(&unit->tray_open, open, __ATOMIC_RELAXED);
+	if (open)
+		unit->locked = unit->new_medium = unit->eject_wanted = false;
+	else if (unit->disk->block)
+		scsi_medium_changed(unit);
+}
+
 void scsi_medium(struct scsi_request *request, bool write, uint64_t lba, uint64_t blocks)
 {
 	struct scsi_unit *unit = request->unit;
@@ -111,9 +122,8 @@ static void start_stop(struct scsi_request *request)
 	}
 	if (unit->tray_open == !start)
 		return;
-	__atomic_store_n(&unit->tray_open, !start, __ATOMIC_RELAXED);
-	if (start)
-		scsi_medium_changed(unit);
+	scsi_move_tray(unit, !start);
+	__atomic_store_n(&unit->moved_by_guest, true, __ATOMIC_RELEASE);
 	if (unit->disk->env->request)
 		unit->disk->env->request(unit->disk->env->request_opaque, MACHINE_TRAY_MOVED, 0);
 }

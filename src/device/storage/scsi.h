@@ -69,6 +69,7 @@ struct scsi_unit {
 	uint16_t rotation_rate;
 	bool dpofua, discard;
 	uint64_t max_unmap_bytes, max_io_bytes;
+	bool moved_by_guest; /* atomic: somebody is to be told */
 	/* state */
 	bool tray_open, locked, write_cache;
 	bool new_medium, eject_wanted; /* what GET EVENT STATUS has to tell */
@@ -90,6 +91,7 @@ void scsi_reset(struct scsi_unit *unit);
 
 /* The medium came or went, or the tray moved, by somebody's hand. */
 void scsi_medium_changed(struct scsi_unit *unit);
+void scsi_move_tray(struct scsi_unit *unit, bool open);
 bool scsi_ready(const struct scsi_unit *unit);
 extern const struct state_table scsi_unit_state, scsi_request_state;
 
