@@ -330,7 +330,8 @@ static json_t *run_mice(struct command_call *call, struct error *err)
 	unsigned count = (unsigned)min_u64(input_mice(call->machine->input, mice, MICE_MAX), MICE_MAX);
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < count; i++)
+	/* The current one last, as qemu has it. */
+	for (unsigned i = count; i--;)
 		json_array_append_new(list, json_pack("{s:s,s:i,s:b,s:b}", "name", mice[i].name, "index", mice[i].index,
 						      "current", mice[i].current, "absolute", mice[i].absolute));
 	return list;

@@ -92,6 +92,12 @@ static void set_text(uint8_t *config, const char *text)
 	memcpy(config + CONFIG_DATA, text, config[CONFIG_LENGTH]);
 }
 
+/* A wheel is an axis, or two buttons. */
+static bool is_wheel(const struct virtio_input *input, unsigned which)
+{
+	return input->wheel_axis && (which == INPUT_WHEEL_UP || which == INPUT_WHEEL_DOWN);
+}
+
 static void describe_keys(const struct virtio_input *input, uint8_t *config)
 {
 	if (takes(input, INPUT_KEY))
@@ -99,7 +105,7 @@ static void describe_keys(const struct virtio_input *input, uint8_t *config)
 			set_bit(config, input_key_rows[key].linux_code);
 	if (takes(input, INPUT_BUTTON))
 		for (unsigned button = 0; button < INPUT_BUTTONS; button++)
-			if (button_codes[button])
+			if (button_codes[button] && !is_wheel(input, button))
 				set_bit(config, button_codes[button]);
 }
 
@@ -235,7 +241,8 @@ static void button(struct virtio_input *input, unsigned which, bool down)
 {
 	if (which >= INPUT_BUTTONS)
 		return;
-	key(input, button_codes[which], down);
+	if (!is_wheel(input, which))
+		key(input, button_codes[which], down);
 	if (!down || !input->wheel_axis)
 		return;
 	if (which == INPUT_WHEEL_UP || which == INPUT_WHEEL_DOWN)
