@@ -546,6 +546,13 @@ int list_global(struct config_parse *parse, const struct key *key, struct option
 	return error_set(err, EINVAL, "expected driver.property=value or driver=,property=,value=");
 }
 
+int word_s(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	free(parse->config->gdb);
+	parse->config->gdb = xstrdup("tcp::1234");
+	return 0;
+}
+
 int word_icount(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
 	static const char *const known[] = {"shift", "sleep", "align", "rr", "rrfile", "rrsnapshot", NULL};

@@ -157,6 +157,9 @@ const struct key config_keys[] = {
 	{ "no-acpi", NULL, NULL, SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "no-hpet", NULL, "disable HPET", SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", SECTION_DEBUG, KEY_FLAG, FIELD(start_paused) },
+	{ "gdb", "dev", "accept a gdb connection on 'dev': tcp:[host]:port, unix:path, chardev:id, stdio; 'none'. Until gdb connects\n"
+	  "the guest runs, or stands still (-S)", SECTION_DEBUG, KEY_STRING, FIELD(gdb) },
+	{ "s", NULL, "shorthand for -gdb tcp::1234", SECTION_DEBUG, KEY_WORD, .word = word_s },
 	{ "pidfile", "file", "write PID to 'file'", SECTION_DEBUG, KEY_STRING, FIELD(pidfile) },
 	{ "daemonize", NULL, "go to the background once the machine is ready", SECTION_DEBUG, KEY_FLAG, FIELD(daemonize) },
 	{ "icount", "shift=0|auto", "deterministic: the clock advances with executed instructions, one nanosecond each (engine interp)", SECTION_DEBUG, KEY_WORD, .word = word_icount },
@@ -179,7 +182,7 @@ const struct key config_keys[] = {
 	LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
 	LATER("tpmdev", "", SECTION_CHARACTER), LATER("dtb", "", SECTION_BOOT),
-	LATER("option-rom", "", SECTION_BOOT), LATER("gdb", "", SECTION_DEBUG), LATER("s", NULL, SECTION_DEBUG),
+	LATER("option-rom", "", SECTION_BOOT),
 	LATER("incoming", "", SECTION_DEBUG), LATER("loadvm", "", SECTION_DEBUG), LATER("sandbox", "", SECTION_DEBUG),
 	LATER("runas", "", SECTION_DEBUG), LATER("chroot", "", SECTION_DEBUG), LATER("compat", "", SECTION_DEBUG),
 	LATER("dfilter", "", SECTION_DEBUG), LATER("dump-vmstate", "", SECTION_DEBUG), LATER("enable-sync-profile", NULL, SECTION_DEBUG),

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "core/cpuid.h"
+#include "core/debug.h"
 #include "core/irq.h"
 #include "core/x86_state.h"
 
@@ -65,6 +66,9 @@ struct vcpu {
 	void (*wake)(void *opaque);
 	void *wake_opaque;
 	_Atomic uint64_t instructions; /* executed; software engines only, updated at least once per run */
+	/* A debugger's wish for the next run, and what that run's VCPU_DEBUG means. Changed with the vCPU outside run. */
+	enum debug_step debug_step;
+	struct debug_hit debug_hit;
 };
 
 /* Why run came back. Port and memory accesses never do: they go straight to the buses. */
@@ -73,6 +77,7 @@ enum vcpu_exit {
 	VCPU_HALTED,   /* HLT or wait-for-SIPI and no wake-up event is pending; call again after wake */
 	VCPU_RESET,    /* the guest asks for a reset of the machine (triple fault included: the engine has logged it) */
 	VCPU_SHUTDOWN,
+	VCPU_DEBUG,    /* a debugger's point or step: vcpu.debug_hit */
 	VCPU_FAILED,   /* the engine cannot go on; *err of vcpu_run says why; the machine stops in "internal-error" */
 };
 
@@ -143,6 +148,10 @@ struct engine_ops {
 	/* The machine's clock was started or stopped (all vCPUs are outside run). May be NULL. */
 	void (*clock_changed)(struct engine *engine, bool running);
 
+	/* engine->debug is new (engine_debug); -ENOSPC when it is more than the engine can do. NULL: the engine looks at
+	 * it at each run. */
+	int (*debug_changed)(struct engine *engine, struct error *err);
+
 	/* Adds what was done for this vCPU to report. In the vCPU's thread, outside run. NULL: the engine does not translate. */
 	void (*jit_report)(struct vcpu *vcpu, struct jit_report *report);
 
@@ -158,6 +167,8 @@ struct engine {
 	 * gate and goes on with it open. */
 	_Atomic bool a20_closed;
 	void *data; /* of an engine that is built on another one's */
+	struct debug_points *debug; /* NULL: no debugger; see engine_debug */
+	uint64_t debug_stamp;       /* debug_stamp(debug) */
 };
 
 /* Sets event bits, kicks the engine and wakes a halted vCPU's thread. Any thread. */

@@ -321,6 +321,8 @@ void machine_free(struct machine *machine)
 	if (priv->board && machine->io)
 		priv->board->free(machine);
 	backends_close(priv->backends);
+	if (machine->engine)
+		engine_debug(machine->engine, NULL, NULL);
 	for (unsigned i = 0; i < machine->vcpu_count; i++)
 		machine->engine->ops->vcpu_destroy(machine->vcpus[i]);
 	free(machine->vcpus);

@@ -57,6 +57,7 @@ struct machine_private {
 		want_balloon_event, want_io_error_stop, want_tray_events;
 	enum shutdown_cause reset_cause, quit_cause;
 	struct error failure;
+	struct vcpu *debug_vcpu; /* met a debugger's point, or ended a step */
 	int debug_exit_status;
 
 	bool ended;

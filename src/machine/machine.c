@@ -128,7 +128,7 @@ static bool machine_halt(struct machine *machine, enum run_state state)
 
 	if (priv->crew)
 		vcpu_crew_pause(priv->crew);
-	if (was_running) {
+	if (was_running && clock_running(machine->clock)) {
 		clock_stop(machine->clock);
 		if (machine->engine->ops->clock_changed)
 			machine->engine->ops->clock_changed(machine->engine, false);
@@ -145,6 +145,11 @@ void machine_stop(struct machine *machine, enum run_state state)
 
 int machine_cont(struct machine *machine, struct error *err)
 {
+	return machine_cont_debug(machine, NULL, true, err);
+}
+
+int machine_cont_debug(struct machine *machine, const enum debug_step *steps, bool clock, struct error *err)
+{
 	struct machine_private *priv = machine->private_data;
 
 	switch (machine->state) {
@@ -159,9 +164,14 @@ int machine_cont(struct machine *machine, struct error *err)
 	}
 	block_reset_io_status(machine->blocks);
 	machine_set_state(machine, RUN_RUNNING);
-	clock_start(machine->clock);
-	if (machine->engine->ops->clock_changed)
+	if (clock)
+		clock_start(machine->clock);
+	if (clock && machine->engine->ops->clock_changed)
 		machine->engine->ops->clock_changed(machine->engine, true);
+	for (unsigned i = 0; i < machine->vcpu_count; i++) {
+		machine->vcpus[i]->debug_step = steps ? steps[i] : DEBUG_RUN;
+		vcpu_crew_hold(priv->crew, i, machine->vcpus[i]->debug_step == DEBUG_HOLD);
+	}
 	machine_emit(machine, "RESUME", NULL);
 	vcpu_crew_resume(priv->crew);
 	return 0;
@@ -302,6 +312,7 @@ static void serve_requests(void *opaque)
 	priv->request_posted = priv->want_reset = priv->want_power_off = priv->want_powerdown = false;
 	priv->want_debug_exit = priv->want_quit = priv->want_panic = priv->want_failed = false;
 	priv->want_balloon_event = priv->want_io_error_stop = priv->want_tray_events = false;
+	priv->debug_vcpu = NULL;
 	pthread_mutex_unlock(&priv->request_lock);
 
 	if (asked.want_quit) {
@@ -321,6 +332,12 @@ static void serve_requests(void *opaque)
 	/* These do not exclude what was done above, as long as there is a machine. */
 	if (asked.want_io_error_stop && machine->state == RUN_RUNNING)
 		machine_stop(machine, RUN_IO_ERROR);
+	if (asked.debug_vcpu && !priv->ended) {
+		if (machine->state == RUN_RUNNING)
+			machine_stop(machine, RUN_DEBUG);
+		if (machine->debugger)
+			machine->debugger->stopped(machine->debugger->opaque, asked.debug_vcpu);
+	}
 	if (asked.want_powerdown && !priv->ended) {
 		machine_emit(machine, "POWERDOWN", NULL);
 		if (priv->board->power_button)
@@ -446,10 +463,17 @@ void machine_vcpu_reported(void *opaque, struct vcpu *vcpu, enum vcpu_exit why, 
 		return;
 	}
 	pthread_mutex_lock(&priv->request_lock);
-	priv->want_failed = true;
-	priv->failure = *err;
+	if (why == VCPU_DEBUG) {
+		if (!priv->debug_vcpu)
+			priv->debug_vcpu = vcpu;
+	} else {
+		priv->want_failed = true;
+		priv->failure = *err;
+	}
 	post_requests(machine);
 	pthread_mutex_unlock(&priv->request_lock);
+	if (why == VCPU_DEBUG)
+		vcpu_crew_request_pause(priv->crew);
 }
 
 void machine_nmi(struct machine *machine)

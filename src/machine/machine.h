@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "core/debug.h"
 #include "core/device.h"
 #include "core/x86_state.h"
 
@@ -57,6 +58,15 @@ struct machine_listener {
 	struct machine_listener *next;
 };
 
+/* Who debugs the guest (control/gdb). Called in the main loop's thread. */
+struct machine_debugger {
+	/* A vCPU met a point or ended its step; the machine stands still in RUN_DEBUG. */
+	void (*stopped)(void *opaque, struct vcpu *vcpu);
+	/* The monitor's gdbserver: listens on another device ("tcp::1234"); "none": on nothing. */
+	int (*serve)(void *opaque, const char *device, struct error *err);
+	void *opaque;
+};
+
 struct machine {
 	const struct domain_config *config;
 	struct log *log;
@@ -74,6 +84,7 @@ struct machine {
 	const struct device_class **device_classes; /* what -device offers; NULL-ended */
 	enum run_state state;
 	struct machine_listener *listeners;
+	const struct machine_debugger *debugger; /* may be NULL */
 	struct machine_private *private_data;
 };
 
@@ -91,6 +102,8 @@ int machine_run(struct machine *machine);
 
 void machine_stop(struct machine *machine, enum run_state state); /* all vCPUs are outside run when it returns */
 int machine_cont(struct machine *machine, struct error *err);
+/* As machine_cont, but each vCPU goes on as steps[its index] says. clock: time goes on, too. */
+int machine_cont_debug(struct machine *machine, const enum debug_step *steps, bool clock, struct error *err);
 /* Any thread for the next three. */
 void machine_request_reset(struct machine *machine, enum shutdown_cause cause);
 void machine_request_powerdown(struct machine *machine); /* presses the ACPI power button */

@@ -34,6 +34,7 @@ struct vcpu_thread {
 	_Atomic bool halted;     /* last exit was HLT and no event came since */
 	bool parked;             /* crew->lock */
 	bool stuck;              /* crew->lock: reported something; waits for resume whatever `paused` says */
+	bool held;               /* crew->lock: stays where it is though the others go on */
 	struct vcpu_call *call;  /* crew->lock */
 };
 
@@ -97,7 +98,7 @@ static bool thread_gate(struct vcpu_thread *thread)
 			pthread_cond_broadcast(&crew->to_main);
 			continue;
 		}
-		if (crew->quit || !(crew->paused || thread->stuck))
+		if (crew->quit || !(crew->paused || thread->stuck || thread->held))
 			break;
 		thread->parked = true;
 		pthread_cond_broadcast(&crew->to_main);
@@ -201,7 +202,7 @@ static void crew_open_gate(struct vcpu_crew *crew)
 	bool wanted = crew->paused || crew->quit;
 
 	for (unsigned i = 0; i < crew->count; i++)
-		wanted = wanted || crew->threads[i].call || crew->threads[i].stuck;
+		wanted = wanted || crew->threads[i].call || crew->threads[i].stuck || crew->threads[i].held;
 	atomic_store(&crew->gate, wanted);
 }
 
@@ -252,6 +253,13 @@ void vcpu_crew_resume(struct vcpu_crew *crew)
 	}
 	crew_open_gate(crew);
 	pthread_cond_broadcast(&crew->to_threads);
+	pthread_mutex_unlock(&crew->lock);
+}
+
+void vcpu_crew_hold(struct vcpu_crew *crew, unsigned index, bool held)
+{
+	pthread_mutex_lock(&crew->lock);
+	crew->threads[index].held = held;
 	pthread_mutex_unlock(&crew->lock);
 }
 

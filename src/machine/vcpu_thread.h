@@ -25,6 +25,8 @@ void vcpu_crew_request_pause(struct vcpu_crew *crew);
 /* All vCPUs are outside their engine when this returns. */
 void vcpu_crew_pause(struct vcpu_crew *crew);
 void vcpu_crew_resume(struct vcpu_crew *crew);
+/* With the crew paused: this vCPU stands still after vcpu_crew_resume, too, until it is let go and resumed again. */
+void vcpu_crew_hold(struct vcpu_crew *crew, unsigned index, bool held);
 
 /* Runs fn in the vCPU's thread between two runs and returns when it has run; works paused and running. */
 void vcpu_crew_call(struct vcpu_crew *crew, unsigned index, void (*fn)(struct vcpu *vcpu, void *opaque), void *opaque);

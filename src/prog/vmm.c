@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "base/util.h"
 #include "config/argv.h"
+#include "control/gdb/gdb.h"
 #include "control/monitor/monitor.h"
 #include "control/monitor/trace.h"
 #include "machine/machine.h"
@@ -44,6 +45,7 @@ struct vmm {
 	struct machine *machine;
 	struct host_signals *signals;
 	struct monitor **monitors;
+	struct gdb *gdb;
 };
 
 static void signal_arrived(void *opaque, int number, int pid)
@@ -87,6 +89,9 @@ static int build(struct vmm *vmm, struct error *err)
 	if (!vmm->machine)
 		return -EIO;
 	host_signals_ready(vmm->signals);
+	vmm->gdb = gdb_new(vmm->machine);
+	if (vmm->config.gdb && gdb_serve(vmm->gdb, vmm->config.gdb, err) < 0)
+		return error_prefix(err, "-gdb");
 	return attach_monitors(vmm, err);
 }
 
@@ -95,6 +100,7 @@ static void teardown(struct vmm *vmm)
 	for (size_t i = 0; vmm->monitors && vmm->monitors[i]; i++)
 		monitor_free(vmm->monitors[i]);
 	free(vmm->monitors);
+	gdb_free(vmm->gdb);
 	if (vmm->machine)
 		machine_free(vmm->machine);
 	if (vmm->signals)

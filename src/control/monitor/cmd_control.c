@@ -148,6 +148,22 @@ static json_t *run_cpu(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+static json_t *run_gdbserver(struct command_call *call, struct error *err)
+{
+	const struct machine_debugger *debugger = call->machine->debugger;
+	const char *device = argument_string(call, "device");
+
+	device = device ? device : "tcp::1234";
+	if (!debugger || debugger->serve(debugger->opaque, device, err) < 0)
+		text_printf(call->text, "Could not open gdbserver on device '%s'%s%s\n", device, debugger ? ": " : "",
+			    debugger ? err->msg : "");
+	else if (strcmp(device, "none") == 0)
+		text_printf(call->text, "Disabled gdbserver\n");
+	else
+		text_printf(call->text, "Waiting for gdb connection on device '%s'\n", device);
+	return json_object();
+}
+
 const struct command commands_control[] = {
 	{"stop", "stop|s", "", "stop emulation", NULL, run_stop},
 	{"cont", "cont|c", "", "resume emulation", NULL, run_cont},
@@ -169,6 +185,8 @@ const struct command commands_control[] = {
 	 (const struct command_argument[]){{"items", ARGUMENT_STRING, false, WORDS_LOG_ITEMS}, {0}}, run_log},
 	{NULL, "cpu", "index", "set the default CPU", (const struct command_argument[]){{"index", ARGUMENT_INT}, {0}},
 	 run_cpu},
+	{NULL, "gdbserver", "[device]", "start gdbserver on given device (default 'tcp::1234'), stop with 'none'",
+	 (const struct command_argument[]){{"device", ARGUMENT_STRING, true}, {0}}, run_gdbserver},
 	{NULL, "info history", "", "show the command line history", NULL, run_history},
 	{0},
 };

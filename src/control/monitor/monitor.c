@@ -117,6 +117,18 @@ struct monitor *monitor_new(struct machine *machine, struct chardev *chardev, bo
 	return monitor;
 }
 
+char *monitor_human(struct machine *machine, unsigned cpu, const char *line)
+{
+	struct monitor monitor = {.machine = machine, .cpu = cpu, .format_kind = 'x', .format_size = 4};
+	struct text text = {0};
+	char *said;
+
+	hmp_run(&monitor, line, &text);
+	said = xstrdup(text.data ? text.data : "");
+	text_free(&text);
+	return said;
+}
+
 void monitor_free(struct monitor *monitor)
 {
 	machine_unlisten(monitor->machine, &monitor->listener);

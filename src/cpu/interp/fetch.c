@@ -141,6 +141,15 @@ bool fetch_decode(struct interp *ip, struct fetch *fetch, uint64_t linear, struc
 		d.last = d.closed = false;
 		if (offset >= fetch->length)
 			break;
+		if (unlikely(ip->cpu.debug) && debug_stops_in_page(ip->cpu.debug, (linear + offset) & (PAGE_SIZE - 1)) && max > 1) {
+			if (count)
+				break;
+			*d.op = (struct op){.fn = op_debug, .ea = EA_NONE};
+			d.closed = true;
+			count = 1;
+			offset = 1;
+			break;
+		}
 		status = decode_bytes(&d, fetch->bytes + offset, fetch->length - offset);
 		if (status == ZYDIS_STATUS_NO_MORE_DATA && fetch->gpa2 == ~0ull && fetch->length - offset < 15) {
 			if (count)

@@ -98,7 +98,8 @@ enum {
 	ATTEND_BREAKPOINT = 4,
 	ATTEND_LOG = 8,
 	ATTEND_DEBUG = 16,
-	ATTEND_PENDING = 32
+	ATTEND_PENDING = 32,
+	ATTEND_DEBUGGER = 64
 };
 
 /* What a native instruction needs of the FPU state; bits of ip->fpu_denied. */
@@ -136,6 +137,7 @@ struct interp {
 	bool verify;              /* nobody tells this CPU of writes to code: compare bytes before use */
 	_Atomic uintptr_t runner; /* pthread_self() of the thread inside run, else 0 */
 	bool exact;               /* s.rflags holds the status flags, not `flags` */
+	bool alone;               /* a debugger's point is, or may be, met by the next instruction */
 	bool no_trap;             /* this instruction ends without a single-step trap (INT n) */
 	bool stepped;
 	bool spent;         /* stopped because `left` was used up */
@@ -145,6 +147,7 @@ struct interp {
 	struct block *block;
 	int64_t left;       /* instructions until run looks up */
 	uint64_t stamp_own; /* grows when blocks are dropped or the code segment's limit changes */
+	uint64_t debug_stamp; /* of the engine's points that cpu.debug is */
 	uint32_t limit;     /* of CS outside 64-bit mode when it was looked at last */
 	enum vcpu_exit exit;
 	jmp_buf fault_exit;
@@ -220,6 +223,8 @@ _Noreturn void fault_at_error(struct interp *ip, const struct op *op, enum x86_v
 /* Raises what the missing FPU state calls for (#NM or #UD). */
 _Noreturn void fpu_refuse(struct interp *ip, const struct op *op, unsigned need);
 op_fn op_stop, op_undefined;
+/* Stands alone in a block that begins where a debugger's breakpoint may be. */
+op_fn op_debug;
 
 /* --- running (run.c) --- */
 

@@ -107,7 +107,8 @@ void interp_resync(struct interp *ip)
 			(cpu->s.shadow_sti || cpu->s.shadow_ss ? ATTEND_SHADOW : 0) |
 			(cpu->s.exception_pending || cpu->s.nmi_pending ? ATTEND_PENDING : 0) |
 			(cpu->breakpoints_armed ? ATTEND_BREAKPOINT : 0) | (cpu->debug_pending ? ATTEND_DEBUG : 0) |
-			(log_on(ip->log, LOG_EXEC | LOG_CPU) ? ATTEND_LOG : 0);
+			(log_on(ip->log, LOG_EXEC | LOG_CPU) ? ATTEND_LOG : 0) |
+			(ip->alone || cpu->vcpu.debug_step ? ATTEND_DEBUGGER : 0);
 }
 
 void sys_jumped(struct interp *ip)
@@ -151,6 +152,57 @@ _Noreturn void interp_abandon(struct x86_cpu *cpu)
 	longjmp(*cpu->fault_exit, 1);
 }
 
+static void stop_with(struct interp *ip, enum vcpu_exit exit)
+{
+	ip->exit = exit;
+	ip->stop = true;
+}
+
+/* --- a debugger's points (core/debug.h): all of them are met in step_one --- */
+
+static void debug_take_points(struct interp *ip)
+{
+	const struct engine *engine = ip->cpu.vcpu.engine;
+
+	/* Those that are there already; or none for the step over one, and blocks made with regard to it do no harm. */
+	ip->cpu.debug = engine->debug;
+	if (ip->debug_stamp == engine->debug_stamp || (!engine->debug && ip->cpu.vcpu.debug_step))
+		return;
+	ip->debug_stamp = engine->debug_stamp;
+	cache_drop_pages(ip, 0, UINT64_MAX);
+	x86_debug_set(&ip->cpu, engine->debug);
+}
+
+static uint64_t debug_linear(const struct interp *ip)
+{
+	uint64_t linear = ip->flat_base + ip->cpu.s.rip;
+
+	return ip->cpu.code_mode == X86_CODE64 ? linear : (uint32_t)linear;
+}
+
+static bool debug_at_point(const struct interp *ip)
+{
+	return ip->cpu.debug && !ip->cpu.vcpu.debug_step && debug_stops_at(ip->cpu.debug, debug_linear(ip));
+}
+
+void op_debug(struct interp *ip, const struct op *op)
+{
+	block_leave(ip, op);
+	ip->alone = true;
+	ip->attention |= ATTEND_DEBUGGER;
+}
+
+/* An instruction is done, or something was delivered. */
+static void debug_done(struct interp *ip, bool stepped)
+{
+	struct vcpu *vcpu = &ip->cpu.vcpu;
+
+	if (stepped && vcpu->debug_step && !vcpu->debug_hit.why)
+		vcpu->debug_hit.why = DEBUG_STEPPED;
+	if (unlikely(vcpu->debug_hit.why))
+		stop_with(ip, VCPU_DEBUG);
+}
+
 /* After a longjmp to fault_exit. */
 static void deliver_fault(struct interp *ip)
 {
@@ -167,25 +219,22 @@ static void deliver_fault(struct interp *ip)
 		flags_sync(ip);
 		ip->exact = true;
 	}
+	cpu->debug_alone = true;
 	if (cpu->fault_vector == VECTOR_ABANDONED) {
-		ip->exit = VCPU_KICKED;
-		ip->stop = true;
+		stop_with(ip, VCPU_KICKED);
+	} else if (cpu->fault_vector == X86_DEBUG_REDO) {
+		ip->alone = true;
 	} else if (!x86_deliver_fault(cpu)) {
-		ip->exit = VCPU_RESET;
-		ip->stop = true;
-	} else if (ip->stop_at_fault) {
-		ip->exit = VCPU_KICKED;
-		ip->stop = true;
+		stop_with(ip, VCPU_RESET);
+	} else {
+		if (ip->stop_at_fault)
+			stop_with(ip, VCPU_KICKED);
+		debug_done(ip, true);
 	}
+	cpu->debug_alone = false;
 	flags_import(ip);
 	ip->exact = false;
 	interp_resync(ip);
-}
-
-static void stop_with(struct interp *ip, enum vcpu_exit exit)
-{
-	ip->exit = exit;
-	ip->stop = true;
 }
 
 /* A flush is asked for when somebody starts to watch pages: what was silently writable until now counts as written. */
@@ -215,12 +264,23 @@ void interp_flush(struct interp *ip)
 
 static void take_architectural(struct interp *ip)
 {
+	bool delivered;
+
 	flags_sync(ip);
 	ip->exact = true;
-	x86_take_events(&ip->cpu);
+	ip->cpu.debug_alone = true;
+	delivered = x86_take_events(&ip->cpu);
+	ip->cpu.debug_alone = false;
+	debug_done(ip, delivered);
 	flags_import(ip);
 	ip->exact = false;
 	interp_resync(ip);
+}
+
+/* A debugger steps, and interrupts wait until it is done; what ends a halt does not. */
+static bool debug_quiet(const struct x86_cpu *cpu)
+{
+	return unlikely(cpu->vcpu.debug_step == DEBUG_STEP_QUIET) && cpu->s.mp_state == X86_MP_RUNNING;
 }
 
 /* In stepped mode time jumps while the CPU waits. */
@@ -261,8 +321,10 @@ static void look_up(struct interp *ip)
 		stop_with(ip, VCPU_HALTED);
 		return;
 	}
-	if (events & ARCHITECTURAL)
+	if (events & ARCHITECTURAL && !debug_quiet(cpu))
 		take_architectural(ip);
+	if (ip->stop)
+		return;
 	if (cpu->s.mp_state != X86_MP_RUNNING)
 		stop_with(ip, VCPU_HALTED);
 	else if (ip->left <= 0)
@@ -305,12 +367,20 @@ static void step_one(struct interp *ip)
 
 	if (ip->attention & ATTEND_PENDING) {
 		take_architectural(ip);
+		if (ip->stop)
+			return;
 		trap = cpu->s.rflags & X86_TF;
 	}
 	if (cpu->debug_pending && !cpu->s.shadow_ss)
 		debug_trap(ip, false);
 	if (ip->attention & ATTEND_LOG)
 		log_state(ip);
+	if (debug_at_point(ip)) {
+		ip->alone = false;
+		cpu->vcpu.debug_hit = (struct debug_hit){.why = DEBUG_BREAKPOINT, .gva = debug_linear(ip)};
+		stop_with(ip, VCPU_DEBUG);
+		return;
+	}
 	if (cpu->breakpoints_armed) {
 		flags_sync(ip);
 		ip->exact = true;
@@ -322,9 +392,12 @@ static void step_one(struct interp *ip)
 	cpu->s.shadow_sti = cpu->s.shadow_ss = false;
 	ip->no_trap = false;
 	ip->left -= ip->block->count;
+	cpu->debug_alone = ip->attention & ATTEND_DEBUGGER;
 	ip->block->ops[0].fn(ip, ip->block->ops);
 	ip->cur = NULL;
+	ip->alone = cpu->debug_alone = false;
 	interp_resync(ip);
+	debug_done(ip, true);
 	if (cpu->s.shadow_ss || ip->no_trap)
 		trap = false;
 	if ((trap || cpu->debug_pending) && !cpu->s.shadow_ss) {
@@ -419,7 +492,9 @@ bool interp_one(struct x86_cpu *cpu)
 	struct interp *ip = interp_of(cpu);
 
 	interp_resync(ip);
-	if (ip->attention)
+	if (unlikely(cpu->debug) && debug_at_point(ip))
+		ip->alone = true;
+	if (ip->attention || ip->alone)
 		return false;
 	flags_import(ip);
 	ip->exact = false;
@@ -502,6 +577,9 @@ enum vcpu_exit interp_run(struct interp *ip, int64_t count)
 {
 	pthread_mutex_lock(&ip->run_lock);
 	atomic_store_explicit(&ip->runner, (uintptr_t)pthread_self(), memory_order_relaxed);
+	if (unlikely(ip->debug_stamp || ip->cpu.vcpu.engine->debug))
+		debug_take_points(ip);
+	ip->cpu.vcpu.debug_hit.why = DEBUG_NOTHING;
 	flags_import(ip);
 	ip->exact = false;
 	interp_resync(ip);

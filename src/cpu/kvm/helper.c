@@ -173,6 +173,8 @@ static const struct region_ops memory_ops = {
 static void helpers_free(struct kvm_helpers *helpers)
 {
 	if (helpers->engine)
+		engine_debug(helpers->engine, NULL, NULL);
+	if (helpers->engine)
 		interp_engine.destroy(helpers->engine);
 	bus_free(helpers->io);
 	bus_free(helpers->memory);
@@ -251,6 +253,11 @@ void kvm_helpers_flush(struct kvm_engine_data *kvm)
 void kvm_helper_kick(struct kvm_helper *h)
 {
 	atomic_fetch_or(&h->cpu->vcpu.events, VCPU_KICK);
+}
+
+int kvm_helpers_debug(struct kvm_engine_data *kvm, struct error *err)
+{
+	return kvm->helpers ? engine_debug(kvm->helpers->engine, kvm->engine.debug, err) : 0;
 }
 
 void kvm_helpers_clock(struct kvm_engine_data *kvm, bool running)

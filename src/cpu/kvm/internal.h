@@ -74,6 +74,8 @@ struct kvm_vcpu {
 	struct kvm_run *run;
 	_Atomic int tid;    /* of the thread inside run; 0: none has been yet */
 	bool io_unfinished; /* the kernel completes the last I/O exit at the next entry */
+	uint64_t debug_stamp;       /* of the points that KVM knows */
+	enum debug_step debug_step; /* that KVM knows of */
 	uint64_t assists;   /* instructions that the interpreter executed because the kernel could not */
 
 	struct kvm_helper *helper;  /* made when first needed */
@@ -133,6 +135,12 @@ void kvm_exit_io(struct kvm_vcpu *v);
 void kvm_exit_mmio(struct kvm_vcpu *v);
 void kvm_log_triple_fault(struct kvm_vcpu *v);
 
+/* --- debug.c --- */
+int kvm_debug_changed(struct engine *engine, struct error *err);
+/* Before KVM_RUN: the debugger's points and step into the vCPU, if they are not there. */
+void kvm_debug_apply(struct kvm_vcpu *v);
+enum vcpu_exit kvm_exit_debug(struct kvm_vcpu *v);
+
 /* --- assist.c --- */
 /* KVM_EXIT_INTERNAL_ERROR: lets the interpreter execute what the kernel gave up on. VCPU_KICKED: go on. */
 enum vcpu_exit kvm_assist(struct kvm_vcpu *v, struct error *err);
@@ -156,6 +164,8 @@ void kvm_helpers_free(struct kvm_engine_data *kvm);
 void kvm_helpers_flush(struct kvm_engine_data *kvm);
 /* Ends a step soon. Async-signal-safe. */
 void kvm_helper_kick(struct kvm_helper *h);
+/* engine.debug for the helpers. */
+int kvm_helpers_debug(struct kvm_engine_data *kvm, struct error *err);
 void kvm_helpers_clock(struct kvm_engine_data *kvm, bool running);
 void kvm_helper_load(struct kvm_helper *h, const struct x86_state *state);
 /* Up to count instructions, fewer after a fault, HLT or at an instruction that was refused; returns how many. */

@@ -129,5 +129,6 @@ const struct engine_ops kvm_engine = {
 	.dirty_stop = kvm_dirty_stop,
 	.dirty_sync = kvm_dirty_sync,
 	.clock_changed = kvm_clock_changed,
+	.debug_changed = kvm_debug_changed,
 	.irqchip = &kvm_irqchip_ops,
 };

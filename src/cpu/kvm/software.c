@@ -306,9 +306,17 @@ void kvm_software_clock_changed(struct kvm_engine_data *kvm, bool running)
 static enum vcpu_exit execute(struct kvm_vcpu *v, struct x86_cpu *cpu, struct error *err)
 {
 	enum vcpu_exit why = VCPU_KICKED;
+	cpu->vcpu.debug_step = v->vcpu.debug_step;
 	kvm_helper_step(v->helper, CHUNK, &why);
-	if (kvm_helper_refused(v->helper))
-		return single_step(v, cpu, err);
+	v->vcpu.debug_hit = cpu->vcpu.debug_hit;
+	if (kvm_helper_refused(v->helper)) {
+		why = single_step(v, cpu, err);
+		if (why == VCPU_KICKED && v->vcpu.debug_step) {
+			v->vcpu.debug_hit.why = DEBUG_STEPPED;
+			why = VCPU_DEBUG;
+		}
+		return why;
+	}
 	return why == VCPU_HALTED ? VCPU_KICKED : why;
 }
 
@@ -330,7 +338,7 @@ enum vcpu_exit kvm_run_software(struct kvm_vcpu *v, struct error *err)
 		} else if (cpu->s.mp_state == X86_MP_HALTED && !cpu->s.nmi_pending) {
 			wait_for_interrupt(v, cpu);
 		} else {
-			if (interruptible(cpu))
+			if (interruptible(cpu) && v->vcpu.debug_step != DEBUG_STEP_QUIET)
 				poll_interrupts(v, cpu);
 			if (cpu->s.mp_state == X86_MP_RUNNING)
 				why = execute(v, cpu, err);

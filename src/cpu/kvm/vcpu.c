@@ -238,6 +238,8 @@ static enum vcpu_exit handle_exit(struct kvm_vcpu *v, struct error *err)
 		return VCPU_RESET;
 	case KVM_EXIT_INTERNAL_ERROR:
 		return kvm_assist(v, err);
+	case KVM_EXIT_DEBUG:
+		return kvm_exit_debug(v);
 	case KVM_EXIT_SYSTEM_EVENT:
 		return system_event(v, err);
 	case KVM_EXIT_FAIL_ENTRY:
@@ -254,8 +256,10 @@ enum vcpu_exit kvm_run_vcpu(struct vcpu *vcpu, struct error *err)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(vcpu);
 	thread_enter(v);
+	v->vcpu.debug_hit.why = DEBUG_NOTHING;
 	if (v->kvm->software)
 		return kvm_run_software(v, err);
+	kvm_debug_apply(v);
 	for (;;) {
 		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		if (take_events(v))

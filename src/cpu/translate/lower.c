@@ -440,6 +440,8 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 	while (l->count < most && offset < length) {
 		struct guest_instruction *g = &l->list[l->count];
 
+		if (l->t->cpu->debug && debug_stops_at(l->t->cpu->debug, l->block->linear + offset))
+			break; /* the interpreter's, and a block of its own */
 		status = ZydisDecoderDecodeFull(l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15, &g->insn,
 		                                g->operands);
 		if (!ZYAN_SUCCESS(status)) {
@@ -465,7 +467,8 @@ static uint32_t live_at(const struct lowering *l, uint64_t target, const uint8_t
 	uint64_t linear = l->block->linear;
 
 	target = linear_of(l->t, l->t->key, target);
-	if (target >> PAGE_SHIFT != linear >> PAGE_SHIFT || l->block->other)
+	/* A debugger that stops somewhere shows all of them. */
+	if (target >> PAGE_SHIFT != linear >> PAGE_SHIFT || l->block->other || l->t->cpu->debug)
 		return ALL_FLAGS;
 	return classify_live_flags(l->t, bytes + (int64_t)(target - linear), (unsigned)(PAGE_SIZE - (target & (PAGE_SIZE - 1))));
 }

@@ -60,6 +60,7 @@ enum {
 enum x86_vector {
 	X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5, X86_UD = 6, X86_NM = 7, X86_DFV = 8,
 	X86_TS = 10, X86_NP = 11, X86_SSF = 12, X86_GP = 13, X86_PFV = 14, X86_MF = 16, X86_ACV = 17, X86_MC = 18, X86_XM = 19,
+	X86_DEBUG_REDO = 0xfe, /* no exception: see x86_debug_access */
 };
 
 /* How code is decoded and executed now; part of the key of cached code. */
@@ -135,6 +136,11 @@ struct x86_cpu {
 	bool flat_data;        /* DS, ES, SS base 0 and limit 4 GiB, or 64-bit mode: no segment arithmetic needed */
 	uint64_t stack_mask;   /* 0xffff, 0xffffffff or ~0 */
 	bool breakpoints_armed;/* DR7 enables something */
+	/* A debugger's points; NULL: none. Data of watched pages is never answered by the TLB. */
+	const struct debug_points *debug;
+	/* The instruction that executes now, or a delivery, must not be taken back when it hits a watchpoint (see
+	 * x86_debug_access): the engine looks at vcpu.debug_hit when it is done. */
+	bool debug_alone;
 	bool alignment_checked;/* #AC is possible */
 	uint64_t a20_mask;
 
@@ -289,6 +295,12 @@ void x86_check_io(struct x86_cpu *cpu, uint16_t port, unsigned size);
 /* Data breakpoints for an access just done, and instruction breakpoints at s.rip (raises #DB). */
 void x86_check_watchpoints(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write);
 void x86_check_breakpoint(struct x86_cpu *cpu);
+/* The debugger's points are these from now on; drops all translations. */
+void x86_debug_set(struct x86_cpu *cpu, const struct debug_points *points);
+/* cpu->debug is set: an access to [gva, +size) that the debugger watches. Before it is done: takes the instruction back
+ * unless debug_alone, by fault_exit with fault_vector X86_DEBUG_REDO; the engine executes it again with debug_alone. After
+ * it: notes the hit. */
+void x86_debug_access(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write, bool done);
 
 /* --- XSAVE family and FXSAVE memory images (xsave.c); gva checked and faulting as the instruction does --- */
 void x86_fxsave(struct x86_cpu *cpu, uint64_t gva, bool rex_w);

@@ -152,6 +152,29 @@ void x86_check_watchpoints(struct x86_cpu *cpu, uint64_t gva, unsigned size, boo
 		note_hits(cpu, gva, size, write ? 1 << 1 | 1 << 3 : 1 << 3);
 }
 
+/* --- the debugger beside the machine (core/debug.h) --- */
+
+void x86_debug_set(struct x86_cpu *cpu, const struct debug_points *points)
+{
+	cpu->debug = points;
+	x86_tlb_flush(cpu);
+}
+
+void x86_debug_access(struct x86_cpu *cpu, uint64_t gva, unsigned size, bool write, bool done)
+{
+	const struct debug_point *point = debug_watches(cpu->debug, gva, size, write);
+
+	if (!point)
+		return;
+	if (done) {
+		cpu->vcpu.debug_hit =
+			(struct debug_hit){.why = DEBUG_WATCHPOINT, .kind = point->kind, .gva = point->gva};
+	} else if (!cpu->debug_alone) {
+		cpu->fault_vector = X86_DEBUG_REDO;
+		longjmp(*cpu->fault_exit, 1);
+	}
+}
+
 void x86_check_io_breakpoints(struct x86_cpu *cpu, uint16_t port, unsigned size)
 {
 	note_hits(cpu, port, size, 1 << 2);

@@ -7,7 +7,7 @@
  * 1. An entry's tag_read, tag_write, tag_fetch are X86_TLB_NONE or the entry's own page; all three agree on addend.
  * 2. tag_write is set only if the PTE's dirty bit is set, all of the page's ram flags are set, and the slot is
  * writable. Whoever clears a flag makes every vCPU flush (VCPU_FLUSH) before it relies on being told.
- * 3. Data tags are not set for a page with an armed data watchpoint; DR writes flush.
+ * 3. Data tags are not set for a page with an armed data watchpoint, the guest's or a debugger's; DR writes flush.
  * 4. Every slot that is not empty is in fills[]; non-global ones in fills[0].
  * 5. Entries are of the current address space (PCID) or global; those of others are kept aside (pcid.c).
  */
@@ -243,6 +243,8 @@ static bool is_apic_page(const struct x86_cpu *cpu, uint64_t gpa)
 
 static bool page_watched(const struct x86_cpu *cpu, uint64_t page)
 {
+	if (cpu->debug && debug_watches_page(cpu->debug, page))
+		return true;
 	if (!cpu->breakpoints_armed)
 		return false;
 	for (unsigned i = 0; i < 4; i++) {
@@ -270,7 +272,7 @@ static void find_runs(struct x86_cpu *cpu, unsigned access, const struct x86_lea
 
 	entry->run_start = entry->run_write_start = page;
 	entry->run_pages = entry->run_write_pages = 1;
-	if (leaf->page_shift < 21 || place->copied || cpu->breakpoints_armed || cpu->a20_mask != ~0ull || gpa < slot->gpa ||
+	if (leaf->page_shift < 21 || place->copied || cpu->breakpoints_armed || cpu->debug || cpu->a20_mask != ~0ull || gpa < slot->gpa ||
 	    gpa + bytes > slot->gpa + slot->size || cpu->s.apic_base - gpa < bytes)
 		return;
 	entry->run_start = page - offset;
@@ -559,6 +561,8 @@ void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, u
 	unsigned room = (unsigned)(PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
 	struct place first, second;
 
+	if (cpu->debug && !(access & X86_FETCH))
+		x86_debug_access(cpu, gva, size, false, false);
 	check_alignment(cpu, gva, size, access);
 	locate(cpu, gva, access, &first);
 	if (size <= room) {
@@ -570,6 +574,8 @@ void x86_read_slow(struct x86_cpu *cpu, uint64_t gva, void *to, unsigned size, u
 	}
 	if (cpu->breakpoints_armed && !(access & X86_FETCH))
 		x86_check_watchpoints(cpu, gva, size, false);
+	if (cpu->debug && !(access & X86_FETCH))
+		x86_debug_access(cpu, gva, size, false, true);
 }
 
 void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigned size, unsigned access)
@@ -578,6 +584,8 @@ void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigne
 	struct place first, second;
 
 	access |= X86_WRITE;
+	if (cpu->debug)
+		x86_debug_access(cpu, gva, size, true, false);
 	check_alignment(cpu, gva, size, access);
 	locate(cpu, gva, access, &first);
 	if (size <= room) {
@@ -589,6 +597,8 @@ void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigne
 	}
 	if (cpu->breakpoints_armed)
 		x86_check_watchpoints(cpu, gva, size, true);
+	if (cpu->debug)
+		x86_debug_access(cpu, gva, size, true, true);
 }
 
 void x86_probe_write(struct x86_cpu *cpu, uint64_t gva, unsigned size)
@@ -612,6 +622,8 @@ void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size)
 		return NULL;
 	if (page_of(gva) == entry->tag_write)
 		return (void *)(gva + entry->addend);
+	if (cpu->debug)
+		x86_debug_access(cpu, gva, size, true, false);
 	check_alignment(cpu, gva, size, x86_user_access(cpu));
 	locate(cpu, gva, x86_user_access(cpu) | X86_WRITE, &place);
 	if (!place.hva || (place.slot && place.slot->read_only))
@@ -619,6 +631,8 @@ void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size)
 	place_dirtied(cpu, &place, size);
 	if (cpu->breakpoints_armed)
 		x86_check_watchpoints(cpu, gva, size, true);
+	if (cpu->debug)
+		x86_debug_access(cpu, gva, size, true, true);
 	return place.hva;
 }
 
