@@ -327,7 +327,6 @@ static void test_machine_bad(void **state)
 		{"-boot cc", "-boot cc: boot device 'c' is given twice"},
 		{"-append x", "-append only means something with -kernel"},
 		{"-vnc :1", "-vnc: not supported yet"},
-		{"-s", "-s: not supported yet"},
 		{"-sandbox on", "-sandbox: not supported yet"},
 		{"-display gtk", "-display gtk: not supported yet"},
 		{"-display nnoe", "-display nnoe: unknown display 'nnoe'; did you mean 'none'?"},

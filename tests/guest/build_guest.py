@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Builds a test guest: build_guest.py BITS OUTPUT SOURCE... makes a Multiboot ELF32 file of freestanding C and assembly.
 
-64-bit guests are linked as ELF64 and then written as ELF32, which is what Multiboot loaders take.
+64-bit guests are linked as ELF64 and then written as ELF32, which is what Multiboot loaders take. BITS "symbols" writes the
+ELF64 with its symbols instead, for gdb.
 """
 import os
 import pathlib
@@ -12,6 +13,8 @@ import tempfile
 
 bits, output, sources = sys.argv[1], sys.argv[2], sys.argv[3:]
 lib = pathlib.Path(__file__).resolve().parent / "lib"
+symbols = bits == "symbols"
+bits = "64" if symbols else bits
 compiler = os.environ.get("GUEST_CC", "gcc")
 flags = [f"-m{bits}", "-O1", "-g0", "-ffreestanding", "-fno-pic", "-fno-pie", "-fno-stack-protector", "-mgeneral-regs-only",
          "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-fno-strict-aliasing", "-std=gnu17", "-nostdlib", "-static",
@@ -22,4 +25,7 @@ link = ["-no-pie", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-Wl,--no
 with tempfile.TemporaryDirectory() as work:
     linked = pathlib.Path(work) / "linked.elf"
     subprocess.run([compiler, *flags, *link, "-o", str(linked), *sources], check=True)
+    if symbols:
+        pathlib.Path(output).write_bytes(linked.read_bytes())
+        sys.exit(0)
     subprocess.run(["objcopy", "-O", "elf32-i386", str(linked), output], check=True)

@@ -21,7 +21,7 @@ PASSED_STATUS, FAILED_STATUS, RESET_STATUS = 33, 35, 0
 LIMIT_SECONDS = float(os.environ.get("GUEST_LIMIT_SECONDS", "60"))
 
 # Topics that need more than one CPU, or that end by a reset.
-CPUS = {"smp": 4}
+CPUS = {"smp": 4, "gdb": 2}
 DEVICES = {"machine": ["-device", "virtio-rng-pci"]}
 RESETS = {"reset_keyboard", "reset_cf9", "reset_triple", "reset_acpi"}
 

@@ -163,13 +163,13 @@ static bool take_action(struct gdb *gdb, const char **text, enum debug_step *ste
 bool gdb_vcont(struct gdb *gdb, const char *text)
 {
 	enum debug_step *steps = xcalloc(gdb->machine->vcpu_count, sizeof(*steps));
-	bool answer = true;
+	bool answer = true, right = *text;
 
 	for (unsigned i = 0; i < gdb->machine->vcpu_count; i++)
 		steps[i] = DEBUG_HOLD;
-	while (*text && take_action(gdb, &text, steps))
-		continue;
-	if (*text)
+	while (right && *text)
+		right = take_action(gdb, &text, steps);
+	if (!right)
 		gdb_put(&gdb->reply, "E22");
 	else
 		answer = go_on(gdb, steps);
