@@ -381,6 +381,9 @@ static void test_drives(void **state)
 		 "drive(ide:ide1-cd0:1:0,c,cd,ro) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0) "
 		 "device(ide-hd,drive=ide0-hd1,bus=ide.0,unit=1) device(ide-hd,drive=ide1-hd1,bus=ide.1,unit=1) "
 		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0)"},
+		{"-nodefaults -fda a -drive if=floppy,file=b",
+		 "drive(floppy:floppy0:0:0,a) drive(floppy:floppy1:0:1,b) device(floppy,drive=floppy0,unit=0) "
+		 "device(floppy,drive=floppy1,unit=1)"},
 		{"-nodefaults -device ide-hd,drive=x -drive if=none,id=x,file=a -hda b",
 		 "drive(none:x:0:0,a) drive(ide:ide0-hd0:0:0,b) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0) "
 		 "device(ide-hd,drive=x)"},
@@ -451,8 +454,8 @@ static void test_drives(void **state)
 		 "drive 'd' is used by two devices (virtio-blk-pci and virtio-blk-pci)"},
 		{"-drive file=a,index=1,unit=1",
 		 "-drive file=a,index=1,unit=1: index= cannot stand beside bus= and unit="},
-		{"-drive file=a,if=floppy",
-		 "-drive file=a,if=floppy: if=floppy: not supported yet; if=ide and if=virtio are"},
+		{"-drive file=a,if=sd",
+		 "-drive file=a,if=sd: if=sd: not supported yet; if=ide, if=floppy and if=virtio are"},
 		{"-drive =a", "-drive =a: '=a': a parameter without a name"},
 		{"-device virtio-blk-pci,drive=d1 -drive if=none,id=d0,file=a",
 		 "-device virtio-blk-pci: there is no drive 'd1'"},
@@ -472,32 +475,39 @@ static void test_consoles(void **state)
 {
 	static const struct line good[] = {
 		{"-nographic -nic none",
-		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 		 "chardev(stdio:serial0,mux=on,signal=off) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+		 "device(floppy,drive=floppy0,unit=0) "
 		 "device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
-		{"-nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		{"-nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 			      "chardev(stdio:serial0,mux=on,signal=off) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+			      "device(floppy,drive=floppy0,unit=0) "
 			      "device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
 		{"-nodefaults -nographic", ""},
-		{"-display none -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		{"-display none -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 					    "chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					    "device(floppy,drive=floppy0,unit=0) "
 					    "device(isa-serial,index=0,chardev=serial0)"},
-		{"-daemonize -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		{"-daemonize -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 					 "chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					 "device(floppy,drive=floppy0,unit=0) "
 					 "device(isa-serial,index=0,chardev=serial0) daemon"},
 		{"-nographic -nic none -monitor none",
-		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 		 "chardev(stdio:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+		 "device(floppy,drive=floppy0,unit=0) "
 		 "device(isa-serial,index=0,chardev=serial0)"},
 		{"-nic none -qmp stdio",
-		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 		 "chardev(stdio:compat_monitor0) chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+		 "device(floppy,drive=floppy0,unit=0) "
 		 "device(isa-serial,index=0,chardev=serial0) "
 		 "mon(compat_monitor0,qmp)"},
 		{"-nographic -nic none -serial file:log",
-		 "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 		 "chardev(file:serial0,path=log) chardev(stdio:compat_monitor0) "
-		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) device(isa-serial,index=0,chardev=serial0) "
+		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) device(floppy,drive=floppy0,unit=0) "
+		 "device(isa-serial,index=0,chardev=serial0) "
 		 "mon(compat_monitor0)"},
 		{"-nodefaults -serial mon:stdio",
 		 "chardev(stdio:serial0,mux=on,signal=off) device(isa-serial,index=0,chardev=serial0) mon(serial0)"},
@@ -552,8 +562,9 @@ static void test_consoles(void **state)
 static void test_networks(void **state)
 {
 	static const struct line good[] = {
-		{"-serial none -monitor none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
+		{"-serial none -monitor none", "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
 					       "netdev(user:#net0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					       "device(floppy,drive=floppy0,unit=0) "
 					       "device(e1000,netdev=#net0)"},
 		{"-nodefaults -netdev user,id=n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4 -device "
 		 "virtio-net-pci,netdev=n0,mac=52:54:00:1:2:3",
@@ -575,8 +586,9 @@ static void test_networks(void **state)
 		 "netdev(user:#net0) netdev(tap:#net1,ifname=t) device(e1000,netdev=#net0) "
 		 "device(e1000,netdev=#net1)"},
 		{"-nodefaults -netdev user,id=x -net nic,netdev=x", "netdev(user:x) device(e1000,netdev=x)"},
-		{"-serial none -monitor none -net none", "drive(ide:ide1-cd0:1:0,-,cd,ro) "
-							 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0)"},
+		{"-serial none -monitor none -net none",
+		 "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
+		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) device(floppy,drive=floppy0,unit=0)"},
 	};
 	static const struct line bad[] = {
 		{"-netdev user", "-netdev user: id= is missing"},

@@ -167,8 +167,26 @@ static void pass_drive_policies(struct options *device, const struct drive_confi
 		add_missing(device, "write-cache", "off");
 }
 
-/* if=ide: on the board's own buses, where they are before anything that -device adds looks for a free place. */
-static void attach_ide_drives(struct domain_config *config)
+/* What -drive adds to a bus of the board; false for the others. */
+static bool board_drive(const struct drive_config *drive, struct options *options, const char **class)
+{
+	char bus[16], unit[16];
+
+	if (drive->interface != DRIVE_IDE && drive->interface != DRIVE_FLOPPY)
+		return false;
+	options_add(options, "drive", drive->id);
+	if (drive->interface == DRIVE_IDE) {
+		snprintf(bus, sizeof(bus), "ide.%d", drive->bus);
+		options_add(options, "bus", bus);
+	}
+	snprintf(unit, sizeof(unit), "%d", drive->unit);
+	options_add(options, "unit", unit);
+	*class = drive->interface == DRIVE_FLOPPY ? "floppy" : drive->cdrom ? "ide-cd" : "ide-hd";
+	return true;
+}
+
+/* On the board's own buses, where they are before anything that -device adds looks for a free place. */
+static void attach_board_drives(struct domain_config *config)
 {
 	size_t first = config->devices.count, added;
 	struct config_item *items;
@@ -176,17 +194,12 @@ static void attach_ide_drives(struct domain_config *config)
 	for (size_t i = 0; i < config->drive_count; i++) {
 		const struct drive_config *drive = &config->drives[i];
 		struct options options = {0};
-		char bus[16], unit[16];
+		const char *class;
 
-		if (drive->interface != DRIVE_IDE)
+		if (!board_drive(drive, &options, &class))
 			continue;
-		snprintf(bus, sizeof(bus), "ide.%d", drive->bus);
-		snprintf(unit, sizeof(unit), "%d", drive->unit);
-		options_add(&options, "drive", drive->id);
-		options_add(&options, "bus", bus);
-		options_add(&options, "unit", unit);
 		pass_drive_policies(&options, drive);
-		config_list_add(&config->devices, drive->cdrom ? "ide-cd" : "ide-hd", NULL, &options);
+		config_list_add(&config->devices, class, NULL, &options);
 	}
 	added = config->devices.count - first;
 	if (!added || !first)
@@ -219,19 +232,17 @@ static void attach_drives(struct domain_config *config)
 		pass_drive_policies(&options, drive);
 		config_list_add(&config->devices, "virtio-blk-pci", NULL, &options);
 	}
-	attach_ide_drives(config);
+	attach_board_drives(config);
 }
 
 /* Whoever places such drives by hand wants no other. */
-static bool wants_default_cdrom(const struct domain_config *config)
+static bool names_device(const struct domain_config *config, const char *const *classes)
 {
-	static const char *const drives[] = {"ide-cd", "ide-hd", "scsi-cd", "scsi-hd"};
-
 	for (size_t i = 0; i < config->devices.count; i++)
-		for (size_t j = 0; j < ARRAY_SIZE(drives); j++)
-			if (strcmp(config->devices.items[i].type, drives[j]) == 0)
-				return false;
-	return true;
+		for (const char *const *class = classes; *class; class++)
+			if (strcmp(config->devices.items[i].type, *class) == 0)
+				return true;
+	return false;
 }
 
 static int check_machine(struct config_parse *parse, struct error *err)
@@ -265,6 +276,8 @@ static int check_machine(struct config_parse *parse, struct error *err)
 
 int config_finish(struct config_parse *parse, struct error *err)
 {
+	static const char *const cdroms[] = {"ide-cd", "ide-hd", "scsi-cd", "scsi-hd", NULL};
+	static const char *const floppies[] = {"floppy", "isa-fdc", NULL};
 	struct domain_config *config = parse->config;
 
 	if (config_join_legacy_nets(parse, err) < 0 || check_machine(parse, err) < 0)
@@ -274,7 +287,7 @@ int config_finish(struct config_parse *parse, struct error *err)
 			return -EINVAL;
 		if (!parse->has_net && add_default_nic(parse, err) < 0)
 			return -EINVAL;
-		if (wants_default_cdrom(config) && add_default_cdrom(parse, err) < 0)
+		if (add_default_drives(parse, !names_device(config, cdroms), !names_device(config, floppies), err) < 0)
 			return -EINVAL;
 	}
 	for (size_t i = 0; i < config->drive_count; i++)

@@ -64,6 +64,8 @@ static int place_drive(const struct domain_config *config, struct drive_config *
 	if (drive_at(config, drive->interface, drive->bus, drive->unit))
 		return error_set(err, EEXIST, "there is already a drive with if=%s, bus=%d, unit=%d",
 				 interface_names[drive->interface], drive->bus, drive->unit);
+	if (drive->interface == DRIVE_FLOPPY && drive->unit > 1)
+		return error_set(err, EINVAL, "floppy unit %d is too big (the largest is 1)", drive->unit);
 	if (drive->interface == DRIVE_IDE && drive->bus > 1)
 		return error_set(err, EINVAL, "Too many IDE buses defined (%d > 2)", drive->bus + 1);
 	return 0;
@@ -264,8 +266,9 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		which = choose(value, interface_names, "interface", err);
 		if (which < 0)
 			return which;
-		if (which != DRIVE_NONE && which != DRIVE_VIRTIO && which != DRIVE_IDE)
-			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide and if=virtio are", value);
+		if (which != DRIVE_NONE && which != DRIVE_VIRTIO && which != DRIVE_IDE &&
+		    which != DRIVE_FLOPPY)
+			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide, if=floppy and if=virtio are", value);
 		drive->interface = which;
 	}
 	value = options_get(options, "media");
@@ -317,8 +320,8 @@ int list_drive(struct config_parse *parse, const struct key *key, struct options
 	return add_drive(parse, options, default_interface, err);
 }
 
-static int add_numbered(struct config_parse *parse, const char *file, unsigned index, const char *media,
-			struct error *err)
+static int add_numbered(struct config_parse *parse, enum drive_interface interface, const char *file, unsigned index,
+			const char *media, struct error *err)
 {
 	struct options options = {0};
 	char number[16];
@@ -328,25 +331,37 @@ static int add_numbered(struct config_parse *parse, const char *file, unsigned i
 	options_add(&options, "file", file);
 	options_add(&options, "index", number);
 	options_add(&options, "media", media);
-	ret = add_drive(parse, &options, default_interface, err);
+	ret = add_drive(parse, &options, interface, err);
 	options_free(&options);
 	return ret;
 }
 
 int word_hd(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	return add_numbered(parse, value, key->field, "disk", err);
+	return add_numbered(parse, default_interface, value, key->field, "disk", err);
+}
+
+int word_fd(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	return add_numbered(parse, DRIVE_FLOPPY, value, key->field, "disk", err);
 }
 
 int word_cdrom(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	return add_numbered(parse, value, 2, "cdrom", err);
+	return add_numbered(parse, default_interface, value, 2, "cdrom", err);
 }
 
-/* The drive that a PC has where nobody says otherwise: empty, in the second channel's first place. */
-int add_default_cdrom(struct config_parse *parse, struct error *err)
+/* The drives that a PC has where nobody says otherwise, both empty: a CD-ROM in the second channel's first place, and a
+ * floppy. */
+int add_default_drives(struct config_parse *parse, bool cdrom, bool floppy, struct error *err)
 {
-	return drive_at(parse->config, default_interface, 1, 0) ? 0 : add_numbered(parse, "", 2, "cdrom", err);
+	int ret = 0;
+
+	if (cdrom && !drive_at(parse->config, default_interface, 1, 0))
+		ret = add_numbered(parse, default_interface, "", 2, "cdrom", err);
+	if (!ret && floppy && !drive_at(parse->config, DRIVE_FLOPPY, 0, 0))
+		ret = add_numbered(parse, DRIVE_FLOPPY, "", 0, "disk", err);
+	return ret;
 }
 
 int list_blockdev(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)

@@ -75,6 +75,8 @@ const struct key config_keys[] = {
 	  SECTION_STANDARD, KEY_LIST, .list = list_smbios, .group = "smbios" },
 
 	/* Block device options */
+	{ "fda", "file", "use 'file' as floppy disk 0 image", SECTION_BLOCK, KEY_WORD, .word = word_fd, .field = 0 },
+	{ "fdb", "file", "use 'file' as floppy disk 1 image", SECTION_BLOCK, KEY_WORD, .word = word_fd, .field = 1 },
 	{ "hda", "file", "use 'file' as hard disk 0 image", SECTION_BLOCK, KEY_WORD, .word = word_hd, .field = 0 },
 	{ "hdb", "file", "use 'file' as hard disk 1 image", SECTION_BLOCK, KEY_WORD, .word = word_hd, .field = 1 },
 	{ "hdc", "file", "use 'file' as hard disk 2 image", SECTION_BLOCK, KEY_WORD, .word = word_hd, .field = 2 },
@@ -175,7 +177,7 @@ const struct key config_keys[] = {
 	LATER("audio-help", NULL, SECTION_STANDARD), LATER("audiodev", "", SECTION_STANDARD), LATER("set", "", SECTION_STANDARD),
 	LATER("async-teardown", NULL, SECTION_STANDARD), LATER("k", "", SECTION_STANDARD), LATER("numa", "", SECTION_STANDARD),
 	LATER("usb", NULL, SECTION_STANDARD), LATER("usbdevice", "", SECTION_STANDARD), LATER("soundhw", "", SECTION_STANDARD),
-	LATER("fda", "", SECTION_BLOCK), LATER("fdb", "", SECTION_BLOCK), LATER("sd", "", SECTION_BLOCK),
+	LATER("sd", "", SECTION_BLOCK),
 	LATER("pflash", "", SECTION_BLOCK), LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
 	LATER("vnc", "", SECTION_DISPLAY), LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),

@@ -53,14 +53,14 @@ int config_finish(struct config_parse *parse, struct error *err);
 int chardev_legacy(struct config_parse *parse, const char *text, const char *label, char **id, struct error *err);
 void add_monitor(struct domain_config *config, const char *chardev, bool qmp, bool pretty);
 int add_serial(struct config_parse *parse, const char *text, struct error *err);
-int add_default_cdrom(struct config_parse *parse, struct error *err);
+int add_default_drives(struct config_parse *parse, bool cdrom, bool floppy, struct error *err);
 int add_drive(struct config_parse *parse, struct options *options, enum drive_interface fallback, struct error *err);
 int config_join_legacy_nets(struct config_parse *parse, struct error *err);
 int add_nic(struct config_parse *parse, const char *netdev, struct options *options, struct error *err);
 
 key_word_fn word_help, word_version, word_cpu, word_uuid, word_log_items, word_verbose, word_icount, word_enable_kvm;
 key_word_fn word_s;
-key_word_fn word_machine_off, word_hd, word_cdrom, word_serial, word_monitor, word_qmp, word_qmp_pretty, word_debugcon;
+key_word_fn word_machine_off, word_hd, word_fd, word_cdrom, word_serial, word_monitor, word_qmp, word_qmp_pretty, word_debugcon;
 key_word_fn word_parallel, word_display, word_curses, word_vga, word_nographic, word_readconfig, word_trace, word_net;
 key_word_fn word_firmware_dir;
 key_list_fn list_machine, list_accel, list_memory, list_smp, list_name, list_boot, list_rtc, list_action, list_global;

@@ -18,6 +18,7 @@
 struct bus;
 struct clock;
 struct device;
+struct isa_dma;
 struct display;
 struct input;
 struct loop;
@@ -30,6 +31,7 @@ enum device_bus {
 	DEVICE_PCI,
 	DEVICE_VIRTIO_SERIAL,
 	DEVICE_IDE,
+	DEVICE_FLOPPY,
 	DEVICE_SCSI,
 	DEVICE_USB,
 	DEVICE_BUS_KINDS,
@@ -113,6 +115,8 @@ struct device_env {
 	struct display *display; /* where display devices put their consoles */
 	void *pci_bus;       /* struct pci_bus * of the root bus, for DEVICE_PCI */
 	void *ata_ports;     /* struct ata_port_list *, for DEVICE_IDE */
+	void *floppy_controller; /* struct fdc *, for DEVICE_FLOPPY */
+	const struct isa_dma *isa_dma; /* core/isa_dma.h; NULL: none */
 	const struct device_bus_ops *bus_ops[DEVICE_BUS_KINDS]; /* NULL where the kind needs nothing done */
 	/* Requests to the machine; any thread. */
 	void (*request)(void *opaque, int request /* enum machine_request */, int argument);

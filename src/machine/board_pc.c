@@ -19,6 +19,7 @@
 #include "device/pc/fw_cfg.h"
 #include "device/pc/hpet.h"
 #include "device/pc/i8042.h"
+#include "device/pc/i8237.h"
 #include "device/pc/i8254.h"
 #include "device/pc/i8259.h"
 #include "device/pc/ioapic.h"
@@ -51,7 +52,7 @@ struct board_state {
 	struct ioapic *ioapic;
 	struct irq pic_lines[16], ioapic_lines[16];
 	struct lapic **apics;
-	struct device *bridge, *piix3, *ide;
+	struct device *bridge, *piix3, *ide, *fdc;
 	struct ram_block *firmware; /* NULL: direct boot */
 	struct ram_window firmware_high;
 	struct ata_port_list *ata_ports;
@@ -293,6 +294,21 @@ static int build_firmware(struct machine *machine, struct board_state *board, st
 	return 0;
 }
 
+static int build_floppy(struct machine *machine, struct board_state *board, struct error *err)
+{
+	struct i8237 *dma = i8237_new(&machine->env, err);
+	int ret = add(machine, dma, err);
+
+	if (ret)
+		return ret;
+	machine->env.isa_dma = i8237_channels(dma);
+	board->fdc = device_create(&fdc_class, &machine->env, NULL, NULL, err);
+	ret = add(machine, board->fdc, err);
+	machine->env.floppy_controller = board->fdc;
+	machine->env.bus_ops[DEVICE_FLOPPY] = &floppy_bus_ops;
+	return ret;
+}
+
 static int pc_build(struct machine *machine, struct error *err)
 {
 	struct board_state *board = xcalloc(1, sizeof(*board));
@@ -308,6 +324,8 @@ static int pc_build(struct machine *machine, struct error *err)
 		board->pm = acpi_pm_new(&machine->env, err);
 		ret = add(machine, board->pm, err);
 	}
+	if (!ret)
+		ret = build_floppy(machine, board, err);
 	if (!ret)
 		ret = add(machine, i8042_new(&machine->env, err), err);
 	if (!ret)
@@ -429,7 +447,8 @@ static void enable_ide(struct board_state *board)
 static void describe_disks(struct board_state *board)
 {
 	static const uint8_t type_at[2] = {0x19, 0x1a}, geometry_at[2] = {0x1b, 0x24};
-	uint8_t types = 0, translations = 0;
+	uint8_t types = 0, translations = 0, floppies = 0;
+	unsigned count = 0;
 
 	for (unsigned place = 0; place < 4; place++) {
 		struct ata_geometry disk;
@@ -448,6 +467,13 @@ static void describe_disks(struct board_state *board)
 				mc146818_set_cmos(board->rtc, (uint8_t)(geometry_at[place] + i), bytes[i]);
 		}
 	}
+	for (unsigned unit = 0; unit < 2; unit++) {
+		floppies |= (uint8_t)(floppy_type_at(board->fdc, unit) << (unit ? 0 : 4));
+		count += floppy_at(board->fdc, unit);
+	}
+	mc146818_set_cmos(board->rtc, 0x10, floppies);
+	/* Floppy drives are there and how many; numeric processor, PS/2 mouse. */
+	mc146818_set_cmos(board->rtc, 0x14, (uint8_t)((count ? 1 | (count - 1) << 6 : 0) | 0x02 | 0x04));
 	mc146818_set_cmos(board->rtc, 0x12, types);
 	mc146818_set_cmos(board->rtc, 0x39, translations);
 }

@@ -81,6 +81,33 @@ def ide(engine, work, checks):
         raw.unlink()
 
 
+def floppy(engine, work, checks):
+    """Linux's floppy driver on two drives: 1.44 MB, and 720 KB with a FAT file system."""
+    if not shutil.which("mkfs.vfat") or not shutil.which("mcopy"):
+        skip("no dosfstools or mtools; install them with tools/install-packages test")
+    first, second = work.path / "a.img", work.path / "b.img"
+    content = os.urandom(1440 << 10)
+    first.write_bytes(content)
+    second.write_bytes(bytes(720 << 10))
+    (work.path / "hello").write_text("hello from the host\n")
+    subprocess.run(["mkfs.vfat", str(second)], check=True, capture_output=True)
+    subprocess.run(["mcopy", "-i", str(second), str(work.path / "hello"), "::hello.txt"], check=True)
+    status, text = work.boot(engine, "quiet xuni=test-floppy", "-drive", f"file={first},format=raw,if=floppy",
+                             "-drive", f"file={second},format=raw,if=floppy", "-no-reboot")
+    checks.holds(status == 0, "exit status 0")
+    for line in ["fd0 is 1.44M", f"disk-sum {hashlib.sha256(content).hexdigest()}", "read-back ok", "hello from the host",
+                 "no complaints", "test-floppy done"]:
+        checks.holds(line in text, line)
+    after = first.read_bytes()
+    written = after[51200:51200 + 153600]
+    checks.holds(f"host-sum {hashlib.sha256(written).hexdigest()}" in text, "the host reads what the guest wrote")
+    checks.holds(after[:51200] == content[:51200] and after[204800:] == content[204800:], "and the rest is as it was")
+    answer = subprocess.run(["mtype", "-i", str(second), "::answer"], capture_output=True, text=True).stdout
+    checks.holds(answer == "second drive ok\n", "the file that the guest wrote")
+    if checks.failed:
+        print(text[-4000:])
+
+
 def net(engine, work, checks):
     web = WebServer(100)
     status, text = work.boot(engine, f"quiet xuni=test-net xuni_http={web.port}", "-nic", "user,model=virtio-net-pci",
@@ -193,14 +220,15 @@ def linux32(engine, work, checks):
         print(text[-4000:])
 
 
-CASES = {f.__name__: f for f in (report, disk, ide, net, smp, reboot, panic, debian, compat, deterministic)}
+CASES = {f.__name__: f for f in (report, disk, ide, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
 GUESTS = {"linux686": "686", "linux686pae": "686-pae"}
+GUEST_OF = {**GUESTS, "floppy": "686"}
 CASES.update({name: linux32 for name in GUESTS})
 
 if __name__ == "__main__":
     engine_name, case = sys.argv[1:3]
     engine_or_skip(engine_name)
     result = Checks()
-    with Workspace(GUEST / GUESTS.get(case, "")) as workspace:
+    with Workspace(GUEST / GUEST_OF.get(case, "")) as workspace:
         CASES[case](engine_name, workspace, result)
     result.end()

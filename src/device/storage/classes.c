@@ -4,9 +4,10 @@
 
 #include "base/util.h"
 #include "device/storage/ata.h"
+#include "device/storage/fdc.h"
 
 const struct device_class *const device_classes_storage[] = {
-        &piix3_ide_class, &ide_hd_class, &ide_cd_class, NULL,
+        &piix3_ide_class, &ide_hd_class, &ide_cd_class, &fdc_class, &floppy_class, NULL,
 };
 
 struct ata_port_list *ata_port_list_new(void)
@@ -26,4 +27,16 @@ bool ata_geometry_at(const struct ata_port_list *list, unsigned place, struct at
 		return false;
 	*geometry = (struct ata_geometry){drive->cylinders, drive->heads, drive->sectors, drive->translation};
 	return true;
+}
+
+unsigned floppy_type_at(const struct device *controller, unsigned unit)
+{
+	const struct floppy *floppy = fdc_drive((const struct fdc *)controller, unit);
+
+	return floppy ? floppy->type : 0;
+}
+
+bool floppy_at(const struct device *controller, unsigned unit)
+{
+	return fdc_drive((const struct fdc *)controller, unit) != NULL;
 }

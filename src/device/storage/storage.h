@@ -10,7 +10,7 @@ extern const struct device_class *const device_classes_storage[];
 
 /* 01.1 8086:7010; before it the board gives device_env.ata_ports and bus_ops[DEVICE_IDE]. */
 extern const struct device_class piix3_ide_class;
-extern const struct device_bus_ops ata_bus_ops;
+extern const struct device_bus_ops ata_bus_ops, floppy_bus_ops;
 struct ata_port_list *ata_port_list_new(void);
 
 /* Physical geometry and translation (0 none, 1 LBA, 2 large, 3 revised ECHS) of the disk at place 0 to 3 of the first two
@@ -20,5 +20,11 @@ struct ata_geometry {
 	unsigned translation;
 };
 bool ata_geometry_at(const struct ata_port_list *list, unsigned place, struct ata_geometry *geometry);
+
+/* The floppy controller; before it the board gives isa_dma, after it floppy_controller and bus_ops[DEVICE_FLOPPY]. */
+extern const struct device_class fdc_class;
+/* What CMOS says of drive 0 or 1: 0 none, 2 1.2 MB, 4 1.44 MB, 5 2.88 MB. */
+unsigned floppy_type_at(const struct device *controller, unsigned unit);
+bool floppy_at(const struct device *controller, unsigned unit);
 
 #endif

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The floppy disk controller of a PC (Intel 82078, 290468; 8272A for what BIOSes use of it): registers, command and
+ * result phases, seeks and interrupts; data commands are in fdc_transfer.c. Everything happens at once, except what the
+ * disk takes. Left out: transfers without DMA, scans, SAVE and RESTORE, drives C and D, tape.
+ */
+#include "device/storage/fdc.h"
+
+#include "base/util.h"
+#include "core/state.h"
+
+enum { REG_SRA, REG_SRB, REG_DOR, REG_TDR, REG_MSR, REG_FIFO, REG_RESERVED, REG_DIR };
+enum { MSR_RQM = 1 << 7, MSR_DIO = 1 << 6, MSR_BUSY = 1 << 4 };
+enum { DOR_RUN = 1 << 2, DOR_DMA = 1 << 3, DOR_MOTOR = 4 };
+enum { DSR_RESET = 1 << 7, DIR_CHANGED = 1 << 7 };
+enum { ST0_SEEK_END = 1 << 5, ST0_EQUIPMENT = 1 << 4, ST0_ABNORMAL = 1 << 6, ST0_INVALID = 1 << 7, ST0_POLLED = 3 << 6 };
+
+struct floppy *fdc_drive(const struct fdc *fdc, unsigned unit)
+{
+	return unit < FDC_DRIVES ? fdc->drives[unit] : NULL;
+}
+
+/* --- interrupt --- */
+
+static void drive_irq(struct fdc *fdc)
+{
+	irq_set(&fdc->irq, fdc->interrupt && fdc->dor & DOR_DMA);
+}
+
+void fdc_raise(struct fdc *fdc)
+{
+	fdc->interrupt = true;
+	drive_irq(fdc);
+}
+
+static void lower(struct fdc *fdc)
+{
+	fdc->interrupt = false;
+	drive_irq(fdc);
+}
+
+/* --- phases --- */
+
+static void to_command(struct fdc *fdc)
+{
+	fdc->phase = FDC_COMMAND;
+	fdc->fifo_at = fdc->fifo_bytes = 0;
+}
+
+static void to_result(struct fdc *fdc, unsigned bytes)
+{
+	fdc->phase = FDC_RESULT;
+	fdc->fifo_at = 0;
+	fdc->fifo_bytes = (uint8_t)bytes;
+}
+
+static void one_result(struct fdc *fdc, uint8_t value)
+{
+	fdc->fifo[0] = value;
+	to_result(fdc, 1);
+}
+
+void fdc_finish(struct fdc *fdc, uint8_t st0, uint8_t st1, uint8_t st2)
+{
+	fdc->moving = false;
+	fdc->st0 = (uint8_t)(st0 | fdc->head << 2 | fdc->drive);
+	fdc->fifo[0] = fdc->st0;
+	fdc->fifo[1] = st1;
+	fdc->fifo[2] = st2;
+	fdc->fifo[3] = fdc->cylinder;
+	fdc->fifo[4] = fdc->head;
+	fdc->fifo[5] = fdc->sector;
+	fdc->fifo[6] = 2;
+	to_result(fdc, 7);
+	fdc_raise(fdc);
+}
+
+/* Hardware and software resets alike; after them the drives' ready lines are polled, which tells of all four. */
+static void reset_chip(struct fdc *fdc)
+{
+	fdc->resetting = fdc->at_disk;
+	fdc->moving = false;
+	fdc->st0 = 0;
+	fdc->polled = 0;
+	if (!fdc->lock_config) {
+		fdc->config = 0;
+		fdc->pretrack = 0;
+	}
+	to_command(fdc);
+	lower(fdc);
+}
+
+static void start_chip(struct fdc *fdc)
+{
+	fdc->polled = 4;
+	fdc_raise(fdc);
+}
+
+/* --- commands without data --- */
+
+static void seek_to(struct fdc *fdc, unsigned unit, unsigned track)
+{
+	struct floppy *floppy = fdc_drive(fdc, unit);
+
+	fdc->st0 = (uint8_t)(ST0_SEEK_END | unit);
+	if (floppy) {
+		floppy->track = (uint8_t)(floppy->tracks && track >= floppy->tracks ? floppy->tracks - 1u : track);
+		/* A step with a disk in the drive clears its change line. */
+		if (floppy->disk.block)
+			floppy->changed = false;
+	} else {
+		fdc->st0 |= ST0_ABNORMAL | ST0_EQUIPMENT;
+	}
+	to_command(fdc);
+	fdc_raise(fdc);
+}
+
+static void recalibrate(struct fdc *fdc)
+{
+	seek_to(fdc, fdc->fifo[1] & 3, 0);
+}
+
+static void seek(struct fdc *fdc)
+{
+	fdc->head = fdc->fifo[1] >> 2 & 1;
+	seek_to(fdc, fdc->fifo[1] & 3, fdc->fifo[2]);
+}
+
+static void relative_seek(struct fdc *fdc)
+{
+	const struct floppy *floppy = fdc_drive(fdc, fdc->fifo[1] & 3);
+	unsigned from = floppy ? floppy->track : 0, by = fdc->fifo[2];
+
+	seek_to(fdc, fdc->fifo[1] & 3, fdc->fifo[0] & 0x40 ? from + by : by > from ? 0 : from - by);
+}
+
+static void sense_interrupt(struct fdc *fdc)
+{
+	const struct floppy *floppy;
+
+	if (fdc->polled) {
+		fdc->st0 = (uint8_t)(ST0_POLLED | (4 - fdc->polled--));
+	} else if (!fdc->interrupt) {
+		one_result(fdc, ST0_INVALID);
+		return;
+	}
+	floppy = fdc_drive(fdc, fdc->st0 & 3);
+	fdc->fifo[0] = fdc->st0;
+	fdc->fifo[1] = floppy ? floppy->track : 0;
+	lower(fdc);
+	to_result(fdc, 2);
+}
+
+static void sense_drive_status(struct fdc *fdc)
+{
+	unsigned unit = fdc->fifo[1] & 3;
+	const struct floppy *floppy = fdc_drive(fdc, unit);
+	bool locked = floppy && floppy->disk.block && floppy->disk.block->read_only;
+
+	one_result(fdc, (uint8_t)(0x28 | (locked ? 0x40 : 0) | (!floppy || floppy->track == 0 ? 0x10 : 0) |
+	                          (fdc->fifo[1] & 4) | unit));
+}
+
+static void specify(struct fdc *fdc)
+{
+	fdc->specify[0] = fdc->fifo[1];
+	fdc->specify[1] = fdc->fifo[2];
+	to_command(fdc);
+}
+
+static void configure(struct fdc *fdc)
+{
+	fdc->config = fdc->fifo[2];
+	fdc->pretrack = fdc->fifo[3];
+	to_command(fdc);
+}
+
+static void lock(struct fdc *fdc)
+{
+	fdc->lock_config = fdc->fifo[0] & 0x80;
+	one_result(fdc, fdc->lock_config ? 0x10 : 0);
+}
+
+static void perpendicular(struct fdc *fdc)
+{
+	if (fdc->fifo[1] & 0x80)
+		fdc->perpendicular = fdc->fifo[1] & 0x7f;
+	to_command(fdc);
+}
+
+static void dump_registers(struct fdc *fdc)
+{
+	for (unsigned i = 0; i < 4; i++)
+		fdc->fifo[i] = fdc_drive(fdc, i) ? fdc_drive(fdc, i)->track : 0;
+	fdc->fifo[4] = fdc->specify[0];
+	fdc->fifo[5] = fdc->specify[1];
+	fdc->fifo[6] = fdc->end_of_track;
+	fdc->fifo[7] = (uint8_t)(fdc->lock_config << 7 | fdc->perpendicular << 2);
+	fdc->fifo[8] = fdc->config;
+	fdc->fifo[9] = fdc->pretrack;
+	to_result(fdc, 10);
+}
+
+static void version(struct fdc *fdc)
+{
+	one_result(fdc, 0x90); /* an enhanced controller */
+}
+
+static void part_id(struct fdc *fdc)
+{
+	one_result(fdc, 0x41);
+}
+
+static void power_down(struct fdc *fdc)
+{
+	one_result(fdc, fdc->fifo[1]);
+}
+
+static void nothing(struct fdc *fdc)
+{
+	to_command(fdc);
+}
+
+/* mask: bits of the first byte that count. bytes: of the whole command. */
+static const struct fdc_operation {
+	uint8_t code, mask, bytes;
+	void (*run)(struct fdc *fdc);
+} operations[] = {
+        {0x03, 0xff, 3, specify},        {0x04, 0xff, 2, sense_drive_status}, {0x05, 0x3f, 9, fdc_transfer},
+        {0x06, 0x1f, 9, fdc_transfer},   {0x07, 0xff, 2, recalibrate},        {0x08, 0xff, 1, sense_interrupt},
+        {0x09, 0x3f, 9, fdc_transfer},   {0x0a, 0xbf, 2, fdc_read_id},        {0x0c, 0x1f, 9, fdc_transfer},
+        {0x0d, 0xbf, 6, fdc_format},     {0x0e, 0xff, 1, dump_registers},     {0x0f, 0xff, 3, seek},
+        {0x10, 0xff, 1, version},        {0x12, 0xff, 2, perpendicular},      {0x13, 0xff, 4, configure},
+        {0x14, 0x7f, 1, lock},           {0x16, 0x1f, 9, fdc_transfer},       {0x17, 0xff, 2, power_down},
+        {0x18, 0xff, 1, part_id},        {0x33, 0xff, 2, nothing},            {0x8f, 0xbf, 3, relative_seek},
+};
+
+static const struct fdc_operation *find_operation(uint8_t first)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++)
+		if ((first & operations[i].mask) == operations[i].code)
+			return &operations[i];
+	return NULL;
+}
+
+static void fifo_write(struct fdc *fdc, uint8_t value)
+{
+	const struct fdc_operation *operation;
+
+	if (!(fdc->dor & DOR_RUN) || fdc->phase != FDC_COMMAND)
+		return;
+	fdc->fifo[fdc->fifo_at++] = value;
+	operation = find_operation(fdc->fifo[0]);
+	if (!operation)
+		one_result(fdc, ST0_INVALID);
+	else if (fdc->fifo_at >= operation->bytes)
+		operation->run(fdc);
+}
+
+static uint8_t fifo_read(struct fdc *fdc)
+{
+	uint8_t value;
+
+	if (fdc->phase != FDC_RESULT)
+		return 0;
+	value = fdc->fifo[fdc->fifo_at++];
+	if (fdc->fifo_at >= fdc->fifo_bytes)
+		to_command(fdc);
+	/* The result of a data command is read: its interrupt is served. */
+	lower(fdc);
+	return value;
+}
+
+/* --- registers --- */
+
+static uint8_t main_status(const struct fdc *fdc)
+{
+	if (!(fdc->dor & DOR_RUN))
+		return 0;
+	switch (fdc->phase) {
+	case FDC_COMMAND:
+		return (uint8_t)(MSR_RQM | (fdc->fifo_at ? MSR_BUSY : 0));
+	case FDC_RESULT:
+		return MSR_RQM | MSR_DIO | MSR_BUSY;
+	default:
+		return MSR_BUSY;
+	}
+}
+
+static uint8_t disk_changed(const struct fdc *fdc)
+{
+	unsigned unit = fdc->dor & 3;
+	const struct floppy *floppy = fdc_drive(fdc, unit);
+	bool motor = fdc->dor >> (DOR_MOTOR + unit) & 1;
+
+	return motor && floppy && (floppy->changed || !floppy->disk.block) ? DIR_CHANGED : 0;
+}
+
+static uint8_t register_read(struct fdc *fdc, unsigned reg)
+{
+	switch (reg) {
+	case REG_SRB:
+		return (uint8_t)(0xc0 | (fdc->dor >> DOR_MOTOR & 3) | (fdc->dor & 1) << 5);
+	case REG_DOR:
+		return fdc->dor;
+	case REG_TDR:
+		return fdc->tdr;
+	case REG_MSR:
+		return main_status(fdc);
+	case REG_FIFO:
+		return fifo_read(fdc);
+	case REG_DIR:
+		return disk_changed(fdc);
+	default:
+		return 0xff;
+	}
+}
+
+static void set_dor(struct fdc *fdc, uint8_t value)
+{
+	uint8_t old = fdc->dor;
+
+	fdc->dor = value;
+	if (old & ~value & DOR_RUN)
+		reset_chip(fdc);
+	else if (~old & value & DOR_RUN)
+		start_chip(fdc);
+	drive_irq(fdc);
+}
+
+static void register_write(struct fdc *fdc, unsigned reg, uint8_t value)
+{
+	switch (reg) {
+	case REG_DOR:
+		set_dor(fdc, value);
+		break;
+	case REG_TDR:
+		fdc->tdr = value & 3;
+		break;
+	case REG_MSR: /* data rate select */
+		fdc->rate = value & 3;
+		if (value & DSR_RESET && fdc->dor & DOR_RUN) {
+			reset_chip(fdc);
+			start_chip(fdc);
+		}
+		break;
+	case REG_FIFO:
+		fifo_write(fdc, value);
+		break;
+	case REG_DIR: /* configuration control */
+		fdc->rate = value & 3;
+		break;
+	}
+}
+
+static uint64_t region_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct fdc *fdc = opaque;
+	uint8_t value;
+
+	pthread_mutex_lock(&fdc->lock);
+	value = register_read(fdc, (unsigned)offset + 1);
+	pthread_mutex_unlock(&fdc->lock);
+	return value;
+}
+
+static void region_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct fdc *fdc = opaque;
+
+	pthread_mutex_lock(&fdc->lock);
+	register_write(fdc, (unsigned)offset + 1, (uint8_t)value);
+	pthread_mutex_unlock(&fdc->lock);
+}
+
+static uint64_t last_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return region_read(opaque, REG_DIR - 1, size);
+}
+
+static void last_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	region_write(opaque, REG_DIR - 1, value, size);
+}
+
+static const struct region_ops ops = {.read = region_read, .write = region_write, .min_width = 1, .max_width = 1};
+static const struct region_ops last_ops = {.read = last_read, .write = last_write, .min_width = 1, .max_width = 1};
+
+/* --- life --- */
+
+static int init(struct device *device, struct error *err)
+{
+	struct fdc *fdc = (struct fdc *)device;
+	const struct device_env *env = device->env;
+	int rc;
+
+	if (fdc->irq_number > 15 || fdc->dma_channel > 3 || fdc->base > 0xfff8)
+		return error_set(err, EINVAL, "isa-fdc: iobase up to 0xfff8, irq up to 15, dma up to 3");
+	pthread_mutex_init(&fdc->lock, NULL);
+	fdc->irq = env->isa_irq[fdc->irq_number];
+	fdc->regions[0] = (struct region){.name = "fdc", .ops = &ops, .opaque = fdc, .base = fdc->base + 1, .size = 5};
+	fdc->regions[1] = (struct region){.name = "fdc", .ops = &last_ops, .opaque = fdc, .base = fdc->base + 7, .size = 1};
+	rc = bus_add(env->io, &fdc->regions[0], err);
+	if (rc == 0) {
+		rc = bus_add(env->io, &fdc->regions[1], err);
+		if (rc < 0)
+			bus_remove(env->io, &fdc->regions[0]);
+	}
+	if (rc == 0 && env->isa_dma)
+		env->isa_dma->watch(env->isa_dma->opaque, fdc->dma_channel, fdc_dma_ready, fdc);
+	return rc;
+}
+
+static void drain(struct fdc *fdc)
+{
+	for (unsigned i = 0; i < FDC_DRIVES; i++)
+		if (fdc->drives[i])
+			disk_drain(&fdc->drives[i]->disk);
+}
+
+static void reset(struct device *device)
+{
+	struct fdc *fdc = (struct fdc *)device;
+
+	pthread_mutex_lock(&fdc->lock);
+	fdc->resetting = fdc->at_disk;
+	pthread_mutex_unlock(&fdc->lock);
+	drain(fdc);
+	pthread_mutex_lock(&fdc->lock);
+	fdc->lock_config = false;
+	reset_chip(fdc);
+	fdc->dor = DOR_RUN | DOR_DMA;
+	fdc->rate = FLOPPY_250K;
+	fdc->tdr = fdc->perpendicular = 0;
+	pthread_mutex_unlock(&fdc->lock);
+}
+
+static void fini(struct device *device)
+{
+	struct fdc *fdc = (struct fdc *)device;
+	const struct device_env *env = device->env;
+
+	if (env->isa_dma)
+		env->isa_dma->watch(env->isa_dma->opaque, fdc->dma_channel, NULL, NULL);
+	bus_remove(env->io, &fdc->regions[1]);
+	bus_remove(env->io, &fdc->regions[0]);
+	pthread_mutex_destroy(&fdc->lock);
+}
+
+static int check_state(const void *staged, struct error *err)
+{
+	const struct fdc *fdc = staged;
+
+	if (fdc->phase > FDC_RESULT || fdc->fifo_at >= FDC_FIFO_BYTES || fdc->fifo_bytes > FDC_FIFO_BYTES || fdc->polled > 4 ||
+	    (fdc->phase == FDC_RESULT && fdc->fifo_at >= fdc->fifo_bytes))
+		return error_set(err, EINVAL, "a floppy controller in phase %u at byte %u", fdc->phase, fdc->fifo_at);
+	if (fdc->phase == FDC_COMMAND && fdc->fifo_at) {
+		const struct fdc_operation *operation = find_operation(fdc->fifo[0]);
+
+		if (!operation || fdc->fifo_at >= operation->bytes)
+			return error_set(err, EINVAL, "a floppy command that would have begun");
+	}
+	if (fdc->bytes > FDC_TRACK_BYTES || fdc->filled > fdc->bytes || fdc->at_disk || fdc->drive > 3 || fdc->head > 1 ||
+	    (fdc->moving && fdc->phase != FDC_EXECUTION))
+		return error_set(err, EINVAL, "a floppy transfer that cannot be");
+	return 0;
+}
+
+static void before_save(void *object)
+{
+	drain(object);
+}
+
+static void after_load(void *object)
+{
+	drive_irq(object);
+}
+
+static const struct state_field fields[] = {
+        STATE_FIELD(STATE_U8, struct fdc, dor),
+        STATE_FIELD(STATE_U8, struct fdc, tdr),
+        STATE_FIELD(STATE_U8, struct fdc, rate),
+        STATE_FIELD(STATE_U8, struct fdc, phase),
+        STATE_FIELD_N(STATE_BYTES, struct fdc, fifo, FDC_FIFO_BYTES),
+        STATE_FIELD(STATE_U8, struct fdc, fifo_at),
+        STATE_FIELD(STATE_U8, struct fdc, fifo_bytes),
+        STATE_FIELD(STATE_U8, struct fdc, st0),
+        STATE_FIELD(STATE_U8, struct fdc, polled),
+        STATE_FIELD_N(STATE_BYTES, struct fdc, specify, 2),
+        STATE_FIELD(STATE_U8, struct fdc, config),
+        STATE_FIELD(STATE_U8, struct fdc, pretrack),
+        STATE_FIELD(STATE_U8, struct fdc, perpendicular),
+        STATE_FIELD(STATE_BOOL, struct fdc, lock_config),
+        STATE_FIELD(STATE_BOOL, struct fdc, interrupt),
+        STATE_FIELD(STATE_U8, struct fdc, drive),
+        STATE_FIELD(STATE_U8, struct fdc, cylinder),
+        STATE_FIELD(STATE_U8, struct fdc, head),
+        STATE_FIELD(STATE_U8, struct fdc, sector),
+        STATE_FIELD(STATE_U8, struct fdc, end_of_track),
+        STATE_FIELD(STATE_U8, struct fdc, transfer),
+        STATE_FIELD(STATE_BOOL, struct fdc, multi_track),
+        STATE_FIELD(STATE_BOOL, struct fdc, moving),
+        STATE_FIELD(STATE_BOOL, struct fdc, terminal),
+        STATE_FIELD(STATE_U32, struct fdc, bytes),
+        STATE_FIELD(STATE_U32, struct fdc, filled),
+        STATE_FIELD(STATE_U32, struct fdc, moved),
+        STATE_FIELD_N(STATE_BYTES, struct fdc, buffer, FDC_TRACK_BYTES),
+        STATE_END,
+};
+static const struct state_table state = {
+        .name = "isa-fdc",
+        .version = 1,
+        .size = sizeof(struct fdc),
+        .fields = fields,
+        .check = check_state,
+        .before_save = before_save,
+        .after_load = after_load,
+};
+
+static const struct property properties[] = {
+        DISK_PROPERTY(struct fdc, "iobase", PROPERTY_U32, base, "1008", "first port"),
+        DISK_PROPERTY(struct fdc, "irq", PROPERTY_U32, irq_number, "6", "interrupt line"),
+        DISK_PROPERTY(struct fdc, "dma", PROPERTY_U32, dma_channel, "2", "DMA channel"),
+        {.name = NULL},
+};
+
+const struct device_class fdc_class = {
+        .name = "isa-fdc",
+        .help = "floppy disk controller",
+        .bus = DEVICE_ISA,
+        .internal = true,
+        .size = sizeof(struct fdc),
+        .properties = properties,
+        .state = &state,
+        .init = init,
+        .reset = reset,
+        .fini = fini,
+};
