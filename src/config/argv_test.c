@@ -330,7 +330,7 @@ static void test_machine_bad(void **state)
 		{"-sandbox on", "-sandbox: not supported yet"},
 		{"-display gtk", "-display gtk: not supported yet"},
 		{"-display nnoe", "-display nnoe: unknown display 'nnoe'; did you mean 'none'?"},
-		{"-vga std", "-vga std: not supported yet"},
+		{"-vga qxl", "-vga qxl: not supported yet"},
 		{"-d itn", "-d itn: "},
 		{"-rtc base=yesterday",
 		 "-rtc base=yesterday: base=yesterday: expected utc, localtime, 2026-06-17T16:01:21 or 2026-06-17"},

@@ -274,6 +274,20 @@ static int check_machine(struct config_parse *parse, struct error *err)
 	return 0;
 }
 
+/* The board brings a card unless one is plugged in, as qemu's does. */
+static void choose_vga(struct domain_config *config)
+{
+	static const char *const cards[] = {"VGA", "cirrus-vga", "secondary-vga", NULL};
+	bool wanted = !config->no_defaults;
+
+	if (config->vga)
+		return;
+	for (size_t i = 0; i < config->devices.count; i++)
+		for (size_t j = 0; cards[j]; j++)
+			wanted &= strcmp(config->devices.items[i].type, cards[j]) != 0;
+	config->vga = xstrdup(wanted ? "std" : "none");
+}
+
 int config_finish(struct config_parse *parse, struct error *err)
 {
 	static const char *const cdroms[] = {"ide-cd", "ide-hd", "scsi-cd", "scsi-hd", NULL};
@@ -294,6 +308,7 @@ int config_finish(struct config_parse *parse, struct error *err)
 		if (config->snapshot && !config->drives[i].snapshot_given)
 			config->drives[i].snapshot = true;
 	attach_drives(config);
+	choose_vga(config);
 	if (check_stdio(config, err) < 0 || check_references(config, err) < 0 ||
 	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0 ||
 	    check_single_use(config, "drive", err) < 0)

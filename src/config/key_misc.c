@@ -235,7 +235,7 @@ int word_vga(struct config_parse *parse, const struct key *key, const char *valu
 	which = choose(value, types, "video card", err);
 	if (which < 0)
 		return which;
-	if (which > 0)
+	if (strcmp(value, "none") && strcmp(value, "std"))
 		return error_set(err, ENOTSUP, "not supported yet");
 	set_string(&parse->config->vga, value);
 	return 0;
@@ -243,8 +243,10 @@ int word_vga(struct config_parse *parse, const struct key *key, const char *valu
 
 int word_nographic(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
+	struct options options = {0};
+
 	parse->config->no_graphic = true;
-	set_string(&parse->config->display, "none");
+	choose_display(parse->config, "none", &options);
 	return 0;
 }
 

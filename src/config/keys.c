@@ -138,7 +138,7 @@ const struct key config_keys[] = {
 	{ "nographic", NULL, "no display; serial port and monitor on the terminal (Ctrl-a h helps)", SECTION_DISPLAY, KEY_WORD, .word = word_nographic },
 	{ "display", "none | curses | vnc=display[,option=value...]", "select display type ('-display help' for the list)", SECTION_DISPLAY, KEY_WORD, .word = word_display },
 	{ "curses", NULL, "shorthand for -display curses", SECTION_DISPLAY, KEY_WORD, .word = word_curses },
-	{ "vga", "none", "select video card type", SECTION_DISPLAY, KEY_WORD, .word = word_vga },
+	{ "vga", "[std|none]", "select video card type", SECTION_DISPLAY, KEY_WORD, .word = word_vga },
 
 	/* Debug and expert options */
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]",

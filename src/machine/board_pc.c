@@ -14,6 +14,7 @@
 #include "core/engine.h"
 #include "core/ram.h"
 #include "cpu/x86/features.h"
+#include "device/display/display_devices.h"
 #include "device/net/net_devices.h"
 #include "device/pc/acpi_pm.h"
 #include "device/pc/fw_cfg.h"
@@ -258,6 +259,23 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 	return ret;
 }
 
+/* The card that is soldered on, at slot 2, as on qemu's board. */
+static int build_vga(struct machine *machine, struct error *err)
+{
+	static const struct {
+		const char *name;
+		const struct device_class *class;
+	} cards[] = {{"std", &vga_pci_class}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cards); i++)
+		if (!strcmp(machine->config->vga, cards[i].name))
+			return add(machine,
+			           device_create(cards[i].class, &machine->env, NULL,
+			                         (struct options *)&machine->config->globals, err),
+			           err);
+	return 0;
+}
+
 static int build_fw_cfg(struct machine *machine, struct board_state *board, struct error *err)
 {
 	const struct domain_config *config = machine->config;
@@ -332,6 +350,8 @@ static int pc_build(struct machine *machine, struct error *err)
 		ret = build_fw_cfg(machine, board, err);
 	if (!ret)
 		ret = build_pci(machine, board, err);
+	if (!ret)
+		ret = build_vga(machine, err);
 	return ret;
 }
 
@@ -520,7 +540,7 @@ static void pc_free(struct machine *machine)
 }
 
 static const struct device_class *const *const pc_class_groups[] = {
-	device_classes_pc, device_classes_pci, device_classes_virtio, device_classes_net, device_classes_storage, NULL};
+	device_classes_pc, device_classes_pci, device_classes_virtio, device_classes_display, device_classes_net, device_classes_storage, NULL};
 
 const struct board board_pc = {
 	.name = "pc",

@@ -235,7 +235,7 @@ int answer_print(const struct config_request *request, const struct domain_confi
 			printf("%s\n", firmware_directory(i));
 		break;
 	case ASK_VGAS:
-		printf("none                 no graphic card (default)\n");
+		printf("none                 no graphic card\nstd                  standard VGA (default)\n");
 		break;
 	}
 	return 0;

@@ -26,6 +26,7 @@ struct display_console {
 	bool has_text;
 	struct display_text text;
 	struct display_cell *cells;
+	uint32_t graphics_width, graphics_height; /* without text */
 
 	bool has_cursor, cursor_visible;
 	int32_t cursor_x, cursor_y;
@@ -138,15 +139,12 @@ static void mark(struct display_console *console, enum display_content content, 
 			display_region_add(&listener->region, &rect);
 }
 
-/* Size or place changed: earlier rectangles mean nothing any more. Text listeners are also told of another graphics
- * size, since that is all they can show of it. */
+/* Size or place changed: earlier rectangles mean nothing any more. */
 static void renew(struct display_console *console, enum display_content content)
 {
 	for (struct display_listener *listener = console->listeners; listener; listener = listener->next) {
-		if (listener->content != content) {
-			listener->resized |= listener->content == DISPLAY_TEXT && !console->has_text;
+		if (listener->content != content)
 			continue;
-		}
 		listener->resized = true;
 		listener->region.count = 0;
 	}
@@ -225,10 +223,12 @@ void display_text_dirty(struct display_console *console, uint32_t column, uint32
 	mark(console, DISPLAY_TEXT, (struct display_rect){column, row, columns, rows});
 }
 
-void display_show_no_text(struct display_console *console)
+void display_show_no_text(struct display_console *console, uint32_t width, uint32_t height)
 {
-	if (!console->has_text)
+	if (!console->has_text && console->graphics_width == width && console->graphics_height == height)
 		return;
+	console->graphics_width = width;
+	console->graphics_height = height;
 	console->has_text = false;
 	console->text.columns = console->text.rows = 0;
 	console->text.generation++;
@@ -333,6 +333,12 @@ const struct display_surface *display_surface(const struct display_console *cons
 const struct display_text *display_text(const struct display_console *console)
 {
 	return console->has_text ? &console->text : NULL;
+}
+
+void display_graphics_size(const struct display_console *console, uint32_t *width, uint32_t *height)
+{
+	*width = console->has_text ? 0 : console->graphics_width;
+	*height = console->has_text ? 0 : console->graphics_height;
 }
 
 const struct display_cursor *display_cursor(const struct display_console *console)

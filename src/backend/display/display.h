@@ -114,8 +114,8 @@ struct display_text *display_show_text(struct display_console *console, uint32_t
 /* In cells. */
 void display_text_dirty(struct display_console *console, uint32_t column, uint32_t row, uint32_t columns,
 			uint32_t rows);
-/* The screen shows graphics. */
-void display_show_no_text(struct display_console *console);
+/* The screen shows graphics of this size, which is all that listeners of text get; 0: nothing. */
+void display_show_no_text(struct display_console *console, uint32_t width, uint32_t height);
 /* NULL: there is none. Copied. */
 void display_set_cursor(struct display_console *console, const struct display_cursor *cursor);
 void display_move_cursor(struct display_console *console, int32_t x, int32_t y, bool visible);
@@ -137,8 +137,8 @@ struct display_console *display_console_at(const struct display *display, unsign
 struct display_console *display_console_find(const struct display *display, const char *name);
 const char *display_console_name(const struct display_console *console);
 
-/* content: what it wants to be told of, one of the two. A listener of text sees by display_text whether there is any;
- * of graphics it is told the size by `resized`. */
+/* content: what it wants to be told of, one of the two. A listener of text sees by display_text whether there is any,
+ * and by display_graphics_size what there is instead; `resized` tells of changes of both. */
 struct display_listener *display_listen(struct display_console *console, enum display_content content,
 					const struct display_listener_ops *ops, void *opaque);
 void display_unlisten(struct display_listener *listener);
@@ -150,6 +150,8 @@ size_t display_update(struct display_listener *listener, struct display_rect rec
 const struct display_surface *display_surface(const struct display_console *console);
 /* NULL: graphics. */
 const struct display_text *display_text(const struct display_console *console);
+/* As of the last update of anybody; 0: blank, or text. */
+void display_graphics_size(const struct display_console *console, uint32_t *width, uint32_t *height);
 /* NULL: none. */
 const struct display_cursor *display_cursor(const struct display_console *console);
 void display_cursor_place(const struct display_console *console, int32_t *x, int32_t *y, bool *visible);

@@ -163,11 +163,12 @@ static void test_text(void **state)
 	assert_int_equal(display_update(pixels, rects), 0);
 	assert_int_equal(display_update(text, rects), 1);
 	assert_int_equal(rects[0].x, 2);
-	display_show_no_text(screen->console);
+	display_show_no_text(screen->console, 640, 480);
 	screen->resized = 0;
-	screen->draw = show_64x32;
 	assert_int_equal(display_update(text, rects), 0);
 	assert_int_equal(screen->resized, 1);
+	display_graphics_size(screen->console, &rects[0].width, &rects[0].height);
+	assert_int_equal(rects[0].width, 640);
 	assert_null(display_text(screen->console));
 	display_unlisten(text);
 	display_unlisten(pixels);

@@ -22,6 +22,7 @@ enum argument_type {
 	ARGUMENT_MEGABYTES, /* HMP: MiB, or with a suffix; JSON: bytes */
 	ARGUMENT_BOOL,      /* on or off; JSON boolean */
 	ARGUMENT_FLAG,      /* -x with the first letter of the name; JSON boolean */
+	ARGUMENT_OPTION,    /* -x word with the first letter of the name; JSON string */
 	ARGUMENT_FORMAT,    /* HMP only: /fmt; arrives as a string */
 	ARGUMENT_LIST,      /* QMP only: JSON array */
 };

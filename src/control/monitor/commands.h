@@ -14,6 +14,7 @@ extern const struct command commands_backends[]; /* networks and character devic
 extern const struct command commands_input[];   /* keys and pointers */
 extern const struct command commands_devices[];  /* PCI, balloon */
 extern const struct command commands_memory[];
+extern const struct command commands_display[];
 extern const struct command commands_jit[];
 
 #endif

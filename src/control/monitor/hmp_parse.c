@@ -307,6 +307,7 @@ static int parse_one(struct command_call *call, const struct command_argument *a
 	case ARGUMENT_LINE:
 		return parse_string(call, argument, text, err);
 	case ARGUMENT_FLAG:
+	case ARGUMENT_OPTION:
 	case ARGUMENT_FORMAT:
 	case ARGUMENT_LIST:
 		break;
@@ -336,6 +337,14 @@ int hmp_parse_arguments(struct command_call *call, const char *text, struct erro
 			if (text[0] == '-' && text[1] == a->name[0] && (!text[2] || isspace((unsigned char)text[2]))) {
 				json_object_set_new(call->arguments, a->name, json_true());
 				text += 2;
+			}
+			continue;
+		}
+		if (a->type == ARGUMENT_OPTION) {
+			if (text[0] == '-' && text[1] == a->name[0] && isspace((unsigned char)text[2])) {
+				text += 2 + strspn(text + 2, " \t");
+				if (parse_string(call, a, &text, err) < 0)
+					return -EINVAL;
 			}
 			continue;
 		}

@@ -46,7 +46,7 @@ static const char *error_class(const struct error *err)
 static const char *const type_names[] = {
 	[ARGUMENT_STRING] = "string",     [ARGUMENT_LINE] = "string",  [ARGUMENT_INT] = "integer",
 	[ARGUMENT_MEGABYTES] = "integer", [ARGUMENT_BOOL] = "boolean", [ARGUMENT_FLAG] = "boolean",
-	[ARGUMENT_FORMAT] = "string",     [ARGUMENT_LIST] = "array",
+	[ARGUMENT_OPTION] = "string",     [ARGUMENT_FORMAT] = "string",     [ARGUMENT_LIST] = "array",
 };
 
 static bool has_type(const json_t *value, enum argument_type type)
@@ -54,6 +54,7 @@ static bool has_type(const json_t *value, enum argument_type type)
 	switch (type) {
 	case ARGUMENT_STRING:
 	case ARGUMENT_LINE:
+	case ARGUMENT_OPTION:
 	case ARGUMENT_FORMAT:
 		return json_is_string(value);
 	case ARGUMENT_INT:
