@@ -66,11 +66,21 @@ def make_disc(work):
 
 def ide(engine, work, checks):
     """A disk and a CD-ROM drive on the PIIX3's channels, by bus-master DMA and by programmed I/O."""
+    disk_and_disc(engine, work, checks, ["", "libata.dma=0"], "if=ide", "if=ide")
+
+
+def ahci(engine, work, checks):
+    """The same on an AHCI adapter, with native command queuing."""
+    disk_and_disc(engine, work, checks, [""], "if=none,id=d", "if=none,id=c", "-device", "ahci,id=sata",
+                  "-device", "ide-hd,drive=d,bus=sata.0", "-device", "ide-cd,drive=c,bus=sata.3")
+
+
+def disk_and_disc(engine, work, checks, modes, disk, disc, *devices):
     iso, disc_sum = make_disc(work)
-    for mode in ["", "libata.dma=0"]:
+    for mode in modes:
         raw = work.disk("raw.img", 64)
-        status, text = work.boot(engine, f"quiet xuni=test-ide {mode}", "-drive", f"file={raw},format=raw", "-cdrom", str(iso),
-                                 "-no-reboot")
+        status, text = work.boot(engine, f"quiet xuni=test-ide {mode}", "-drive", f"file={raw},format=raw,{disk}",
+                                 "-drive", f"file={iso},format=raw,media=cdrom,{disc}", *devices, "-no-reboot")
         checks.holds(status == 0, f"exit status 0 ({mode})")
         for line in ["raw read-back ok", "file on the disc ok", f"disc-sum {disc_sum}", "no complaints", "test-ide done"]:
             checks.holds(line in text, line)
@@ -220,9 +230,9 @@ def linux32(engine, work, checks):
         print(text[-4000:])
 
 
-CASES = {f.__name__: f for f in (report, disk, ide, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
+CASES = {f.__name__: f for f in (report, disk, ide, ahci, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
 GUESTS = {"linux686": "686", "linux686pae": "686-pae"}
-GUEST_OF = {**GUESTS, "floppy": "686"}
+GUEST_OF = {**GUESTS, "floppy": "686", "ahci": "686"}
 CASES.update({name: linux32 for name in GUESTS})
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 #include "device/storage/storage.h"
 
 #include "base/util.h"
+#include "device/storage/ahci.h"
 #include "device/storage/ata.h"
 #include "device/storage/fdc.h"
 
 const struct device_class *const device_classes_storage[] = {
-        &piix3_ide_class, &ide_hd_class, &ide_cd_class, &fdc_class, &floppy_class, NULL,
+        &piix3_ide_class, &ahci_class, &ide_hd_class, &ide_cd_class, &fdc_class, &floppy_class, NULL,
 };
 
 struct ata_port_list *ata_port_list_new(void)
