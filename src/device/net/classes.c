@@ -8,5 +8,6 @@ const struct device_class *const device_classes_net[] = {
 	&e1000_class,
 	&e1000_82544gc_class,
 	&e1000_82545em_class,
+	&rtl8139_class,
 	NULL,
 };

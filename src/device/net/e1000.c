@@ -462,6 +462,7 @@ static const struct state_table state = {
 
 static const struct property properties[] = {
 	NIC_PROPERTIES(struct e1000, nic),
+	PCI_ROMFILE_PROPERTY(struct e1000, pci, "efi-e1000.rom"),
 	{.name = "mitigation",
 	 .type = PROPERTY_BOOL,
 	 .offset = offsetof(struct e1000, mitigation),

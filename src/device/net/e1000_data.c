@@ -129,51 +129,6 @@ static void insert_sum(uint8_t *data, size_t length, size_t start, size_t offset
 	memcpy(data + offset, &sum, 2);
 }
 
-/* 3.5: the lengths and sums that the card would write into each segment's headers are written for the whole. */
-static bool prepare_large(const struct e1000_context *context, uint8_t *data, size_t length, struct net_header *header)
-{
-	size_t l3 = context->ip_start, payload;
-	struct frame frame;
-	uint16_t sum;
-
-	if (!context->is_tcp || !context->mss || length <= context->header_bytes || l3 + 40 > length ||
-	    length - l3 > 65535)
-		return false;
-	store_be16(data + l3 + (context->is_v4 ? 2 : 4), (uint16_t)(length - l3 - (context->is_v4 ? 0 : 40)));
-	if (context->is_v4 && context->ip_offset + 2u <= length) {
-		store_le16(data + context->ip_offset, 0);
-		insert_sum(data, length, l3, context->ip_offset, context->ip_end);
-	}
-	if (!frame_parse(data, length, &frame) || frame.protocol != 6 || !frame.payload ||
-	    frame.l4 != context->tcp_start)
-		return false;
-	payload = frame.end - frame.payload;
-	sum = checksum_fold(checksum_pseudo(data, &frame, frame.end - frame.l4));
-	memcpy(data + frame.l4 + 16, &sum, 2);
-	header->flags = NET_HEADER_NEEDS_CSUM;
-	header->csum_start = (uint16_t)frame.l4;
-	header->csum_offset = 16;
-	if (payload > context->mss) {
-		header->gso_type = frame.is_v6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
-		header->gso_size = context->mss;
-		header->header_length = (uint16_t)frame.payload;
-	}
-	return true;
-}
-
-static void insert_tag(struct e1000 *e1000, struct nic_out *out)
-{
-	out->data -= NIC_VLAN_BYTES;
-	memmove(out->data, out->data + NIC_VLAN_BYTES, 12);
-	store_be16(out->data + 12, (uint16_t)*e1000_reg(e1000, E1000_VET));
-	store_be16(out->data + 14, e1000->tx_tag);
-	out->length += NIC_VLAN_BYTES;
-	if (out->header.flags)
-		out->header.csum_start += NIC_VLAN_BYTES;
-	if (out->header.gso_type)
-		out->header.header_length += NIC_VLAN_BYTES;
-}
-
 static void count_sent(struct e1000 *e1000, const struct nic_out *out)
 {
 	size_t wire = out->length + NIC_FCS_BYTES;
@@ -199,7 +154,7 @@ static bool end_frame(struct e1000 *e1000, struct nic_out *out)
 	out->data = e1000->tx_data + HEADROOM;
 	out->length = e1000->tx_bytes;
 	if (good && e1000->tx_tso) {
-		good = prepare_large(context, out->data, out->length, &out->header);
+		good = context->is_tcp && nic_out_large(out, context->mss);
 		if (!good)
 			log_guest(e1000->pci.device.env->log, &e1000->nic.log_limit,
 				  "e1000: a packet to be segmented does not fit its context descriptor");
@@ -210,7 +165,7 @@ static bool end_frame(struct e1000 *e1000, struct nic_out *out)
 			insert_sum(out->data, out->length, context->tcp_start, context->tcp_offset, context->tcp_end);
 	}
 	if (good && e1000->tx_vlan)
-		insert_tag(e1000, out);
+		nic_out_tag(out, (uint16_t)*e1000_reg(e1000, E1000_VET), e1000->tx_tag);
 	e1000_transmit_reset(e1000);
 	if (good)
 		count_sent(e1000, out);

@@ -6,6 +6,7 @@
 #include "core/device.h"
 
 extern const struct device_class e1000_class, e1000_82544gc_class, e1000_82545em_class;
+extern const struct device_class rtl8139_class;
 
 /* NULL-ended. */
 extern const struct device_class *const device_classes_net[];

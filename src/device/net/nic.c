@@ -2,14 +2,13 @@
 /* Between the rings of a card and its back end: nic.h. */
 #include "device/net/nic.h"
 
-#include "base/loop.h"
 #include "base/util.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { FRAMES_A_TURN = 256, GUEST_MTU = 1500 };
+enum { FRAMES_A_TURN = 256, RETRY_NS = 2000000 };
 
 /* --- to the back end --- */
 
@@ -52,6 +51,53 @@ static void send_out(struct nic *nic, struct nic_out *out)
 		net_send(nic->netdev, 0, iov, 2, out->length + sizeof(out->header));
 	else
 		send_completed(nic, out);
+}
+
+void nic_out_tag(struct nic_out *out, uint16_t type, uint16_t tag)
+{
+	out->data -= NIC_VLAN_BYTES;
+	memmove(out->data, out->data + NIC_VLAN_BYTES, 12);
+	store_be16(out->data + 12, type);
+	store_be16(out->data + 14, tag);
+	out->length += NIC_VLAN_BYTES;
+	if (out->header.flags)
+		out->header.csum_start += NIC_VLAN_BYTES;
+	if (out->header.gso_type)
+		out->header.header_length += NIC_VLAN_BYTES;
+}
+
+bool nic_out_large(struct nic_out *out, uint16_t mss)
+{
+	uint8_t *data = out->data, *ip;
+	size_t at = load_be16(data + 12) == 0x8100 ? 18 : 14, header;
+	struct frame frame;
+	uint16_t sum;
+
+	if (out->length < at + 40 || out->length - at > 65535 || !mss)
+		return false;
+	ip = data + at;
+	header = (ip[0] & 15u) * 4;
+	if (ip[0] >> 4 == 4 && header >= 20 && at + header <= out->length) {
+		store_be16(ip + 2, (uint16_t)(out->length - at));
+		store_be16(ip + 10, 0);
+		sum = (uint16_t)~checksum_fold(checksum_add(0, ip, header));
+		memcpy(ip + 10, &sum, 2);
+	} else if (ip[0] >> 4 == 6) {
+		store_be16(ip + 4, (uint16_t)(out->length - at - 40));
+	}
+	if (!frame_parse(data, out->length, &frame) || frame.protocol != 6 || !frame.payload)
+		return false;
+	sum = checksum_fold(checksum_pseudo(data, &frame, frame.end - frame.l4));
+	memcpy(data + frame.l4 + 16, &sum, 2);
+	out->header.flags = NET_HEADER_NEEDS_CSUM;
+	out->header.csum_start = (uint16_t)frame.l4;
+	out->header.csum_offset = 16;
+	if (frame.end - frame.payload > mss) {
+		out->header.gso_type = frame.is_v6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
+		out->header.gso_size = mss;
+		out->header.header_length = (uint16_t)frame.payload;
+	}
+	return true;
 }
 
 /* --- from the back end --- */
@@ -167,6 +213,19 @@ static void kicked(void *opaque, uint32_t epoll_events)
 		net_resume(nic->netdev);
 }
 
+static void retry_due(void *opaque)
+{
+	struct nic *nic = opaque;
+
+	if (nic->netdev)
+		net_resume(nic->netdev);
+}
+
+void nic_retry(struct nic *nic)
+{
+	loop_timer_set(&nic->retry, host_now_ns() + RETRY_NS);
+}
+
 void nic_kick(struct nic *nic, uint32_t kicks)
 {
 	if (!atomic_fetch_or(&nic->kicks, kicks))
@@ -190,6 +249,7 @@ int nic_init(struct nic *nic, struct device *device, const struct nic_ops *ops, 
 
 	nic->ops = ops;
 	nic->device = device;
+	device->boot_name = "/ethernet-phy@0";
 	nic->mac_lock = -1;
 	if (nic_is_multicast(nic->mac))
 		return error_set(err, EINVAL,
@@ -207,8 +267,9 @@ int nic_init(struct nic *nic, struct device *device, const struct nic_ops *ops, 
 	}
 	pthread_mutex_init(&nic->lock, NULL);
 	/* With a tag that the card puts in. */
-	nic->out_data = xcalloc(1, FRAME_MAX + NIC_VLAN_BYTES);
+	nic->out_data = xcalloc(1, FRAME_MAX + 2 * NIC_VLAN_BYTES);
 	nic->in_data = xcalloc(1, FRAME_MAX);
+	loop_timer_init(&nic->retry, loop, retry_due, nic);
 	nic->watch = loop_fd_add(loop, nic->event_fd, EPOLLIN, kicked, nic);
 	if (nic->netdev) {
 		nic->header = can & NET_VNET_HDR;
@@ -223,6 +284,7 @@ void nic_fini(struct nic *nic)
 {
 	if (nic->netdev)
 		net_detach(nic->netdev);
+	loop_timer_cancel(&nic->retry);
 	loop_fd_remove(nic->watch);
 	close(nic->event_fd);
 	free(nic->out_data);

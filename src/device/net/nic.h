@@ -13,12 +13,12 @@
 #include "backend/net/frame.h"
 #include "backend/net/net.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "core/device.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct loop_fd;
 struct nic;
 
 enum { NIC_FRAME_MIN = 60 /* without FCS */, NIC_FCS_BYTES = 4, NIC_VLAN_BYTES = 4 };
@@ -72,10 +72,12 @@ struct nic {
 	_Atomic uint32_t kicks; /* enum nic_kick, asked for */
 	int event_fd;
 	struct loop_fd *watch;
+	struct loop_timer retry;
 	uint8_t *out_data, *in_data;
 };
 
 #define NIC_PROPERTIES(TYPE, MEMBER)                                                                                   \
+	DEVICE_BOOTINDEX_PROPERTY,                                                                                     \
 	{.name = "netdev", .type = PROPERTY_NET, .offset = offsetof(TYPE, MEMBER.netdev), .help = "id of a -netdev"},  \
 	{                                                                                                              \
 		.name = "mac", .type = PROPERTY_MAC, .offset = offsetof(TYPE, MEMBER.mac),                             \
@@ -86,6 +88,14 @@ struct nic {
  * regions are gone). */
 int nic_init(struct nic *nic, struct device *device, const struct nic_ops *ops, struct error *err);
 void nic_fini(struct nic *nic);
+/* For cards whose receive ring lies in memory alone, so that nothing tells when the guest gave buffers back: after
+ * `receive` said false the frame is offered again soon. In receive. */
+void nic_retry(struct nic *nic);
+/* Puts a VLAN tag behind the addresses; there are NIC_VLAN_BYTES before out->data. */
+void nic_out_tag(struct nic_out *out, uint16_t type, uint16_t tag);
+/* Makes a frame that is to be cut into TCP segments of mss bytes of data ready: IP length and sum and the TCP sum are
+ * those of the whole; the back end cuts it where it must. False: it is no TCP, or its headers contradict its length. */
+bool nic_out_large(struct nic_out *out, uint16_t mss);
 /* Any thread, lock held or not: the rings changed. */
 void nic_kick(struct nic *nic, uint32_t kicks);
 bool nic_link(const struct nic *nic);
