@@ -18,6 +18,9 @@ MODELS = {
     "e1000-82544gc": ("amd64", "e1000", True, "", ""),
     "e1000-82545em": ("amd64", "e1000", True, "", ""),
     "rtl8139": ("amd64", "8139cp", True, "", ""),
+    # The chip knows nothing of its cable.
+    "ne2k_pci": ("amd64", "ne2k-pci", False, "", ""),
+    "ne2k_isa": ("686", "ne", False, ",iobase=0x320,irq=5", "xuni_modprobe=ne,io=0x320,irq=5"),
 }
 
 

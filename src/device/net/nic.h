@@ -78,7 +78,10 @@ struct nic {
 
 #define NIC_PROPERTIES(TYPE, MEMBER)                                                                                   \
 	DEVICE_BOOTINDEX_PROPERTY,                                                                                     \
-	{.name = "netdev", .type = PROPERTY_NET, .offset = offsetof(TYPE, MEMBER.netdev), .help = "id of a -netdev"},  \
+		{.name = "netdev",                                                                                     \
+		 .type = PROPERTY_NET,                                                                                 \
+		 .offset = offsetof(TYPE, MEMBER.netdev),                                                              \
+		 .help = "id of a -netdev"},                                                                           \
 	{                                                                                                              \
 		.name = "mac", .type = PROPERTY_MAC, .offset = offsetof(TYPE, MEMBER.mac),                             \
 		.help = "address; default: one that no other machine on this host has"                                 \

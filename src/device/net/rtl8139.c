@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Realtek RTL8139C+: registers, interrupts, timer, EEPROM, link. Registers are bytes that a driver reads and writes in any
- * width; what a write starts is looked up by the bytes it touched. Left out: wake-up, power management, VPD, flash, early
- * receive and transmit interrupts, the FIFO's loopback of less than a frame.
+ * Realtek RTL8139C+: registers, interrupts, timer, EEPROM, link. Registers are bytes that a driver reads and writes in
+ * any width; what a write starts is looked up by the bytes it touched. Left out: wake-up, power management, VPD, flash,
+ * early receive and transmit interrupts, the FIFO's loopback of less than a frame.
  */
 #include "device/net/rtl8139.h"
 
@@ -205,7 +205,8 @@ static uint16_t transmit_summary(const struct rtl8139 *rtl)
 	for (unsigned i = 0; i < 4; i++) {
 		uint32_t status = rtl_get32(rtl, RTL_TSD + 4 * i);
 
-		summary |= (uint16_t)((status & RTL_TSD_OWN ? 1u : 0u) << i | (status & RTL_TSD_TOK ? 1u : 0u) << (12 + i));
+		summary |= (uint16_t)((status & RTL_TSD_OWN ? 1u : 0u) << i | (status & RTL_TSD_TOK ? 1u : 0u)
+										      << (12 + i));
 	}
 	return summary;
 }
@@ -223,8 +224,7 @@ static void refresh(struct rtl8139 *rtl, unsigned offset, unsigned size)
 	if (touches(offset, size, RTL_TSADS, 2))
 		rtl_set16(rtl, RTL_TSADS, transmit_summary(rtl));
 	if (touches(offset, size, RTL_9346CR, 1))
-		rtl->registers[RTL_9346CR] =
-			(uint8_t)((rtl->registers[RTL_9346CR] & 0xfe) | (rtl->eeprom.out ? 1 : 0));
+		rtl->registers[RTL_9346CR] = (uint8_t)((rtl->registers[RTL_9346CR] & 0xfe) | (rtl->eeprom.out ? 1 : 0));
 }
 
 static void eeprom_write(struct rtl8139 *rtl)
@@ -331,7 +331,8 @@ static void region_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	pthread_mutex_unlock(&rtl->nic.lock);
 }
 
-static const struct region_ops region_ops = {.read = region_read, .write = region_write, .min_width = 1, .max_width = 4};
+static const struct region_ops region_ops = {
+	.read = region_read, .write = region_write, .min_width = 1, .max_width = 4};
 
 /* --- life --- */
 

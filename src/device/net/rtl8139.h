@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Realtek RTL8139C+ in two parts: rtl8139.c (registers, interrupts, life) and rtl8139_data.c (frames, in C mode and in C+
- * mode). Section numbers are those of Realtek's "RTL8139C(L)+ Advanced Fast Ethernet PCI/CardBus Controller" data sheet,
- * revision 1.6, and of the "RTL8139C(L)" data sheet, revision 1.4.
+ * Realtek RTL8139C+ in two parts: rtl8139.c (registers, interrupts, life) and rtl8139_data.c (frames, in C mode and in
+ * C+ mode). Section numbers are those of Realtek's "RTL8139C(L)+ Advanced Fast Ethernet PCI/CardBus Controller" data
+ * sheet, revision 1.6, and of the "RTL8139C(L)" data sheet, revision 1.4.
  *
  * nic.lock guards everything. The timer is the clock's and takes it.
  */
@@ -100,9 +100,9 @@ struct rtl8139 {
 	struct rtl_tally tally;
 	int64_t timer_base_ns; /* when TCTR was 0 */
 	struct clock_timer timer;
-	uint32_t tx_next;                     /* C mode: the transmit buffer whose turn it is */
+	uint32_t tx_next;                           /* C mode: the transmit buffer whose turn it is */
 	uint32_t tx_index, tx_high_index, rx_index; /* C+ mode: the rings' current descriptors */
-	uint8_t polls;                        /* rings that TPPoll started */
+	uint8_t polls;                              /* rings that TPPoll started */
 };
 
 static inline struct rtl8139 *rtl8139_of(struct nic *nic)

@@ -138,8 +138,8 @@ enum {
 	IP_SUM = 1 << 18,
 	UDP_SUM = 1 << 17,
 	TCP_SUM = 1 << 16,
-	TX_TAG = 1 << 17,     /* second word */
-	RX_TAG = 1 << 16,     /* second word */
+	TX_TAG = 1 << 17, /* second word */
+	RX_TAG = 1 << 16, /* second word */
 	RX_IP_BAD = 1 << 15,
 	RX_TCP = 1 << 16,
 	RX_UDP = 2 << 16,
@@ -157,8 +157,8 @@ static bool descriptor_read(struct rtl8139 *rtl, unsigned ring, uint32_t index, 
 {
 	uint8_t bytes[DESCRIPTOR_BYTES];
 
-	descriptor->gpa = ((uint64_t)rtl_get32(rtl, ring + 4) << 32 | (rtl_get32(rtl, ring) & ~0xffu)) +
-			  index * DESCRIPTOR_BYTES;
+	descriptor->gpa =
+		((uint64_t)rtl_get32(rtl, ring + 4) << 32 | (rtl_get32(rtl, ring) & ~0xffu)) + index * DESCRIPTOR_BYTES;
 	if (pci_dma_read(&rtl->pci, descriptor->gpa, bytes, sizeof(bytes)) < 0)
 		return false;
 	descriptor->command = load_le32(bytes);
@@ -223,7 +223,8 @@ static enum nic_turn transmit_descriptors(struct rtl8139 *rtl, unsigned ring, ui
 	}
 	/* Where the commands were there are errors now: none. */
 	for (unsigned i = 0; i < count; i++)
-		descriptor_report(rtl, &taken[i], taken[i].command & (END_OF_RING | FIRST | LAST | 0xffff), taken[i].vlan);
+		descriptor_report(rtl, &taken[i], taken[i].command & (END_OF_RING | FIRST | LAST | 0xffff),
+				  taken[i].vlan);
 	*index = next;
 	rtl->tally.tx_ok++;
 	rtl_raise(rtl, RTL_ISR_TOK);
@@ -328,7 +329,8 @@ bool rtl8139_receive(struct nic *nic, const struct nic_in *in)
 
 	if (!(rtl->registers[RTL_CR] & RTL_CR_RE) || !kind || in->length > SIZE_MASK - 2 * NIC_FCS_BYTES)
 		return true;
-	done = rtl_get16(rtl, RTL_CPCR) & RTL_CPCR_RE ? receive_descriptor(rtl, in, kind) : receive_bytes(rtl, in, kind);
+	done = rtl_get16(rtl, RTL_CPCR) & RTL_CPCR_RE ? receive_descriptor(rtl, in, kind)
+						      : receive_bytes(rtl, in, kind);
 	if (done) {
 		count_received(rtl, kind);
 		rtl_raise(rtl, RTL_ISR_ROK);
