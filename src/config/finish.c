@@ -245,6 +245,34 @@ static bool names_device(const struct domain_config *config, const char *const *
 	return false;
 }
 
+/* The firmware's flash chips: 0 is the code, 1 its variables. */
+static int check_flash(const struct domain_config *config, struct error *err)
+{
+	const char *names[2] = {value_of(&config->board_options, "pflash0"), value_of(&config->board_options, "pflash1")};
+
+	for (size_t i = 0; i < config->drive_count; i++) {
+		const struct drive_config *drive = &config->drives[i];
+
+		if (drive->interface != DRIVE_PFLASH)
+			continue;
+		if (drive->unit > 1)
+			return error_set(err, EINVAL, "-drive if=pflash: there are units 0 (code) and 1 (variables), no unit %d",
+					 drive->unit);
+		if (names[drive->unit])
+			return error_set(err, EINVAL, "-drive if=pflash,unit=%d and -machine pflash%d= exclude each other",
+					 drive->unit, drive->unit);
+		names[drive->unit] = drive->id;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (names[i] && !drive_exists(config, names[i]))
+			return missing(&config->blockdevs, "block device", i ? "-machine pflash1" : "-machine pflash0", names[i], err);
+	if (names[1] && !names[0])
+		return error_set(err, EINVAL, "pflash unit 1 (variables) requires unit 0 (the firmware's code)");
+	if (names[0] && config->bios)
+		return error_set(err, EINVAL, "-bios and a pflash unit 0 exclude each other: both are the firmware");
+	return 0;
+}
+
 static int check_machine(struct config_parse *parse, struct error *err)
 {
 	struct domain_config *config = parse->config;
@@ -267,6 +295,8 @@ static int check_machine(struct config_parse *parse, struct error *err)
 		if (config->ram_path)
 			return error_set(err, EINVAL, "-mem-path and -machine memory-backend= exclude each other");
 	}
+	if (check_flash(config, err) < 0)
+		return -EINVAL;
 	if (config->append && !config->kernel)
 		return error_set(err, EINVAL, "-append only means something with -kernel");
 	if (config->initrd && !config->kernel)

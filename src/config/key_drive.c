@@ -267,7 +267,7 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		if (which < 0)
 			return which;
 		if (which != DRIVE_NONE && which != DRIVE_VIRTIO && which != DRIVE_IDE &&
-		    which != DRIVE_FLOPPY)
+		    which != DRIVE_FLOPPY && which != DRIVE_PFLASH)
 			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide, if=floppy and if=virtio are", value);
 		drive->interface = which;
 	}

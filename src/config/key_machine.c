@@ -166,6 +166,8 @@ static const char *const machine_keys[] = {
 	"accel",
 	"kernel-irqchip",
 	"memory-backend",
+	"pflash0",
+	"pflash1",
 	"hpet",
 	"dump-guest-core",
 	"mem-merge",
@@ -211,6 +213,7 @@ static int check_fixed_parts(struct options *options, struct error *err)
 int list_machine(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
 {
 	static const char *const booleans[] = {"hpet", "dump-guest-core", "mem-merge"};
+	static const char *const names[] = {"memory-backend", "pflash0", "pflash1"};
 	struct domain_config *config = parse->config;
 	const char *value = options_get(options, "type");
 
@@ -227,8 +230,9 @@ int list_machine(struct config_parse *parse, const struct key *key, struct optio
 	take_string(options, "kernel", &config->kernel);
 	take_string(options, "initrd", &config->initrd);
 	take_string(options, "append", &config->append);
-	if (options_get(options, "dtb") || options_get(options, "firmware"))
-		return error_set(err, ENOTSUP, "dtb=, firmware=: not supported yet");
+	take_string(options, "firmware", &config->bios);
+	if (options_get(options, "dtb"))
+		return error_set(err, ENOTSUP, "dtb=: not supported yet");
 	if (check_fixed_parts(options, err) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < ARRAY_SIZE(booleans); i++) {
@@ -249,10 +253,12 @@ int list_machine(struct config_parse *parse, const struct key *key, struct optio
 		free(pull(&config->accel_options, "kernel-irqchip"));
 		options_add(&config->accel_options, "kernel-irqchip", value);
 	}
-	value = options_get(options, "memory-backend");
-	if (value) {
-		free(pull(&config->board_options, "memory-backend"));
-		options_add(&config->board_options, "memory-backend", value);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		value = options_get(options, names[i]);
+		if (!value)
+			continue;
+		free(pull(&config->board_options, names[i]));
+		options_add(&config->board_options, names[i], value);
 	}
 	return options_check_used(options, "-machine", machine_keys, err);
 }

@@ -35,6 +35,7 @@ const struct key config_keys[] = {
 	  "selects the machine ('-machine help' for the list)\n"
 	  "accel=accel1[:accel2[:...]] selects the engine, in order of preference\n"
 	  "memory-backend='id' takes RAM from a -object memory-backend-*\n"
+	  "pflash0='node', pflash1='node' are the firmware's flash chips: code, and variables\n"
 	  "hpet=on|off: with or without a HPET\n"
 	  "dump-guest-core=on|off, mem-merge=on|off are marks on guest RAM",
 	  SECTION_STANDARD, KEY_LIST, .list = list_machine, .implied = "type", .group = "machine" },

@@ -17,6 +17,7 @@
 #include "device/display/display_devices.h"
 #include "device/net/net_devices.h"
 #include "device/pc/acpi_pm.h"
+#include "device/pc/cfi_flash.h"
 #include "device/pc/fw_cfg.h"
 #include "device/pc/hpet.h"
 #include "device/pc/i8042.h"
@@ -45,6 +46,7 @@
 #define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
 #define PCI32_FIRST       0xe0000000ull
 #define PCI32_LAST        0xfebfffffull
+#define FLASH_CHIPS       2
 #define CMOS_CPUS         0x5f /* SeaBIOS: CPUs but the first */
 
 struct board_state {
@@ -53,7 +55,7 @@ struct board_state {
 	struct ioapic *ioapic;
 	struct irq pic_lines[16], ioapic_lines[16];
 	struct lapic **apics;
-	struct device *bridge, *piix3, *ide, *fdc;
+	struct device *bridge, *piix3, *power, *ide, *fdc;
 	struct ram_block *firmware; /* NULL: direct boot */
 	struct ram_window firmware_high;
 	struct ata_port_list *ata_ports;
@@ -224,10 +226,14 @@ static int build_timers(struct machine *machine, struct board_state *board, stru
 	return ret;
 }
 
+static void place_power_management(void *opaque, uint16_t io_base)
+{
+	acpi_pm_place(opaque, io_base);
+}
+
 static int build_pci(struct machine *machine, struct board_state *board, struct error *err)
 {
 	struct irq wires[4];
-	struct device *power;
 	int ret;
 
 	machine->env.bus_ops[DEVICE_PCI] = &pci_device_bus_ops;
@@ -250,11 +256,11 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 		ret = add(machine, board->ide, err);
 	}
 	if (!ret) {
-		power = device_alloc(&piix4_pm_class, &machine->env);
-		piix4_pm_set_base(power, acpi_pm_info.pm1a_event);
-		ret = device_realize(power, err);
+		board->power = device_alloc(&piix4_pm_class, &machine->env);
+		piix4_pm_on_place(board->power, place_power_management, board->pm);
+		ret = device_realize(board->power, err);
 		if (!ret)
-			machine_add_device(machine, power);
+			machine_add_device(machine, board->power);
 	}
 	return ret;
 }
@@ -297,7 +303,45 @@ static int build_fw_cfg(struct machine *machine, struct board_state *board, stru
 	return ret;
 }
 
-static int build_firmware(struct machine *machine, struct board_state *board, struct error *err)
+/* The node or drive of flash chip `unit`, or NULL. */
+static const char *flash_drive(const struct domain_config *config, unsigned unit)
+{
+	static const char *const keys[FLASH_CHIPS] = {"pflash0", "pflash1"};
+
+	for (size_t i = 0; i < config->drive_count; i++)
+		if (config->drives[i].interface == DRIVE_PFLASH && config->drives[i].unit == (int)unit)
+			return config->drives[i].id;
+	return options_get((struct options *)&config->board_options, keys[unit]);
+}
+
+/* Chip 0, the firmware, ends at 4 GiB; chip 1, its variables, lies below. */
+static int build_flash(struct machine *machine, struct board_state *board, struct error *err)
+{
+	uint64_t end = 4 * GIB;
+	int ret = 0;
+
+	for (unsigned unit = 0; !ret && unit < FLASH_CHIPS; unit++) {
+		const char *drive = flash_drive(machine->config, unit);
+		struct device *flash;
+
+		if (!drive)
+			break;
+		flash = device_alloc(&cfi_flash_class, &machine->env);
+		flash->id = xasprintf("system.flash%u", unit);
+		cfi_flash_set_end(flash, end);
+		ret = device_set_property(flash, "drive", drive, err);
+		ret = ret ? ret : device_realize(flash, err);
+		if (ret)
+			return ret;
+		machine_add_device(machine, flash);
+		end = cfi_flash_base(flash);
+		if (unit == 0)
+			board->firmware = cfi_flash_block(flash);
+	}
+	return ret;
+}
+
+static int build_rom(struct machine *machine, struct board_state *board, struct error *err)
 {
 	const struct domain_config *config = machine->config;
 	char *path = firmware_find(config->firmware_dirs, config->bios ? config->bios : FIRMWARE_DEFAULT, err);
@@ -325,6 +369,13 @@ static int build_floppy(struct machine *machine, struct board_state *board, stru
 	machine->env.floppy_controller = board->fdc;
 	machine->env.bus_ops[DEVICE_FLOPPY] = &floppy_bus_ops;
 	return ret;
+}
+
+static int build_firmware(struct machine *machine, struct board_state *board, struct error *err)
+{
+	if (flash_drive(machine->config, 0))
+		return build_flash(machine, board, err);
+	return build_rom(machine, board, err);
 }
 
 static int pc_build(struct machine *machine, struct error *err)
@@ -388,14 +439,15 @@ static void build_acpi(struct machine *machine, struct board_state *board, uint6
 	const struct domain_config *config = machine->config;
 	struct cpu_topology topology = {config->max_vcpus, config->sockets, config->dies, config->cores, config->threads};
 	uint64_t top = 4 * GIB + (config->ram_bytes - ram_below_4g(machine));
+	uint16_t pm = acpi_pm_base(board->pm) ? acpi_pm_base(board->pm) : acpi_pm_info.base;
 	uint32_t *apic_ids = xcalloc(config->max_vcpus, sizeof(*apic_ids));
 	struct acpi_config acpi = {
 		.vcpus = machine->vcpu_count, .max_vcpus = config->max_vcpus, .apic_ids = apic_ids,
 		.pci32_first = max_u64(PCI32_FIRST, ram_below_4g(machine)), .pci32_last = PCI32_LAST,
 		.pci64_first = align_up(top, 32 * GIB), .pci64_last = align_up(top, 32 * GIB) + 32 * GIB - 1,
 		.hpet = board->hpet, .vga = pci_bus_has_vga(machine->env.pci_bus), .serial_ports = serial_ports_present(machine),
-		.pm_event = acpi_pm_info.pm1a_event, .pm_control = acpi_pm_info.pm1a_control,
-		.pm_timer = acpi_pm_info.pm_timer, .gpe0 = acpi_pm_info.gpe0, .gpe0_bytes = acpi_pm_info.gpe0_bytes,
+		.pm_event = pm + acpi_pm_info.pm1a_event, .pm_control = pm + acpi_pm_info.pm1a_control,
+		.pm_timer = pm + acpi_pm_info.pm_timer, .gpe0 = pm + acpi_pm_info.gpe0, .gpe0_bytes = acpi_pm_info.gpe0_bytes,
 		.smi_command = acpi_pm_info.smi_command, .acpi_enable = acpi_pm_info.acpi_enable,
 		.acpi_disable = acpi_pm_info.acpi_disable, .sci_irq = acpi_pm_info.sci, .s5_type = acpi_pm_info.s5_type,
 		.reset_port = acpi_pm_info.reset_port, .reset_value = acpi_pm_info.reset_value,
@@ -441,16 +493,31 @@ static int write_smbios(struct machine *machine, struct board_state *board, stru
 	return ret;
 }
 
+/* Firmware reads the tables when it has placed what they speak of. */
+static void tables_selected(void *opaque)
+{
+	struct machine *machine = opaque;
+	struct board_state *board = machine->private_data->board_state;
+	struct acpi_tables tables;
+
+	build_acpi(machine, board, 0, &tables);
+	firmware_config_update_acpi(board->fw_cfg, &tables);
+	acpi_tables_free(&tables);
+}
+
 /* What firmware is told: the tables, RAM, what to boot from. */
 static int describe_to_firmware(struct machine *machine, struct board_state *board, struct error *err)
 {
 	const struct firmware_memory memory = {ram_below_4g(machine), machine->config->ram_bytes - ram_below_4g(machine)};
+	const struct fw_cfg_callback selected = {.select = tables_selected, .opaque = machine};
 	struct acpi_tables tables;
 	int ret;
 
 	build_acpi(machine, board, 0, &tables);
-	ret = firmware_config_tables(board->fw_cfg, machine->config, &tables, &memory, err);
+	ret = firmware_config_add_acpi(board->fw_cfg, &tables, &selected, err);
 	acpi_tables_free(&tables);
+	if (!ret)
+		ret = firmware_config_add(board->fw_cfg, machine->config, &memory, err);
 	return ret ? ret : firmware_config_boot(machine, board->fw_cfg, err);
 }
 
@@ -508,6 +575,7 @@ static int pc_describe(struct machine *machine, struct boot_board *out, struct e
 		return describe_to_firmware(machine, board, err);
 	enable_ide(board);
 	i440fx_shadow_all(board->bridge);
+	piix4_pm_set_base(board->power, acpi_pm_info.base);
 	ret = write_acpi(machine, board, out, err);
 	if (!ret)
 		ret = write_smbios(machine, board, err);

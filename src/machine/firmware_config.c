@@ -17,18 +17,28 @@
 enum { E820_RAM = 1, E820_ENTRY_BYTES = 20 };
 enum { SMBIOS_ANCHOR_BYTES = 31, SMBIOS_TABLES_OFFSET = 32 };
 
-static int add_acpi(struct fw_cfg *fw_cfg, const struct acpi_tables *acpi, struct error *err)
+int firmware_config_add_acpi(struct fw_cfg *fw_cfg, const struct acpi_tables *acpi,
+			     const struct fw_cfg_callback *selected, struct error *err)
+{
+	static const char *const names[] = {ACPI_TABLES_FILE, ACPI_RSDP_FILE, ACPI_LOADER_FILE};
+	int ret = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !ret; i++)
+		ret = fw_cfg_add_callback(fw_cfg, names[i], "", 0, selected, err);
+	if (!ret)
+		firmware_config_update_acpi(fw_cfg, acpi);
+	return ret;
+}
+
+void firmware_config_update_acpi(struct fw_cfg *fw_cfg, const struct acpi_tables *acpi)
 {
 	size_t length;
 	uint8_t *script = acpi_loader_script(acpi, &length);
-	int ret = fw_cfg_add_file(fw_cfg, ACPI_TABLES_FILE, acpi->bytes, acpi->rsdp, err);
 
-	if (!ret)
-		ret = fw_cfg_add_file(fw_cfg, ACPI_RSDP_FILE, acpi->bytes + acpi->rsdp, acpi->length - acpi->rsdp, err);
-	if (!ret)
-		ret = fw_cfg_add_file(fw_cfg, ACPI_LOADER_FILE, script, length, err);
+	fw_cfg_update_file(fw_cfg, ACPI_TABLES_FILE, acpi->bytes, acpi->rsdp);
+	fw_cfg_update_file(fw_cfg, ACPI_RSDP_FILE, acpi->bytes + acpi->rsdp, acpi->length - acpi->rsdp);
+	fw_cfg_update_file(fw_cfg, ACPI_LOADER_FILE, script, length);
 	free(script);
-	return ret;
 }
 
 static int add_smbios(struct fw_cfg *fw_cfg, const struct domain_config *config, struct error *err)
@@ -54,8 +64,8 @@ static void put_e820(uint8_t *at, uint64_t gpa, uint64_t bytes)
 	store_le32(at + 16, E820_RAM);
 }
 
-int firmware_config_tables(struct fw_cfg *fw_cfg, const struct domain_config *config, const struct acpi_tables *acpi,
-			   const struct firmware_memory *memory, struct error *err)
+int firmware_config_add(struct fw_cfg *fw_cfg, const struct domain_config *config, const struct firmware_memory *memory,
+			struct error *err)
 {
 	/* Bit 7: S3 and S4 exist, which they do not; 1, 2, 0: the sleep types of S3, S4 and S5. */
 	static const uint8_t system_states[6] = {0x80, 0, 0, 1, 2, 0x80};
@@ -67,8 +77,6 @@ int firmware_config_tables(struct fw_cfg *fw_cfg, const struct domain_config *co
 	ret = fw_cfg_add_file(fw_cfg, "etc/e820", e820, memory->above_4g ? sizeof(e820) : E820_ENTRY_BYTES, err);
 	if (!ret)
 		ret = fw_cfg_add_file(fw_cfg, "etc/system-states", system_states, sizeof(system_states), err);
-	if (!ret)
-		ret = add_acpi(fw_cfg, acpi, err);
 	if (!ret)
 		ret = add_smbios(fw_cfg, config, err);
 	return ret;

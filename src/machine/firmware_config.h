@@ -10,15 +10,20 @@
 struct acpi_tables;
 struct domain_config;
 struct fw_cfg;
+struct fw_cfg_callback;
 struct machine;
 
 struct firmware_memory {
 	uint64_t below_4g, above_4g; /* bytes */
 };
 
-/* ACPI (built for base 0), SMBIOS, e820. */
-int firmware_config_tables(struct fw_cfg *fw_cfg, const struct domain_config *config, const struct acpi_tables *acpi,
-			   const struct firmware_memory *memory, struct error *err);
+/* ACPI tables, built for base 0; selected: called before a guest reads them, and may update them. */
+int firmware_config_add_acpi(struct fw_cfg *fw_cfg, const struct acpi_tables *acpi,
+			     const struct fw_cfg_callback *selected, struct error *err);
+void firmware_config_update_acpi(struct fw_cfg *fw_cfg, const struct acpi_tables *acpi);
+/* SMBIOS, e820, sleep states. */
+int firmware_config_add(struct fw_cfg *fw_cfg, const struct domain_config *config, const struct firmware_memory *memory,
+			struct error *err);
 /* bootorder, from the devices' bootindex; what -boot says. */
 int firmware_config_boot(struct machine *machine, struct fw_cfg *fw_cfg, struct error *err);
 

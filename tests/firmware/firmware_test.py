@@ -55,7 +55,81 @@ def seabios(engine, work, checks):
         print(log[-4000:])
 
 
-CASES = {f.__name__: f for f in [seabios]}
+OVMF = pathlib.Path("/usr/share/OVMF")
+
+
+def converse(work, engine, steps, *arguments, memory="256", timeout=120):
+    """Answers on COM1: steps are (text to wait for, what to type then). Returns (exit status, text)."""
+    command = [VMM, "-accel", engine, "-m", memory, "-nodefaults", "-display", "none", "-serial", "stdio", *arguments]
+    process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    timer = threading.Timer(timeout * PATIENCE, process.kill)
+    timer.start()
+    text, seen = b"", 0
+    for wanted, answer in steps:
+        while wanted.encode() not in text[seen:]:
+            chunk = process.stdout.read1(4096)
+            if not chunk:
+                break
+            text += chunk
+        else:
+            seen = text.index(wanted.encode(), seen) + len(wanted)
+            process.stdin.write(answer.encode())
+            process.stdin.flush()
+            continue
+        break
+    text += process.stdout.read()
+    status = process.wait()
+    timer.cancel()
+    return status, text.decode(errors="replace")
+
+
+def flash(variables):
+    return ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd",
+            "-drive", f"if=pflash,format=raw,file={variables}"]
+
+
+def ovmf(engine, work, checks):
+    """The EFI shell; a variable is there after a reset and in another machine; power-off by ACPI."""
+    if not (OVMF / "OVMF_CODE_4M.fd").exists():
+        skip("Debian's package ovmf is not installed")
+    variables = work / "vars.fd"
+    variables.write_bytes((OVMF / "OVMF_VARS_4M.fd").read_bytes())
+    shell = [("any other key to continue", "\x1b"), ("Shell> ", "")]
+    status, text = converse(work, engine, [*shell, ("", "set xunivar hello\r"), ("Shell> ", "reset\r"), *shell, ("", "set\r"),
+                                           ("hello", ""), ("Shell> ", "smbiosview -t 1\r"), ("Shell> ", "reset -s\r")],
+                            *flash(variables), "-smbios", "type=1,product=Firmament")
+    checks.holds(text.count("UEFI Interactive Shell") == 2, "the EFI shell starts, also after a reset")
+    checks.holds("hello" in text[text.rfind("UEFI Interactive Shell"):], "a variable outlives a reset")
+    checks.holds("Firmament" in text, "SMBIOS tables of -smbios arrive")
+    checks.holds(status == 0, f"the shell's reset -s powers off (exit status {status})")
+    status, text = converse(work, engine, [*shell, ("", "set\r"), ("hello", ""), ("Shell> ", "reset -s\r")], *flash(variables))
+    checks.holds(status == 0 and "hello" in text, "and the end of the machine")
+    if checks.failed:
+        print(text[-3000:])
+
+
+def bootorder(engine, work, checks):
+    """bootindex= decides, -boot order= where there is none; SeaBIOS logs what it was told."""
+    first, second = work / "first", work / "second"
+    first.mkdir()
+    second.mkdir()
+    drives = ["-drive", f"file={sector(first, 'the first')},format=raw,if=none,id=a",
+              "-drive", f"file={sector(second, 'the second')},format=raw,if=none,id=b"]
+    _, text, log = run(work, engine, *drives, "-device", "virtio-blk-pci,drive=a,bootindex=2", "-device",
+                       "virtio-blk-pci,drive=b,bootindex=1,addr=7.0")
+    checks.holds("booted from the second" in text and "the first" not in text, "the lower bootindex is booted")
+    checks.holds("1: /pci@i0cf8/scsi@7/disk@0,0" in log, "the path is as SeaBIOS knows it")
+    _, text, _ = run(work, engine, *drives, "-device", "virtio-blk-pci,drive=a", "-device", "virtio-blk-pci,drive=b")
+    checks.holds("booted from the first" in text, "without bootindex the first disk is booted")
+    _, text, log = run(work, engine, "-boot", "strict=on,reboot-timeout=300,menu=on,splash-time=50", *drives, "-device",
+                       "virtio-blk-pci,drive=a", "-device", "virtio-blk-pci,drive=b,bootindex=0")
+    checks.holds("2: HALT" in log, "strict=on ends the list")
+    checks.holds("boot menu" in log, "menu=on offers the menu")
+    if checks.failed:
+        print(log[-3000:])
+
+
+CASES = {f.__name__: f for f in [seabios, ovmf, bootorder]}
 
 
 def main():

@@ -8,6 +8,7 @@
 
 #include "base/util.h"
 #include "core/clock.h"
+#include "core/bus.h"
 #include "device/pc/isa.h"
 
 #include <pthread.h>
@@ -29,10 +30,11 @@ enum { ACPI_ENABLE = 0xf1, ACPI_DISABLE = 0xf0 };
 #define TIMER_HALF 0x80000000ull
 
 const struct acpi_pm_info acpi_pm_info = {
-	.pm1a_event = BASE,
-	.pm1a_control = BASE + 4,
-	.pm_timer = BASE + 8,
-	.gpe0 = BASE + 12,
+	.base = BASE,
+	.pm1a_event = 0,
+	.pm1a_control = 4,
+	.pm_timer = 8,
+	.gpe0 = 12,
 	.gpe0_bytes = 4,
 	.smi_command = 0xb2,
 	.acpi_enable = ACPI_ENABLE,
@@ -54,6 +56,8 @@ struct acpi_pm {
 	bool sci;
 	struct clock_timer timer;
 	struct region regions[2];
+	pthread_mutex_t place_lock; /* outer to the bus' */
+	uint16_t base;              /* atomic; of regions[0]; 0: not on the bus */
 };
 
 static uint64_t ticks(const struct acpi_pm *pm)
@@ -267,14 +271,39 @@ static void reset(struct device *device)
 	pthread_mutex_unlock(&pm->lock);
 }
 
+void acpi_pm_place(struct acpi_pm *pm, uint16_t io_base)
+{
+	struct bus *io = pm->device.env->io;
+
+	pthread_mutex_lock(&pm->place_lock);
+	if (pm->base && io_base) {
+		bus_move(io, &pm->regions[0], io_base);
+	} else if (pm->base) {
+		bus_remove(io, &pm->regions[0]);
+	} else if (io_base) {
+		pm->regions[0].base = io_base;
+		bus_add(io, &pm->regions[0], NULL);
+	}
+	__atomic_store_n(&pm->base, io_base, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&pm->place_lock);
+}
+
+uint16_t acpi_pm_base(const struct acpi_pm *pm)
+{
+	return __atomic_load_n(&pm->base, __ATOMIC_RELAXED);
+}
+
 static int init(struct device *device, struct error *err)
 {
 	struct acpi_pm *pm = (struct acpi_pm *)device;
 
 	pthread_mutex_init(&pm->lock, NULL);
+	pthread_mutex_init(&pm->place_lock, NULL);
 	clock_timer_init(&pm->timer, device->env->clock, expired, pm);
 	reset(device);
-	pm->regions[0] = (struct region){"acpi-pm", &pm_ops, pm, BASE, 16, 0};
+	/* Wherever a guest puts it: what is fixed wins. */
+	pm->regions[0] = (struct region){"acpi-pm", &pm_ops, pm, BASE, 16, -1};
+	pm->base = BASE;
 	pm->regions[1] = (struct region){"apm", &apm_ops, pm, 0xb2, 2, 0};
 	return isa_regions_add(device->env->io, pm->regions, 2, err);
 }
@@ -283,7 +312,8 @@ static void fini(struct device *device)
 {
 	struct acpi_pm *pm = (struct acpi_pm *)device;
 
-	isa_regions_remove(device->env->io, pm->regions, 2);
+	acpi_pm_place(pm, 0);
+	bus_remove(device->env->io, &pm->regions[1]);
 	clock_timer_cancel_sync(&pm->timer);
 }
 

@@ -10,6 +10,7 @@ extern const struct device_class acpi_pm_class;
 
 /* Where the registers are: what the FADT and the sleep packages of the DSDT say. */
 struct acpi_pm_info {
+	uint16_t base;         /* where they are as long as nobody moves them; the next four are offsets */
 	uint16_t pm1a_event;   /* 4 bytes */
 	uint16_t pm1a_control; /* 2 bytes */
 	uint16_t pm_timer;     /* 4 bytes, 32 bits wide */
@@ -27,6 +28,10 @@ extern const struct acpi_pm_info acpi_pm_info;
 enum acpi_gpe { ACPI_GPE_PCI_HOTPLUG = 1, ACPI_GPE_CPU_HOTPLUG = 2, ACPI_GPE_MEMORY_HOTPLUG = 3 };
 
 struct acpi_pm *acpi_pm_new(const struct device_env *env, struct error *err);
+/* Moves the registers to io_base; 0: they do not decode. No lock of the caller's that a region callback takes. */
+void acpi_pm_place(struct acpi_pm *pm, uint16_t io_base);
+/* Where they are. Any thread. */
+uint16_t acpi_pm_base(const struct acpi_pm *pm);
 /* A short press: the guest is asked to power off. Any thread. False when the guest has not enabled the button. */
 bool acpi_pm_power_button(struct acpi_pm *pm);
 /* Sets a general-purpose event's status bit (0..15). Any thread. */

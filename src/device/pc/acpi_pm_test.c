@@ -52,10 +52,10 @@ static void acpi_mode(void)
 
 static void info_matches_the_ports(void **unused)
 {
-	assert_int_equal(acpi_pm_info.pm1a_event, STATUS);
-	assert_int_equal(acpi_pm_info.pm1a_control, CONTROL);
-	assert_int_equal(acpi_pm_info.pm_timer, TIMER);
-	assert_int_equal(acpi_pm_info.gpe0, GPE_STATUS);
+	assert_int_equal(acpi_pm_info.base + acpi_pm_info.pm1a_event, STATUS);
+	assert_int_equal(acpi_pm_info.base + acpi_pm_info.pm1a_control, CONTROL);
+	assert_int_equal(acpi_pm_info.base + acpi_pm_info.pm_timer, TIMER);
+	assert_int_equal(acpi_pm_info.base + acpi_pm_info.gpe0, GPE_STATUS);
 	assert_int_equal(rd(CONTROL, 2) & 1, 0);
 	acpi_mode();
 	assert_int_equal(rd(CONTROL, 2) & 1, 1);

@@ -168,7 +168,10 @@ extern const struct device_class *const device_classes_pci[];
 
 /* PIRQA..D of an allocated, not yet realized piix3: the wires for pci_bus_new. */
 void piix3_pirq(struct device *piix3, struct irq wires[4]);
-/* The I/O base that PIIX4's PM function shows as its power-management base; default 0x600. Before realize. */
+/* Who has the ACPI registers and is told where PIIX4's PM function puts them (0: they do not decode): at reset, and in a
+ * vCPU's thread. Before realize. */
+void piix4_pm_on_place(struct device *piix4_pm, void (*placed)(void *opaque, uint16_t io_base), void *opaque);
+/* As firmware leaves it: the registers decode at io_base. */
 void piix4_pm_set_base(struct device *piix4_pm, uint16_t io_base);
 
 #endif
