@@ -68,7 +68,7 @@ struct vga_mode {
 	bool line_graphics;  /* the ninth column of glyphs 0xc0..0xdf repeats the eighth */
 	uint32_t underline;  /* scan line, for attributes with a foreground of 1 (mono); UINT32_MAX: none */
 
-	uint8_t planes;        /* VGA_PLANAR: the ones that are shown */
+	uint8_t planes;        /* VGA_PLANAR, VGA_CGA: the ones that are shown */
 	uint32_t palette[256]; /* 0x00RRGGBB; 16 entries but for VGA_PACKED8 */
 };
 

@@ -43,9 +43,9 @@ static void draw_cga(const struct vga_mode *mode, const uint8_t *from, uint32_t 
 
 	for (uint32_t x = 0; x < width; x += step, from += 4) {
 		for (unsigned i = 0; i < 8; i++) {
-			unsigned shift = 6 - 2 * (i & 3);
-			uint32_t colour =
-				mode->palette[(from[i >> 2] >> shift & 3) | (from[2 + (i >> 2)] >> shift & 3) << 2];
+			unsigned shift = 6 - 2 * (i & 3), byte = i >> 2;
+			unsigned pixel = (from[byte] >> shift & 3) | (from[2 + byte] >> shift & 3) << 2;
+			uint32_t colour = mode->palette[pixel & mode->planes];
 
 			*to++ = colour;
 			if (mode->double_dots)
@@ -79,7 +79,8 @@ static void draw_rgb16(const uint8_t *from, uint32_t *to, uint32_t width)
 	for (uint32_t x = 0; x < width; x++) {
 		uint32_t pixel = load_le16(from + 2 * x);
 
-		to[x] = (pixel & 0xf800) << 8 | (pixel & 0x7e0) << 5 | (pixel & 0x1f) << 3;
+		to[x] = (pixel & 0xf800) << 8 | (pixel & 0xe000) << 3 | (pixel & 0x7e0) << 5 | (pixel & 0x600) >> 1 |
+			(pixel & 0x1f) << 3 | (pixel & 0x1c) >> 2;
 	}
 }
 

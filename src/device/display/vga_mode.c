@@ -95,12 +95,12 @@ static void decode_graphics(const struct vga *vga, struct vga_mode *mode)
 	uint32_t pan = vga->attribute[0x13] & 7;
 
 	mode->double_dots = vga->sequencer[1] & 8;
+	mode->planes = vga->attribute[0x12] & 15;
 	if (mode->double_dots)
 		mode->width *= 2;
 	switch (vga->graphics[5] >> 5 & 3) {
 	case 0:
 		mode->kind = VGA_PLANAR;
-		mode->planes = vga->attribute[0x12] & 15;
 		break;
 	case 1:
 		mode->kind = VGA_CGA;

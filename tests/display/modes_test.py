@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every mode that the video BIOS knows, drawn by the same boot sector here and under qemu: the pictures are the same, pixel
+by pixel. modes_test.py ENGINE [CARD]."""
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from screen import VMM, Machine, read_ppm, skip  # noqa: E402
+
+TEXT, BYTES, PLANES, CGA, BANKS = 1, 0, 2, 3, 4
+CRTC, GRAPHICS = 0x3d4, 0x3ce
+
+# name, mode, pattern, registers written afterwards
+CASES = [
+    ("text 40x25", 0x01, TEXT, []),
+    ("text 80x25", 0x03, TEXT, []),
+    ("text 80x25, mono", 0x07, None, []),
+    ("320x200, 4 colours", 0x04, CGA, []),
+    ("640x200, 2 colours", 0x06, CGA, []),
+    ("320x200, 16 colours", 0x0d, PLANES, []),
+    ("640x200, 16 colours", 0x0e, PLANES, []),
+    ("640x350, 16 colours", 0x10, PLANES, []),
+    ("640x480, 2 colours", 0x11, PLANES, []),
+    ("640x480, 16 colours", 0x12, PLANES, []),
+    ("320x200, 256 colours", 0x13, BYTES, []),
+    ("640x480, another start", 0x12, PLANES, [(CRTC, 0x000c | 0x12 << 8)]),
+    ("320x200, 256 colours, unchained", 0x13, BYTES, [(CRTC, 0x14), (CRTC, 0xe317), (CRTC, 0x070d)]),
+    ("text, another start", 0x03, TEXT, [(CRTC, 0x400d)]),
+    ("VBE 640x400x8", 0x100, BANKS, []),
+    ("VBE 640x480x8", 0x101, BANKS, []),
+    ("VBE 800x600x8", 0x103, BANKS, []),
+    ("VBE 640x480x15", 0x110, BANKS, []),
+    ("VBE 640x480x16", 0x111, BANKS, []),
+    ("VBE 640x480x24", 0x112, BANKS, []),
+    ("VBE 1024x768x16", 0x117, BANKS, []),
+    ("VBE 640x480x32", 0x142, BANKS, []),
+]
+CIRRUS_LACKS = {0x142}  # its BIOS does not offer 32 bits
+
+
+def image(folder, mode, pattern, registers):
+    path = folder / "modes.img"
+    data = bytearray((folder / "modes.bin").read_bytes())
+    struct.pack_into("<HH", data, 0x1a0, mode, TEXT if pattern is None else pattern)
+    for i, (port, value) in enumerate(registers):
+        struct.pack_into("<HH", data, 0x1a4 + 4 * i, port, value)
+    path.write_bytes(bytes(data) + bytes((1 << 20) - len(data)))
+    return path
+
+
+def picture(program, engine, card, folder, disk):
+    done, ppm = folder / "done", folder / "screen.ppm"
+    done.unlink(missing_ok=True)
+    ppm.unlink(missing_ok=True)
+    with Machine([program, "-accel", engine, "-m", "32", "-nodefaults", "-vga", card, "-display", "none", "-drive",
+                  f"file={disk},format=raw,if=ide", "-chardev", f"file,id=done,path={done}", "-device",
+                  "isa-debugcon,iobase=0xe9,chardev=done", "-qmp", "stdio"]) as machine:
+        deadline = time.monotonic() + 60
+        while not (done.exists() and done.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        said = done.read_text() if done.exists() else ""
+        machine.command("screendump", filename=str(ppm))
+    return said, read_ppm(ppm)
+
+
+def main():
+    engine, card = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "std"
+    qemu = shutil.which("qemu-system-x86_64")
+    if not qemu:
+        skip("no qemu-system-x86_64 to compare with")
+    if engine == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        skip("no /dev/kvm")
+    failed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        subprocess.run(["as", "--32", "-o", folder / "modes.o", HERE / "modes.s"], check=True)
+        subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", folder / "modes.bin",
+                        folder / "modes.o"], check=True)
+        wanted = sys.argv[3:]
+        for title, mode, pattern, registers in CASES:
+            if (wanted and title not in wanted) or (card == "cirrus" and mode in CIRRUS_LACKS):
+                continue
+            disk = image(folder, mode, pattern, registers)
+            ours, theirs = picture(VMM, engine, card, folder, disk), picture(qemu, "tcg", card, folder, disk)
+            good = ours == theirs and ours[0] == "D"
+            failed += not good
+            print(f"{'ok' if good else 'FAILED'}: {title}: {ours[0]} {theirs[0]} {ours[1][:2]} {theirs[1][:2]}", flush=True)
+            if not good and ours[1][:2] == theirs[1][:2]:
+                a, b = ours[1][2], theirs[1][2]
+                wrong = [i // 3 for i in range(0, len(a), 3) if a[i:i + 3] != b[i:i + 3]]
+                width = ours[1][0]
+                print(f"   {len(wrong)} pixels differ; first at", [(i % width, i // width, a[3*i:3*i+3].hex(), b[3*i:3*i+3].hex()) for i in wrong[:4]])
+    return 1 if failed else 0
+
+
+sys.exit(main())
