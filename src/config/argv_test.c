@@ -384,6 +384,9 @@ static void test_drives(void **state)
 		{"-nodefaults -fda a -drive if=floppy,file=b",
 		 "drive(floppy:floppy0:0:0,a) drive(floppy:floppy1:0:1,b) device(floppy,drive=floppy0,unit=0) "
 		 "device(floppy,drive=floppy1,unit=1)"},
+		{"-nodefaults -drive if=scsi,file=a -drive if=scsi,media=cdrom,unit=3",
+		 "drive(scsi:scsi0-hd0:0:0,a) drive(scsi:scsi0-cd3:0:3,-,cd,ro) device(virtio-scsi-pci:scsi0) "
+		 "device(scsi-hd,drive=scsi0-hd0,bus=scsi0.0,scsi-id=0) device(scsi-cd,drive=scsi0-cd3,bus=scsi0.0,scsi-id=3)"},
 		{"-nodefaults -device ide-hd,drive=x -drive if=none,id=x,file=a -hda b",
 		 "drive(none:x:0:0,a) drive(ide:ide0-hd0:0:0,b) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0) "
 		 "device(ide-hd,drive=x)"},
@@ -455,7 +458,7 @@ static void test_drives(void **state)
 		{"-drive file=a,index=1,unit=1",
 		 "-drive file=a,index=1,unit=1: index= cannot stand beside bus= and unit="},
 		{"-drive file=a,if=sd",
-		 "-drive file=a,if=sd: if=sd: not supported yet; if=ide, if=floppy and if=virtio are"},
+		 "-drive file=a,if=sd: if=sd: not supported yet; if=ide, if=scsi, if=floppy and if=virtio are"},
 		{"-drive =a", "-drive =a: '=a': a parameter without a name"},
 		{"-device virtio-blk-pci,drive=d1 -drive if=none,id=d0,file=a",
 		 "-device virtio-blk-pci: there is no drive 'd1'"},

@@ -211,6 +211,26 @@ static void attach_board_drives(struct domain_config *config)
 	config->devices.items = items;
 }
 
+/* if=scsi: an adapter for each bus, with qemu's names for both. */
+static void attach_scsi_drive(struct domain_config *config, const struct drive_config *drive)
+{
+	struct options options = {0};
+	char adapter[16], bus[16], unit[16];
+
+	snprintf(adapter, sizeof(adapter), "scsi%d", drive->bus);
+	snprintf(bus, sizeof(bus), "scsi%d.0", drive->bus);
+	snprintf(unit, sizeof(unit), "%d", drive->unit);
+	if (!config_list_find(&config->devices, adapter)) {
+		config_list_add(&config->devices, "virtio-scsi-pci", adapter, &options);
+		options = (struct options){0};
+	}
+	options_add(&options, "drive", drive->id);
+	options_add(&options, "bus", bus);
+	options_add(&options, "scsi-id", unit);
+	pass_drive_policies(&options, drive);
+	config_list_add(&config->devices, drive->cdrom ? "scsi-cd" : "scsi-hd", NULL, &options);
+}
+
 /* if=virtio is a virtio-blk-pci with drive=; if=none is what a -device names. */
 static void attach_drives(struct domain_config *config)
 {
@@ -226,6 +246,8 @@ static void attach_drives(struct domain_config *config)
 			if (id && strcmp(id, drive->id) == 0)
 				pass_drive_policies(&config->devices.items[j].options, drive);
 		}
+		if (drive->interface == DRIVE_SCSI)
+			attach_scsi_drive(config, drive);
 		if (drive->interface != DRIVE_VIRTIO)
 			continue;
 		options_add(&options, "drive", drive->id);

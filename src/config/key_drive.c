@@ -266,9 +266,8 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		which = choose(value, interface_names, "interface", err);
 		if (which < 0)
 			return which;
-		if (which != DRIVE_NONE && which != DRIVE_VIRTIO && which != DRIVE_IDE &&
-		    which != DRIVE_FLOPPY && which != DRIVE_PFLASH)
-			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide, if=floppy and if=virtio are", value);
+		if (which > DRIVE_PFLASH)
+			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide, if=scsi, if=floppy and if=virtio are", value);
 		drive->interface = which;
 	}
 	value = options_get(options, "media");

@@ -115,6 +115,7 @@ struct device_env {
 	struct display *display; /* where display devices put their consoles */
 	void *pci_bus;       /* struct pci_bus * of the root bus, for DEVICE_PCI */
 	void *ata_ports;     /* struct ata_port_list *, for DEVICE_IDE */
+	void *scsi_buses;    /* struct scsi_bus_list *, for DEVICE_SCSI */
 	void *floppy_controller; /* struct fdc *, for DEVICE_FLOPPY */
 	const struct isa_dma *isa_dma; /* core/isa_dma.h; NULL: none */
 	const struct device_bus_ops *bus_ops[DEVICE_BUS_KINDS]; /* NULL where the kind needs nothing done */

@@ -592,7 +592,7 @@ int backends_set_medium(struct machine *machine, struct device *device, struct b
 	struct backends *backends = machine->private_data->backends;
 	struct backend_use *use = use_of(backends, device), fresh = {.type = PROPERTY_MEDIUM, .user = device};
 	struct block *old = use ? use->backend : NULL;
-	const bool writes = block && !block->read_only && device->class->bus != DEVICE_IDE;
+	const bool writes = block && !block->read_only;
 	int ret = block ? block_claim(block, writes, err) : 0;
 
 	if (!ret) {

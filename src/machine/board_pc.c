@@ -59,6 +59,7 @@ struct board_state {
 	struct ram_block *firmware; /* NULL: direct boot */
 	struct ram_window firmware_high;
 	struct ata_port_list *ata_ports;
+	struct scsi_bus_list *scsi_buses;
 	struct acpi_pm *pm;
 	struct mc146818 *rtc;
 	struct fw_cfg *fw_cfg;
@@ -252,6 +253,8 @@ static int build_pci(struct machine *machine, struct board_state *board, struct 
 	if (!ret) {
 		machine->env.ata_ports = board->ata_ports = ata_port_list_new();
 		machine->env.bus_ops[DEVICE_IDE] = &ata_bus_ops;
+		machine->env.scsi_buses = board->scsi_buses = scsi_bus_list_new();
+		machine->env.bus_ops[DEVICE_SCSI] = &scsi_bus_ops;
 		board->ide = device_create(&piix3_ide_class, &machine->env, NULL, NULL, err);
 		ret = add(machine, board->ide, err);
 	}
@@ -603,6 +606,7 @@ static void pc_free(struct machine *machine)
 	pci_bus_free(machine->env.pci_bus);
 	lapic_set_free(board->lapics);
 	free(board->ata_ports);
+	free(board->scsi_buses);
 	free(board->apics);
 	free(board);
 }

@@ -75,6 +75,11 @@ def ahci(engine, work, checks):
                   "-device", "ide-hd,drive=d,bus=sata.0", "-device", "ide-cd,drive=c,bus=sata.3")
 
 
+def scsi(engine, work, checks):
+    """The same at a virtio SCSI adapter."""
+    disk_and_disc(engine, work, checks, [""], "if=scsi", "if=scsi")
+
+
 def disk_and_disc(engine, work, checks, modes, disk, disc, *devices):
     iso, disc_sum = make_disc(work)
     for mode in modes:
@@ -230,7 +235,7 @@ def linux32(engine, work, checks):
         print(text[-4000:])
 
 
-CASES = {f.__name__: f for f in (report, disk, ide, ahci, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
+CASES = {f.__name__: f for f in (report, disk, ide, ahci, scsi, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
 GUESTS = {"linux686": "686", "linux686pae": "686-pae"}
 GUEST_OF = {**GUESTS, "floppy": "686", "ahci": "686"}
 CASES.update({name: linux32 for name in GUESTS})

@@ -6,14 +6,21 @@
 #include "device/storage/ahci.h"
 #include "device/storage/ata.h"
 #include "device/storage/fdc.h"
+#include "device/storage/scsi_bus.h"
 
 const struct device_class *const device_classes_storage[] = {
-        &piix3_ide_class, &ahci_class, &ide_hd_class, &ide_cd_class, &fdc_class, &floppy_class, NULL,
+        &piix3_ide_class, &ahci_class, &ide_hd_class, &ide_cd_class, &fdc_class, &floppy_class,
+        &virtio_scsi_pci, &virtio_scsi_pci_transitional, &virtio_scsi_pci_non_transitional, &scsi_hd_class, &scsi_cd_class, NULL,
 };
 
 struct ata_port_list *ata_port_list_new(void)
 {
 	return xcalloc(1, sizeof(struct ata_port_list));
+}
+
+struct scsi_bus_list *scsi_bus_list_new(void)
+{
+	return xcalloc(1, sizeof(struct scsi_bus_list));
 }
 
 bool ata_geometry_at(const struct ata_port_list *list, unsigned place, struct ata_geometry *geometry)

@@ -14,6 +14,7 @@
 /* --- submission --- */
 
 static void start(struct disk *disk, struct disk_request *request);
+static void io_done(struct block_request *io, int result);
 
 static struct disk_request *take(struct disk *disk, struct disk_request **list)
 {
@@ -58,6 +59,12 @@ static void enqueue(struct disk *disk, struct disk_request *request, bool cancel
 	request->disk = disk;
 	request->next = NULL;
 	request->canceled = canceled;
+	if (!canceled && disk->queue && loop_is_current(disk->env->loop)) {
+		request->io.done = io_done;
+		block_submit(disk->queue, &request->io);
+		block_queue_kick(disk->queue);
+		return;
+	}
 	pthread_mutex_lock(&disk->lock);
 	first = !disk->waiting;
 	*disk->waiting_last = request;

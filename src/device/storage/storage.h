@@ -10,7 +10,10 @@ extern const struct device_class *const device_classes_storage[];
 
 /* 01.1 8086:7010; before it the board gives device_env.ata_ports and bus_ops[DEVICE_IDE]. */
 extern const struct device_class piix3_ide_class;
-extern const struct device_bus_ops ata_bus_ops, floppy_bus_ops;
+extern const struct device_bus_ops ata_bus_ops, floppy_bus_ops, scsi_bus_ops;
+extern const struct device_class virtio_scsi_pci, virtio_scsi_pci_transitional, virtio_scsi_pci_non_transitional;
+/* device_env.scsi_buses; free() it. */
+struct scsi_bus_list *scsi_bus_list_new(void);
 struct ata_port_list *ata_port_list_new(void);
 
 /* Physical geometry and translation (0 none, 1 LBA, 2 large, 3 revised ECHS) of the disk at place 0 to 3 of the first two
