@@ -297,10 +297,22 @@ static void tell_code_client(struct ram *ram, const struct ram_block *block, uin
 
 static void written_page(struct ram_block *block, uint64_t page)
 {
-	if (atomic_load_explicit(&block->page_flags[page], memory_order_relaxed) == RAM_ALL)
+	struct ram *ram = block->ram;
+
+	if (atomic_load_explicit(&block->page_flags[page], memory_order_acquire) == RAM_ALL) {
+		while (!ram_code_told(ram))
+			__builtin_ia32_pause();
 		return;
+	}
+	atomic_fetch_add_explicit(&ram->telling, 1, memory_order_acq_rel);
 	if (!(atomic_fetch_or_explicit(&block->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE))
-		tell_code_client(block->ram, block, page);
+		tell_code_client(ram, block, page);
+	atomic_fetch_sub_explicit(&ram->telling, 1, memory_order_acq_rel);
+}
+
+bool ram_code_told(const struct ram *ram)
+{
+	return !atomic_load_explicit(&ram->telling, memory_order_acquire);
 }
 
 static void written_pages(struct ram_block *block, uint64_t offset, uint64_t length)

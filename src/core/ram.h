@@ -144,6 +144,9 @@ void ram_set_code_client(struct ram *ram, const struct ram_code_client *client);
 /* Told of every ram_written, whatever the flags, in the writing thread. One per machine, set while nothing writes; NULL:
  * nobody. */
 void ram_set_observer(struct ram *ram, void (*written)(void *opaque, uint64_t gpa, uint64_t length), void *opaque);
+/* Whether the client knows of every page whose RAM_CODE was set before this call: until then a page that looks unwatched may
+ * hold code that its user still trusts. ram_written returns only then. */
+bool ram_code_told(const struct ram *ram);
 /* Marks a page as holding code; returns false when it is not RAM. */
 bool ram_watch_code(struct ram *ram, uint64_t page);
 

@@ -18,6 +18,7 @@ struct ram {
 	_Atomic(struct ram_slot *) slots[RAM_MAX_SLOTS];
 	_Atomic size_t slot_count; /* numbers that were ever used */
 	struct ram_code_client code_client;
+	_Atomic unsigned telling; /* threads between ending the watch of a page and having told the client */
 	void (*observer)(void *opaque, uint64_t gpa, uint64_t length);
 	void *observer_opaque;
 	pthread_mutex_t layout_lock; /* changes of slots, blocks; what is below; outer to engines' locks */

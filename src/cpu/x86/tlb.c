@@ -256,10 +256,13 @@ static bool page_watched(const struct x86_cpu *cpu, uint64_t page)
 	return false;
 }
 
-static bool flags_all_set(const struct ram_slot *slot, uint64_t gpa)
+/* Nobody wants to know of writes to the page. Not while an engine has yet to forget code: the page may be one whose watch
+ * another CPU's write has ended, and this CPU's next write would change code that it holds. */
+static bool writes_pass(const struct x86_cpu *cpu, const struct ram_slot *slot, uint64_t gpa)
 {
-	return atomic_load_explicit(&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT], memory_order_acquire) ==
-	       RAM_ALL;
+	return atomic_load_explicit(&slot->page_flags[(gpa - slot->gpa) >> PAGE_SHIFT], memory_order_acquire) == RAM_ALL &&
+	       ram_code_told(cpu->vcpu.engine->env.ram) &&
+	       !(atomic_load_explicit(&cpu->vcpu.events, memory_order_acquire) & VCPU_ENGINE);
 }
 
 /* What a large page offers around its 4 KiB; the page alone where something inside may differ. There are no runs to
@@ -323,7 +326,7 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	entry->tag_read = may & X86_MAY_READ && !watched ? page : X86_TLB_NONE;
 	entry->tag_fetch = may & X86_MAY_FETCH ? page : X86_TLB_NONE;
 	entry->tag_write =
-		writable && (place->copied || flags_all_set(place->slot, leaf->gpa)) ? page : X86_TLB_NONE;
+		writable && (place->copied || writes_pass(cpu, place->slot, leaf->gpa)) ? page : X86_TLB_NONE;
 	entry->global = leaf->global && page >> 63;
 	find_runs(cpu, access, leaf, place, page, entry);
 	if (leaf->page_shift > PAGE_SHIFT)
@@ -519,11 +522,11 @@ static void place_dirtied(struct x86_cpu *cpu, const struct place *place, unsign
 {
 	uint64_t generation = cpu->tlb_generation;
 
-	if (!place->slot || flags_all_set(place->slot, place->gpa))
+	if (!place->slot || writes_pass(cpu, place->slot, place->gpa))
 		return;
 	x86_vectors_out(cpu);
 	ram_written(cpu->vcpu.engine->env.ram, place->gpa, size);
-	if (place->entry && generation == cpu->tlb_generation && flags_all_set(place->slot, place->gpa))
+	if (place->entry && generation == cpu->tlb_generation && writes_pass(cpu, place->slot, place->gpa))
 		place->entry->tag_write = place->page;
 }
 
