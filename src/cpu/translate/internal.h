@@ -116,7 +116,7 @@ struct window {
 	uint8_t size;    /* of the access */
 	uint8_t lists;   /* bit n: is on window_list[][n] */
 };
-enum { WINDOW_SHIFT = 5, WRITTEN_PAGES = 65536, WRITTEN_RUNS = 256 };
+enum { CARRIED = 4, WINDOW_SHIFT = 5, WRITTEN_PAGES = 65536, WRITTEN_RUNS = 256 };
 _Static_assert(sizeof(struct window) == 1 << WINDOW_SHIFT, "stubs index windows by a shift");
 
 struct block {
@@ -211,6 +211,7 @@ struct translator {
 	uint8_t written_pages[WRITTEN_PAGES]; /* by hva >> 12 and by hva >> 21: some write window may cover that */
 	uint8_t written_runs[WRITTEN_RUNS];
 	uint32_t (*window_next)[2]; /* by global; 0: last */
+	uint64_t loop_bound[CARRIED]; /* where the run ends in which a register of the active loop points (loop.c) */
 	uint64_t datum; /* what an instruction with two memory accesses has read */
 	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload, x87_load;
 	uint64_t (*call)(struct translator *t); /* at a SITE_CALL: where to go on, 0: leave */

@@ -186,49 +186,13 @@ static void lower_leave(struct lowering *l, struct guest_instruction *g)
 	move_reg(&l->e, RBP, datum);
 }
 
-/* A jump whose rel32 is at `from` to the guest's target, with registers still parked. */
-static void link_parked(struct lowering *l, uint32_t from, uint64_t target)
-{
-	uint16_t parked = l->parked;
-	uint32_t site;
-
-	l->parked = l->spare;
-	site = new_site(l, SITE_LINK, target);
-	l->parked = parked;
-	l->t->sites[site].patch = from;
-	new_cold(l, (struct cold){ .from = from, .site = site, .parked = parked, .relink = parked != l->spare, .flags = true });
-}
-
-/* Back to the top, where the same registers are parked, unless somebody polls. Flags are dead there. */
-static void lower_loop(struct lowering *l, unsigned condition, uint64_t target)
-{
-	uint32_t over = branch_ahead(&l->e, condition ^ 1);
-	uint16_t parked = l->parked;
-
-	for (unsigned reg = 0; reg < 16; reg++)
-		if (l->loop_parked >> reg & 1)
-			park(l, reg);
-	bring_back(l, (uint16_t)~l->loop_parked);
-	op_abs(&l->e, false, 0x83, 7, &l->t->poll);
-	put8(&l->e, 0);
-	branch_to(&l->e, CONDITION_E, l->loop_top);
-	link_parked(l, jump_ahead(&l->e), target);
-	l->parked = parked;
-	patch32(l->e.base, over, l->e.at);
-}
-
 static void lower_jcc(struct lowering *l, struct guest_instruction *g)
 {
 	uint64_t target = classify_target(l->t, g);
 	unsigned condition = g->insn.opcode & 15;
 
-	if (l->loops && target == l->list[0].rip && l->loop_top) {
-		lower_loop(l, condition, target);
-		return;
-	}
-	if (l->loops && target == l->list[0].rip)
-		l->loop_parked |= l->parked & (uint16_t)~l->spare;
-	link_parked(l, branch_ahead(&l->e, condition), target);
+	if (!l->loops || target != l->list[0].rip || !loop_branch(l, condition, target))
+		link_parked(l, branch_ahead(&l->e, condition), target);
 }
 
 /* The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. */
@@ -424,9 +388,8 @@ static bool ends_block(enum kind kind)
 	return kind == KIND_INTERPRET || (kind >= KIND_JMP && kind <= KIND_SYSTEM_END);
 }
 
-/* Decodes and classifies, up to an instruction that reaches into the next page. *end: rip behind the last one;
- * *unreadable: what is there is no instruction, or CS ends in it. */
-static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length, uint64_t *end, bool *unreadable)
+/* Decodes and classifies, up to an instruction that reaches into the next page. */
+static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length)
 {
 	uint64_t rip = rip_of(l->t, l->t->key, l->block->linear);
 	uint32_t last = segmentation_of(l->t, l->t->key)->limit[X86_CS];
@@ -436,7 +399,7 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 
 	if (limited)
 		length = (unsigned)(last - rip) + 1;
-	*unreadable = false;
+	l->unreadable = false;
 	while (l->count < most && offset < length) {
 		struct guest_instruction *g = &l->list[l->count];
 
@@ -445,7 +408,7 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 		status = ZydisDecoderDecodeFull(l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15, &g->insn,
 		                                g->operands);
 		if (!ZYAN_SUCCESS(status)) {
-			*unreadable = limited || status != ZYDIS_STATUS_NO_MORE_DATA;
+			l->unreadable = limited || status != ZYDIS_STATUS_NO_MORE_DATA;
 			break;
 		}
 		g->bytes = bytes + offset;
@@ -458,7 +421,7 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 		if (ends_block(g->kind))
 			break;
 	}
-	*end = l->code32 ? (uint32_t)(rip + offset) : rip + offset;
+	l->end = l->code32 ? (uint32_t)(rip + offset) : rip + offset;
 }
 
 /* Flags that are live where a direct branch of this page leads. */
@@ -473,12 +436,12 @@ static uint32_t live_at(const struct lowering *l, uint64_t target, const uint8_t
 	return classify_live_flags(l->t, bytes + (int64_t)(target - linear), (unsigned)(PAGE_SIZE - (target & (PAGE_SIZE - 1))));
 }
 
-static uint32_t find_live_flags(struct lowering *l, uint64_t end, const uint8_t *bytes)
+static uint32_t find_live_flags(struct lowering *l, const uint8_t *bytes)
 {
 	uint32_t live = ALL_FLAGS;
 
 	if (l->count && !ends_block(l->list[l->count - 1].kind) && l->count == BLOCK_MAX_INSTRUCTIONS)
-		live = live_at(l, end, bytes);
+		live = live_at(l, l->end, bytes);
 	for (unsigned i = l->count; i-- > 0;) {
 		struct guest_instruction *g = &l->list[i];
 
@@ -499,15 +462,13 @@ uint32_t lower_live_flags(struct translator *t, uint64_t linear, const uint8_t *
 {
 	struct block block = {.linear = linear, .key = t->key};
 	struct lowering l;
-	bool unreadable;
-	uint64_t end;
 
 	l.t = t;
 	l.block = &block;
 	l.code32 = t->key & KEY_CODE32;
 	l.count = 0;
-	read_block(&l, bytes, (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1))), &end, &unreadable);
-	return l.count ? find_live_flags(&l, end, bytes) : ALL_FLAGS;
+	read_block(&l, bytes, (unsigned)(PAGE_SIZE - (linear & (PAGE_SIZE - 1))));
+	return l.count ? find_live_flags(&l, bytes) : ALL_FLAGS;
 }
 
 /* cmp qword [address], value; both halves when it does not fit; jne cold. */
@@ -598,8 +559,7 @@ static void emit_head(struct lowering *l, bool live)
 		block->same = block->poll = block->cross;
 }
 
-/* False: the last one does not fall through. l->at: behind the last that was lowered. */
-static bool lower_instructions(struct lowering *l)
+void lower_instructions(struct lowering *l)
 {
 	bool open = true;
 
@@ -611,46 +571,23 @@ static bool lower_instructions(struct lowering *l)
 		if (shadow)
 			system_end_shadow(l, &l->list[l->at]);
 	}
-	return open;
-}
-
-/* The block's instructions; those of a loop once more when it turns out that registers are parked at its end, which then
- * stay so from turn to turn. */
-static bool lower_body(struct lowering *l, bool live)
-{
-	struct translator *t = l->t;
-	const struct emitter start = l->e;
-	const uint32_t sites = t->site_count, faults = t->fault_count;
-	const unsigned colds = l->cold_count;
-	bool open;
-
-	l->loops = !live && !l->block->other;
-	l->loop_parked = 0;
-	l->loop_top = 0;
-	open = lower_instructions(l);
-	if (!l->loop_parked)
-		return open;
-	l->e = start;
-	t->site_count = sites;
-	t->fault_count = faults;
-	l->cold_count = colds;
-	l->parked = l->spare;
-	l->shadow = false;
-	memory_forget(l);
-	for (unsigned reg = 0; reg < 16; reg++)
-		if (l->loop_parked >> reg & 1)
-			park(l, reg);
-	l->loop_top = l->e.at;
-	return lower_instructions(l);
+	l->lowered = l->at;
+	if (!open)
+		return;
+	l->at = l->count - 1;
+	if (l->unreadable) {
+		leave_at(l, new_site(l, SITE_INTERPRET, l->end), true);
+	} else {
+		bring_back(l, l->parked);
+		link_to(l, l->end, false);
+	}
 }
 
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length)
 {
 	struct lowering l; /* large: only what is used is set */
-	bool unreadable, live, open;
-	unsigned lowered;
 	uint32_t cold;
-	uint64_t end;
+	bool live;
 
 	l.t = t;
 	l.e = (struct emitter){ .base = t->write_base, .at = t->code_used };
@@ -661,33 +598,23 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.parked = l.spare = l.code32 ? 0xff00 : 0;
 	l.shadow = false;
 	l.count = l.at = l.cold_count = l.group_next = 0;
-	read_block(&l, bytes, length, &end, &unreadable);
+	read_block(&l, bytes, length);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
 		block->mnemonic = l.count ? l.list[0].insn.mnemonic : 0;
 		return;
 	}
 	code_want_jumps(t);
-	live = find_live_flags(&l, end, bytes);
+	live = find_live_flags(&l, bytes);
 	l.share = !*code_alone(t, block->gpa);
 	memory_symbols(&l);
 	block->flags_live = live;
 	emit_head(&l, live);
-	open = lower_body(&l, live);
-	lowered = l.at;
-	if (open) {
-		l.at = l.count - 1;
-		if (unreadable) {
-			leave_at(&l, new_site(&l, SITE_INTERPRET, end), true);
-		} else {
-			bring_back(&l, l.parked);
-			link_to(&l, end, false);
-		}
-	}
+	loop_body(&l, !live && !block->other);
 	cold = l.e.at;
 	emit_cold(&l);
-	block->guest_bytes = (uint16_t)(end - block->linear);
+	block->guest_bytes = (uint16_t)(l.end - block->linear);
 	if (report_wanted(t))
-		report_block(t, block, l.list, lowered, t->code_used, cold, l.e.at);
+		report_block(t, block, l.list, l.lowered, t->code_used, cold, l.e.at);
 	t->code_used = (l.e.at + 15) & ~15u;
 }

@@ -6,7 +6,7 @@
 
 #include "cpu/translate/classify.h"
 
-enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS };
+enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8 };
 
 struct cold {
 	uint32_t from; /* rel32 that leads here */
@@ -33,6 +33,12 @@ struct group {
 	bool address32, write;
 };
 
+/* A look-up and its window's site. */
+struct look_up {
+	struct group group;
+	uint32_t site;
+};
+
 struct lowering {
 	struct translator *t;
 	struct emitter e;
@@ -42,11 +48,18 @@ struct lowering {
 	unsigned word; /* bytes of a stack slot */
 	uint16_t parked;
 	uint16_t spare; /* of those, registers that the guest has not: never brought back */
-	bool loops;           /* a branch to the block's own start may stay inside */
-	uint16_t loop_parked; /* what is parked there; loop_top: where that is, 0: not known yet */
+	/* loop.c. A branch to the block's own start goes to loop_top (0: not there yet), with loop_parked parked. */
+	bool loops;
+	uint16_t loop_parked, carried_registers;
 	uint32_t loop_top;
+	unsigned turn; /* instructions up to the last branch to the start */
+	unsigned met_count, carried_count;
+	struct look_up met[LOOK_UPS];
+	struct look_up carried[CARRIED];
 	bool shadow; /* of STI: ends behind the next instruction */
-	unsigned count, at;
+	unsigned count, at, lowered; /* lowered: how many instructions have code */
+	uint64_t end;                /* rip behind the last one */
+	bool unreadable;             /* what is there is no instruction, or CS ends in it */
 	unsigned cold_count;
 	bool share; /* groups are made */
 	unsigned group_next;
@@ -116,7 +129,7 @@ static inline unsigned scratch(struct lowering *l, uint16_t avoid)
 {
 	unsigned best = 16, best_score = 0;
 
-	avoid |= 1u << RSP;
+	avoid |= 1u << RSP | l->carried_registers;
 	for (unsigned i = 0; i < 16; i++) {
 		unsigned score = holds_group(l, i) ? 1 : distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
 
@@ -135,9 +148,12 @@ static inline uint16_t bit(int reg)
 	return reg < 0 ? 0 : (uint16_t)(1u << reg);
 }
 
+/* Negative: no general register. */
 static inline int operand_gpr(const ZydisDecodedOperand *operand)
 {
-	return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value));
+	ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value);
+
+	return ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 ? ZydisRegisterGetId(whole) : -1;
 }
 
 /* --- flags --- */
@@ -222,6 +238,26 @@ static inline void link_to(struct lowering *l, uint64_t target, bool flags_in_me
 	new_cold(l, (struct cold){.from = l->t->sites[site].patch, .site = site, .flags = !flags_in_memory});
 }
 
+/* A jump whose rel32 is at `from` to the guest's target, with registers still parked. */
+static inline void link_parked(struct lowering *l, uint32_t from, uint64_t target)
+{
+	uint16_t parked = l->parked;
+	uint32_t site;
+
+	l->parked = l->spare;
+	site = new_site(l, SITE_LINK, target);
+	l->parked = parked;
+	l->t->sites[site].patch = from;
+	new_cold(l, (struct cold){.from = from, .site = site, .parked = parked, .relink = parked != l->spare, .flags = true});
+}
+
+/* --- loop.c --- */
+
+/* Lowers the block's instructions. loops: the block may keep branches to its start to itself. */
+void loop_body(struct lowering *l, bool loops);
+/* A conditional branch to the block's start. False: it is to be a link. */
+bool loop_branch(struct lowering *l, unsigned condition, uint64_t target);
+
 /* --- memory.c --- */
 
 /*
@@ -235,6 +271,13 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 unsigned memory_take(struct lowering *l, const struct place *place);
 /* Of a stack slot. */
 struct memory memory_stack(const struct lowering *l, int base, int disp);
+/* [the group's address, as it is at the block's start] into register a. False: it is made of more than was in registers there. */
+bool memory_at_start(const struct lowering *l, const struct group *group, struct memory *m);
+void memory_address(struct lowering *l, unsigned a, const struct memory *m);
+/* What is added to the group's address between the block's start and instruction `at`. False: no constant. */
+bool memory_stride(const struct lowering *l, const struct group *group, unsigned at, int64_t *stride);
+/* Whether all of b is in a, to which it has the right. */
+bool memory_covers(const struct group *a, const struct group *b);
 /* Once the block's instructions are classified. */
 void memory_symbols(struct lowering *l);
 /* What is known of addresses does not hold any more. */
@@ -242,6 +285,9 @@ void memory_forget(struct lowering *l);
 void memory_emit_cold(struct lowering *l, const struct cold *cold);
 
 /* --- lower.c --- */
+
+/* All instructions, and what follows them. */
+void lower_instructions(struct lowering *l);
 
 struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep);
 struct place lower_stack_top(struct lowering *l, bool flags, bool restored);

@@ -218,13 +218,54 @@ static bool same_key(const struct group *a, const struct group *b)
 	       a->address32 == b->address32;
 }
 
+bool memory_covers(const struct group *a, const struct group *b)
+{
+	return same_key(a, b) && b->low >= a->low && b->high <= a->high && (a->write || !b->write);
+}
+
+/* A symbol that the block begins with is a register's number + 1 (memory_symbols). */
+static bool at_start(uint32_t id, int *reg)
+{
+	*reg = id ? (int)id - 1 : NO_REGISTER;
+	return id <= 16;
+}
+
+bool memory_at_start(const struct lowering *l, const struct group *group, struct memory *m)
+{
+	*m = (struct memory){ .segment = group->segment, .scale = group->scale, .disp = group->low, .address32 = group->address32 };
+	m->limit = UINT32_MAX;
+	return at_start(group->base, &m->base) && at_start(group->index, &m->index) && fits32(group->low);
+}
+
+bool memory_stride(const struct lowering *l, const struct group *group, unsigned at, int64_t *stride)
+{
+	const struct symbol *now = l->symbols[at];
+	int base, index;
+
+	*stride = 0;
+	if (!at_start(group->base, &base) || !at_start(group->index, &index) ||
+	    (base >= 0 && now[base].id != group->base) || (index >= 0 && now[index].id != group->index))
+		return false;
+	if (base >= 0)
+		*stride += now[base].offset;
+	if (index >= 0)
+		*stride += (int64_t)now[index].offset << group->scale;
+	return fits32(*stride);
+}
+
 static struct group *group_find(struct lowering *l, const struct group *key, unsigned size, bool write)
 {
+	struct group wanted = *key;
+
+	wanted.high = key->low + size;
+	wanted.write = write;
+	for (unsigned i = 0; i < l->carried_count; i++)
+		if (memory_covers(&l->carried[i].group, &wanted))
+			return &l->carried[i].group;
 	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++) {
 		struct group *group = &l->groups[i];
 
-		if (group->reg && l->parked >> group->reg & 1 && same_key(group, key) && key->low >= group->low &&
-		    key->low + size <= group->high && (group->write || !write) &&
+		if (group->reg && l->parked >> group->reg & 1 && memory_covers(group, &wanted) &&
 		    !(l->list[l->at].high_byte && group->reg >= 8))
 			return group;
 	}
@@ -281,7 +322,7 @@ unsigned memory_take(struct lowering *l, const struct place *place)
 
 /* --- addresses --- */
 
-static void load_effective(struct lowering *l, unsigned to, const struct memory *m)
+void memory_address(struct lowering *l, unsigned to, const struct memory *m)
 {
 	struct emitter *e = &l->e;
 
@@ -301,7 +342,7 @@ static void check_limit(struct lowering *l, unsigned a, const struct memory *m, 
 	if (!l->code32 || m->limit == UINT32_MAX)
 		return;
 	offset.segment = NO_REGISTER;
-	load_effective(l, a, &offset);
+	memory_address(l, a, &offset);
 	alu_imm(&l->e, false, 7, a, (int32_t)(m->limit - size + 1));
 	branch_cold(l, CONDITION_A, new_site(l, SITE_INTERPRET, l->list[l->at].rip));
 }
@@ -319,8 +360,8 @@ static void note_memory(struct site *site, const struct memory *m, unsigned size
 	site->write = write;
 }
 
-/* a = the host address of [m, +size). Changes EFLAGS. */
-static void look_up(struct lowering *l, unsigned a, const struct memory *m, unsigned size, bool write, bool group)
+/* a = the host address of [m, +size). Changes EFLAGS. Returns the site. */
+static uint32_t look_up(struct lowering *l, unsigned a, const struct memory *m, unsigned size, bool write, bool group)
 {
 	bool constant = m->base < 0 && m->index < 0 && m->segment < 0 && (m->disp & (PAGE_SIZE - 1)) + size <= PAGE_SIZE;
 	uint32_t resume = l->e.at, number = new_site(l, SITE_MEMORY, l->list[l->at].rip), from;
@@ -339,7 +380,7 @@ static void look_up(struct lowering *l, unsigned a, const struct memory *m, unsi
 		PUT(e, (uint8_t)(0x48 | (a & 8) >> 1 | a >> 3), 0x85, (uint8_t)(0xc0 | (a & 7) << 3 | (a & 7))); /* test a, a */
 		from = branch_ahead(e, CONDITION_E);
 	} else {
-		load_effective(l, a, m);
+		memory_address(l, a, m);
 		op_abs(e, true, 0x2b, a, &window->start);
 		op_abs(e, true, 0x3b, a, &window->limit);
 		from = branch_ahead(e, CONDITION_AE);
@@ -347,6 +388,7 @@ static void look_up(struct lowering *l, unsigned a, const struct memory *m, unsi
 	}
 	new_cold(l, (struct cold){ .from = from, .site = number, .address = (int8_t)a,
 		.stub = t->window_stub[t->key & KEY_VIEW][write][constant] });
+	return number;
 }
 
 void memory_emit_cold(struct lowering *l, const struct cold *cold)
@@ -368,7 +410,9 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	struct group key, *group = NULL;
 	enum kind kind = l->list[l->at].kind;
 	bool shared = keeps_groups(kind) || (kind >= KIND_JMP && kind <= KIND_CALL_INDIRECT);
+	bool grouped = false;
 	int64_t disp = 0;
+	uint32_t site;
 	unsigned a;
 
 	if (!shared)
@@ -391,10 +435,10 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 		disp = key.low;
 		key.high = key.low + size;
 		key.write = write;
-		shared = group_look_ahead(l, &key) > 0;
+		grouped = group_look_ahead(l, &key) > 0;
 		disp -= key.low;
 	}
-	if (shared) {
+	if (grouped) {
 		all.disp -= disp;
 		size = (unsigned)(key.high - key.low);
 		write = key.write;
@@ -402,12 +446,14 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	}
 	a = scratch(l, keep);
 	check_limit(l, a, m, size);
-	look_up(l, a, &all, size, write, shared);
-	if (shared) {
+	site = look_up(l, a, &all, size, write, grouped);
+	if (shared && l->at < l->turn && l->met_count < LOOK_UPS)
+		l->met[l->met_count++] = (struct look_up){ .group = key, .site = site };
+	if (grouped) {
 		key.reg = (uint8_t)a;
 		group_keep(l, &key);
 	}
 	if (flags && restored)
 		restore_flags(l);
-	return (struct place){ .base = (int)a, .index = NO_REGISTER, .disp = shared ? (int32_t)disp : 0 };
+	return (struct place){ .base = (int)a, .index = NO_REGISTER, .disp = (int32_t)disp };
 }
