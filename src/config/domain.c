@@ -80,7 +80,7 @@ void domain_config_free(struct domain_config *config)
 		config->ram_path,   config->kernel,       config->initrd,  config->append,   config->dtb,
 		config->bios,       config->display,      config->vga,     config->boot_order,
 		config->boot_once,  config->pidfile,      config->run_as,  config->incoming, config->gdb,
-		config->chroot_dir, config->log_path,
+		config->chroot_dir, config->log_path,     config->keyboard,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)

@@ -111,6 +111,7 @@ struct domain_config {
 	} watchdog_action;
 
 	bool no_reboot, no_shutdown, start_paused, snapshot, daemonize, no_defaults, no_graphic, no_user_config;
+	char *keyboard; /* -k: name of a key map, or NULL */
 	char *display; /* -display's type, "none" included, or NULL */
 	/* User interfaces to open, in this order: of -display, -vnc, -curses; type "vnc" has its address in the key "vnc". */
 	struct config_list displays; /* id NULL: the one of -display */

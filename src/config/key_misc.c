@@ -225,6 +225,37 @@ int word_curses(struct config_parse *parse, const struct key *key, const char *v
 	return 0;
 }
 
+/* Each -vnc is a server of its own; "default" and "vncN" are its ids in qemu as well. */
+int list_vnc(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	struct domain_config *config = parse->config;
+	char *given = pull(options, "id"), *id = NULL;
+
+	for (unsigned n = 1; !id; n++) {
+		id = given ? xstrdup(given) : n == 1 ? xstrdup("default") : xasprintf("vnc%u", n);
+		if (!config_list_find(&config->displays, id))
+			break;
+		free(id);
+		id = NULL;
+		if (given)
+			break;
+	}
+	if (!id) {
+		error_set(err, EINVAL, "Duplicate ID '%s' for vnc", given);
+		free(given);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < options->count; i++)
+		options->items[i].used = false;
+	config_list_add(&config->displays, "vnc", id, options);
+	parse->has_display = true;
+	if (!config->display)
+		set_string(&config->display, "vnc");
+	free(given);
+	free(id);
+	return 0;
+}
+
 int word_vga(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
 	static const char *const types[] = {"none", "std", "cirrus", "vmware", "qxl", "virtio", "xenfb", NULL};

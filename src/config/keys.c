@@ -139,6 +139,11 @@ const struct key config_keys[] = {
 	{ "nographic", NULL, "no display; serial port and monitor on the terminal (Ctrl-a h helps)", SECTION_DISPLAY, KEY_WORD, .word = word_nographic },
 	{ "display", "none | curses | vnc=display[,option=value...]", "select display type ('-display help' for the list)", SECTION_DISPLAY, KEY_WORD, .word = word_display },
 	{ "curses", NULL, "shorthand for -display curses", SECTION_DISPLAY, KEY_WORD, .word = word_curses },
+	{ "vnc", "host:display | unix:path | none [,password=on][,to=display][,websocket=on|port][,reverse=on][,share=policy]\n"
+	  "                [,tls-cert=file,tls-key=file][,clipboard=on][,connections=n][,display=id]",
+	  "start a VNC server; clipboard=on types into the guest what clients copy", SECTION_DISPLAY, KEY_LIST,
+	  .list = list_vnc, .implied = "vnc", .group = "vnc", .group_id = "id" },
+	{ "k", "language", "key map of VNC clients that tell characters only ('de', 'fr'; default en-us)", SECTION_DISPLAY, KEY_STRING, FIELD(keyboard) },
 	{ "vga", "[std|none]", "select video card type", SECTION_DISPLAY, KEY_WORD, .word = word_vga },
 
 	/* Debug and expert options */
@@ -176,12 +181,12 @@ const struct key config_keys[] = {
 	/* Known, not supported yet */
 	LATER("acpitable", "", SECTION_STANDARD), LATER("add-fd", "", SECTION_STANDARD), LATER("audio", "", SECTION_STANDARD),
 	LATER("audio-help", NULL, SECTION_STANDARD), LATER("audiodev", "", SECTION_STANDARD), LATER("set", "", SECTION_STANDARD),
-	LATER("async-teardown", NULL, SECTION_STANDARD), LATER("k", "", SECTION_STANDARD), LATER("numa", "", SECTION_STANDARD),
+	LATER("async-teardown", NULL, SECTION_STANDARD), LATER("numa", "", SECTION_STANDARD),
 	LATER("usb", NULL, SECTION_STANDARD), LATER("usbdevice", "", SECTION_STANDARD), LATER("soundhw", "", SECTION_STANDARD),
 	LATER("sd", "", SECTION_BLOCK),
 	LATER("pflash", "", SECTION_BLOCK), LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
-	LATER("vnc", "", SECTION_DISPLAY), LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
+	LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
 	LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
 	LATER("tpmdev", "", SECTION_CHARACTER), LATER("dtb", "", SECTION_BOOT),

@@ -35,6 +35,7 @@ struct screens *screens_new(struct machine *machine)
 		.loop = machine->loop,
 		.log = machine->log,
 		.machine_name = machine->config->name,
+		.keyboard = machine->config->keyboard,
 		.quit = host_quit,
 		.event = host_event,
 		.opaque = machine,
@@ -60,7 +61,7 @@ int screens_open(struct screens *screens, struct error *err)
 		ui = display_ui_open(item->type, item->id, &options, &screens->host, err);
 		options_free(&options);
 		if (!ui)
-			return error_prefix(err, "-display %s", item->type);
+			return item->id ? error_prefix(err, "-%s", item->type) : error_prefix(err, "-display %s", item->type);
 		ui->next = screens->uis;
 		screens->uis = ui;
 	}

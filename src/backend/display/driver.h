@@ -27,11 +27,25 @@ struct display_host {
 	struct loop *loop;
 	struct log *log;
 	const char *machine_name; /* -name, or NULL */
+	const char *keyboard;     /* -k: name of a key map, or NULL */
 	/* The user closes the screen for good (a window's close button, not a client that leaves). */
 	void (*quit)(void *opaque);
 	/* A QMP event; data is a JSON object's text or NULL. */
 	void (*event)(void *opaque, const char *name, const char *data_json);
 	void *opaque;
+};
+
+/* What the monitor does with a user interface that people reach over a network. Main loop's thread. */
+struct display_server_ops {
+	/* NULL: nobody gets in. -EINVAL when it was opened without passwords. */
+	int (*set_password)(struct display_ui *ui, const char *password, struct error *err);
+	/* when_s: seconds since 1970 UTC; INT64_MAX: never. */
+	void (*expire_password)(struct display_ui *ui, int64_t when_s);
+	/* Listens elsewhere; who is connected stays so. */
+	int (*change)(struct display_ui *ui, const char *address, struct error *err);
+	/* JSON {id, auth, server: [{host, service, family, websocket, auth}], clients: [{host, service, family,
+	 * websocket}]}; heap. */
+	char *(*describe)(struct display_ui *ui);
 };
 
 struct display_driver {
@@ -42,6 +56,7 @@ struct display_driver {
 	/* Marks the options it uses. On failure it leaves nothing behind. */
 	int (*open)(struct display_ui *ui, struct options *options, struct error *err);
 	void (*close)(struct display_ui *ui);
+	const struct display_server_ops *server; /* NULL: it is none */
 };
 
 struct display_ui {
@@ -52,7 +67,7 @@ struct display_ui {
 };
 
 /* Raised by hand when the meaning of a member changes. */
-#define DISPLAY_MODULE_VERSION 1
+#define DISPLAY_MODULE_VERSION 2
 #define DISPLAY_MODULE_ABI                                                                                             \
 	((uint64_t)DISPLAY_MODULE_VERSION << 48 ^ (uint64_t)sizeof(struct display_driver) << 36 ^                      \
 	 (uint64_t)sizeof(struct display_ui) << 24 ^ (uint64_t)sizeof(struct display_host) << 12 ^                     \

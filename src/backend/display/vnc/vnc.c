@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * VNC server (RFB 3.3, 3.7 and 3.8, RFC 6143) on libvncserver: -vnc and -display vnc=. Options, what the main loop does
+ * for the clients, the picture that they copy from (threads: vnc.h).
+ *
+ * Left out: SASL, audio, several screens (display= chooses one), TLS without a certificate.
+ */
+#include "backend/display/vnc/vnc.h"
+
+#include "base/log.h"
+#include "base/module.h"
+#include "base/util.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The console is asked this often while it changes, and ever less often while it does not. */
+#define BUSY_NS (8 * NS_PER_MS)
+#define IDLE_NS (40 * NS_PER_MS)
+
+enum { NO_SCREEN_WIDTH = 640, NO_SCREEN_HEIGHT = 480, CONNECTIONS = 32 };
+
+void vnc_attention(struct vnc *vnc)
+{
+	uint64_t one = 1;
+
+	if (write(vnc->attention, &one, sizeof(one)) < 0)
+		return; /* it is due already */
+}
+
+/* --- the picture --- */
+
+/* With the lock held: a shadow of that size, black; false when there is no memory, and the old one stays. */
+static bool resize_shadow(struct vnc *vnc, uint32_t width, uint32_t height)
+{
+	uint32_t *shadow = calloc((size_t)width * height, sizeof(*shadow));
+
+	if (!shadow)
+		return false;
+	free(vnc->shadow);
+	vnc->shadow = shadow;
+	vnc->width = width;
+	vnc->height = height;
+	vnc->generation++;
+	return true;
+}
+
+/* With the lock held: the part of a rectangle that is inside of the shadow. */
+static bool clip(const struct vnc *vnc, struct display_rect *rect)
+{
+	if (rect->x >= vnc->width || rect->y >= vnc->height)
+		return false;
+	rect->width = (uint32_t)min_u64(rect->width, vnc->width - rect->x);
+	rect->height = (uint32_t)min_u64(rect->height, vnc->height - rect->y);
+	return rect->width && rect->height;
+}
+
+static void copy_rect(struct vnc *vnc, const struct display_surface *surface, struct display_rect rect)
+{
+	if (!clip(vnc, &rect))
+		return;
+	for (uint32_t y = rect.y; y < rect.y + rect.height; y++)
+		memcpy(vnc->shadow + (size_t)y * vnc->width + rect.x,
+		       surface->pixels + (size_t)y * (surface->stride_bytes / 4) + rect.x,
+		       rect.width * sizeof(*vnc->shadow));
+	for (struct vnc_client *client = vnc->clients; client; client = client->next)
+		display_region_add(&client->dirty, &rect);
+}
+
+static struct display_console *console_of(const struct vnc *vnc)
+{
+	struct display *display = vnc->ui.host->display;
+
+	return vnc->display ? display_console_find(display, vnc->display) : display_console_at(display, 0);
+}
+
+/* Brings the shadow up to date; true when something changed. */
+static bool look(struct vnc *vnc)
+{
+	struct display_console *console = console_of(vnc);
+	struct display_rect rects[DISPLAY_RECTS_MAX];
+	const struct display_surface *surface;
+	uint32_t width, height;
+	size_t count;
+
+	if (!console || !vnc->listener)
+		return false;
+	count = display_update(vnc->listener, rects);
+	surface = display_surface(console);
+	width = (uint32_t)min_u64(surface->width, VNC_WIDTH_MAX);
+	height = (uint32_t)min_u64(surface->height, VNC_HEIGHT_MAX);
+	if (!count || !width || !height)
+		return false;
+	pthread_mutex_lock(&vnc->lock);
+	if (width != vnc->width || height != vnc->height) {
+		if (!resize_shadow(vnc, width, height))
+			count = 0;
+		else
+			rects[0] = (struct display_rect){0, 0, width, height};
+	}
+	for (size_t i = 0; i < count; i++)
+		copy_rect(vnc, surface, rects[i]);
+	pthread_mutex_unlock(&vnc->lock);
+	return count;
+}
+
+static void wake_all(struct vnc *vnc)
+{
+	for (struct vnc_client *client = vnc->clients; client; client = client->next)
+		vnc_client_wake(client);
+}
+
+static bool anybody_waits(const struct vnc *vnc)
+{
+	for (const struct vnc_client *client = vnc->clients; client; client = client->next)
+		if (atomic_load(&client->waiting))
+			return true;
+	return false;
+}
+
+static void on_refresh(void *opaque)
+{
+	struct vnc *vnc = opaque;
+
+	if (!vnc->clients)
+		return;
+	if (anybody_waits(vnc) && look(vnc)) {
+		vnc->interval_ns = BUSY_NS;
+		wake_all(vnc);
+	} else {
+		vnc->interval_ns = vnc->interval_ns * 5 / 4 > IDLE_NS ? IDLE_NS : vnc->interval_ns * 5 / 4;
+	}
+	loop_timer_set(&vnc->refresh, host_now_ns() + vnc->interval_ns);
+}
+
+static void on_cursor(void *opaque)
+{
+	struct vnc *vnc = opaque;
+	struct display_console *console = console_of(vnc);
+	const struct display_cursor *cursor = console ? display_cursor(console) : NULL;
+	size_t bytes = cursor ? (size_t)cursor->width * cursor->height * sizeof(*cursor->pixels) : 0;
+
+	pthread_mutex_lock(&vnc->lock);
+	free((void *)vnc->cursor.pixels);
+	memset(&vnc->cursor, 0, sizeof(vnc->cursor));
+	if (bytes) {
+		uint32_t *pixels = xcalloc(1, bytes);
+
+		memcpy(pixels, cursor->pixels, bytes);
+		vnc->cursor = *cursor;
+		vnc->cursor.pixels = pixels;
+	}
+	vnc->cursor_serial++;
+	pthread_mutex_unlock(&vnc->lock);
+	wake_all(vnc);
+}
+
+static void on_cursor_moved(void *opaque, int32_t x, int32_t y, bool visible)
+{
+	struct vnc *vnc = opaque;
+
+	pthread_mutex_lock(&vnc->lock);
+	vnc->cursor_x = x;
+	vnc->cursor_y = y;
+	pthread_mutex_unlock(&vnc->lock);
+}
+
+static void on_gone(void *opaque)
+{
+	struct vnc *vnc = opaque;
+
+	display_unlisten(vnc->listener);
+	vnc->listener = NULL;
+}
+
+static const struct display_listener_ops listener_ops = {
+	.cursor_changed = on_cursor, .cursor_moved = on_cursor_moved, .gone = on_gone};
+
+/* The console is watched while somebody looks. */
+void vnc_watch(struct vnc *vnc)
+{
+	struct display_console *console = console_of(vnc);
+
+	if (vnc->clients && !vnc->listener && console) {
+		vnc->listener = display_listen(console, DISPLAY_PIXELS, &listener_ops, vnc);
+		on_cursor(vnc);
+		look(vnc);
+	}
+	if (!vnc->clients && vnc->listener) {
+		display_unlisten(vnc->listener);
+		vnc->listener = NULL;
+	}
+	if (vnc->clients && vnc->refresh.deadline_ns == INT64_MAX) {
+		vnc->interval_ns = BUSY_NS;
+		loop_timer_set(&vnc->refresh, host_now_ns() + vnc->interval_ns);
+	}
+}
+
+/* --- what the clients' threads ask for --- */
+
+/* Who wants to be alone is, or is sent away. */
+static void settle_exclusive(struct vnc *vnc, struct vnc_client *client)
+{
+	struct vnc_client *next;
+
+	if (!atomic_load(&client->exclusive) || vnc->share == VNC_IGNORE)
+		return;
+	if (vnc->share == VNC_FORCE_SHARED) {
+		vnc_client_end(client);
+		return;
+	}
+	for (struct vnc_client *other = vnc->clients; other; other = next) {
+		next = other->next;
+		if (other != client && other->told_initialized)
+			vnc_client_end(other);
+	}
+}
+
+/* The next client that has news for the main loop; NULL: none. */
+static struct vnc_client *newest(struct vnc *vnc)
+{
+	for (struct vnc_client *client = vnc->clients; client; client = client->next)
+		if (atomic_load(&client->gone) || (atomic_load(&client->initialized) && !client->told_initialized))
+			return client;
+	return NULL;
+}
+
+static void on_attention(void *opaque, uint32_t events)
+{
+	struct vnc *vnc = opaque;
+	struct vnc_client *client;
+	uint32_t width, height;
+	uint64_t count;
+	bool text;
+
+	if (read(vnc->attention, &count, sizeof(count)) < 0)
+		return;
+	while ((client = newest(vnc))) {
+		if (atomic_load(&client->initialized) && !client->told_initialized) {
+			client->told_initialized = true;
+			vnc_emit(vnc, "VNC_INITIALIZED", client);
+			settle_exclusive(vnc, client);
+		} else {
+			vnc_client_end(client);
+		}
+	}
+	vnc_watch(vnc);
+	pthread_mutex_lock(&vnc->lock);
+	width = vnc->prefer_width;
+	height = vnc->prefer_height;
+	vnc->prefer_width = vnc->prefer_height = 0;
+	text = vnc->text;
+	pthread_mutex_unlock(&vnc->lock);
+	if (width && console_of(vnc))
+		display_prefer(console_of(vnc), width, height);
+	if (text && vnc->typing.deadline_ns == INT64_MAX)
+		loop_timer_set(&vnc->typing, host_now_ns());
+}
+
+static void on_leds(void *opaque, unsigned leds)
+{
+	struct vnc *vnc = opaque;
+
+	atomic_store(&vnc->leds, leds);
+	vnc_attention(vnc);
+}
+
+static void on_pointer_kind(void *opaque, bool absolute)
+{
+	struct vnc *vnc = opaque;
+
+	atomic_store(&vnc->absolute, absolute);
+	vnc_attention(vnc);
+}
+
+/* --- monitor --- */
+
+static int set_password(struct display_ui *ui, const char *password, struct error *err)
+{
+	struct vnc *vnc = (struct vnc *)ui;
+
+	if (!vnc->password)
+		return error_set(err, EINVAL,
+				 "If you want use passwords please enable password auth using '-vnc ${dpy},password'.");
+	pthread_mutex_lock(&vnc->lock);
+	free(vnc->secret);
+	vnc->secret = password ? xstrdup(password) : NULL;
+	pthread_mutex_unlock(&vnc->lock);
+	return 0;
+}
+
+static void expire_password(struct display_ui *ui, int64_t when_s)
+{
+	struct vnc *vnc = (struct vnc *)ui;
+
+	pthread_mutex_lock(&vnc->lock);
+	vnc->expires_s = when_s;
+	pthread_mutex_unlock(&vnc->lock);
+}
+
+int vnc_change(struct display_ui *ui, const char *address, struct error *err)
+{
+	struct vnc *vnc = (struct vnc *)ui;
+	struct options options = {0};
+	int rc;
+
+	vnc_unlisten(vnc);
+	rc = vnc_listen(vnc, address, &options, err);
+	options_free(&options);
+	return rc;
+}
+
+/* --- life --- */
+
+static const char *const known[] = {
+	"vnc",       "password",     "password-secret", "share", "display",   "head",          "connections", "to",
+	"ipv4",      "ipv6",         "reverse",         "lossy", "websocket", "lock-key-sync", "tls-cert",    "tls-key",
+	"clipboard", "non-adaptive", "key-delay-ms",    NULL};
+
+static int read_share(struct vnc *vnc, struct options *options, struct error *err)
+{
+	static const char *const names[] = {[VNC_ALLOW_EXCLUSIVE] = "allow-exclusive",
+					    [VNC_FORCE_SHARED] = "force-shared",
+					    [VNC_IGNORE] = "ignore"};
+	const char *share = options_get(options, "share");
+
+	for (unsigned i = 0; share && i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(names[i], share)) {
+			vnc->share = i;
+			return 0;
+		}
+	}
+	return share ? error_set(err, EINVAL, "unknown vnc share= option") : 0;
+}
+
+static int read_tls(struct vnc *vnc, struct options *options, struct error *err)
+{
+	const char *cert = options_get(options, "tls-cert"), *key = options_get(options, "tls-key");
+
+	if (!cert && !key)
+		return 0;
+	if (!cert || !key)
+		return error_set(err, EINVAL, "tls-cert= and tls-key= go together");
+	if (access(cert, R_OK) < 0 || access(key, R_OK) < 0)
+		return error_set_errno(err, errno, "cannot read %s", access(cert, R_OK) < 0 ? cert : key);
+	vnc->tls_cert = xstrdup(cert);
+	vnc->tls_key = xstrdup(key);
+	vnc->tls_required = true;
+	return 0;
+}
+
+static int read_options(struct vnc *vnc, struct options *options, struct error *err)
+{
+	uint64_t connections = CONNECTIONS, unused;
+	bool flag;
+
+	vnc->lock_key_sync = true;
+	if (options_bool(options, "password", &vnc->password, err) < 0 ||
+	    options_bool(options, "reverse", &vnc->reverse, err) < 0 ||
+	    options_bool(options, "lossy", &vnc->lossy, err) < 0 ||
+	    options_bool(options, "non-adaptive", &flag, err) < 0 ||
+	    options_bool(options, "clipboard", &vnc->clipboard, err) < 0 ||
+	    options_bool(options, "lock-key-sync", &vnc->lock_key_sync, err) < 0 ||
+	    options_u64(options, "connections", &connections, 256, err) < 0 ||
+	    options_u64(options, "head", &unused, 0, err) < 0 ||
+	    options_u64(options, "key-delay-ms", &unused, 1000, err) < 0)
+		return -EINVAL;
+	vnc->connections = (unsigned)connections;
+	if (options_get(options, "display")) {
+		vnc->display = xstrdup(options_get(options, "display"));
+		if (!display_console_find(vnc->ui.host->display, vnc->display))
+			return error_set(err, ENODEV, "Device '%s' not found", vnc->display);
+	}
+	if (read_share(vnc, options, err) < 0)
+		return -EINVAL;
+	return read_tls(vnc, options, err);
+}
+
+static void quiet(const char *format, ...)
+{
+}
+
+static void close_vnc(struct display_ui *ui)
+{
+	struct vnc *vnc = (struct vnc *)ui;
+
+	vnc_unlisten(vnc);
+	while (vnc->clients)
+		vnc_client_end(vnc->clients);
+	if (vnc->ui.host->input)
+		input_unlisten(vnc->ui.host->input, &vnc->input_listener);
+	loop_timer_cancel(&vnc->refresh);
+	loop_timer_cancel(&vnc->typing);
+	if (vnc->listener)
+		display_unlisten(vnc->listener);
+	if (vnc->attention_watch)
+		loop_fd_remove(vnc->attention_watch);
+	close(vnc->attention);
+	vnc_keymap_free(vnc->keymap);
+	pthread_mutex_destroy(&vnc->lock);
+	free((void *)vnc->cursor.pixels);
+	free(vnc->shadow);
+	free(vnc->secret);
+	free(vnc->text);
+	free(vnc->display);
+	free(vnc->tls_cert);
+	free(vnc->tls_key);
+}
+
+static int open_vnc(struct display_ui *ui, struct options *options, struct error *err)
+{
+	struct vnc *vnc = (struct vnc *)ui;
+	const char *address = options_get(options, "vnc");
+	int rc;
+
+	/* What the library has to say of clients nobody could read. */
+	rfbLog = rfbErr = quiet;
+	vnc_extension_register();
+	pthread_mutex_init(&vnc->lock, NULL);
+	vnc->expires_s = INT64_MAX;
+	loop_timer_init(&vnc->refresh, ui->host->loop, on_refresh, vnc);
+	loop_timer_init(&vnc->typing, ui->host->loop, vnc_type_next, vnc);
+	vnc->attention = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	vnc->attention_watch = loop_fd_add(ui->host->loop, vnc->attention, EPOLLIN, on_attention, vnc);
+	resize_shadow(vnc, NO_SCREEN_WIDTH, NO_SCREEN_HEIGHT);
+	vnc->input_listener = (struct input_listener){.leds = on_leds, .pointer = on_pointer_kind, .opaque = vnc};
+	if (ui->host->input) {
+		atomic_store(&vnc->absolute, input_is_absolute(ui->host->input, NULL));
+		atomic_store(&vnc->leds, input_leds(ui->host->input));
+		input_listen(ui->host->input, &vnc->input_listener);
+	}
+	rc = read_options(vnc, options, err);
+	if (rc == 0) {
+		vnc->keymap = vnc_keymap_new(ui->host->keyboard, err);
+		rc = vnc->keymap ? 0 : -ENOENT;
+	}
+	if (rc == 0)
+		rc = vnc_listen(vnc, address ? address : "none", options, err);
+	if (rc < 0)
+		close_vnc(ui);
+	return rc;
+}
+
+static const struct display_server_ops server = {
+	.set_password = set_password,
+	.expire_password = expire_password,
+	.change = vnc_change,
+	.describe = vnc_describe,
+};
+
+static const struct display_driver vnc_driver = {
+	.name = "vnc",
+	.help = "a VNC server",
+	.size = sizeof(struct vnc),
+	.known = known,
+	.open = open_vnc,
+	.close = close_vnc,
+	.server = &server,
+};
+
+static const struct display_driver *const drivers[] = {&vnc_driver, NULL};
+
+__attribute__((visibility("default"))) const struct module xuni_module = {"display", DISPLAY_MODULE_ABI, drivers};

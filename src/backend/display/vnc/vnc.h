@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Private to the VNC server: what its files share.
+ *
+ * Threads. The main loop's thread listens, asks the console for what changed and copies that into the shadow. Each
+ * client has a thread of its own with a screen of libvncserver's of its own: whatever a client does or fails to do,
+ * only its own thread waits for it. The client's thread copies what changed from the shadow into its own picture, and
+ * encodes and sends without a lock. Input goes straight to the router. What the main loop is to do for a client it
+ * learns through `attention`.
+ *
+ * vnc->lock guards the shadow, the cursor, the passwords, the text to be typed and each client's `dirty`; it is held
+ * for copying only, never while something waits. Lock order: vnc->lock, then nothing.
+ */
+#ifndef XUNI_BACKEND_DISPLAY_VNC_VNC_H
+#define XUNI_BACKEND_DISPLAY_VNC_VNC_H
+
+#include "backend/display/driver.h"
+#include "backend/display/input.h"
+#include "backend/display/region.h"
+#include "base/loop.h"
+
+#include <pthread.h>
+#include <rfb/rfb.h>
+#include <stdatomic.h>
+
+struct vnc_client;
+struct vnc_keymap;
+
+enum { VNC_SOCKETS_MAX = 8, VNC_WIDTH_MAX = 8000, VNC_HEIGHT_MAX = 8000, VNC_HELD_MAX = 64, VNC_TEXT_MAX = 64 * 1024 };
+
+enum vnc_share { VNC_ALLOW_EXCLUSIVE, VNC_FORCE_SHARED, VNC_IGNORE };
+
+/* One end of a connection, as QMP shows it. */
+struct vnc_end {
+	char family[8]; /* ipv4 ipv6 unix */
+	char host[128];
+	char service[128];
+};
+
+struct vnc_socket {
+	struct vnc *vnc;
+	int fd;
+	bool websocket;
+	struct loop_fd *watch;
+	struct vnc_end end;
+	char *path; /* of a Unix socket, to be removed */
+};
+
+struct vnc {
+	struct display_ui ui;
+	/* Options. */
+	char *display;
+	bool password, reverse, lossy, clipboard, lock_key_sync;
+	char *tls_cert, *tls_key; /* x509 files, or NULL */
+	bool tls_required;
+	enum vnc_share share;
+	unsigned connections;
+
+	struct vnc_socket sockets[VNC_SOCKETS_MAX];
+	unsigned socket_count;
+	struct vnc_keymap *keymap;
+	int attention; /* eventfd: a client's flags changed */
+	struct loop_fd *attention_watch;
+	struct vnc_client *clients; /* main loop's thread */
+	unsigned client_count;
+
+	struct display_listener *listener; /* while there are clients */
+	struct loop_timer refresh, typing;
+	int64_t interval_ns;
+	struct input_listener input_listener;
+	_Atomic bool absolute;
+	_Atomic unsigned leds;
+
+	pthread_mutex_t lock;
+	uint32_t *shadow;
+	uint32_t width, height, generation; /* generation: of width and height */
+	struct display_cursor cursor;       /* pixels: its own; width 0: none */
+	uint32_t cursor_serial;
+	int32_t cursor_x, cursor_y;
+	char *secret;      /* the password, or NULL: nobody gets in */
+	int64_t expires_s; /* seconds since 1970 when it stops being good; INT64_MAX: never */
+	char *text;        /* UTF-8 to be typed, or NULL */
+	size_t text_at;
+	uint32_t prefer_width, prefer_height; /* what a client would like; 0: nothing */
+};
+
+struct vnc_held {
+	uint32_t keysym; /* 0: told by its place */
+	enum input_key key;
+	uint8_t with; /* VNC_LEVEL_*: what is pressed with it that the user does not press */
+};
+
+struct vnc_client {
+	struct vnc *vnc;
+	struct vnc_client *next;
+	pthread_t thread;
+	int fd;      /* the library's own */
+	int control; /* the same socket, to shut it down from outside */
+	int wake;    /* eventfd: something for the thread to look at */
+	bool websocket;
+	char *reverse; /* "host:port" to connect to */
+	struct vnc_end peer, local;
+	_Atomic bool waiting;        /* has asked for an update */
+	_Atomic bool initialized;    /* is past the password */
+	_Atomic bool exclusive;      /* wants to be alone */
+	_Atomic bool gone;           /* the thread is at its end */
+	_Atomic bool leaving;        /* the thread shall end */
+	bool told_initialized;       /* main loop's thread */
+	struct display_region dirty; /* vnc->lock */
+
+	/* The client's thread. */
+	rfbScreenInfoPtr screen;
+	rfbClientPtr cl;
+	uint32_t *pixels;
+	uint32_t generation, cursor_serial;
+	bool cursor_known;
+	struct vnc_held held[VNC_HELD_MAX];
+	unsigned held_count;
+	int x, y;
+	int buttons;
+	bool wants_led, wants_pointer_type, wants_keys, keys_told;
+	unsigned led_told; /* and 0x100: told at all */
+	int pointer_told;  /* -1: not yet */
+};
+
+/* --- vnc.c --- */
+/* Any thread: has the main loop look at the clients. */
+void vnc_attention(struct vnc *vnc);
+/* A client came or went. Main loop's thread. */
+void vnc_watch(struct vnc *vnc);
+int vnc_change(struct display_ui *ui, const char *address, struct error *err);
+
+/* --- vnc_listen.c: main loop's thread --- */
+/* address: "host:N", ":N", "unix:PATH", "none", with the options to=, ipv4=, ipv6=, websocket=. */
+int vnc_listen(struct vnc *vnc, const char *address, struct options *options, struct error *err);
+void vnc_unlisten(struct vnc *vnc);
+/* The socket's own end, or the other one. */
+void vnc_end_of(int fd, bool peer, struct vnc_end *end);
+/* A connected socket, or -1 with a message. May wait. */
+int vnc_connect(const char *address, struct error *err);
+
+/* --- vnc_client.c --- */
+/* Takes over fd, or connects to reverse when that is given. Main loop's thread. */
+void vnc_client_start(struct vnc *vnc, int fd, bool websocket, const char *reverse);
+/* Its thread is joined. Main loop's thread. */
+void vnc_client_end(struct vnc_client *client);
+void vnc_client_wake(struct vnc_client *client);
+
+/* --- vnc_auth.c: in the client's thread --- */
+/* From the version to the end of authentication; false: the connection is to be closed. */
+bool vnc_handshake(struct vnc_client *client);
+
+/* --- vnc_extension.c: in the client's thread --- */
+/* Makes qemu's pseudo-encodings known to the library; once per process. */
+void vnc_extension_register(void);
+/* Tells the client of what it asked for by a pseudo-encoding, where that changed. */
+void vnc_extension_tell(struct vnc_client *client);
+
+/* --- vnc_input.c --- */
+void vnc_key(struct vnc_client *client, uint32_t keysym, bool down);
+/* number: as struct input_key_row's. */
+void vnc_key_number(struct vnc_client *client, uint32_t keysym, uint32_t number, bool down);
+void vnc_pointer(struct vnc_client *client, int buttons, int x, int y);
+void vnc_release_all(struct vnc_client *client);
+/* A client's text; utf8 false: Latin-1. */
+void vnc_cut_text(struct vnc_client *client, const char *text, size_t length, bool utf8);
+/* Main loop's timer: types the next character. */
+void vnc_type_next(void *opaque);
+
+/* --- vnc_keymap.c --- */
+enum { VNC_LEVEL_SHIFT = 1, VNC_LEVEL_ALTGR = 2 };
+/* layout: a name of -k, or NULL for en-us. */
+struct vnc_keymap *vnc_keymap_new(const char *layout, struct error *err);
+void vnc_keymap_free(struct vnc_keymap *keymap);
+/* The key that makes this keysym, if possible at the given level; INPUT_KEY_UNMAPPED when there is none. */
+enum input_key vnc_keymap_find(const struct vnc_keymap *keymap, uint32_t keysym, unsigned *level);
+uint32_t vnc_keysym_of_character(uint32_t character);
+
+/* --- vnc_info.c --- */
+char *vnc_describe(struct display_ui *ui);
+void vnc_emit(struct vnc *vnc, const char *name, const struct vnc_client *client);
+const char *vnc_auth_name(const struct vnc *vnc);
+
+#endif
