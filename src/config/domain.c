@@ -6,6 +6,12 @@
 
 #include <stdlib.h>
 
+const char *const watchdog_action_names[] = {
+	[WATCHDOG_RESET] = "reset", [WATCHDOG_SHUTDOWN] = "shutdown", [WATCHDOG_POWEROFF] = "poweroff",
+	[WATCHDOG_INJECT_NMI] = "inject-nmi", [WATCHDOG_PAUSE] = "pause", [WATCHDOG_DEBUG] = "debug",
+	[WATCHDOG_NONE] = "none", NULL,
+};
+
 void domain_config_init(struct domain_config *config)
 {
 	*config = (struct domain_config){

@@ -70,6 +70,18 @@ struct rtc_config {
 	bool drift_slew;
 };
 
+enum watchdog_action {
+	WATCHDOG_RESET,
+	WATCHDOG_SHUTDOWN,
+	WATCHDOG_POWEROFF,
+	WATCHDOG_INJECT_NMI,
+	WATCHDOG_PAUSE,
+	WATCHDOG_DEBUG,
+	WATCHDOG_NONE,
+};
+/* NULL-ended. */
+extern const char *const watchdog_action_names[];
+
 struct domain_config {
 	char *name;         /* NULL: none */
 	char *process_name; /* -name process=: what ps shows; NULL: leave it */
@@ -100,15 +112,7 @@ struct domain_config {
 	int boot_fail_wait_ms; /* -boot reboot-timeout=; -1: never */
 	struct rtc_config rtc;
 	enum { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE } panic_action;
-	enum {
-		WATCHDOG_RESET,
-		WATCHDOG_SHUTDOWN,
-		WATCHDOG_POWEROFF,
-		WATCHDOG_INJECT_NMI,
-		WATCHDOG_PAUSE,
-		WATCHDOG_DEBUG,
-		WATCHDOG_NONE,
-	} watchdog_action;
+	enum watchdog_action watchdog_action;
 
 	bool no_reboot, no_shutdown, start_paused, snapshot, daemonize, no_defaults, no_graphic, no_user_config;
 	char *keyboard; /* -k: name of a key map, or NULL */

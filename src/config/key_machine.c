@@ -503,9 +503,7 @@ int list_action(struct config_parse *parse, const struct key *key, struct option
 	static const char *const reboots[] = {"reset", "shutdown", NULL};
 	static const char *const shutdowns[] = {"poweroff", "pause", NULL};
 	static const char *const panics[] = {"shutdown", "pause", "exit-failure", "none", NULL};
-	static const char *const watchdogs[] = {"reset", "shutdown", "poweroff", "inject-nmi",
-						"pause", "debug",    "none",     NULL};
-	static const char *const *const values[] = {reboots, shutdowns, panics, watchdogs};
+	static const char *const *const values[] = {reboots, shutdowns, panics, watchdog_action_names};
 	struct domain_config *config = parse->config;
 
 	for (size_t i = 0; known[i]; i++) {
@@ -550,6 +548,16 @@ int list_global(struct config_parse *parse, const struct key *key, struct option
 		}
 	}
 	return error_set(err, EINVAL, "expected driver.property=value or driver=,property=,value=");
+}
+
+int word_watchdog_action(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	int which = choose(value, watchdog_action_names, "action", err);
+
+	if (which < 0)
+		return which;
+	parse->config->watchdog_action = (enum watchdog_action)which;
+	return 0;
 }
 
 int word_s(struct config_parse *parse, const struct key *key, const char *value, struct error *err)

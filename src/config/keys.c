@@ -162,6 +162,8 @@ const struct key config_keys[] = {
 	{ "action", "reboot=reset|shutdown | shutdown=poweroff|pause | panic=none|pause|shutdown|exit-failure |\n"
 	  "        watchdog=reset|shutdown|poweroff|inject-nmi|pause|debug|none",
 	  "what to do when the guest does that", SECTION_DEBUG, KEY_LIST, .list = list_action, .group = "action" },
+	{ "watchdog-action", "reset|shutdown|poweroff|inject-nmi|pause|debug|none",
+	  "what to do when the watchdog (-device i6300esb) has run out", SECTION_DEBUG, KEY_WORD, .word = word_watchdog_action },
 	{ "no-acpi", NULL, NULL, SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "no-hpet", NULL, "disable HPET", SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", SECTION_DEBUG, KEY_FLAG, FIELD(start_paused) },
@@ -196,7 +198,7 @@ const struct key config_keys[] = {
 	LATER("dfilter", "", SECTION_DEBUG), LATER("dump-vmstate", "", SECTION_DEBUG), LATER("enable-sync-profile", NULL, SECTION_DEBUG),
 	LATER("no-fd-bootchk", NULL, SECTION_DEBUG), LATER("only-migratable", NULL, SECTION_DEBUG), LATER("overcommit", "", SECTION_DEBUG),
 	LATER("plugin", "", SECTION_DEBUG), LATER("preconfig", NULL, SECTION_DEBUG), LATER("seed", "", SECTION_DEBUG),
-	LATER("singlestep", NULL, SECTION_DEBUG), LATER("watchdog", "", SECTION_DEBUG), LATER("watchdog-action", "", SECTION_DEBUG),
+	LATER("singlestep", NULL, SECTION_DEBUG), LATER("watchdog", "", SECTION_DEBUG),
 	LATER("win2k-hack", NULL, SECTION_DEBUG), LATER("xen-attach", NULL, SECTION_DEBUG), LATER("xen-domid", "", SECTION_DEBUG),
 	LATER("xen-domid-restrict", NULL, SECTION_DEBUG), LATER("writeconfig", "", SECTION_DEBUG), LATER("run-with", "", SECTION_DEBUG),
 	{ .name = NULL },

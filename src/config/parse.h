@@ -59,7 +59,7 @@ int config_join_legacy_nets(struct config_parse *parse, struct error *err);
 int add_nic(struct config_parse *parse, const char *netdev, struct options *options, struct error *err);
 
 key_word_fn word_help, word_version, word_cpu, word_uuid, word_log_items, word_verbose, word_icount, word_enable_kvm;
-key_word_fn word_s;
+key_word_fn word_s, word_watchdog_action;
 key_word_fn word_machine_off, word_hd, word_fd, word_cdrom, word_serial, word_monitor, word_qmp, word_qmp_pretty, word_debugcon;
 key_word_fn word_parallel, word_display, word_curses, word_vga, word_nographic, word_readconfig, word_trace, word_net;
 key_word_fn word_firmware_dir;

@@ -135,9 +135,9 @@ enum machine_request {
 	MACHINE_POWER_OFF,    /* ACPI S5 */
 	MACHINE_SUSPEND,      /* ACPI S3 */
 	MACHINE_DEBUG_EXIT,   /* isa-debug-exit: end the VMM with exit status `argument` */
-	MACHINE_PANIC,        /* the guest reports that it crashed */
+	MACHINE_PANIC,        /* the guest reports that it crashed; argument 1: and that a crash kernel takes over */
 	MACHINE_A20,          /* argument: level of the A20 gate */
-	MACHINE_WATCHDOG,
+	MACHINE_WATCHDOG,     /* a watchdog has run out */
 	MACHINE_BALLOON_CHANGED,
 	MACHINE_TRAY_MOVED,   /* the guest opened or closed the tray of a drive */
 	MACHINE_IO_ERROR,     /* a disk with werror or rerror=stop failed: stop in "io-error"; it retries after cont */

@@ -18,6 +18,7 @@
 #include "device/net/net_devices.h"
 #include "device/pc/acpi_pm.h"
 #include "device/pc/cfi_flash.h"
+#include "device/pc/debug_ports.h"
 #include "device/pc/fw_cfg.h"
 #include "device/pc/hpet.h"
 #include "device/pc/i8042.h"
@@ -28,6 +29,7 @@
 #include "device/pc/isa.h"
 #include "device/pc/lapic.h"
 #include "device/pc/mc146818.h"
+#include "device/pc/vmgenid.h"
 #include "device/pci/pci.h"
 #include "device/storage/storage.h"
 #include "device/virtio/virtio.h"
@@ -43,6 +45,7 @@
 #define LOW_RAM_BYTES     0xa0000ull
 #define ACPI_GPA          0xe0000ull
 #define SMBIOS_GPA        0xf0000ull
+#define VMGENID_GPA       (SMBIOS_GPA - VMGENID_PAGE_BYTES)
 #define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
 #define PCI32_FIRST       0xe0000000ull
 #define PCI32_LAST        0xfebfffffull
@@ -457,6 +460,11 @@ static void build_acpi(struct machine *machine, struct board_state *board, uint6
 		.intx_gsi = {10, 10, 11, 11}, .fw_cfg_port = 0x510,
 	};
 
+	for (struct device *device = machine->devices; device; device = device->next) {
+		acpi.pvpanic_port |= pvpanic_port(device);
+		acpi.vmgenid |= vmgenid_of(device) != NULL;
+	}
+	acpi.vmgenid_gpa = base ? VMGENID_GPA : 0;
 	for (unsigned i = 0; i < config->max_vcpus; i++)
 		apic_ids[i] = x86_apic_id(&topology, i);
 	acpi_build(&acpi, base, tables);
@@ -469,10 +477,13 @@ static int write_acpi(struct machine *machine, struct board_state *board, struct
 	int ret;
 
 	build_acpi(machine, board, ACPI_GPA, &tables);
-	if (tables.length > SMBIOS_GPA - ACPI_GPA)
+	if (tables.length > VMGENID_GPA - ACPI_GPA)
 		ret = error_set(err, ENOSPC, "the ACPI tables of %u CPUs do not fit", machine->config->max_vcpus);
 	else
 		ret = ram_write(machine->ram, ACPI_GPA, tables.bytes, tables.length);
+	for (struct device *device = machine->devices; !ret && device; device = device->next)
+		if (vmgenid_of(device))
+			ret = vmgenid_place(vmgenid_of(device), VMGENID_GPA + VMGENID_OFFSET, err);
 	out->rsdp_gpa = ACPI_GPA + tables.rsdp;
 	acpi_tables_free(&tables);
 	board->reserved[0] = (struct boot_memory){ACPI_GPA, SMBIOS_GPA - ACPI_GPA, BOOT_MEMORY_RESERVED};

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The fw_cfg files that SeaBIOS and OVMF read, with the names and forms that qemu gives them (qemu docs/specs/fw_cfg,
- * docs/bootindex; SeaBIOS docs/Runtime_config). Left out: NUMA, TPM, vmgenid.
+ * docs/bootindex; SeaBIOS docs/Runtime_config). Left out: NUMA, TPM.
  */
 #include "machine/firmware_config.h"
 
 #include "base/util.h"
 #include "config/domain.h"
+#include "device/pc/debug_ports.h"
 #include "device/pc/fw_cfg.h"
+#include "device/pc/vmgenid.h"
 #include "machine/acpi/loader.h"
 #include "machine/machine.h"
 #include "machine/smbios/smbios.h"
@@ -146,6 +148,12 @@ int firmware_config_boot(struct machine *machine, struct fw_cfg *fw_cfg, struct 
 
 		free(list);
 		list = longer;
+	}
+	for (struct device *device = machine->devices; device; device = device->next) {
+		if (pvpanic_port(device))
+			add_u16_file(fw_cfg, "etc/pvpanic-port", pvpanic_port(device), NULL);
+		if (vmgenid_of(device) && vmgenid_add_files(vmgenid_of(device), fw_cfg, err))
+			return -err->code;
 	}
 	ret = fw_cfg_add_file(fw_cfg, "bootorder", list ? list : "", list ? strlen(list) + 1 : 0, err);
 	free(list);

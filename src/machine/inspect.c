@@ -2,6 +2,7 @@
 #include "machine/inspect.h"
 
 #include "base/util.h"
+#include "device/pc/vmgenid.h"
 #include "device/pci/pci.h"
 #include "device/virtio/virtio_balloon.h"
 #include "machine/machine.h"
@@ -83,4 +84,15 @@ int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *e
 		return -ENXIO;
 	virtio_balloon_set_target(balloon, bytes);
 	return 0;
+}
+
+bool inspect_generation_id(struct machine *machine, char text[37])
+{
+	for (struct device *device = machine->devices; device; device = device->next) {
+		if (vmgenid_of(device)) {
+			vmgenid_text(vmgenid_of(device), text);
+			return true;
+		}
+	}
+	return false;
 }

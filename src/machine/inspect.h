@@ -32,4 +32,7 @@ bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out
 int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err);
 int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *err);
 
+/* False when the machine has no vmgenid. */
+bool inspect_generation_id(struct machine *machine, char text[37]);
+
 #endif

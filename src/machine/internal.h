@@ -4,6 +4,7 @@
 #define XUNI_MACHINE_INTERNAL_H
 
 #include "base/loop.h"
+#include "config/domain.h"
 #include "core/cpuid.h"
 #include "machine/boot/boot.h"
 #include "machine/machine.h"
@@ -57,6 +58,8 @@ struct machine_private {
 		want_balloon_event, want_io_error_stop, want_tray_events;
 	enum shutdown_cause reset_cause, quit_cause;
 	struct error failure;
+	bool want_watchdog, want_crash_loaded;
+	enum watchdog_action watchdog_action; /* main loop's */
 	struct vcpu *debug_vcpu; /* met a debugger's point, or ended a step */
 	int debug_exit_status;
 

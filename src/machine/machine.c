@@ -301,6 +301,42 @@ static void guest_panicked(struct machine *machine)
 	}
 }
 
+void machine_set_watchdog_action(struct machine *machine, int action)
+{
+	machine->private_data->watchdog_action = (enum watchdog_action)action;
+}
+
+static void watchdog_ran_out(struct machine *machine)
+{
+	enum watchdog_action action = machine->private_data->watchdog_action;
+	char data[48];
+
+	snprintf(data, sizeof(data), "{\"action\": \"%s\"}", watchdog_action_names[action]);
+	machine_emit(machine, "WATCHDOG", data);
+	switch (action) {
+	case WATCHDOG_RESET:
+		machine_reset(machine, SHUTDOWN_GUEST_RESET);
+		break;
+	case WATCHDOG_SHUTDOWN:
+		machine_request_powerdown(machine);
+		break;
+	case WATCHDOG_POWEROFF:
+		machine_end(machine, SHUTDOWN_GUEST_SHUTDOWN, 0);
+		break;
+	case WATCHDOG_INJECT_NMI:
+		machine_nmi(machine);
+		break;
+	case WATCHDOG_PAUSE:
+		machine_stop(machine, RUN_WATCHDOG);
+		break;
+	case WATCHDOG_DEBUG:
+		log_warn(machine->log, "watchdog: timer fired");
+		break;
+	case WATCHDOG_NONE:
+		break;
+	}
+}
+
 static void serve_requests(void *opaque)
 {
 	struct machine *machine = opaque;
@@ -313,6 +349,7 @@ static void serve_requests(void *opaque)
 	priv->want_debug_exit = priv->want_quit = priv->want_panic = priv->want_failed = false;
 	priv->want_balloon_event = priv->want_io_error_stop = priv->want_tray_events = false;
 	priv->debug_vcpu = NULL;
+	priv->want_watchdog = priv->want_crash_loaded = false;
 	pthread_mutex_unlock(&priv->request_lock);
 
 	if (asked.want_quit) {
@@ -330,6 +367,10 @@ static void serve_requests(void *opaque)
 		machine_reset(machine, asked.reset_cause);
 	}
 	/* These do not exclude what was done above, as long as there is a machine. */
+	if (asked.want_watchdog && machine->state == RUN_RUNNING)
+		watchdog_ran_out(machine);
+	if (asked.want_crash_loaded && !priv->ended)
+		machine_emit(machine, "GUEST_CRASHLOADED", "{\"action\": \"run\"}");
 	if (asked.want_io_error_stop && machine->state == RUN_RUNNING)
 		machine_stop(machine, RUN_IO_ERROR);
 	if (asked.debug_vcpu && !priv->ended) {
@@ -424,9 +465,19 @@ void machine_device_request(void *opaque, int request, int argument)
 		priv->debug_exit_status = argument;
 		break;
 	case MACHINE_PANIC:
-		priv->want_panic = true;
-		stop_now = machine->config->panic_action != PANIC_NONE;
+		if (argument) { /* a crash kernel takes over */
+			priv->want_crash_loaded = true;
+			stop_now = false;
+		} else {
+			priv->want_panic = true;
+			stop_now = machine->config->panic_action != PANIC_NONE;
+		}
 		post_requests(machine); /* the event is told in any case */
+		break;
+	case MACHINE_WATCHDOG:
+		priv->want_watchdog = true;
+		stop_now = false;
+		post_requests(machine);
 		break;
 	case MACHINE_IO_ERROR:
 		priv->want_io_error_stop = true;

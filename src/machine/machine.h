@@ -109,6 +109,8 @@ void machine_request_reset(struct machine *machine, enum shutdown_cause cause);
 void machine_request_powerdown(struct machine *machine); /* presses the ACPI power button */
 void machine_request_quit(struct machine *machine, enum shutdown_cause cause);
 void machine_nmi(struct machine *machine);
+/* What happens from now on when a watchdog has run out (-action watchdog= said it until now). */
+void machine_set_watchdog_action(struct machine *machine, int action /* enum watchdog_action */);
 
 void machine_listen(struct machine *machine, struct machine_listener *listener);
 void machine_unlisten(struct machine *machine, struct machine_listener *listener);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Devices that have commands of their own: the PCI bus, the balloon. */
 #include "base/util.h"
+#include "config/domain.h"
 #include "control/monitor/commands.h"
 #include "control/monitor/monitor_impl.h"
 #include "machine/inspect.h"
@@ -138,9 +139,47 @@ static json_t *run_balloon(struct command_call *call, struct error *err)
 	return inspect_balloon_set(call->machine, (uint64_t)bytes, err) < 0 ? NULL : json_object();
 }
 
+static json_t *run_generation_id(struct command_call *call, struct error *err)
+{
+	char text[37];
+
+	if (inspect_generation_id(call->machine, text))
+		return json_pack("{s:s}", "guid", text);
+	error_set(err, ENODEV, "VM Generation ID device not found");
+	return NULL;
+}
+
+static void show_generation_id(struct command_call *call, const json_t *result)
+{
+	text_printf(call->text, "%s\n", json_string_value(json_object_get(result, "guid")));
+}
+
+static json_t *run_watchdog_action(struct command_call *call, struct error *err)
+{
+	const char *action = argument_string(call, "action");
+
+	for (int i = 0; watchdog_action_names[i]; i++) {
+		if (strcmp(watchdog_action_names[i], action) == 0) {
+			machine_set_watchdog_action(call->machine, i);
+			return json_object();
+		}
+	}
+	if (call->text)
+		error_set(err, EINVAL, "invalid parameter value: %.64s", action);
+	else
+		error_set(err, EINVAL, "Parameter 'action' does not accept value '%.64s'", action);
+	return NULL;
+}
+
 const struct command commands_devices[] = {
 	{"query-pci", "info pci", "", "show PCI info", NULL, run_pci, show_pci},
 	{"query-balloon", "info balloon", "", "show balloon information", NULL, run_query_balloon, show_balloon},
+	{"query-vm-generation-id", "info vm-generation-id", "", "show Virtual Machine Generation ID", NULL, run_generation_id,
+	 show_generation_id},
+	{"watchdog-set-action", NULL, "", "what happens when the watchdog has run out",
+	 (const struct command_argument[]){{"action", ARGUMENT_STRING}, {0}}, run_watchdog_action},
+	{NULL, "watchdog_action", "[reset|shutdown|poweroff|pause|debug|none]", "change watchdog action",
+	 (const struct command_argument[]){{"action", ARGUMENT_STRING}, {0}}, run_watchdog_action},
 	{"balloon", "balloon", "target", "request VM to change its memory allocation (in MB)",
 	 (const struct command_argument[]){{"value", ARGUMENT_MEGABYTES}, {0}}, run_balloon},
 	{0},

@@ -201,9 +201,9 @@ static void panic_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 {
 	struct pvpanic *p = opaque;
 
-	/* A loaded crash kernel goes on by itself. */
-	if (value & p->events & PANIC_CRASHED)
-		request(p->device.env, MACHINE_PANIC, 0);
+	value &= p->events;
+	if (value)
+		request(p->device.env, MACHINE_PANIC, !(value & PANIC_CRASHED));
 }
 
 static const struct region_ops panic_ops = {.read = panic_read, .write = panic_write, .min_width = 1, .max_width = 1};
@@ -237,6 +237,11 @@ static const struct property panic_properties[] = {
 	 .help = "1: panics, 2: a crash kernel was loaded"},
 	{.name = NULL},
 };
+
+uint16_t pvpanic_port(const struct device *device)
+{
+	return device->class == &pvpanic_class ? ((const struct pvpanic *)device)->port : 0;
+}
 
 const struct device_class pvpanic_class = {
 	.name = "pvpanic",

@@ -8,4 +8,7 @@ extern const struct device_class debug_exit_class; /* isa-debug-exit */
 extern const struct device_class debugcon_class;   /* isa-debugcon */
 extern const struct device_class pvpanic_class;    /* pvpanic */
 
+/* The port of a pvpanic; 0 for every other device. */
+uint16_t pvpanic_port(const struct device *device);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "device/pc/debug_ports.h"
 #include "device/pc/serial.h"
+#include "device/pc/vmgenid.h"
 
 static int region_add(struct bus *bus, struct region *region, struct error *err)
 {
@@ -37,5 +38,5 @@ void isa_regions_remove(struct bus *bus, struct region *regions, unsigned count)
 }
 
 const struct device_class *const device_classes_pc[] = {
-	&serial_class, &debug_exit_class, &debugcon_class, &pvpanic_class, NULL,
+	&serial_class, &debug_exit_class, &debugcon_class, &pvpanic_class, &vmgenid_class, NULL,
 };

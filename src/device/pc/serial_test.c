@@ -411,10 +411,14 @@ static void debug_ports(void **unused)
 	bus_write(t.env.io, 0xf4, 0, 4);
 	assert_int_equal(t.argument, 1);
 	assert_int_equal(in8(&t, 0x505), 3);
-	out8(&t, 0x505, 2);
+	out8(&t, 0x505, 4);
 	assert_int_equal(t.request, MACHINE_DEBUG_EXIT);
+	out8(&t, 0x505, 2);
+	assert_int_equal(t.request, MACHINE_PANIC);
+	assert_int_equal(t.argument, 1); /* a crash kernel takes over */
 	out8(&t, 0x505, 1);
 	assert_int_equal(t.request, MACHINE_PANIC);
+	assert_int_equal(t.argument, 0);
 	assert_null(create(&debugcon_class, "", &err));
 	assert_null(create(&debug_exit_class, "iobase=0xf5,iosize=1", &err));
 	device_destroy(panic);

@@ -8,5 +8,7 @@ const struct device_class *const device_classes_pci[] = {
         &i440fx_class,
         &piix3_class,
         &piix4_pm_class,
+        &i6300esb_class,
+        &pvpanic_pci_class,
         NULL,
 };

@@ -163,6 +163,7 @@ extern const struct device_class piix4_pm_class; /* 01.3 8086:7113 */
 void i440fx_set_firmware(struct device *i440fx, struct ram_block *firmware);
 /* PAM registers as firmware leaves them: all of 0xc0000-0xfffff is RAM. */
 void i440fx_shadow_all(struct device *i440fx);
+extern const struct device_class i6300esb_class, pvpanic_pci_class;
 /* All of the above and what -device offers of plain PCI; NULL-ended. */
 extern const struct device_class *const device_classes_pci[];
 

@@ -333,6 +333,7 @@ void acpi_build(const struct acpi_config *config, uint64_t base, struct acpi_tab
 	rsdt = write_root(&block, "RSDT", 4, tables, count);
 	xsdt = write_root(&block, "XSDT", 8, tables, count);
 	out->rsdp = write_rsdp(&block, rsdt, xsdt);
+	out->vmgenid = (uint32_t)block.out.mark;
 	out->length = block.out.length;
 	out->bytes = block.out.data;
 }

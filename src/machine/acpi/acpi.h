@@ -32,6 +32,9 @@ struct acpi_config {
 	/* GSIs of the four PCI interrupt wires; pin p (0 = INTA) of slot s reaches wire (s + p - 1) mod 4. */
 	uint8_t intx_gsi[4];
 	uint16_t fw_cfg_port; /* 0: none */
+	uint16_t pvpanic_port; /* 0: none */
+	bool vmgenid;
+	uint64_t vmgenid_gpa; /* of its page, below 4 GiB; 0: firmware chooses it */
 };
 
 enum { ACPI_POINTERS_MAX = 64, ACPI_SUMS_MAX = 16 };
@@ -50,6 +53,7 @@ struct acpi_tables {
 		uint32_t at, start, length;
 	} sums[ACPI_SUMS_MAX];
 	unsigned pointer_count, sum_count;
+	uint32_t vmgenid; /* offset of 4 bytes to which the address of vmgenid's page is to be added; 0: none */
 };
 
 /* For guest-physical `base`. Free with acpi_tables_free. */

@@ -54,6 +54,8 @@ static void aml_insert(struct aml *aml, size_t at, const void *bytes, size_t cou
 	memmove(aml->data + at + count, aml->data + at, aml->length - at);
 	memcpy(aml->data + at, bytes, count);
 	aml->length += count;
+	if (aml->mark >= at && aml->mark)
+		aml->mark += count;
 }
 
 void aml_path(struct aml *aml, const char *path)

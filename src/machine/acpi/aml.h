@@ -12,6 +12,7 @@
 struct aml {
 	uint8_t *data;
 	size_t length, capacity;
+	size_t mark; /* an offset that moves with what stands there while terms around it are closed; 0: none */
 };
 
 void aml_free(struct aml *aml);

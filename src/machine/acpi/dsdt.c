@@ -130,6 +130,45 @@ static void write_fw_cfg(const struct acpi_config *config, struct aml *aml)
 	aml_close(aml, device);
 }
 
+/* How Linux and Windows find the port by which they report a crash. */
+static void write_pvpanic(const struct acpi_config *config, struct aml *aml)
+{
+	size_t device = aml_device(aml, "PEVT");
+	size_t resources;
+
+	aml_name(aml, "_HID");
+	aml_string(aml, "QEMU0001");
+	aml_name_integer(aml, "_STA", 0xf);
+	resources = aml_resources(aml, "_CRS");
+	aml_io(aml, config->pvpanic_port, 1, 1);
+	aml_resources_close(aml, resources);
+	aml_close(aml, device);
+}
+
+/* ADDR is the number's address, low half first. */
+static void write_vmgenid(const struct acpi_config *config, struct aml *aml)
+{
+	enum { OFFSET_IN_PAGE = 40, DWORD = 0x0c };
+	size_t device = aml_device(aml, "VGEN");
+	size_t package;
+	uint32_t low = (uint32_t)config->vmgenid_gpa + OFFSET_IN_PAGE;
+
+	aml_name(aml, "_HID");
+	aml_string(aml, "QEMUVGID");
+	aml_name(aml, "_CID");
+	aml_string(aml, "VM_Gen_Counter");
+	aml_name(aml, "_DDN");
+	aml_string(aml, "VM_Gen_Counter");
+	aml_name(aml, "ADDR");
+	package = aml_package(aml, 2);
+	aml_byte(aml, DWORD);
+	aml->mark = aml->length;
+	aml_bytes(aml, &low, sizeof(low));
+	aml_integer(aml, 0);
+	aml_close(aml, package);
+	aml_close(aml, device);
+}
+
 static void write_processors(const struct acpi_config *config, struct aml *aml)
 {
 	for (unsigned i = 0; i < config->max_vcpus; i++) {
@@ -156,6 +195,10 @@ void dsdt_write(const struct acpi_config *config, struct aml *aml)
 		write_hpet(aml);
 	if (config->fw_cfg_port)
 		write_fw_cfg(config, aml);
+	if (config->pvpanic_port)
+		write_pvpanic(config, aml);
+	if (config->vmgenid)
+		write_vmgenid(config, aml);
 	write_processors(config, aml);
 	aml_close(aml, scope);
 	aml_name(aml, "\\_S5");

@@ -5,7 +5,8 @@
 #include "machine/acpi/acpi.h"
 #include "machine/acpi/aml.h"
 
-/* The definition block of the DSDT, without its table header. */
+/* The definition block of the DSDT, without its table header. aml->mark is where the address of the generation ID stands, if
+ * there is one. */
 void dsdt_write(const struct acpi_config *config, struct aml *aml);
 
 #endif

@@ -9,6 +9,9 @@
 #define ACPI_TABLES_FILE "etc/acpi/tables"
 #define ACPI_RSDP_FILE   "etc/acpi/rsdp"
 #define ACPI_LOADER_FILE "etc/table-loader"
+/* As device/pc/vmgenid.h has them; here they are what firmware is told. */
+#define ACPI_VMGENID_FILE    "etc/vmgenid_guid"
+#define ACPI_VMGENID_ADDRESS "etc/vmgenid_addr"
 
 /* The script of commands for tables that were built for base 0: tables->bytes up to the RSDP are one file, the RSDP the
  * other. Heap. */
