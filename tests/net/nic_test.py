@@ -21,6 +21,7 @@ MODELS = {
     # The chip knows nothing of its cable.
     "ne2k_pci": ("amd64", "ne2k-pci", False, "", ""),
     "ne2k_isa": ("686", "ne", False, ",iobase=0x320,irq=5", "xuni_modprobe=ne,io=0x320,irq=5"),
+    "pcnet": ("amd64", "pcnet32", True, "", ""),
 }
 
 

@@ -8,6 +8,7 @@
 extern const struct device_class e1000_class, e1000_82544gc_class, e1000_82545em_class;
 extern const struct device_class rtl8139_class;
 extern const struct device_class ne2k_pci_class, ne2k_isa_class;
+extern const struct device_class pcnet_class;
 
 /* NULL-ended. */
 extern const struct device_class *const device_classes_net[];
