@@ -9,6 +9,8 @@ extern const struct device_class e1000_class, e1000_82544gc_class, e1000_82545em
 extern const struct device_class rtl8139_class;
 extern const struct device_class ne2k_pci_class, ne2k_isa_class;
 extern const struct device_class pcnet_class;
+extern const struct device_class i82550_class, i82551_class, i82557a_class, i82557b_class, i82557c_class, i82558a_class,
+	i82558b_class, i82559a_class, i82559b_class, i82559c_class, i82559er_class, i82562_class, i82801_class;
 
 /* NULL-ended. */
 extern const struct device_class *const device_classes_net[];

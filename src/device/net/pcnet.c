@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Am79C970A: the control and status registers behind RDP, the bus configuration registers behind BDP, word and double
- * word I/O, the address PROM, interrupts. Left out: the automatic poll of the transmit ring (drivers demand it by TDMD),
- * magic packets, the LANCE's diagnostics, expansion ROM access and EEPROM behind BCR19, power management.
+ * word I/O, the address PROM, interrupts. Left out: the automatic poll of the transmit ring (drivers demand it by
+ * TDMD), magic packets, the LANCE's diagnostics, expansion ROM access and EEPROM behind BCR19, power management.
  */
 #include "device/net/pcnet.h"
 
@@ -18,8 +18,8 @@ static void update_irq(struct pcnet *pcnet)
 	enum { CAUSES = 0x5f00, CSR4_FLAGS = 0x022a, CSR4_UINT = 1 << 6 };
 	uint16_t *csr = pcnet->csr;
 	/* In CSR4 each flag's mask stands at the bit below it. */
-	bool pending = (csr[0] & ~csr[3] & CAUSES) || (csr[4] & CSR4_FLAGS & ~(uint32_t)(csr[4] << 1)) ||
-		       csr[4] & CSR4_UINT;
+	bool pending =
+		(csr[0] & ~csr[3] & CAUSES) || (csr[4] & CSR4_FLAGS & ~(uint32_t)(csr[4] << 1)) || csr[4] & CSR4_UINT;
 	bool level;
 
 	csr[0] = (uint16_t)((csr[0] & ~(CSR0_INTR | CSR0_ERR)) | (pending ? CSR0_INTR : 0) |
@@ -70,7 +70,8 @@ static void soft_reset(struct pcnet *pcnet)
 static void hard_reset(struct pcnet *pcnet)
 {
 	static const uint16_t initial[PCNET_BCRS] = {
-		[0] = 5, [1] = 5, [2] = 2, [4] = 0x00c0, [5] = 0x0084, [6] = 0x0088, [7] = 0x0090, [18] = 0x9001, [19] = 2};
+		[0] = 5,      [1] = 5,      [2] = 2,       [4] = 0x00c0, [5] = 0x0084,
+		[6] = 0x0088, [7] = 0x0090, [18] = 0x9001, [19] = 2};
 	uint16_t sum = 0;
 
 	memcpy(pcnet->bcr, initial, sizeof(initial));
@@ -100,7 +101,7 @@ static void csr0_write(struct pcnet *pcnet, uint16_t value)
 {
 	enum { CLEARED = 0x7f00 };
 
-	pcnet->csr[0] &= (uint16_t)~(value & CLEARED);
+	pcnet->csr[0] &= (uint16_t) ~(value & CLEARED);
 	if (value & CSR0_STOP) {
 		stop(pcnet);
 		return;
@@ -304,12 +305,14 @@ static void region_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 		pcnet->bcr[BCR_BURST] |= 1 << 7;
 	}
 	width = pcnet->wide_ports ? 4 : 2;
-	if (offset >= PORT_DATA && size == width && (offset - PORT_DATA) % width == 0 && (offset - PORT_DATA) / width < 4)
+	if (offset >= PORT_DATA && size == width && (offset - PORT_DATA) % width == 0 &&
+	    (offset - PORT_DATA) / width < 4)
 		port_write(pcnet, (enum port)((offset - PORT_DATA) / width), (uint16_t)value);
 	pthread_mutex_unlock(&pcnet->nic.lock);
 }
 
-static const struct region_ops region_ops = {.read = region_read, .write = region_write, .min_width = 1, .max_width = 4};
+static const struct region_ops region_ops = {
+	.read = region_read, .write = region_write, .min_width = 1, .max_width = 4};
 
 /* --- life --- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * AMD PCnet-PCI II (Am79C970A) in two parts: pcnet.c (CSRs, BCRs, ports, interrupts, life), pcnet_data.c (initialization
- * block, descriptor rings, frames). Names are those of AMD's data sheet (publication 19436). nic.lock guards everything.
+ * AMD PCnet-PCI II (Am79C970A) in two parts: pcnet.c (CSRs, BCRs, ports, interrupts, life), pcnet_data.c
+ * (initialization block, descriptor rings, frames). Names are those of AMD's data sheet (publication 19436). nic.lock
+ * guards everything.
  */
 #ifndef XUNI_DEVICE_NET_PCNET_H
 #define XUNI_DEVICE_NET_PCNET_H

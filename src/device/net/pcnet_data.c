@@ -161,7 +161,7 @@ enum nic_turn pcnet_transmit(struct nic *nic, struct nic_out *out)
 		last = descriptor->status & STATUS_ENP || !(taken[0].status & STATUS_STP);
 	}
 	for (unsigned i = 0; i < count; i++) {
-		taken[i].status &= (uint16_t)~(STATUS_OWN | STATUS_ERR);
+		taken[i].status &= (uint16_t) ~(STATUS_OWN | STATUS_ERR);
 		taken[i].message = 0;
 		descriptor_return(pcnet, &taken[i]);
 	}
@@ -185,8 +185,8 @@ static uint16_t wanted(const struct pcnet *pcnet, const uint8_t *frame)
 	if (nic_is_broadcast(frame))
 		return mode & MODE_DRCVBC ? 0 : STATUS_BAM;
 	if (!nic_is_multicast(frame))
-		return !(mode & MODE_DRCVPA) && load_le16(frame) == pcnet->csr[12] && load_le16(frame + 2) == pcnet->csr[13] &&
-				       load_le16(frame + 4) == pcnet->csr[14]
+		return !(mode & MODE_DRCVPA) && load_le16(frame) == pcnet->csr[12] &&
+				       load_le16(frame + 2) == pcnet->csr[13] && load_le16(frame + 4) == pcnet->csr[14]
 			       ? STATUS_PAM
 			       : 0;
 	hash = nic_crc_le(frame, 6) >> 26;
