@@ -16,8 +16,4 @@ enum picture_format {
  */
 int picture_save(struct display_console *console, enum picture_format format, const char *path, struct error *err);
 
-/* The Unicode character of a glyph of code page 437, as a VGA's own font has it; glyphs from 256 on count from 0 again.
- */
-uint16_t picture_cp437(uint16_t glyph);
-
 #endif
