@@ -323,6 +323,8 @@ static void test_machine_bad(void **state)
 		{"-machine pc,kernel-irqchip=maybe",
 		 "-machine pc,kernel-irqchip=maybe: unknown kernel-irqchip 'maybe'"},
 		{"-uuid 1234", "-uuid 1234: a UUID has the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"},
+		{"-boot splash-time=70000", "-boot splash-time=70000: splash-time=70000: the largest number accepted is 65535"},
+		{"-option-rom bootindex=1", "-option-rom bootindex=1: Option ROM file is not specified"},
 		{"-boot x", "-boot x: boot device 'x': devices are letters from a to p"},
 		{"-boot cc", "-boot cc: boot device 'c' is given twice"},
 		{"-append x", "-append only means something with -kernel"},
@@ -380,6 +382,8 @@ static void test_drives(void **state)
 		 "drive(ide:ide1-cd0:1:0,c,cd,ro) device(ide-hd,drive=ide0-hd0,bus=ide.0,unit=0) "
 		 "device(ide-hd,drive=ide0-hd1,bus=ide.0,unit=1) device(ide-hd,drive=ide1-hd1,bus=ide.1,unit=1) "
 		 "device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0)"},
+		{"-nodefaults -drive if=pflash,format=raw,readonly=on,file=code -pflash vars",
+		 "drive(pflash:pflash0:0:0,code,raw,ro) drive(pflash:pflash1:0:1,vars)"},
 		{"-nodefaults -fda a -drive if=floppy,file=b",
 		 "drive(floppy:floppy0:0:0,a) drive(floppy:floppy1:0:1,b) device(floppy,drive=floppy0,unit=0) "
 		 "device(floppy,drive=floppy1,unit=1)"},
@@ -439,6 +443,12 @@ static void test_drives(void **state)
 		{"-drive file=a,bps=100,throttling.bps-total=1",
 		 "-drive file=a,bps=100,throttling.bps-total=1: 'throttling.bps-total' and its alias 'bps' can't be "
 		 "used at the same time"},
+		{"-drive if=pflash,file=a,unit=2", "-drive if=pflash: there are units 0 (code) and 1 (variables), no unit 2"},
+		{"-drive if=pflash,file=a,unit=1", "pflash unit 1 (variables) requires unit 0 (the firmware's code)"},
+		{"-pflash a -bios b", "-bios and a pflash unit 0 exclude each other: both are the firmware"},
+		{"-pflash a -machine pflash0=n",
+		 "-drive if=pflash,unit=0 and -machine pflash0= exclude each other"},
+		{"-machine pflash0=n", "-machine pflash0: there is no block device 'n'"},
 		{"-drive file=a,format=raw,driver=raw",
 		 "-drive file=a,format=raw,driver=raw: Cannot specify both 'driver' and 'format'"},
 		{"-drive file=a,snapshot=maybe", "-drive file=a,snapshot=maybe: snapshot=maybe: expected on or off"},

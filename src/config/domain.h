@@ -102,7 +102,7 @@ struct domain_config {
 	char **firmware_dirs; /* -L, in order; NULL-ended or NULL */
 	struct drive_config *drives;
 	size_t drive_count;
-	struct config_list blockdevs, devices, netdevs, chardevs, objects, smbios, fw_cfg;
+	struct config_list blockdevs, devices, netdevs, chardevs, objects, smbios, fw_cfg, option_roms;
 	struct options globals; /* key "class.property" */
 	struct monitor_config *monitors;
 	size_t monitor_count;

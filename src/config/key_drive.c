@@ -363,6 +363,17 @@ int add_default_drives(struct config_parse *parse, bool cdrom, bool floppy, stru
 	return ret;
 }
 
+int word_pflash(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
+{
+	struct options options = {0};
+	int ret;
+
+	options_add(&options, "file", value);
+	ret = add_drive(parse, &options, DRIVE_PFLASH, err);
+	options_free(&options);
+	return ret;
+}
+
 int list_blockdev(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
 {
 	char *driver = pull(options, "driver"), *node = pull(options, "node-name");

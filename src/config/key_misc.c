@@ -333,6 +333,24 @@ int word_trace(struct config_parse *parse, const struct key *key, const char *va
 	return ret;
 }
 
+/* The file is the item's type. */
+int list_option_rom(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	static const char *const known[] = {"romfile", "bootindex", NULL};
+	char *file = pull(options, "romfile");
+	uint64_t index = 0;
+	int ret = file ? 0 : error_set(err, EINVAL, "Option ROM file is not specified");
+
+	if (!ret)
+		ret = options_u64(options, "bootindex", &index, INT32_MAX, err);
+	if (!ret)
+		ret = options_check_used(options, "-option-rom", known, err);
+	if (!ret)
+		config_list_add(&parse->config->option_roms, file, NULL, options);
+	free(file);
+	return ret;
+}
+
 int word_firmware_dir(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
 	struct domain_config *config = parse->config;

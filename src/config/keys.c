@@ -83,6 +83,7 @@ const struct key config_keys[] = {
 	{ "hdc", "file", "use 'file' as hard disk 2 image", SECTION_BLOCK, KEY_WORD, .word = word_hd, .field = 2 },
 	{ "hdd", "file", "use 'file' as hard disk 3 image", SECTION_BLOCK, KEY_WORD, .word = word_hd, .field = 3 },
 	{ "cdrom", "file", "use 'file' as CD-ROM image", SECTION_BLOCK, KEY_WORD, .word = word_cdrom },
+	{ "pflash", "file", "use 'file' as a flash chip of the firmware", SECTION_BLOCK, KEY_WORD, .word = word_pflash },
 	{ "blockdev", "[driver=]driver[,node-name=N][,discard=ignore|unmap]\n"
 	  "          [,cache.direct=on|off][,cache.no-flush=on|off][,read-only=on|off]\n"
 	  "          [,auto-read-only=on|off][,driver specific parameters...]",
@@ -131,6 +132,7 @@ const struct key config_keys[] = {
 	/* Boot image or kernel specific */
 	{ "bios", "file", "use 'file' as firmware instead of SeaBIOS", SECTION_BOOT, KEY_STRING, FIELD(bios) },
 	{ "L", "path", "look for firmware and option ROMs in this directory first; 'help' prints all of them", SECTION_BOOT, KEY_WORD, .word = word_firmware_dir },
+	{ "option-rom", "[romfile=]file[,bootindex=n]", "give the firmware an option ROM to run", SECTION_BOOT, KEY_LIST, .list = list_option_rom, .implied = "romfile", .group = "option-rom" },
 	{ "kernel", "bzImage", "use 'bzImage' (or an ELF or multiboot image) as kernel", SECTION_BOOT, KEY_STRING, FIELD(kernel) },
 	{ "append", "cmdline", "use 'cmdline' as kernel command line", SECTION_BOOT, KEY_STRING, FIELD(append) },
 	{ "initrd", "file", "use 'file' as initial ram disk", SECTION_BOOT, KEY_STRING, FIELD(initrd) },
@@ -186,13 +188,12 @@ const struct key config_keys[] = {
 	LATER("async-teardown", NULL, SECTION_STANDARD), LATER("numa", "", SECTION_STANDARD),
 	LATER("usb", NULL, SECTION_STANDARD), LATER("usbdevice", "", SECTION_STANDARD), LATER("soundhw", "", SECTION_STANDARD),
 	LATER("sd", "", SECTION_BLOCK),
-	LATER("pflash", "", SECTION_BLOCK), LATER("mtdblock", "", SECTION_BLOCK),
+	LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
 	LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
 	LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
 	LATER("tpmdev", "", SECTION_CHARACTER), LATER("dtb", "", SECTION_BOOT),
-	LATER("option-rom", "", SECTION_BOOT),
 	LATER("incoming", "", SECTION_DEBUG), LATER("loadvm", "", SECTION_DEBUG), LATER("sandbox", "", SECTION_DEBUG),
 	LATER("runas", "", SECTION_DEBUG), LATER("chroot", "", SECTION_DEBUG), LATER("compat", "", SECTION_DEBUG),
 	LATER("dfilter", "", SECTION_DEBUG), LATER("dump-vmstate", "", SECTION_DEBUG), LATER("enable-sync-profile", NULL, SECTION_DEBUG),

@@ -62,10 +62,10 @@ key_word_fn word_help, word_version, word_cpu, word_uuid, word_log_items, word_v
 key_word_fn word_s, word_watchdog_action;
 key_word_fn word_machine_off, word_hd, word_fd, word_cdrom, word_serial, word_monitor, word_qmp, word_qmp_pretty, word_debugcon;
 key_word_fn word_parallel, word_display, word_curses, word_vga, word_nographic, word_readconfig, word_trace, word_net;
-key_word_fn word_firmware_dir;
+key_word_fn word_firmware_dir, word_pflash;
 key_list_fn list_machine, list_accel, list_memory, list_smp, list_name, list_boot, list_rtc, list_action, list_global;
 key_list_fn list_drive, list_blockdev, list_device, list_netdev, list_nic, list_chardev, list_mon, list_object;
 key_list_fn list_vnc;
-key_list_fn list_smbios, list_fw_cfg, list_msg;
+key_list_fn list_option_rom, list_smbios, list_fw_cfg, list_msg;
 
 #endif

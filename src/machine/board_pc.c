@@ -17,7 +17,6 @@
 #include "device/display/display_devices.h"
 #include "device/net/net_devices.h"
 #include "device/pc/acpi_pm.h"
-#include "device/pc/cfi_flash.h"
 #include "device/pc/debug_ports.h"
 #include "device/pc/fw_cfg.h"
 #include "device/pc/hpet.h"
@@ -34,9 +33,8 @@
 #include "device/storage/storage.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/acpi.h"
-#include "machine/boot/firmware.h"
-#include "machine/firmware_config.h"
 #include "machine/internal.h"
+#include "machine/pc.h"
 #include "machine/smbios/smbios.h"
 
 #include <stdio.h>
@@ -49,28 +47,9 @@
 #define MAX_LOW_RAM_BYTES 0xe0000000ull /* 3.5 GiB: RAM beyond goes above 4 GiB */
 #define PCI32_FIRST       0xe0000000ull
 #define PCI32_LAST        0xfebfffffull
-#define FLASH_CHIPS       2
 #define CMOS_CPUS         0x5f /* SeaBIOS: CPUs but the first */
 
-struct board_state {
-	struct lapic_set *lapics;
-	struct i8259 *pic;
-	struct ioapic *ioapic;
-	struct irq pic_lines[16], ioapic_lines[16];
-	struct lapic **apics;
-	struct device *bridge, *piix3, *power, *ide, *fdc;
-	struct ram_block *firmware; /* NULL: direct boot */
-	struct ram_window firmware_high;
-	struct ata_port_list *ata_ports;
-	struct scsi_bus_list *scsi_buses;
-	struct acpi_pm *pm;
-	struct mc146818 *rtc;
-	struct fw_cfg *fw_cfg;
-	bool hpet;
-	struct boot_memory reserved[2];
-};
-
-static uint64_t ram_below_4g(const struct machine *machine)
+uint64_t pc_ram_below_4g(const struct machine *machine)
 {
 	return min_u64(machine->config->ram_bytes, MAX_LOW_RAM_BYTES);
 }
@@ -84,7 +63,7 @@ static int map_one(struct machine *machine, uint64_t gpa, uint64_t size, uint64_
 
 static int pc_map_ram(struct machine *machine, struct error *err)
 {
-	uint64_t low = ram_below_4g(machine);
+	uint64_t low = pc_ram_below_4g(machine);
 	int ret;
 
 	if (low < 2 * MIB)
@@ -223,7 +202,7 @@ static int build_timers(struct machine *machine, struct board_state *board, stru
 		ret = add(machine, board->rtc, err);
 	}
 	if (!ret) {
-		mc146818_set_memory(board->rtc, ram_below_4g(machine), config->ram_bytes - ram_below_4g(machine));
+		mc146818_set_memory(board->rtc, pc_ram_below_4g(machine), config->ram_bytes - pc_ram_below_4g(machine));
 		mc146818_set_cmos(board->rtc, CMOS_CPUS, (uint8_t)(config->vcpus - 1));
 		ret = add(machine, i8254_new(&machine->env, pit_output, err), err);
 	}
@@ -301,65 +280,10 @@ static int build_fw_cfg(struct machine *machine, struct board_state *board, stru
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NB_CPUS, machine->vcpu_count);
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_MAX_CPUS, config->max_vcpus);
 	fw_cfg_add_u16(board->fw_cfg, FW_CFG_NOGRAPHIC, config->no_graphic);
-	fw_cfg_add_u16(board->fw_cfg, FW_CFG_BOOT_MENU, config->boot_menu);
-	fw_cfg_add_u32(board->fw_cfg, FW_CFG_ARCH_LOCAL + 2, 1); /* the 8254's interrupt is the IOAPIC's pin 2 */
 	for (size_t i = 0; !ret && i < config->fw_cfg.count; i++)
 		ret = fw_cfg_add_option(board->fw_cfg, config->fw_cfg.items[i].type, &config->fw_cfg.items[i].options,
 		                        err);
 	return ret;
-}
-
-/* The node or drive of flash chip `unit`, or NULL. */
-static const char *flash_drive(const struct domain_config *config, unsigned unit)
-{
-	static const char *const keys[FLASH_CHIPS] = {"pflash0", "pflash1"};
-
-	for (size_t i = 0; i < config->drive_count; i++)
-		if (config->drives[i].interface == DRIVE_PFLASH && config->drives[i].unit == (int)unit)
-			return config->drives[i].id;
-	return options_get((struct options *)&config->board_options, keys[unit]);
-}
-
-/* Chip 0, the firmware, ends at 4 GiB; chip 1, its variables, lies below. */
-static int build_flash(struct machine *machine, struct board_state *board, struct error *err)
-{
-	uint64_t end = 4 * GIB;
-	int ret = 0;
-
-	for (unsigned unit = 0; !ret && unit < FLASH_CHIPS; unit++) {
-		const char *drive = flash_drive(machine->config, unit);
-		struct device *flash;
-
-		if (!drive)
-			break;
-		flash = device_alloc(&cfi_flash_class, &machine->env);
-		flash->id = xasprintf("system.flash%u", unit);
-		cfi_flash_set_end(flash, end);
-		ret = device_set_property(flash, "drive", drive, err);
-		ret = ret ? ret : device_realize(flash, err);
-		if (ret)
-			return ret;
-		machine_add_device(machine, flash);
-		end = cfi_flash_base(flash);
-		if (unit == 0)
-			board->firmware = cfi_flash_block(flash);
-	}
-	return ret;
-}
-
-static int build_rom(struct machine *machine, struct board_state *board, struct error *err)
-{
-	const struct domain_config *config = machine->config;
-	char *path = firmware_find(config->firmware_dirs, config->bios ? config->bios : FIRMWARE_DEFAULT, err);
-
-	if (path)
-		board->firmware = firmware_load(machine->ram, path, err);
-	free(path);
-	if (!board->firmware)
-		return error_prefix(err, config->bios ? "-bios" : "no -kernel given");
-	board->firmware_high = (struct ram_window){.block = board->firmware, .size = board->firmware->size};
-	ram_window_show(&board->firmware_high, 4 * GIB - board->firmware->size, true);
-	return 0;
 }
 
 static int build_floppy(struct machine *machine, struct board_state *board, struct error *err)
@@ -377,20 +301,13 @@ static int build_floppy(struct machine *machine, struct board_state *board, stru
 	return ret;
 }
 
-static int build_firmware(struct machine *machine, struct board_state *board, struct error *err)
-{
-	if (flash_drive(machine->config, 0))
-		return build_flash(machine, board, err);
-	return build_rom(machine, board, err);
-}
-
 static int pc_build(struct machine *machine, struct error *err)
 {
 	struct board_state *board = xcalloc(1, sizeof(*board));
 	int ret;
 
 	machine->private_data->board_state = board;
-	ret = machine->private_data->boot ? 0 : build_firmware(machine, board, err);
+	ret = machine->private_data->boot ? 0 : pc_firmware_build(machine, err);
 	if (!ret)
 		ret = build_irqchip(machine, board, err);
 	if (!ret)
@@ -440,16 +357,16 @@ static unsigned serial_ports_present(struct machine *machine)
 	return present;
 }
 
-static void build_acpi(struct machine *machine, struct board_state *board, uint64_t base, struct acpi_tables *tables)
+void pc_build_acpi(struct machine *machine, struct board_state *board, uint64_t base, struct acpi_tables *tables)
 {
 	const struct domain_config *config = machine->config;
 	struct cpu_topology topology = {config->max_vcpus, config->sockets, config->dies, config->cores, config->threads};
-	uint64_t top = 4 * GIB + (config->ram_bytes - ram_below_4g(machine));
+	uint64_t top = 4 * GIB + (config->ram_bytes - pc_ram_below_4g(machine));
 	uint16_t pm = acpi_pm_base(board->pm) ? acpi_pm_base(board->pm) : acpi_pm_info.base;
 	uint32_t *apic_ids = xcalloc(config->max_vcpus, sizeof(*apic_ids));
 	struct acpi_config acpi = {
 		.vcpus = machine->vcpu_count, .max_vcpus = config->max_vcpus, .apic_ids = apic_ids,
-		.pci32_first = max_u64(PCI32_FIRST, ram_below_4g(machine)), .pci32_last = PCI32_LAST,
+		.pci32_first = max_u64(PCI32_FIRST, pc_ram_below_4g(machine)), .pci32_last = PCI32_LAST,
 		.pci64_first = align_up(top, 32 * GIB), .pci64_last = align_up(top, 32 * GIB) + 32 * GIB - 1,
 		.hpet = board->hpet, .vga = pci_bus_has_vga(machine->env.pci_bus), .serial_ports = serial_ports_present(machine),
 		.pm_event = pm + acpi_pm_info.pm1a_event, .pm_control = pm + acpi_pm_info.pm1a_control,
@@ -476,7 +393,7 @@ static int write_acpi(struct machine *machine, struct board_state *board, struct
 	struct acpi_tables tables;
 	int ret;
 
-	build_acpi(machine, board, ACPI_GPA, &tables);
+	pc_build_acpi(machine, board, ACPI_GPA, &tables);
 	if (tables.length > VMGENID_GPA - ACPI_GPA)
 		ret = error_set(err, ENOSPC, "the ACPI tables of %u CPUs do not fit", machine->config->max_vcpus);
 	else
@@ -505,34 +422,6 @@ static int write_smbios(struct machine *machine, struct board_state *board, stru
 	free(tables);
 	board->reserved[1] = (struct boot_memory){SMBIOS_GPA, MIB - SMBIOS_GPA, BOOT_MEMORY_RESERVED};
 	return ret;
-}
-
-/* Firmware reads the tables when it has placed what they speak of. */
-static void tables_selected(void *opaque)
-{
-	struct machine *machine = opaque;
-	struct board_state *board = machine->private_data->board_state;
-	struct acpi_tables tables;
-
-	build_acpi(machine, board, 0, &tables);
-	firmware_config_update_acpi(board->fw_cfg, &tables);
-	acpi_tables_free(&tables);
-}
-
-/* What firmware is told: the tables, RAM, what to boot from. */
-static int describe_to_firmware(struct machine *machine, struct board_state *board, struct error *err)
-{
-	const struct firmware_memory memory = {ram_below_4g(machine), machine->config->ram_bytes - ram_below_4g(machine)};
-	const struct fw_cfg_callback selected = {.select = tables_selected, .opaque = machine};
-	struct acpi_tables tables;
-	int ret;
-
-	build_acpi(machine, board, 0, &tables);
-	ret = firmware_config_add_acpi(board->fw_cfg, &tables, &selected, err);
-	acpi_tables_free(&tables);
-	if (!ret)
-		ret = firmware_config_add(board->fw_cfg, machine->config, &memory, err);
-	return ret ? ret : firmware_config_boot(machine, board->fw_cfg, err);
 }
 
 /* Channels at their ports, as PCI command register and timing registers say; Linux looks. */
@@ -586,7 +475,7 @@ static int pc_describe(struct machine *machine, struct boot_board *out, struct e
 
 	describe_disks(board);
 	if (board->firmware)
-		return describe_to_firmware(machine, board, err);
+		return pc_firmware_describe(machine, err);
 	enable_ide(board);
 	i440fx_shadow_all(board->bridge);
 	piix4_pm_set_base(board->power, acpi_pm_info.base);
@@ -619,6 +508,7 @@ static void pc_free(struct machine *machine)
 	free(board->ata_ports);
 	free(board->scsi_buses);
 	free(board->apics);
+	pc_firmware_free(board);
 	free(board);
 }
 
@@ -632,6 +522,8 @@ const struct board board_pc = {
 	.build = pc_build,
 	.describe = pc_describe,
 	.power_button = pc_power_button,
+	.set_boot_order = pc_set_boot_order,
+	.rom_at = pc_rom_at,
 	.free = pc_free,
 	.class_groups = pc_class_groups,
 };

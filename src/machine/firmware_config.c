@@ -86,39 +86,74 @@ int firmware_config_add(struct fw_cfg *fw_cfg, const struct domain_config *confi
 
 /* --- boot order --- */
 
-static int by_bootindex(const void *a, const void *b)
-{
-	const struct device *const *x = a, *const *y = b;
+struct boot_entry {
+	int32_t bootindex;
+	char *path;
+};
 
-	return (*x)->bootindex < (*y)->bootindex ? -1 : (*x)->bootindex > (*y)->bootindex;
+struct boot_entries {
+	struct boot_entry *items;
+	size_t count;
+};
+
+static void add_entry(struct boot_entries *entries, int32_t bootindex, char *path)
+{
+	entries->items = xrealloc(entries->items, (entries->count + 1) * sizeof(*entries->items));
+	entries->items[entries->count++] = (struct boot_entry){bootindex, path};
 }
 
-/* "PATH\nPATH\nHALT"; NULL: no device has a bootindex. */
-static char *boot_list(const struct machine *machine, struct error *err)
+static int by_bootindex(const void *a, const void *b)
 {
-	const struct device **devices = NULL;
-	size_t count = 0;
-	char *list = NULL;
+	const struct boot_entry *x = a, *y = b;
+
+	return x->bootindex < y->bootindex ? -1 : x->bootindex > y->bootindex;
+}
+
+static void collect(const struct machine *machine, struct boot_entries *entries)
+{
+	const struct config_list *roms = &machine->config->option_roms;
 
 	for (const struct device *device = machine->devices; device; device = device->next) {
+		const struct device_bus_ops *ops = device->env->bus_ops[device->class->bus];
+		char *place;
+
 		if (device->bootindex < 0 || !device->boot_name)
 			continue;
-		devices = xrealloc(devices, (count + 1) * sizeof(struct device *));
-		devices[count++] = device;
-	}
-	qsort(devices, count, sizeof(struct device *), by_bootindex);
-	for (size_t i = 0; i < count; i++) {
-		const struct device_bus_ops *ops = devices[i]->env->bus_ops[devices[i]->class->bus];
-		char *place = ops && ops->boot_path ? ops->boot_path(devices[i]) : xstrdup("");
-		char *longer = xasprintf("%s%s%s%s", list ? list : "", list ? "\n" : "", place, devices[i]->boot_name);
-
-		if (i && devices[i]->bootindex == devices[i - 1]->bootindex)
-			error_set(err, EBUSY, "The bootindex %d has already been used", (int)devices[i]->bootindex);
+		place = ops && ops->boot_path ? ops->boot_path(device) : xstrdup("");
+		add_entry(entries, device->bootindex, xasprintf("%s%s", place, device->boot_name));
 		free(place);
+	}
+	for (size_t i = 0; i < roms->count; i++) {
+		const char *name = strrchr(roms->items[i].type, '/');
+		uint64_t bootindex = UINT64_MAX;
+
+		options_u64((struct options *)&roms->items[i].options, "bootindex", &bootindex, INT32_MAX, NULL);
+		if (bootindex <= INT32_MAX)
+			add_entry(entries, (int32_t)bootindex,
+				  xasprintf("/rom@genroms/%s", name ? name + 1 : roms->items[i].type));
+	}
+}
+
+/* "PATH\nPATH"; NULL: nothing has a bootindex. */
+static char *boot_list(const struct machine *machine, struct error *err)
+{
+	struct boot_entries entries = {0};
+	char *list = NULL;
+
+	collect(machine, &entries);
+	qsort(entries.items, entries.count, sizeof(*entries.items), by_bootindex);
+	for (size_t i = 0; i < entries.count; i++) {
+		char *longer = xasprintf("%s%s%s", list ? list : "", list ? "\n" : "", entries.items[i].path);
+
+		if (i && entries.items[i].bootindex == entries.items[i - 1].bootindex)
+			error_set(err, EBUSY, "The bootindex %d has already been used",
+				  (int)entries.items[i].bootindex);
 		free(list);
 		list = longer;
 	}
-	free(devices);
+	for (size_t i = 0; i < entries.count; i++)
+		free(entries.items[i].path);
+	free(entries.items);
 	return list;
 }
 

@@ -28,6 +28,9 @@ struct board {
 	 * again at every reset, since the guest may have overwritten its RAM. */
 	int (*describe)(struct machine *machine, struct boot_board *out, struct error *err);
 	void (*power_button)(struct machine *machine);
+	/* May be NULL, as what follows. */
+	int (*set_boot_order)(struct machine *machine, const char *letters, struct error *err);
+	bool (*rom_at)(struct machine *machine, size_t index, struct rom_info *rom);
 	void (*free)(struct machine *machine);
 	/* What can be plugged into this board: class arrays (each NULL-ended), ended by NULL. */
 	const struct device_class *const *const *class_groups;

@@ -533,6 +533,23 @@ void machine_nmi(struct machine *machine)
 		vcpu_raise(machine->vcpus[i], VCPU_NMI);
 }
 
+int machine_set_boot_order(struct machine *machine, const char *letters, struct error *err)
+{
+	const struct board *board = machine->private_data->board;
+
+	if (!board->set_boot_order)
+		return error_set(err, ENOTSUP, "no function defined to set boot device list for this architecture");
+	return board->set_boot_order(machine, letters, err);
+}
+
+bool machine_rom_at(struct machine *machine, size_t index, struct rom_info *rom)
+{
+	const struct board *board = machine->private_data->board;
+
+	*rom = (struct rom_info){0};
+	return board->rom_at && board->rom_at(machine, index, rom);
+}
+
 int machine_run(struct machine *machine)
 {
 	if (!machine->config->start_paused)

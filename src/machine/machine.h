@@ -111,6 +111,18 @@ void machine_request_quit(struct machine *machine, enum shutdown_cause cause);
 void machine_nmi(struct machine *machine);
 /* What happens from now on when a watchdog has run out (-action watchdog= said it until now). */
 void machine_set_watchdog_action(struct machine *machine, int action /* enum watchdog_action */);
+/* Letters as after -boot order=, for the next time the firmware looks. */
+int machine_set_boot_order(struct machine *machine, const char *letters, struct error *err);
+
+/* Firmware, option ROMs, and files that firmware is given; index from 0 until false. */
+struct rom_info {
+	const char *name;
+	const char *file; /* of fw_cfg; NULL: memory of its own */
+	uint64_t gpa;     /* 0: a BAR that is not mapped, or a file */
+	size_t bytes;
+	unsigned devfn;   /* of a BAR, else 0 */
+};
+bool machine_rom_at(struct machine *machine, size_t index, struct rom_info *rom);
 
 void machine_listen(struct machine *machine, struct machine_listener *listener);
 void machine_unlisten(struct machine *machine, struct machine_listener *listener);

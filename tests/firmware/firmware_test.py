@@ -127,6 +127,13 @@ def bootorder(engine, work, checks):
     checks.holds("boot menu" in log, "menu=on offers the menu")
     if checks.failed:
         print(log[-3000:])
+    disks = ["-drive", f"file={work}/first/sector.img,format=raw,if=ide", "-drive", f"file={work}/second/sector.img,format=raw,if=floppy"]
+    with open(work / "second/sector.img", "r+b") as floppy:
+        floppy.truncate(1440 << 10)
+    for order, wanted in [("cad", ["first", "first"]), ("a", ["second", "second"]), ("order=c,once=a", ["second", "first"])]:
+        _, text, _ = run(work, engine, "-boot", order, *disks)
+        found = [line.split()[-1] for line in text.splitlines() if "booted from" in line]
+        checks.holds(found == wanted, f"-boot {order} boots {wanted} (was {found})")
 
 
 CASES = {f.__name__: f for f in [seabios, ovmf, bootorder]}

@@ -164,7 +164,19 @@ static json_t *run_gdbserver(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+static json_t *run_boot_set(struct command_call *call, struct error *err)
+{
+	const char *letters = argument_string(call, "bootdevice");
+
+	if (machine_set_boot_order(call->machine, letters, err) < 0)
+		return NULL;
+	text_printf(call->text, "boot device list now set to %s\n", letters);
+	return json_object();
+}
+
 const struct command commands_control[] = {
+	{NULL, "boot_set", "bootdevice", "define new values for the boot device list",
+	 (const struct command_argument[]){{"bootdevice", ARGUMENT_STRING}, {0}}, run_boot_set},
 	{"stop", "stop|s", "", "stop emulation", NULL, run_stop},
 	{"cont", "cont|c", "", "resume emulation", NULL, run_cont},
 	{"system_reset", "system_reset", "", "reset the system", NULL, run_reset},

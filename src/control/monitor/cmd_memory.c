@@ -390,6 +390,26 @@ static json_t *run_mtree(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+/* As qemu's, which does not list the ROMs of BARs. */
+static json_t *run_roms(struct command_call *call, struct error *err)
+{
+	struct rom_info rom;
+
+	for (size_t i = 0; machine_rom_at(call->machine, i, &rom); i++) {
+		if (rom.file && (!strncmp(rom.file, "genroms/", 8) || !strncmp(rom.file, "vgaroms/", 8)))
+			text_printf(call->text, "fw=%s size=0x%06zx name=\"%s\"\n", rom.file, rom.bytes, rom.name + 8);
+		else if (rom.file)
+			text_printf(call->text, "/rom@%s size=0x%06zx name=\"%s\"\n", rom.file, rom.bytes, rom.name);
+		else if (rom.devfn)
+			text_printf(call->text, "pci=%02x.%x addr=%016llx size=0x%06zx mem=rom name=\"%s\"\n",
+				    rom.devfn >> 3, rom.devfn & 7, (unsigned long long)rom.gpa, rom.bytes, rom.name);
+		else
+			text_printf(call->text, "addr=%016llx size=0x%06zx mem=rom name=\"%s\"\n",
+				    (unsigned long long)rom.gpa, rom.bytes, rom.name);
+	}
+	return json_object();
+}
+
 #define DUMP_ARGUMENTS                                                                                                 \
 	(const struct command_argument[])                                                                              \
 	{                                                                                                              \
@@ -424,6 +444,7 @@ const struct command commands_memory[] = {
 	 (const struct command_argument[]){
 		 {"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT}, {"val", ARGUMENT_INT}, {0}},
 	 run_out},
+	{NULL, "info roms", "", "show roms", NULL, run_roms},
 	{NULL, "info mtree", "", "show memory tree", NULL, run_mtree},
 	{0},
 };

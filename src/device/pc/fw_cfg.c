@@ -249,6 +249,21 @@ const void *fw_cfg_file(struct fw_cfg *fw_cfg, const char *name, size_t *length)
 	return item ? item->bytes : NULL;
 }
 
+const char *fw_cfg_file_at(struct fw_cfg *fw_cfg, size_t index, size_t *length)
+{
+	const char *name = NULL;
+
+	pthread_mutex_lock(&fw_cfg->lock);
+	for (size_t i = 0; i < fw_cfg->count && !name; i++) {
+		if (!fw_cfg->items[i].name || index--)
+			continue;
+		name = fw_cfg->items[i].name;
+		*length = fw_cfg->items[i].length;
+	}
+	pthread_mutex_unlock(&fw_cfg->lock);
+	return name;
+}
+
 static int read_host_file(const char *path, uint8_t **bytes, size_t *length, struct error *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

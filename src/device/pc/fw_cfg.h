@@ -67,6 +67,9 @@ int fw_cfg_update_file(struct fw_cfg *fw_cfg, const char *name, const void *byte
 /* What a file holds now, or NULL. */
 const void *fw_cfg_file(struct fw_cfg *fw_cfg, const char *name, size_t *length);
 
+/* Name of file number index, NULL behind the last. Valid until one is added. */
+const char *fw_cfg_file_at(struct fw_cfg *fw_cfg, size_t index, size_t *length);
+
 /* One -fw_cfg option: its name, and file= or string= (names not under opt/ get a warning, as they may collide). */
 int fw_cfg_add_option(struct fw_cfg *fw_cfg, const char *name, struct options *options, struct error *err);
 

@@ -66,7 +66,8 @@ struct pci_device {
 	uint16_t command;        /* atomic copy of the command register, for readers without the bus' lock */
 	bool intx_level;         /* as the device drives it */
 	bool intx_wire_level;    /* as the bus counts it: with the disable bit */
-	bool multifunction, rombar; /* properties */
+	bool multifunction; /* properties */
+	uint32_t rombar;
 	char *romfile;           /* property; NULL or "": none */
 	uint8_t initial[256];    /* config[] at the end of init, for reset and to check what is restored */
 	bool initial_valid;

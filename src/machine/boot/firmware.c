@@ -50,38 +50,48 @@ char *firmware_find(char *const *directories, const char *name, struct error *er
 	return path;
 }
 
-static int read_image(int fd, const char *path, struct ram_block *block, uint64_t bytes, struct error *err)
+uint8_t *firmware_read(const char *path, size_t *length, struct error *err)
 {
-	for (uint64_t done = 0; done < bytes;) {
-		ssize_t got = read(fd, block->hva + done, bytes - done);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t *bytes = NULL;
+	struct stat st;
+	size_t done = 0;
+	ssize_t got = 1;
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return error_set(err, EIO, "firmware '%s' could not be read whole", path);
-		done += (uint64_t)got;
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		error_set_errno(err, errno, "firmware '%s'", path);
+	} else if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size > FIRMWARE_MAX_BYTES) {
+		error_set(err, EINVAL, "firmware '%s' is not a file of 1 byte to 16 MiB", path);
+	} else {
+		bytes = xcalloc(1, (size_t)st.st_size);
+		while (done < (size_t)st.st_size && got > 0) {
+			got = read(fd, bytes + done, (size_t)st.st_size - done);
+			done += got > 0 ? (size_t)got : 0;
+		}
+		*length = done;
 	}
-	return 0;
+	if (bytes && done < (size_t)st.st_size) {
+		error_set(err, EIO, "firmware '%s' could not be read whole", path);
+		free(bytes);
+		bytes = NULL;
+	}
+	if (fd >= 0)
+		close(fd);
+	return bytes;
 }
 
 struct ram_block *firmware_load(struct ram *ram, const char *path, struct error *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+	uint8_t *bytes = firmware_read(path, &length, err);
 	struct ram_block *block = NULL;
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		error_set_errno(err, errno, "firmware '%s'", path);
-	else if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size % FIRMWARE_UNIT_BYTES ||
-		 (uint64_t)st.st_size > FIRMWARE_MAX_BYTES)
-		error_set(err, EINVAL, "firmware '%s' is not a file of whole 64 KiB, up to 16 MiB", path);
-	else
-		block = ram_block_new(ram, "pc.bios", (uint64_t)st.st_size, err);
-	if (block && read_image(fd, path, block, (uint64_t)st.st_size, err) < 0) {
-		ram_block_free(block);
-		block = NULL;
-	}
-	if (fd >= 0)
-		close(fd);
+	if (bytes && length % FIRMWARE_UNIT_BYTES)
+		error_set(err, EINVAL, "firmware '%s' is not a file of whole 64 KiB", path);
+	else if (bytes)
+		block = ram_block_new(ram, "pc.bios", length, err);
+	if (block)
+		memcpy(block->hva, bytes, length);
+	free(bytes);
 	return block;
 }

@@ -20,6 +20,8 @@ char *firmware_find(char *const *directories, const char *name, struct error *er
 /* Directory number i of the fixed ones; NULL behind the last. */
 const char *firmware_directory(size_t i);
 
+/* Reads a file of up to 16 MiB; heap. */
+uint8_t *firmware_read(const char *path, size_t *length, struct error *err);
 /* Reads a firmware image into a block of its own. 64 KiB to 16 MiB, whole 64 KiB. */
 struct ram_block *firmware_load(struct ram *ram, const char *path, struct error *err);
 
