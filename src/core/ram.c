@@ -299,15 +299,19 @@ static void written_page(struct ram_block *block, uint64_t page)
 {
 	struct ram *ram = block->ram;
 
-	if (atomic_load_explicit(&block->page_flags[page], memory_order_acquire) == RAM_ALL) {
-		while (!ram_code_told(ram))
-			__builtin_ia32_pause();
-		return;
+	if (atomic_load_explicit(&block->page_flags[page], memory_order_acquire) != RAM_ALL) {
+		bool ends_watch;
+
+		atomic_fetch_add_explicit(&ram->telling, 1, memory_order_acq_rel);
+		ends_watch = !(atomic_fetch_or_explicit(&block->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE);
+		if (ends_watch)
+			tell_code_client(ram, block, page);
+		atomic_fetch_sub_explicit(&ram->telling, 1, memory_order_acq_rel);
+		if (ends_watch)
+			return;
 	}
-	atomic_fetch_add_explicit(&ram->telling, 1, memory_order_acq_rel);
-	if (!(atomic_fetch_or_explicit(&block->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE))
-		tell_code_client(ram, block, page);
-	atomic_fetch_sub_explicit(&ram->telling, 1, memory_order_acq_rel);
+	while (!ram_code_told(ram)) /* another thread's write has ended the watch */
+		__builtin_ia32_pause();
 }
 
 bool ram_code_told(const struct ram *ram)
