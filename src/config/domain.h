@@ -119,7 +119,7 @@ struct domain_config {
 	char *display; /* -display's type, "none" included, or NULL */
 	/* User interfaces to open, in this order: of -display, -vnc, -curses; type "vnc" has its address in the key "vnc". */
 	struct config_list displays; /* id NULL: the one of -display */
-	char *vga; /* the board's own card: "none", "std"; never NULL */
+	char *vga; /* the board's own card: "none", "std", "cirrus"; never NULL */
 	char *pidfile, *run_as, *chroot_dir;
 	char *incoming;
 	char *gdb;                          /* device for gdbstub or NULL */

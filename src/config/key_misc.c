@@ -266,7 +266,7 @@ int word_vga(struct config_parse *parse, const struct key *key, const char *valu
 	which = choose(value, types, "video card", err);
 	if (which < 0)
 		return which;
-	if (strcmp(value, "none") && strcmp(value, "std"))
+	if (strcmp(value, "none") && strcmp(value, "std") && strcmp(value, "cirrus"))
 		return error_set(err, ENOTSUP, "not supported yet");
 	set_string(&parse->config->vga, value);
 	return 0;

@@ -146,7 +146,7 @@ const struct key config_keys[] = {
 	  "start a VNC server; clipboard=on types into the guest what clients copy", SECTION_DISPLAY, KEY_LIST,
 	  .list = list_vnc, .implied = "vnc", .group = "vnc", .group_id = "id" },
 	{ "k", "language", "key map of VNC clients that tell characters only ('de', 'fr'; default en-us)", SECTION_DISPLAY, KEY_STRING, FIELD(keyboard) },
-	{ "vga", "[std|none]", "select video card type", SECTION_DISPLAY, KEY_WORD, .word = word_vga },
+	{ "vga", "[std|cirrus|none]", "select video card type", SECTION_DISPLAY, KEY_WORD, .word = word_vga },
 
 	/* Debug and expert options */
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]",

@@ -256,7 +256,7 @@ static int build_vga(struct machine *machine, struct error *err)
 	static const struct {
 		const char *name;
 		const struct device_class *class;
-	} cards[] = {{"std", &vga_pci_class}};
+	} cards[] = {{"std", &vga_pci_class}, {"cirrus", &cirrus_class}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cards); i++)
 		if (!strcmp(machine->config->vga, cards[i].name))

@@ -235,7 +235,8 @@ int answer_print(const struct config_request *request, const struct domain_confi
 			printf("%s\n", firmware_directory(i));
 		break;
 	case ASK_VGAS:
-		printf("none                 no graphic card\nstd                  standard VGA (default)\n");
+		printf("none                 no graphic card\nstd                  standard VGA (default)\n"
+		       "cirrus               Cirrus VGA\n");
 		break;
 	}
 	return 0;

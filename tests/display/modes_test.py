@@ -43,7 +43,35 @@ CASES = [
     ("VBE 1024x768x16", 0x117, BANKS, []),
     ("VBE 640x480x32", 0x142, BANKS, []),
 ]
-CIRRUS_LACKS = {0x142}  # its BIOS does not offer 32 bits
+
+
+def blit(width, height, target, source, mode, rop=0x0d, ext=0, back=0x21, fore=0x43, key=0, skip=0, pitch=640, source_pitch=640):
+    """Writes to the graphics controller that start a blit of the GD5446; width in bytes."""
+    values = {0x00: back, 0x01: fore, 0x20: (width - 1) & 255, 0x21: (width - 1) >> 8, 0x22: (height - 1) & 255,
+              0x23: (height - 1) >> 8, 0x24: pitch & 255, 0x25: pitch >> 8, 0x26: source_pitch & 255, 0x27: source_pitch >> 8,
+              0x28: target & 255, 0x29: target >> 8 & 255, 0x2a: target >> 16, 0x2c: source & 255, 0x2d: source >> 8 & 255,
+              0x2e: source >> 16, 0x2f: skip, 0x30: mode, 0x32: rop, 0x33: ext, 0x34: key}
+    return [(GRAPHICS, index | value << 8) for index, value in values.items() if value] + [(GRAPHICS, 0x0231)]
+
+
+ROPS = [0x00, 0x05, 0x06, 0x09, 0x0b, 0x0d, 0x0e, 0x50, 0x59, 0x6d, 0x90, 0x95, 0xad, 0xd0, 0xd6, 0xda]
+BACKWARDS, TRANSPARENT, PATTERN, EXPAND, INVERT, SOLID = 0x01, 0x08, 0x40, 0x80, 0x02, 0x04
+BLITS = [(f"copy, operation {rop:#04x}", blit(200, 100, 640 * 50 + 7, 640 * 200 + 33, 0, rop)) for rop in ROPS] + [
+    ("copy over itself, downwards", blit(300, 200, 640 * 309 + 419, 640 * 299 + 399, BACKWARDS, 0x0d)),
+    ("copy upwards over itself", blit(300, 200, 640 * 90 + 80, 640 * 100 + 100, 0, 0x0d)),
+    ("transparent copy", blit(200, 100, 640 * 50, 640 * 200, TRANSPARENT, 0x0d, key=0x55)),
+    ("pattern", blit(203, 99, 640 * 30 + 3, 640 * 300 + 64, PATTERN, 0x59)),
+    ("pattern from its third line", blit(203, 99, 640 * 30 + 3, 640 * 300 + 66, PATTERN, 0x0d)),
+    ("bits to colours", blit(123, 77, 640 * 20 + 9, 640 * 310 + 5, EXPAND, 0x0d)),
+    ("bits to colours, others stay", blit(123, 77, 640 * 20 + 9, 640 * 310 + 5, EXPAND | TRANSPARENT, 0x0d)),
+    ("bits to colours, inverted, others stay", blit(123, 77, 640 * 20 + 9, 640 * 310 + 5, EXPAND | TRANSPARENT, 0x0d, INVERT)),
+    ("bits to colours, left pixels left out", blit(123, 77, 640 * 20 + 9, 640 * 310 + 5, EXPAND, 0x0d, skip=5)),
+    ("pattern of bits", blit(321, 200, 640 * 20 + 11, 640 * 310 + 8, EXPAND | PATTERN, 0x0d)),
+    ("pattern of bits, others stay", blit(321, 200, 640 * 20 + 11, 640 * 310 + 11, EXPAND | PATTERN | TRANSPARENT, 0x6d)),
+    ("filled", blit(321, 200, 640 * 20 + 11, 0, EXPAND | PATTERN, 0x0d, SOLID)),
+    ("filled, exclusive or, 16 bits", blit(322, 200, 640 * 20 + 12, 0, EXPAND | PATTERN | 0x10, 0x59, SOLID)),
+]
+CIRRUS_LACKS = {0x100, 0x142}  # modes that its BIOS does not offer
 
 
 def image(folder, mode, pattern, registers):
@@ -85,7 +113,8 @@ def main():
         subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", folder / "modes.bin",
                         folder / "modes.o"], check=True)
         wanted = sys.argv[3:]
-        for title, mode, pattern, registers in CASES:
+        blits = [("blit: " + title, 0x101, BANKS, registers) for title, registers in BLITS] if card == "cirrus" else []
+        for title, mode, pattern, registers in CASES + blits:
             if (wanted and title not in wanted) or (card == "cirrus" and mode in CIRRUS_LACKS):
                 continue
             disk = image(folder, mode, pattern, registers)

@@ -160,6 +160,8 @@ uint64_t vga_legacy_read(void *opaque, uint64_t offset, unsigned size);
 void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned size);
 /* Registers changed that say what the CPU sees at 0xa0000. */
 void vga_map_legacy(struct vga *vga);
+/* A VGA's own answer for vga_ops.legacy_direct. */
+bool vga_legacy_is_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset);
 /* What the registers mean. */
 void vga_decode(struct vga *vga, struct vga_mode *mode, struct vga_text_cursor *cursor);
 /* Fills width, height, stride, start, split, scan_lines and the interleave from the CRT controller. */

@@ -200,7 +200,7 @@ void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
 /* --- mapped as it is --- */
 
-static bool direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset)
+bool vga_legacy_is_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset)
 {
 	const uint8_t *graphics = vga->graphics;
 	unsigned map = graphics[6] >> 2 & 3;
@@ -228,7 +228,7 @@ void vga_map_legacy(struct vga *vga)
 	if (vga->ops && vga->ops->legacy_direct)
 		wanted = vga->ops->legacy_direct(vga, &first, &bytes, &offset);
 	else
-		wanted = direct(vga, &first, &bytes, &offset);
+		wanted = vga_legacy_is_direct(vga, &first, &bytes, &offset);
 	if (!wanted || offset != vga->direct.offset || bytes != vga->direct.size)
 		ram_window_hide(&vga->direct);
 	if (!wanted)

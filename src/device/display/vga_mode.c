@@ -132,12 +132,15 @@ void vga_decode(struct vga *vga, struct vga_mode *mode, struct vga_text_cursor *
 	memset(mode, 0, sizeof(*mode));
 	memset(cursor, 0, sizeof(*cursor));
 	mode->split = UINT32_MAX;
-	/* Screen off, or the palette open to the CPU: nothing is shown. */
-	if (!(vga->attribute_index & 0x20) || vga->sequencer[1] & 0x20)
+	/* The palette is open to the CPU: nothing is shown. */
+	if (!(vga->attribute_index & 0x20))
 		return;
 	if (vga->has_dispi && vga_dispi_mode(vga, mode))
 		return;
 	if (vga->ops && vga->ops->mode && vga->ops->mode(vga, mode))
+		return;
+	/* Screen off. Not for the modes above: SeaBIOS leaves the bit set in those of a Cirrus. */
+	if (vga->sequencer[1] & 0x20)
 		return;
 	vga_decode_crtc(vga, mode);
 	if (vga->graphics[6] & 1) {

@@ -184,9 +184,7 @@ const struct device_class vga_pci_class = {
 	.bus_class = &pci_class,
 };
 
-struct vga *vga_of_device(struct device *device)
+struct vga *vga_of_vga_pci(struct device *device)
 {
-	if (device->class == &vga_pci_class)
-		return &container_of(device, struct vga_pci, pci.device)->vga;
-	return NULL;
+	return &container_of(device, struct vga_pci, pci.device)->vga;
 }
