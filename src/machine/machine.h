@@ -25,6 +25,7 @@ struct machine;
 struct net_backend;
 struct ram;
 struct display;
+struct display_ui;
 struct vcpu;
 
 /* QMP's RunState names, as far as this machine has them. */
@@ -141,6 +142,8 @@ const char *machine_device_drive(const struct machine *machine, const struct dev
 struct chardev *machine_chardev(struct machine *machine, const char *id);
 /* The consoles of all display devices (backend/display/display.h). */
 struct display *machine_display(struct machine *machine);
+/* The user interfaces in the order of the command line; NULL behind the last. */
+struct display_ui *machine_display_ui(struct machine *machine, unsigned index);
 struct net_backend *machine_netdev(struct machine *machine, const char *id);
 /* Iterators for `info`: index from 0 until NULL. */
 struct chardev *machine_chardev_at(struct machine *machine, size_t index);

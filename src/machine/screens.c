@@ -55,15 +55,16 @@ int screens_open(struct screens *screens, struct error *err)
 	for (size_t i = 0; i < list->count; i++) {
 		const struct config_item *item = &list->items[i];
 		struct options options;
-		struct display_ui *ui;
+		struct display_ui *ui, **last = &screens->uis;
 
 		options_copy(&options, &item->options);
 		ui = display_ui_open(item->type, item->id, &options, &screens->host, err);
 		options_free(&options);
 		if (!ui)
 			return item->id ? error_prefix(err, "-%s", item->type) : error_prefix(err, "-display %s", item->type);
-		ui->next = screens->uis;
-		screens->uis = ui;
+		while (*last)
+			last = &(*last)->next;
+		*last = ui;
 	}
 	return 0;
 }
@@ -89,4 +90,13 @@ void screens_free(struct screens *screens)
 struct display *machine_display(struct machine *machine)
 {
 	return machine->private_data->screens->host.display;
+}
+
+struct display_ui *machine_display_ui(struct machine *machine, unsigned index)
+{
+	struct display_ui *ui = machine->private_data->screens->uis;
+
+	while (ui && index--)
+		ui = ui->next;
+	return ui;
 }

@@ -71,6 +71,18 @@ static json_t *run_insert(struct command_call *call, struct error *err)
 	return block && media_insert(call->machine, drive, name, block, err) == 0 ? json_object() : NULL;
 }
 
+/* change vnc password PASSWORD: the one thing besides media that change changes. */
+static json_t *change_vnc(struct command_call *call, const char *what, const char *password, struct error *err)
+{
+	if (strcmp(what, "password") && strcmp(what, "passwd"))
+		text_printf(call->text, "Expected 'password' after 'vnc'\n");
+	else if (!password)
+		text_printf(call->text, "terminal does not support password prompting\n");
+	else
+		return monitor_set_vnc_password(call, NULL, password, err);
+	return json_object();
+}
+
 static json_t *run_change(struct command_call *call, struct error *err)
 {
 	static const char *const modes[] = {"retain", "read-only", "read-write"};
@@ -80,6 +92,8 @@ static json_t *run_change(struct command_call *call, struct error *err)
 	struct device *drive;
 	bool known = !mode;
 
+	if (call->text && !strcmp(argument_string(call, "device"), "vnc"))
+		return change_vnc(call, filename, format, err);
 	for (unsigned i = 0; mode && i < ARRAY_SIZE(modes); i++)
 		known |= strcmp(mode, modes[i]) == 0;
 	if (!known) {

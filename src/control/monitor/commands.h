@@ -11,6 +11,7 @@ extern const struct command commands_disks[];
 extern const struct command commands_disk_change[];
 extern const struct command commands_media[];
 extern const struct command commands_backends[]; /* networks and character devices */
+extern const struct command commands_vnc[];
 extern const struct command commands_input[];   /* keys and pointers */
 extern const struct command commands_devices[];  /* PCI, balloon */
 extern const struct command commands_memory[];

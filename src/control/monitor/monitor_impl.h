@@ -40,6 +40,8 @@ void qmp_event(struct monitor *monitor, const char *name, const char *data_json)
 json_t *qmp_execute(struct monitor *monitor, const char *text);
 
 json_t *monitor_version(void);
+/* change vnc password; display: id of a VNC server, or NULL for the first. */
+json_t *monitor_set_vnc_password(struct command_call *call, const char *display, const char *password, struct error *err);
 /* The node that a device's disk property holds, or NULL. */
 struct block *monitor_block_of(const struct device *device);
 

@@ -106,10 +106,12 @@ static bool look(struct vnc *vnc)
 	return count;
 }
 
-static void wake_all(struct vnc *vnc)
+/* changed false: only those who wait for the first look after their request. */
+static void wake(struct vnc *vnc, bool changed)
 {
 	for (struct vnc_client *client = vnc->clients; client; client = client->next)
-		vnc_client_wake(client);
+		if ((atomic_load(&client->waiting) && !atomic_exchange(&client->fresh, true)) || changed)
+			vnc_client_wake(client);
 }
 
 static bool anybody_waits(const struct vnc *vnc)
@@ -123,16 +125,33 @@ static bool anybody_waits(const struct vnc *vnc)
 static void on_refresh(void *opaque)
 {
 	struct vnc *vnc = opaque;
+	bool changed;
 
 	if (!vnc->clients)
 		return;
-	if (anybody_waits(vnc) && look(vnc)) {
-		vnc->interval_ns = BUSY_NS;
-		wake_all(vnc);
-	} else {
-		vnc->interval_ns = vnc->interval_ns * 5 / 4 > IDLE_NS ? IDLE_NS : vnc->interval_ns * 5 / 4;
+	vnc->interval_ns = min_u64(vnc->interval_ns * 5 / 4, IDLE_NS);
+	if (anybody_waits(vnc)) {
+		vnc->looked_ns = host_now_ns();
+		changed = look(vnc);
+		if (changed)
+			vnc->interval_ns = BUSY_NS;
+		wake(vnc, changed);
 	}
 	loop_timer_set(&vnc->refresh, host_now_ns() + vnc->interval_ns);
+}
+
+/* Somebody has asked: the next look is due, but not more often than that. */
+static void hurry(struct vnc *vnc)
+{
+	for (struct vnc_client *client = vnc->clients; client; client = client->next) {
+		if (atomic_load(&client->waiting) && !atomic_load(&client->fresh)) {
+			int64_t due_ns = vnc->looked_ns + BUSY_NS;
+
+			if (vnc->refresh.deadline_ns > due_ns)
+				loop_timer_set(&vnc->refresh, due_ns);
+			return;
+		}
+	}
 }
 
 static void on_cursor(void *opaque)
@@ -154,7 +173,7 @@ static void on_cursor(void *opaque)
 	}
 	vnc->cursor_serial++;
 	pthread_mutex_unlock(&vnc->lock);
-	wake_all(vnc);
+	wake(vnc, true);
 }
 
 static void on_cursor_moved(void *opaque, int32_t x, int32_t y, bool visible)
@@ -231,6 +250,7 @@ static void on_attention(void *opaque, uint32_t events)
 {
 	struct vnc *vnc = opaque;
 	struct vnc_client *client;
+	unsigned input = atomic_load(&vnc->leds) | (atomic_load(&vnc->absolute) ? 0x100 : 0);
 	uint32_t width, height;
 	uint64_t count;
 	bool text;
@@ -247,6 +267,10 @@ static void on_attention(void *opaque, uint32_t events)
 		}
 	}
 	vnc_watch(vnc);
+	hurry(vnc);
+	if (vnc->told_input != input)
+		wake(vnc, true);
+	vnc->told_input = input;
 	pthread_mutex_lock(&vnc->lock);
 	width = vnc->prefer_width;
 	height = vnc->prefer_height;

@@ -66,10 +66,11 @@ struct vnc {
 
 	struct display_listener *listener; /* while there are clients */
 	struct loop_timer refresh, typing;
-	int64_t interval_ns;
+	int64_t interval_ns, looked_ns;
 	struct input_listener input_listener;
 	_Atomic bool absolute;
 	_Atomic unsigned leds;
+	unsigned told_input; /* leds and absolute as the clients have been woken for them */
 
 	pthread_mutex_t lock;
 	uint32_t *shadow;
@@ -100,6 +101,8 @@ struct vnc_client {
 	bool websocket;
 	char *reverse; /* "host:port" to connect to */
 	struct vnc_end peer, local;
+	/* Its request is answered only when the main loop has looked at the screen after it. */
+	_Atomic bool fresh;
 	_Atomic bool waiting;        /* has asked for an update */
 	_Atomic bool initialized;    /* is past the password */
 	_Atomic bool exclusive;      /* wants to be alone */

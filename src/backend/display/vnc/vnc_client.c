@@ -140,21 +140,33 @@ static bool resized(struct vnc_client *client)
 	return result;
 }
 
+/* Has the main loop look at the screen when the client has begun to wait for it; true when it has looked. */
+static bool screen_is_fresh(struct vnc_client *client)
+{
+	bool asks = client->cl->state == RFB_NORMAL && !sraRgnEmpty(client->cl->requestedRegion);
+
+	if (asks && !atomic_load(&client->waiting)) {
+		atomic_store(&client->fresh, false);
+		atomic_store(&client->waiting, true);
+		vnc_attention(client->vnc);
+	}
+	return asks && atomic_load(&client->fresh);
+}
+
 /* Sends what has changed, if the client has asked. */
 static void update(struct vnc_client *client)
 {
 	rfbClientPtr cl = client->cl;
 
-	if (cl->state != RFB_NORMAL)
+	if (!screen_is_fresh(client))
 		return;
 	if (resized(client))
 		adopt_size(client);
-	if (sraRgnEmpty(cl->requestedRegion)) {
-		atomic_store(&client->waiting, false);
-		return;
-	}
 	adopt_cursor(client);
 	adopt_changes(client);
+	/* JPEG is for those who said lossy=on. */
+	if (!client->vnc->lossy)
+		cl->tightQualityLevel = cl->turboQualityLevel = -1;
 	vnc_extension_tell(client);
 	if (cl->sock != RFB_INVALID_SOCKET)
 		rfbUpdateClient(cl);

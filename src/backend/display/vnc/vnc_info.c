@@ -71,7 +71,7 @@ char *vnc_describe(struct display_ui *ui)
 	struct vnc *vnc = (struct vnc *)ui;
 	char *servers = xstrdup(""), *clients = xstrdup(""), *id = quote(ui->id ? ui->id : "default"), *text;
 
-	for (unsigned i = 0; i < vnc->socket_count; i++) {
+	for (unsigned i = vnc->socket_count; i--;) { /* WebSockets first, as qemu has it */
 		char *members = end_members(&vnc->sockets[i].end, vnc->sockets[i].websocket);
 
 		append(&servers, ", ", xasprintf("{%s, \"auth\": \"%s\"}", members, vnc_auth_name(vnc)));

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VNC servers through the monitor: the same words and requests get the same answers as from qemu."""
+import os
+import pathlib
+import shutil
+import socket
+
+import vmm
+
+HUMAN = ["info vnc", "change vnc password", "change vnc password abc", "change vnc :8", "set_password vnc abc", "set_password vnc abc keep",
+         "set_password vnc abc bogus", "set_password vnc abc disconnect", "set_password vnc abc -d foo", "set_password foo abc",
+         "set_password", "expire_password vnc now", "expire_password vnc never", "expire_password vnc +5", "expire_password vnc x",
+         "expire_password vnc", "help set_password", "help expire_password", "help info vnc"]
+REQUESTS = [("query-vnc", {}), ("query-vnc-servers", {}),
+            ("set_password", {"protocol": "vnc", "password": "x"}),
+            ("set_password", {"protocol": "vnc", "password": "x", "connected": "disconnect"}),
+            ("set_password", {"protocol": "vnc", "password": "x", "connected": "bla"}),
+            ("set_password", {"protocol": "spice", "password": "x"}),
+            ("set_password", {"protocol": "foo", "password": "x"}),
+            ("expire_password", {"protocol": "vnc", "time": "now"}),
+            ("change-vnc-password", {"password": "a"}),
+            ("display-reload", {"type": "vnc"})]
+
+
+def free_display():
+    for number in range(40, 99):
+        with socket.socket() as probe, socket.socket() as other:
+            try:
+                probe.bind(("127.0.0.1", 5900 + number))
+                other.bind(("127.0.0.1", 5700 + number))
+                return number
+            except OSError:
+                continue
+    return vmm.skip("no free display number")
+
+
+def session(program, arguments):
+    with vmm.QmpMachine([program, "-accel", "interp" if program == vmm.VMM else "tcg", "-nodefaults", "-S", "-qmp", "stdio", *arguments]) as machine:
+        machine.qmp.call("qmp_capabilities")
+        answers = [machine.qmp.human(line) for line in HUMAN]
+        answers += [machine.qmp.call(name, **arguments) for name, arguments in REQUESTS]
+        machine.qmp.call("quit")
+        machine.process.wait(vmm.PATIENCE)
+        return answers
+
+
+def main():
+    qemu = os.environ.get("XUNI_QEMU") or shutil.which("qemu-system-x86_64")
+    if not qemu:
+        vmm.skip("qemu-system-x86_64 is not installed")
+    if not (pathlib.Path(vmm.VMM).parent / "display-vnc.so").exists():
+        vmm.skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
+    checks = vmm.Checks()
+    number = free_display()
+    with vmm.Folder() as folder:
+        for arguments in (["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
+                          ["-vnc", f"unix:{folder.path}/vnc"], ["-display", "none"]):
+            for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
+                checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()

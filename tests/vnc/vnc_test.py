@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The VNC server with SeaBIOS on the screen: pictures in every encoding, by this test's client and by real viewers, against
+screendump; passwords, TLS, WebSockets, many, slow, broken and exclusive clients."""
+import json
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "monitor"))
+import vmm  # noqa: E402
+from rfb import DESKTOP_SIZE, HEXTILE, QEMU_KEYS, QEMU_LED, QEMU_POINTER, RAW, ZRLE, Client, Refused  # noqa: E402
+
+
+def free_display():
+    for number in range(40, 99):
+        with socket.socket() as probe, socket.socket() as other:
+            try:
+                probe.bind(("127.0.0.1", 5900 + number))
+                other.bind(("127.0.0.1", 5700 + number))
+                return number
+            except OSError:
+                continue
+    vmm.skip("no free display number")
+    return 0
+
+
+def machine(folder, *extra):
+    return vmm.QmpMachine([vmm.VMM, "-accel", os.environ.get("XUNI_ACCEL", "translate"), "-nodefaults", "-m", "64", "-vga", "std", "-qmp", "stdio",
+                           *extra])
+
+
+def png_pixels(path):
+    """Width, height and pixels as 32-bit little-endian XRGB, of the simple PNGs that viewers write."""
+    data = pathlib.Path(path).read_bytes()
+    at, packed = 8, b""
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at:at + 8])
+        if kind == b"IHDR":
+            width, height, _, colour = struct.unpack(">IIBB", data[at + 8:at + 18])
+        elif kind == b"IDAT":
+            packed += data[at + 8:at + 8 + length]
+        at += 12 + length
+    step = {2: 3, 6: 4}[colour]
+    raw, rows, before = zlib.decompress(packed), [], bytes(width * step)
+    for y in range(height):
+        kind, line = raw[y * (width * step + 1)], bytearray(raw[y * (width * step + 1) + 1:(y + 1) * (width * step + 1)])
+        for i in range(len(line)):
+            left, up, corner = (line[i - step] if i >= step else 0), before[i], (before[i - step] if i >= step else 0)
+            if kind == 4:
+                guess = left + up - corner
+                distance = [(abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner)]
+                add = min(distance)[2]
+            else:
+                add = (0, left, up, (left + up) // 2)[kind]
+            line[i] = (line[i] + add) & 0xff
+        before = bytes(line)
+        rows.append(before)
+    flat = b"".join(rows)
+    pixels = bytearray(width * height * 4)
+    pixels[0::4], pixels[1::4], pixels[2::4] = flat[2::step], flat[1::step], flat[0::step]
+    return width, height, bytes(pixels)
+
+
+def ppm_pixels(path):
+    head, size, _, data = pathlib.Path(path).read_bytes().split(b"\n", 3)
+    assert head == b"P6"
+    width, height = map(int, size.split())
+    pixels = bytearray(width * height * 4)
+    pixels[0::4], pixels[1::4], pixels[2::4] = data[2::3], data[1::3], data[0::3]
+    return width, height, bytes(pixels)
+
+
+def dump(vm, folder):
+    path = folder.path / "screen.ppm"
+    vm.qmp.call("screendump", filename=str(path))
+    return ppm_pixels(path)
+
+
+def rgb(pixels):
+    """Without the byte that means nothing."""
+    clean = bytearray(pixels)
+    clean[3::4] = bytes(len(clean) // 4)
+    return bytes(clean)
+
+
+def pictures(checks, folder):
+    number = free_display()
+    address = ("127.0.0.1", 5900 + number)
+    with machine(folder, "-S", "-vnc", f"127.0.0.1:{number}", "-name", "pictured") as vm:
+        vm.qmp.call("qmp_capabilities")
+        client = Client(address)
+        checks.same(client.version, b"RFB 003.008\n", "the version")
+        checks.same(client.name, "pictured", "the machine's name")
+        client.encodings(RAW, DESKTOP_SIZE, QEMU_KEYS, QEMU_POINTER, QEMU_LED)
+        vm.qmp.call("cont")
+        deadline = time.monotonic() + vmm.PATIENCE
+        while time.monotonic() < deadline:
+            client.request(incremental=True)
+            client.update()
+            text = folder.path / "screen.txt"
+            vm.qmp.call("screendump", filename=str(text), format="text")
+            if text.exists() and "SeaBIOS" in text.read_text(errors="replace"):
+                break
+        checks.holds(client.keys and client.absolute is False and client.led is not None, "qemu's extensions are answered")
+        time.sleep(1.5)
+        vm.qmp.call("stop")
+        width, height, wanted = dump(vm, folder)
+        checks.same((client.width, client.height), (width, height), "the size")
+        time.sleep(0.1)
+        checks.holds(rgb(client.whole()) == wanted, "raw: the picture is screendump's")
+        for name, encoding in (("hextile", HEXTILE), ("zrle", ZRLE)):
+            other = Client(address)
+            other.encodings(encoding, DESKTOP_SIZE)
+            checks.holds(rgb(other.whole()) == wanted, f"{name}: the picture is screendump's")
+            checks.holds(encoding in other.seen, f"{name} is what it came in")
+            other.close()
+        for version in (b"RFB 003.003\n", b"RFB 003.007\n", b"RFB 003.889\n"):
+            old = Client(address, version=version) if version != b"RFB 003.889\n" else None
+            if old:
+                checks.holds(rgb(old.whole()) == wanted, f"{version.decode().strip()}: the same picture")
+                old.close()
+        listed = vm.qmp.call("query-vnc")["return"]
+        checks.same((listed["enabled"], len(listed["clients"]), listed["service"]), (True, 1, str(5900 + number)), "query-vnc")
+        for event in ("VNC_CONNECTED", "VNC_INITIALIZED", "VNC_DISCONNECTED"):
+            data = vm.qmp.event(event)["data"]
+            checks.same((data["server"]["service"], data["client"]["family"]), (str(5900 + number), "ipv4"), event)
+        real_viewers(checks, folder, number, (width, height, wanted))
+        client.close()
+
+
+def real_viewers(checks, folder, number, wanted):
+    if shutil.which("gvnccapture"):
+        path = folder.path / "gtk.png"
+        subprocess.run(["gvnccapture", "-q", f"127.0.0.1:{number}", str(path)], timeout=30 * vmm.PATIENCE, check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        checks.holds(path.exists() and png_pixels(path) == wanted, "gvnccapture: the picture is screendump's")
+    if shutil.which("vncsnapshot"):
+        for encoding in ("zlib", "corre"):
+            path = folder.path / "snap.jpg"
+            done = subprocess.run(["vncsnapshot", "-allowblank", "-quality", "100", "-encodings", encoding, f"127.0.0.1:{number}", str(path)],
+                                  timeout=30 * vmm.PATIENCE, check=False, capture_output=True, text=True)
+            size = f"{wanted[0]}x{wanted[1]} screen"
+            checks.holds(done.returncode == 0 and size in done.stdout + done.stderr, f"vncsnapshot with {encoding}: {size}")
+            path.unlink(missing_ok=True)
+
+
+def sizes(checks, folder):
+    """A boot sector that waits for R, shows 320x200, waits for x, and starts again."""
+    number = free_display()
+    code = bytes.fromhex("b80300 cd10 b400 cd16 3c52 75f8 b81300 cd10 b400 cd16 3c78 75f8 ebe4")
+    disk = folder.path / "boot.img"
+    disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
+    with machine(folder, "-vnc", f"127.0.0.1:{number}", "-drive", f"file={disk},format=raw") as vm:
+        vm.qmp.call("qmp_capabilities")
+        client = Client(("127.0.0.1", 5900 + number))
+        client.encodings(ZRLE, DESKTOP_SIZE)
+
+        def becomes(size, *keys):
+            deadline = time.monotonic() + vmm.PATIENCE
+            while time.monotonic() < deadline:
+                client.press(*keys)
+                client.request()
+                client.update()
+                if (client.width, client.height) in size:
+                    return True
+            return False
+
+        small = [(320, 200), (640, 400)]
+        checks.holds(becomes(small, ord("r"), ord("R")), "a capital letter typed by its keysym alone changes the mode, and the size with it")
+        width, height, wanted = dump(vm, folder)
+        checks.holds((client.width, client.height) == (width, height) and rgb(client.whole()) == wanted, "the picture of that size")
+        checks.holds(becomes([(720, 400)], ord("x")), "and back")
+        client.close()
+
+
+def passwords(checks, folder):
+    number = free_display()
+    address = ("127.0.0.1", 5900 + number)
+
+    def try_it(password, version=b"RFB 003.008\n"):
+        try:
+            Client(address, password, version=version).close()
+            return True
+        except Refused:
+            return False
+
+    with machine(folder, "-S", "-vnc", f"127.0.0.1:{number},password=on") as vm:
+        vm.qmp.call("qmp_capabilities")
+        checks.same(vm.qmp.call("query-vnc")["return"]["auth"], "vnc", "query-vnc says so")
+        checks.holds(not try_it(""), "without a password set nobody gets in")
+        vm.qmp.human("change vnc password right1")
+        checks.holds(try_it("right1"), "the right one")
+        checks.holds(try_it("right1", b"RFB 003.003\n"), "the right one in RFB 3.3")
+        checks.holds(not try_it("wrong"), "a wrong one")
+        vm.qmp.call("set_password", protocol="vnc", password="right2")
+        checks.holds(not try_it("right1") and try_it("right2"), "it can be changed")
+        vm.qmp.call("expire_password", protocol="vnc", time="now")
+        checks.holds(not try_it("right2"), "it expires")
+        vm.qmp.call("expire_password", protocol="vnc", time="+100")
+        checks.holds(try_it("right2"), "and is good again")
+
+
+def transports(checks, folder):
+    number = free_display()
+    path = folder.path / "vnc.socket"
+    certificate, key = folder.path / "cert.pem", folder.path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout",
+                    str(key), "-out", str(certificate)], check=True, capture_output=True)
+    viewer = socket.socket()
+    viewer.bind(("127.0.0.1", 0))
+    viewer.listen()
+    with machine(folder, "-S", "-vnc", f"127.0.0.1:{number},websocket=on", "-vnc", f"unix:{path}", "-vnc",
+                 f"127.0.0.1:{number},to=99,password=on,tls-cert={certificate},tls-key={key}", "-vnc",
+                 f"127.0.0.1:{viewer.getsockname()[1]},reverse=on") as vm:
+        vm.qmp.call("qmp_capabilities")
+        servers = vm.qmp.call("query-vnc-servers")["return"]
+        checks.same([server["id"] for server in servers], ["default", "vnc2", "vnc3", "vnc4"], "the servers")
+        client = Client(str(path))
+        checks.holds(len(client.whole()) == client.width * client.height * 4, "a picture through a Unix socket")
+        client.close()
+        client = Client(("127.0.0.1", 5700 + number), websocket=True)
+        checks.holds(len(client.whole()) == client.width * client.height * 4, "a picture through a WebSocket")
+        client.press(ord("a"))
+        client.close()
+        vm.qmp.human("set_password vnc secret -d vnc3")
+        port = int(servers[2]["server"][0]["service"])
+        checks.holds(port != 5900 + number, "to= found another port")
+        client = Client(("127.0.0.1", port), "secret")
+        checks.holds(len(client.whole()) == client.width * client.height * 4, f"a picture through {client.tls}, behind a password")
+        client.close()
+        try:
+            Client(("127.0.0.1", port), "wrong")
+            checks.holds(False, "TLS: a wrong password")
+        except Refused:
+            checks.holds(True, "TLS: a wrong password")
+        viewer.settimeout(vmm.PATIENCE)
+        connection = viewer.accept()[0]
+        connection.settimeout(vmm.PATIENCE)
+        client = Client.__new__(Client)
+        client.sock = connection
+        client.handshake(None, True, b"RFB 003.008\n")
+        checks.holds(len(client.whole()) == client.width * client.height * 4, "a picture to a viewer that listens (reverse=on)")
+        client.close()
+        vm.qmp.call("quit")
+        vm.process.wait(vmm.PATIENCE)
+    checks.holds(not path.exists(), "the Unix socket is removed")
+
+
+def hostile(checks, folder):
+    number = free_display()
+    address = ("127.0.0.1", 5900 + number)
+    with machine(folder, "-vnc", f"127.0.0.1:{number},connections=12") as vm:
+        vm.qmp.call("qmp_capabilities")
+        good = Client(address)
+        good.encodings(RAW, DESKTOP_SIZE)
+        good.whole()
+        stalled = []
+        for what in (b"", b"RFB", b"RFB 003.008\n", b"GARBAGE\n" * 100, b"RFB 003.008\n\1\1" + b"\2\0\xff\xff", b"GET / HTTP/1.1\r\n"):
+            sock = socket.create_connection(address)
+            sock.sendall(what)
+            stalled.append(sock)
+        # Asks for pictures and does not read them.
+        deaf = Client(address)
+        deaf.encodings(RAW, DESKTOP_SIZE)
+        for _ in range(200):
+            deaf.request()
+        # Messages that promise much.
+        for message in (struct.pack(">BxxxI", 6, 0x7fffffff), struct.pack(">BxH", 2, 0xffff), b"\xff\x07", b"\x63",
+                        struct.pack(">BBHII", 255, 0, 1, 0xffffffff, 0xffffffff), struct.pack(">BxxxI", 6, 0xfffffff0)):
+            liar = Client(address)
+            liar.send(message)
+            liar.close()
+        started = time.monotonic()
+        checks.same(vm.qmp.call("query-status")["return"]["status"], "running", "the machine runs")
+        checks.holds(time.monotonic() - started < 1, "and the monitor answers at once")
+        started = time.monotonic()
+        good.whole()
+        checks.holds(time.monotonic() - started < 3 * max(1, vmm.PATIENCE / 30), "and a good client gets its picture")
+        for sock in stalled:
+            sock.close()
+        deaf.close()
+        alone = Client(address, shared=False)
+        alone.whole()
+        try:
+            good.whole()
+            checks.holds(False, "an exclusive client sends others away")
+        except (Refused, OSError):
+            checks.holds(True, "an exclusive client sends others away")
+        more = []
+        try:
+            for _ in range(20):
+                more.append(Client(address, timeout=3))
+            checks.holds(False, "connections= is the most")
+        except (Refused, OSError):
+            checks.holds(True, "connections= is the most")
+        vm.qmp.call("quit")
+        checks.same(vm.process.wait(vmm.PATIENCE), 0, "quit with clients there")
+
+
+def main():
+    checks = vmm.Checks()
+    if not (pathlib.Path(vmm.VMM).parent / "display-vnc.so").exists():
+        vmm.skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
+    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile}
+    with vmm.Folder() as folder:
+        cases[sys.argv[1]](checks, folder)
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()
