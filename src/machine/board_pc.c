@@ -487,6 +487,7 @@ static int pc_describe(struct machine *machine, struct boot_board *out, struct e
 	route_pci_interrupts(machine, board);
 	for (unsigned i = 0; board->apics && i < machine->vcpu_count; i++)
 		lapic_virtual_wire(board->apics[i]);
+	out->text_screen = machine_text_screen(machine);
 	out->reserved = board->reserved;
 	out->reserved_count = ARRAY_SIZE(board->reserved);
 	return 0;

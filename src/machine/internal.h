@@ -89,6 +89,9 @@ void machine_reset_devices(struct machine *machine);
 /* Puts what was loaded into RAM back and sets every vCPU's first state. vCPUs stand still. */
 int machine_load(struct machine *machine, struct error *err);
 
+/* text_screen.c: puts the first display adapter into a text mode; false: there is none. vCPUs stand still. */
+bool machine_text_screen(struct machine *machine);
+
 /* --- backends.c: everything that -chardev, -netdev, -drive, -blockdev and -object made --- */
 struct backends *backends_open(struct machine *machine, struct error *err);
 void backends_close(struct backends *backends);

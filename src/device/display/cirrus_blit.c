@@ -99,10 +99,22 @@ static uint8_t *memory_at(const struct blit *blit, uint32_t offset)
 	return &blit->cirrus->vga.memory[offset & (blit->cirrus->vga.bytes - 1)];
 }
 
+/* The row does not go round the end of memory. */
+static bool is_whole(const struct blit *blit, uint32_t offset)
+{
+	uint32_t bytes = blit->cirrus->vga.bytes;
+
+	return (offset & (bytes - 1)) + blit->width <= bytes;
+}
+
 /* --- the source of one row --- */
 
 static void take_memory(struct blit *blit, uint32_t from)
 {
+	if (is_whole(blit, from)) {
+		memcpy(blit->row, memory_at(blit, from), blit->width);
+		return;
+	}
 	for (uint32_t i = 0; i < blit->width; i++)
 		blit->row[i] = *memory_at(blit, from + i);
 }
@@ -148,12 +160,8 @@ static bool is_key(const struct blit *blit, const uint8_t *pixel)
 	return pixel[0] == graphics[0x34] && (blit->pixel == 1 || pixel[1] == graphics[0x35]);
 }
 
-static void draw_row(struct blit *blit, uint32_t to)
+static void draw_pixels(struct blit *blit, uint32_t to, bool keyed, bool skips)
 {
-	struct vga *vga = &blit->cirrus->vga;
-	bool keyed = blit->mode & TRANSPARENT && !(blit->mode & COLOUR_EXPAND);
-	bool skips = blit->mode & (PATTERN | COLOUR_EXPAND);
-
 	for (uint32_t x = skips ? blit->skip * blit->pixel : 0; x < blit->width; x += blit->pixel) {
 		uint32_t bytes = (uint32_t)min_u64(blit->pixel, blit->width - x);
 		uint8_t pixel[4] = {0};
@@ -164,6 +172,22 @@ static void draw_row(struct blit *blit, uint32_t to)
 			continue;
 		for (uint32_t i = 0; i < bytes; i++)
 			*memory_at(blit, to + x + i) = pixel[i];
+	}
+}
+
+static void draw_row(struct blit *blit, uint32_t to)
+{
+	struct vga *vga = &blit->cirrus->vga;
+	bool keyed = blit->mode & TRANSPARENT && !(blit->mode & COLOUR_EXPAND);
+	bool skips = blit->mode & (PATTERN | COLOUR_EXPAND);
+
+	if (is_whole(blit, to) && !keyed && !(blit->mode & TRANSPARENT) && !(skips && blit->skip)) {
+		uint8_t *destination = memory_at(blit, to);
+
+		for (uint32_t i = 0; i < blit->width; i++)
+			destination[i] = combine(blit, blit->row[i], destination[i]);
+	} else {
+		draw_pixels(blit, to, keyed, skips);
 	}
 	for (uint32_t at = 0; at < blit->width; at += PAGE_SIZE)
 		vga_touched(vga, (to + at) & (vga->bytes - 1));

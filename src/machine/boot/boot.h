@@ -39,6 +39,7 @@ struct boot_board {
 	uint64_t rsdp_gpa;                  /* 0: the guest finds it by itself */
 	const struct boot_memory *reserved; /* not for the kernel: ACPI tables, firmware, ...; any order */
 	size_t reserved_count;
+	bool text_screen; /* a VGA is in mode 3: 80x25, glyphs of 16 lines */
 };
 
 /* How the first CPU starts, relative to its state after reset. */

@@ -196,6 +196,16 @@ static void fill_header(const struct boot *boot, uint8_t *zero_page, uint64_t ke
 	store_le32(zero_page + HDR_RAMDISK_SIZE, 0);
 }
 
+/* struct screen_info, the first 64 bytes: what the real-mode part would have asked the video BIOS. */
+static void fill_screen(uint8_t *zero_page)
+{
+	zero_page[0x06] = 3;    /* mode */
+	zero_page[0x07] = 80;   /* columns */
+	zero_page[0x0e] = 25;   /* lines */
+	zero_page[0x0f] = 1;    /* a VGA */
+	zero_page[0x10] = 16;   /* lines of a glyph */
+}
+
 int boot_place_bzimage(struct boot_plan *plan, struct boot_result *result, struct error *err)
 {
 	struct boot *boot = plan->boot;
@@ -221,6 +231,8 @@ int boot_place_bzimage(struct boot_plan *plan, struct boot_result *result, struc
 	if (rc < 0)
 		return rc;
 	fill_e820(plan, zero_page);
+	if (plan->board->text_screen)
+		fill_screen(zero_page);
 	store_le64(zero_page + ZP_RSDP, plan->board->rsdp_gpa);
 	boot_store(plan, zero_page_gpa, zero_page, sizeof(zero_page), err);
 	boot_store(plan, cmdline, boot->append, append_bytes, err);
