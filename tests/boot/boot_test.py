@@ -80,6 +80,31 @@ def scsi(engine, work, checks):
     disk_and_disc(engine, work, checks, [""], "if=scsi", "if=scsi")
 
 
+def facts(engine, work, checks):
+    """What Linux is told by disks and drives at each controller is what qemu's tell it."""
+    if not shutil.which("qemu-system-x86_64"):
+        skip("no qemu-system-x86_64 to compare with")
+    devices = ["-no-reboot"]
+    for i in range(6):
+        image = work.disk(f"image{i}", 8 if i % 2 else 64)
+        devices += ["-drive", f"if=none,id=d{i},file={image},format=raw" + (",media=cdrom" if i % 2 else "")]
+    more = "serial=ABC,wwn=0x5000c50015ea71ac,rotation_rate=1,physical_block_size=4096"
+    for line in ["ahci,id=sata", "virtio-scsi-pci,id=scsi", "ide-hd,drive=d0,bus=ide.0,unit=0", "ide-cd,drive=d1,bus=ide.1,unit=0",
+                 f"ide-hd,drive=d2,bus=sata.0,{more}", "ide-cd,drive=d3,bus=sata.1", f"scsi-hd,drive=d4,bus=scsi.0,{more}",
+                 "scsi-cd,drive=d5,bus=scsi.0"]:
+        devices += ["-device", line]
+    append = "quiet xuni=test-disk-facts"
+    texts = [work.boot(engine, append, *devices)[1]]
+    command = ["qemu-system-x86_64", "-cpu", "max", *work.command("tcg", append, *devices)[1:]]
+    texts.append(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stdout)
+    mine, wanted = [sorted(line for line in text.splitlines() if line.startswith("fact ")) for text in texts]
+    checks.holds(len(mine) > 100 and "facts done" in texts[0], f"{len(mine)} facts")
+    checks.holds(len(mine) == len(wanted), f"as many as in qemu ({len(wanted)})")
+    for pair in zip(mine, wanted):
+        if pair[0] != pair[1]:
+            checks.holds(False, "\n".join(pair))
+
+
 def disk_and_disc(engine, work, checks, modes, disk, disc, *devices):
     iso, disc_sum = make_disc(work)
     for mode in modes:
@@ -235,9 +260,9 @@ def linux32(engine, work, checks):
         print(text[-4000:])
 
 
-CASES = {f.__name__: f for f in (report, disk, ide, ahci, scsi, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
+CASES = {f.__name__: f for f in (report, disk, ide, ahci, scsi, facts, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
 GUESTS = {"linux686": "686", "linux686pae": "686-pae"}
-GUEST_OF = {**GUESTS, "floppy": "686", "ahci": "686"}
+GUEST_OF = {**GUESTS, "floppy": "686", "ahci": "686", "facts": "686"}
 CASES.update({name: linux32 for name in GUESTS})
 
 if __name__ == "__main__":

@@ -221,8 +221,12 @@ static int init(struct device *device, struct error *err)
 
 static int init_disk(struct device *device, struct error *err)
 {
-	if (!from_device(device)->config.block)
+	const struct block *block = from_device(device)->config.block;
+
+	if (!block)
 		return error_set(err, EINVAL, "drive property not set");
+	if (block->read_only)
+		return error_set(err, EROFS, "Block node is read-only");
 	return init(device, err);
 }
 

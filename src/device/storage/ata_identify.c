@@ -92,7 +92,7 @@ static void identify_disk(const struct ata_drive *drive, uint8_t *data)
 
 static void identify_cd(const struct ata_drive *drive, uint8_t *data)
 {
-	put(data, 0, 0x8580); /* removable CD-ROM, DRQ within 50 us, 12-byte packets */
+	put(data, 0, 0x85c0); /* removable CD-ROM, DRQ within 50 us, 12-byte packets */
 	put(data, 20, 3);
 	put(data, 21, 512);
 	put(data, 22, 4);

@@ -205,10 +205,10 @@ static unsigned mode_page(const struct scsi_unit *unit, uint8_t page, bool chang
 		to[4] = 0x70;        /* mode 2, multisession */
 		to[5] = 0x7f & ~0x01;
 		to[6] = (uint8_t)(1 << 5 | 1 << 3 | 1 | unit->locked << 1); /* tray, eject, lock */
-		store_be16(to + 8, 50 * 176);                              /* kB/s */
+		store_be16(to + 8, 706); /* kB/s: quadruple speed */
 		store_be16(to + 10, 2);
-		store_be16(to + 12, 2048);
-		store_be16(to + 14, 50 * 176);
+		store_be16(to + 12, 512);
+		store_be16(to + 14, 706);
 		return 20;
 	default:
 		return 0;

@@ -116,6 +116,18 @@ static unsigned mode_page(const struct scsi_unit *unit, uint8_t page, bool chang
 		to[5] = 16;
 		store_be16(to + 20, 5400);
 		return 24;
+	case 0x05: /* flexible disk, for who looks for a geometry there */
+		to[0] = 0x05;
+		to[1] = 30;
+		if (changeable)
+			return 32;
+		store_be16(to + 2, 5000); /* kbit/s */
+		to[4] = 16;
+		to[5] = 63;
+		store_be16(to + 6, (uint16_t)unit->block_bytes);
+		store_be16(to + 8, (uint16_t)min_u64(cylinders, UINT16_MAX));
+		store_be16(to + 28, 5400); /* turns a minute */
+		return 32;
 	case 0x08: /* caching */
 		to[0] = 0x08;
 		to[1] = 18;
@@ -128,7 +140,7 @@ static unsigned mode_page(const struct scsi_unit *unit, uint8_t page, bool chang
 
 static void mode_sense(struct scsi_request *request, bool ten)
 {
-	static const uint8_t all[] = {0x01, 0x04, 0x08};
+	static const uint8_t all[] = {0x01, 0x04, 0x05, 0x08};
 	const struct scsi_unit *unit = request->unit;
 	const uint8_t page = request->cdb[2] & 0x3f, control = request->cdb[2] >> 6;
 	const bool no_descriptor = request->cdb[1] & 8;
@@ -198,7 +210,7 @@ static void mode_select(struct scsi_request *request, bool ten)
 		}
 		if (page == 0x08 && bytes >= 3)
 			request->unit->write_cache = data[at + 2] & 4;
-		else if (page != 0x08 && page != 0x01 && page != 0x04) {
+		else if (page != 0x08 && page != 0x01 && page != 0x04 && page != 0x05) {
 			scsi_fail(request, SCSI_INVALID_PARAMETER);
 			return;
 		}

@@ -106,6 +106,10 @@ void scsi_inquiry(struct scsi_request *request)
 			standard(request);
 		return;
 	}
+	if (unit->atapi) {
+		scsi_fail(request, SCSI_INVALID_FIELD);
+		return;
+	}
 	switch (request->cdb[2]) {
 	case VPD_SUPPORTED:
 		length = supported_pages(unit, page);
