@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest that writes anything to the small PCI functions (watchdog, pvpanic) while time passes and their state is saved,
- * damaged and loaded. What must hold: no crash, no hang, and after a reset the watchdog stands still.
+ * A guest that writes anything to the small PCI functions (watchdog, pvpanic) while time passes and their state is
+ * saved, damaged and loaded. What must hold: no crash, no hang, and after a reset the watchdog stands still.
  *
  * Input: operations of one byte and their operands.
  */

@@ -2,10 +2,17 @@
 #include "machine/inspect.h"
 
 #include "base/util.h"
+#include "device/pc/i8259.h"
+#include "device/pc/ioapic.h"
+#include "device/pc/lapic.h"
 #include "device/pc/vmgenid.h"
 #include "device/pci/pci.h"
 #include "device/virtio/virtio_balloon.h"
+#include "core/engine.h"
 #include "machine/machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
 
 /* Offsets in a type 0 header (PCI Local Bus 3.0, 6.1). */
 enum {
@@ -95,4 +102,28 @@ bool inspect_generation_id(struct machine *machine, char text[37])
 		}
 	}
 	return false;
+}
+
+char *inspect_interrupts(struct machine *machine, const struct vcpu *vcpu)
+{
+	size_t length;
+	char *text;
+	FILE *to = open_memstream(&text, &length);
+
+	if (!to)
+		return NULL;
+	for (struct device *device = machine->devices; device && !vcpu; device = device->next)
+		if (device->class == &ioapic_class)
+			ioapic_describe((struct ioapic *)device, to);
+	for (struct device *device = machine->devices; device; device = device->next) {
+		if (device->class == &i8259_class && !vcpu)
+			i8259_describe((struct i8259 *)device, to);
+		if (device->class == &lapic_class && vcpu && vcpu->apic == device)
+			lapic_describe((struct lapic *)device, to);
+	}
+	fclose(to);
+	if (*text)
+		return text;
+	free(text);
+	return NULL;
 }

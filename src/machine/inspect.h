@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct machine;
+struct vcpu;
 
 struct inspect_bar {
 	bool present, io, wide, prefetch;
@@ -31,6 +32,9 @@ bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out
 /* -ENXIO when the machine has no balloon. */
 int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err);
 int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *err);
+
+/* Text of the interrupt controllers (vcpu NULL) or of a vCPU's local APIC; heap. NULL: they are the engine's own. */
+char *inspect_interrupts(struct machine *machine, const struct vcpu *vcpu);
 
 /* False when the machine has no vmgenid. */
 bool inspect_generation_id(struct machine *machine, char text[37]);

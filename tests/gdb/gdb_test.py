@@ -48,6 +48,9 @@ p/x $efer
 p/x $cr0
 p $eflags & 0x200
 x/3i $pc
+monitor info mem
+monitor gva2gpa 0x100070
+monitor sum 0x100000 4096
 finish
 continue
 stepi
@@ -281,6 +284,12 @@ def by_hand(checks, folder):
         while (part := client.answer()) != "OK":
             said += bytes.fromhex(part[1:]).decode()
         checks.same(said, "VM status: paused (prelaunch)\n", "a line of the monitor")
+        said = monitor(client, "info lapic")
+        checks.holds("LVT0" in said or "kernel's" in said, "info lapic")
+        said = monitor(client, "info pic")
+        checks.holds(said.count("pin ") == 24 and "irq_base" in said or "kernel's" in said, "info pic")
+        checks.same(monitor(client, "info tlb"), "PG disabled\n", "info tlb")
+        checks.same(monitor(client, "gpa2hva 0x1000"), "Error: addresses of this process are not given away\n", "gpa2hva")
         client.send("vCont;s:1")
         checks.same(client.answer(), "T05thread:01;", "a step")
         rip = int.from_bytes(bytes.fromhex(client.ask("p10")), "little")
@@ -306,6 +315,14 @@ def by_hand(checks, folder):
         checks.same(client.ask("?"), "T05thread:01;", "and another server listens")
         client.send("k")
         checks.same(guest.status(), 0, "k ends the machine")
+
+
+def monitor(client, line):
+    client.send("qRcmd," + line.encode().hex())
+    said = ""
+    while (part := client.answer()) != "OK":
+        said += bytes.fromhex(part[1:]).decode()
+    return said
 
 
 def entry_of(path):

@@ -154,7 +154,8 @@ static bool query_supported(struct gdb *gdb, const char *text)
 	gdb->multiprocess = strstr(text, "multiprocess+");
 	gdb->swbreak = strstr(text, "swbreak+");
 	gdb->hwbreak = strstr(text, "hwbreak+");
-	gdb_put(&gdb->reply, "PacketSize=%x;qXfer:features:read+;vContSupported+;multiprocess+;QStartNoAckMode+;swbreak+;hwbreak+",
+	gdb_put(&gdb->reply,
+		"PacketSize=%x;qXfer:features:read+;vContSupported+;multiprocess+;QStartNoAckMode+;swbreak+;hwbreak+",
 		GDB_PACKET_MAX);
 	return true;
 }

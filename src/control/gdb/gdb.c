@@ -161,8 +161,11 @@ static struct chardev *open_device(struct gdb *gdb, const char *device, struct e
 int gdb_serve(struct gdb *gdb, const char *device, struct error *err)
 {
 	static const char prefix[] = "chardev:";
-	const struct chardev_front front = {
-		.can_receive = can_receive, .receive = receive, .event = chardev_changed, .opaque = gdb, .background = true};
+	const struct chardev_front front = {.can_receive = can_receive,
+					    .receive = receive,
+					    .event = chardev_changed,
+					    .opaque = gdb,
+					    .background = true};
 	struct chardev *chardev;
 
 	if (gdb->executing)

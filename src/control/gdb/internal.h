@@ -49,7 +49,7 @@ struct gdb {
 	bool open, acks, multiprocess, swbreak, hwbreak;
 	bool going; /* gdb waits for a stop reply */
 	bool physical_memory;
-	bool executing; /* a packet of this gdb's */
+	bool executing;     /* a packet of this gdb's */
 	unsigned step_bits; /* qqemu.sstepbits: 1 enable, 2 no interrupts, 4 no timers */
 	unsigned cpu;       /* Hg: of registers and memory */
 	unsigned go_cpu;    /* Hc: that steps */
@@ -102,7 +102,7 @@ void gdb_write_memory(struct gdb *gdb, const char *text, bool binary);
 void gdb_point(struct gdb *gdb, const char *text, bool insert);
 void gdb_forget_points(struct gdb *gdb);
 
-/* --- registers.c --- */
+/* --- description.c, registers.c --- */
 struct gdb_registers *gdb_registers_new(const struct machine *machine);
 void gdb_registers_free(struct gdb_registers *registers);
 /* The target description, XML. */

@@ -107,8 +107,7 @@ static const enum debug_kind kinds[] = {
 
 static int tell_engine(struct gdb *gdb)
 {
-	struct debug_points *points =
-		xcalloc(1, sizeof(*points) + gdb->point_count * sizeof(points->point[0]));
+	struct debug_points *points = xcalloc(1, sizeof(*points) + gdb->point_count * sizeof(points->point[0]));
 	int ret;
 
 	for (size_t i = 0; i < gdb->point_count; i++)

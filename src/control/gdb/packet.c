@@ -33,7 +33,8 @@ bool gdb_take_number(const char **text, uint64_t *value)
 bool gdb_take_hex(const char **text, uint8_t *to, size_t length)
 {
 	for (size_t i = 0; i < length; i++, *text += 2) {
-		int high = digit_of((unsigned char)(*text)[0]), low = high < 0 ? -1 : digit_of((unsigned char)(*text)[1]);
+		int high = digit_of((unsigned char)(*text)[0]),
+		    low = high < 0 ? -1 : digit_of((unsigned char)(*text)[1]);
 
 		if (low < 0)
 			return false;

@@ -46,7 +46,8 @@ static void put_breakpoint(struct gdb *gdb, unsigned cpu, uint64_t gva)
 
 static void put_hit(struct gdb *gdb, unsigned cpu, const struct debug_hit *hit)
 {
-	static const char *const names[] = {[DEBUG_WRITE] = "watch", [DEBUG_READ] = "rwatch", [DEBUG_ACCESS] = "awatch"};
+	static const char *const names[] = {
+		[DEBUG_WRITE] = "watch", [DEBUG_READ] = "rwatch", [DEBUG_ACCESS] = "awatch"};
 
 	if (hit->why == DEBUG_WATCHPOINT && hit->kind != DEBUG_EXECUTE)
 		gdb_put(&gdb->reply, "%s:%llx;", names[hit->kind], (unsigned long long)hit->gva);

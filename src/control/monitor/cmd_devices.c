@@ -4,7 +4,11 @@
 #include "config/domain.h"
 #include "control/monitor/commands.h"
 #include "control/monitor/monitor_impl.h"
+#include "control/monitor/registers.h"
+#include "core/engine.h"
 #include "machine/inspect.h"
+
+#include <stdlib.h>
 
 /* PCI Code and ID Assignment 1.11, as far as such devices are met. */
 static const struct {
@@ -154,6 +158,37 @@ static void show_generation_id(struct command_call *call, const json_t *result)
 	text_printf(call->text, "%s\n", json_string_value(json_object_get(result, "guid")));
 }
 
+static json_t *show_interrupts(struct command_call *call, const struct vcpu *vcpu)
+{
+	char *text = inspect_interrupts(call->machine, vcpu);
+
+	text_printf(call->text, "%s", text ? text : "the interrupt controllers are the kernel's (KVM) and not shown\n");
+	free(text);
+	return json_object();
+}
+
+static json_t *run_pic(struct command_call *call, struct error *err)
+{
+	return show_interrupts(call, NULL);
+}
+
+static json_t *run_lapic(struct command_call *call, struct error *err)
+{
+	int64_t id = argument_int(call, "apic-id", -1);
+	struct vcpu *vcpu = registers_vcpu(call);
+
+	for (unsigned i = 0; id >= 0; i++) {
+		if (i == call->machine->vcpu_count) {
+			text_printf(call->text, "No CPU available\n");
+			return json_object();
+		}
+		vcpu = call->machine->vcpus[i];
+		if (vcpu->apic_id == (uint64_t)id)
+			break;
+	}
+	return show_interrupts(call, vcpu);
+}
+
 static json_t *run_watchdog_action(struct command_call *call, struct error *err)
 {
 	const char *action = argument_string(call, "action");
@@ -174,6 +209,9 @@ static json_t *run_watchdog_action(struct command_call *call, struct error *err)
 const struct command commands_devices[] = {
 	{"query-pci", "info pci", "", "show PCI info", NULL, run_pci, show_pci},
 	{"query-balloon", "info balloon", "", "show balloon information", NULL, run_query_balloon, show_balloon},
+	{NULL, "info pic", "", "show PIC state", NULL, run_pic},
+	{NULL, "info lapic", "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)",
+	 (const struct command_argument[]){{"apic-id", ARGUMENT_INT, true}, {0}}, run_lapic},
 	{"query-vm-generation-id", "info vm-generation-id", "", "show Virtual Machine Generation ID", NULL, run_generation_id,
 	 show_generation_id},
 	{"watchdog-set-action", NULL, "", "what happens when the watchdog has run out",

@@ -329,6 +329,42 @@ static json_t *run_gva2gpa(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+/* BSD's checksum, of RAM alone. */
+static json_t *run_sum(struct command_call *call, struct error *err)
+{
+	uint64_t address = (uint64_t)argument_int(call, "start", 0), left = (uint64_t)argument_int(call, "size", 0);
+	uint8_t page[PAGE_SIZE];
+	uint16_t sum = 0;
+
+	if (left > ram_size(call->machine->ram)) {
+		error_set(err, EINVAL, "the machine has %llu bytes of RAM", (unsigned long long)ram_size(call->machine->ram));
+		return NULL;
+	}
+	while (left) {
+		size_t run = (size_t)min_u64(left, sizeof(page));
+
+		if (read_guest(call, true, address, page, run, err) < 0)
+			return NULL;
+		for (size_t i = 0; i < run; i++)
+			sum = (uint16_t)((uint16_t)(sum >> 1 | sum << 15) + page[i]);
+		address += run;
+		left -= run;
+	}
+	text_printf(call->text, "%05d\n", sum);
+	return json_object();
+}
+
+static json_t *run_gpa2hva(struct command_call *call, struct error *err)
+{
+	uint64_t gpa = (uint64_t)argument_int(call, "addr", 0);
+
+	if (ram_find(call->machine->ram, gpa))
+		error_set(err, EPERM, "addresses of this process are not given away");
+	else
+		error_set(err, EFAULT, "No memory is mapped at address 0x%llx", (unsigned long long)gpa);
+	return NULL;
+}
+
 static int port_size(struct command_call *call, unsigned *size, struct error *err)
 {
 	struct format format;
@@ -438,6 +474,10 @@ const struct command commands_memory[] = {
 	 run_pmemsave},
 	{NULL, "gva2gpa", "addr", "print the guest physical address corresponding to a guest virtual address",
 	 (const struct command_argument[]){{"addr", ARGUMENT_INT}, {0}}, run_gva2gpa},
+	{NULL, "gpa2hva", "addr", "is refused: the VMM's own addresses are not given away",
+	 (const struct command_argument[]){{"addr", ARGUMENT_INT}, {0}}, run_gpa2hva},
+	{NULL, "sum", "addr size", "compute the checksum of a memory region",
+	 (const struct command_argument[]){{"start", ARGUMENT_INT}, {"size", ARGUMENT_INT}, {0}}, run_sum},
 	{NULL, "i", "/fmt addr", "I/O port read",
 	 (const struct command_argument[]){{"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT}, {0}}, run_in},
 	{NULL, "o", "/fmt addr value", "I/O port write",

@@ -65,7 +65,8 @@ void kvm_debug_apply(struct kvm_vcpu *v)
 	}
 	if (v->debug_step)
 		debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-	if (v->debug_step == DEBUG_STEP_QUIET && kvm_has(v->kvm->kvm_fd, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ)
+	if (v->debug_step == DEBUG_STEP_QUIET &&
+	    kvm_has(v->kvm->kvm_fd, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ)
 		debug.control |= KVM_GUESTDBG_BLOCKIRQ;
 	kvm_ioctl(v->fd, KVM_SET_GUEST_DEBUG, &debug);
 }

@@ -416,6 +416,18 @@ static const struct state_table state = {
 		},
 };
 
+void i8259_describe(struct i8259 *pic, FILE *to)
+{
+	pthread_mutex_lock(&pic->lock);
+	for (int i = 1; i >= 0; i--) {
+		const struct chip *chip = &pic->chip[i];
+
+		fprintf(to, "pic%d: irr=%02x imr=%02x isr=%02x hprio=%u irq_base=%02x rr_sel=%u elcr=%02x fnm=%u\n", i, chip->irr,
+			chip->imr, chip->isr, chip->lowest, chip->base, chip->read_isr, chip->elcr, chip->nested);
+	}
+	pthread_mutex_unlock(&pic->lock);
+}
+
 const struct device_class i8259_class = {
 	.name = "isa-i8259",
 	.help = "two cascaded 8259A interrupt controllers",

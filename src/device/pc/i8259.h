@@ -4,6 +4,8 @@
 
 #include "core/device.h"
 
+#include <stdio.h>
+
 struct i8259;
 
 extern const struct device_class i8259_class;
@@ -18,5 +20,8 @@ struct irq i8259_input(struct i8259 *pic, unsigned line);
 /* The CPU's two INTA cycles: a vector always comes back, that of a spurious interrupt when nothing is requested.
  * Any thread; no lock of a local APIC held. */
 int i8259_ack(void *i8259);
+
+/* What info pic shows. Any thread. */
+void i8259_describe(struct i8259 *pic, FILE *to);
 
 #endif

@@ -226,6 +226,39 @@ static const struct state_table state = {
 		},
 };
 
+static void describe_pins(FILE *to, const char *name, uint32_t pins)
+{
+	fprintf(to, "  %s ", name);
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		if (pins >> i & 1)
+			fprintf(to, "%u ", i);
+	fprintf(to, "%s\n", pins ? "" : "(none)");
+}
+
+void ioapic_describe(struct ioapic *ioapic, FILE *to)
+{
+	static const char *const modes[] = {"fixed", "lowest", "SMI", "...", "NMI", "INIT", "...", "extINT"};
+	uint32_t remote = 0;
+
+	pthread_mutex_lock(&ioapic->lock);
+	fprintf(to, "ioapic0: ver=0x%x id=0x%02x sel=0x%02x", VERSION & 0xff, ioapic->id, ioapic->select);
+	if (ioapic->select >= INDEX_TABLE)
+		fprintf(to, " (redir[%u])", (ioapic->select - INDEX_TABLE) >> 1);
+	fprintf(to, "\n");
+	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+		uint64_t entry = ioapic->table[i];
+
+		fprintf(to, "  pin %-2u 0x%016llx dest=%llx vec=%-3u %s %-5s %-6s %-6s %s\n", i, (unsigned long long)entry,
+			(unsigned long long)(entry >> 56), (unsigned)(entry & 0xff), entry >> 13 & 1 ? "active-lo" : "active-hi",
+			entry & ENTRY_LEVEL ? "level" : "edge", entry & ENTRY_MASKED ? "masked" : "", modes[ENTRY_MODE(entry)],
+			entry & ENTRY_LOGICAL ? "logical" : "physical");
+		remote |= (uint32_t)!!(entry & ENTRY_REMOTE_IRR) << i;
+	}
+	describe_pins(to, "IRR     ", ioapic->lines);
+	describe_pins(to, "Remote IRR", remote);
+	pthread_mutex_unlock(&ioapic->lock);
+}
+
 const struct device_class ioapic_class = {
 	.name = "ioapic",
 	.help = "82093AA I/O interrupt controller",

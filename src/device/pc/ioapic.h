@@ -4,6 +4,8 @@
 
 #include "core/device.h"
 
+#include <stdio.h>
+
 struct ioapic;
 
 extern const struct device_class ioapic_class;
@@ -19,5 +21,8 @@ struct irq ioapic_pin(struct ioapic *ioapic, unsigned pin);
 
 /* A processor ended the interrupt of a level-triggered vector. Any thread, no local APIC's lock held. */
 void ioapic_eoi(void *ioapic, uint8_t vector);
+
+/* What info pic shows. Any thread. */
+void ioapic_describe(struct ioapic *ioapic, FILE *to);
 
 #endif

@@ -13,6 +13,8 @@
 
 #include "core/device.h"
 
+#include <stdio.h>
+
 struct lapic;
 struct lapic_set;
 struct vcpu;
@@ -48,5 +50,8 @@ struct lapic *lapic_new(const struct device_env *env, struct lapic_set *set, str
 /* What firmware leaves behind on every processor (MP specification 3.6.2.2, virtual wire): enabled, LINT0 ExtINT on the
  * bootstrap processor, LINT1 NMI. For direct kernel boot, after reset. */
 void lapic_virtual_wire(struct lapic *apic);
+
+/* What info lapic shows. Any thread. */
+void lapic_describe(struct lapic *apic, FILE *to);
 
 #endif

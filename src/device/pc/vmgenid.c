@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The virtual machine generation ID (Microsoft's "Virtual Machine Generation ID" paper, qemu's docs/specs/vmgenid): a number
- * in guest RAM, found through ACPI, that is another one when the machine is not the same any more. Firmware reserves the
- * page and tells its address; a machine without firmware has it in reserved memory. Left out: the notification of a
- * change, as nothing can change it while the machine runs.
+ * The virtual machine generation ID (Microsoft's "Virtual Machine Generation ID" paper, qemu's docs/specs/vmgenid): a
+ * number in guest RAM, found through ACPI, that is another one when the machine is not the same any more. Firmware
+ * reserves the page and tells its address; a machine without firmware has it in reserved memory. Left out: the
+ * notification of a change, as nothing can change it while the machine runs.
  */
 #include "device/pc/vmgenid.h"
 
@@ -17,9 +17,9 @@
 
 struct vmgenid {
 	struct device device;
-	char *text;      /* property */
+	char *text;       /* property */
 	uint8_t guid[16]; /* as written */
-	uint64_t gpa;    /* of the number; 0: not known */
+	uint64_t gpa;     /* of the number; 0: not known */
 	struct fw_cfg *fw_cfg;
 };
 
@@ -32,8 +32,8 @@ void vmgenid_text(const struct vmgenid *v, char text[37])
 {
 	const uint8_t *g = v->guid;
 
-	snprintf(text, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", g[0], g[1], g[2], g[3], g[4],
-		 g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
+	snprintf(text, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", g[0], g[1], g[2],
+		 g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]);
 }
 
 /* Guests see the first three parts little-endian. */
@@ -121,8 +121,9 @@ static int init(struct device *device, struct error *err)
 		return 0;
 	}
 	if (!parse(v->text, v->guid))
-		return error_set(err, EINVAL, "Property 'vmgenid.guid' doesn't take value '%.64s': auto, or "
-					      "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
+		return error_set(err, EINVAL,
+				 "Property 'vmgenid.guid' doesn't take value '%.64s': auto, or "
+				 "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
 				 v->text);
 	return 0;
 }
@@ -141,7 +142,10 @@ static const struct state_table state = {
 	.name = "vmgenid", .version = 1, .size = sizeof(struct vmgenid), .fields = fields, .after_load = after_load};
 
 static const struct property properties[] = {
-	{.name = "guid", .type = PROPERTY_STRING, .offset = offsetof(struct vmgenid, text), .fallback = "auto",
+	{.name = "guid",
+	 .type = PROPERTY_STRING,
+	 .offset = offsetof(struct vmgenid, text),
+	 .fallback = "auto",
 	 .help = "the number: auto (random), or a UUID"},
 	{.name = NULL},
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The watchdog of Intel's 6300ESB I/O controller hub (data sheet 300641, chapter 16): function 8086:25ab with two timers in
- * a row. When the second has run out the machine is not reset but does what -action watchdog= says. Left out: the interrupt
- * or SMI at the end of the first timer, and the toggling of the WDT_TOUT# pin.
+ * The watchdog of Intel's 6300ESB I/O controller hub (data sheet 300641, chapter 16): function 8086:25ab with two
+ * timers in a row. When the second has run out the machine is not reset but does what -action watchdog= says. Left out:
+ * the interrupt or SMI at the end of the first timer, and the toggling of the WDT_TOUT# pin.
  */
 #include "device/pci/pci_internal.h"
 
@@ -29,7 +29,7 @@ enum {
 	PRELOAD_2 = 0x4,
 	RELOAD = 0xc,
 	RELOAD_PING = 1 << 8,
-	RELOAD_TIMED_OUT = 1 << 9, /* write 1 to clear */
+	RELOAD_TIMED_OUT = 1 << 9,  /* write 1 to clear */
 	RELOAD_LINUX_BIT = 1 << 12, /* where Linux looks for it; so qemu shows both */
 	PRELOAD_MASK = 0xfffff,
 	REGISTERS_BYTES = 16,
@@ -212,8 +212,9 @@ static int check(const void *staged, struct error *err)
 {
 	const struct i6300esb *w = staged;
 
-	if (w->stage < 1 || w->stage > 2 || w->unlocking > 2 || w->preload[0] > PRELOAD_MASK || w->preload[1] > PRELOAD_MASK ||
-	    w->control & ~(WDT_INTERRUPT_TYPE | WDT_FAST | WDT_OUTPUT_OFF) || w->locks & ~7)
+	if (w->stage < 1 || w->stage > 2 || w->unlocking > 2 || w->preload[0] > PRELOAD_MASK ||
+	    w->preload[1] > PRELOAD_MASK || w->control & ~(WDT_INTERRUPT_TYPE | WDT_FAST | WDT_OUTPUT_OFF) ||
+	    w->locks & ~7)
 		return error_set(err, EINVAL, "i6300esb: a state that it cannot be in");
 	return 0;
 }

@@ -150,7 +150,8 @@ static void test_disable_and_scale(void **state)
 	assert_int_equal(fired(), 1);
 }
 
-/* With the output off nothing comes of it; free running, it goes on for ever, and not faster than once a millisecond. */
+/* With the output off nothing comes of it; free running, it goes on for ever, and not faster than once a millisecond.
+ */
 static void test_output_off(void **state)
 {
 	preload(0, 0);
