@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boot loaders from the media Debian has for them, read from the screen and driven with keys: loaders_test.py ENGINE CASE [VNC-TYPE]."""
+import subprocess
+import sys
+import tempfile
+
+from system import PATIENCE, Checks, System, VMM, need, skip
+
+RESCUE = "/usr/lib/grub-rescue"
+
+
+def grub_menu(checks, system):
+    """From GRUB's menu to its command line."""
+    checks.holds(system.shows("GNU GRUB  version", 90) and system.shows("Memtest86+"), "GRUB's menu is on the screen")
+    system.type("c")
+    checks.holds(system.shows("grub>"), "the key c brings the command line")
+
+
+def grub_commands(checks, system, drive):
+    system.type("ls\n")
+    checks.holds(system.shows(drive), f"ls names {drive}")
+    system.type("echo Reads-Keys\n")
+    checks.holds(system.shows_row("Reads-Keys"), "echo says what was typed")
+
+
+def grub_cd(engine, checks):
+    """Debian's GRUB rescue disc, by El Torito from the drive on the IDE channel."""
+    need((f"{RESCUE}/grub-rescue-cdrom.iso", "grub-rescue-pc"))
+    with System(engine, "-cdrom", f"{RESCUE}/grub-rescue-cdrom.iso", memory="128") as system:
+        grub_menu(checks, system)
+        grub_commands(checks, system, "(cd)")
+        show(checks, system)
+
+
+def grub_floppy(engine, checks):
+    """Debian's GRUB rescue floppy, read through the controller and its DMA channel."""
+    need((f"{RESCUE}/grub-rescue-floppy.img", "grub-rescue-pc"))
+    with System(engine, "-drive", f"if=floppy,format=raw,readonly=on,file={RESCUE}/grub-rescue-floppy.img", memory="128") as system:
+        grub_menu(checks, system)
+        grub_commands(checks, system, "(fd0)")
+        show(checks, system)
+
+
+def grub_vnc(engine, checks):
+    """The disc once more, typed at by a VNC client."""
+    need((f"{RESCUE}/grub-rescue-cdrom.iso", "grub-rescue-pc"))
+    client = sys.argv[3] if len(sys.argv) > 3 else skip("no VNC client: the package libvncserver-dev was missing in the build")
+    if not (VMM.parent / "display-vnc.so").exists():
+        skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
+    with tempfile.TemporaryDirectory(prefix="xuni-vnc-") as folder:
+        socket = f"{folder}/vnc"
+        with System(engine, "-cdrom", f"{RESCUE}/grub-rescue-cdrom.iso", "-vnc", f"unix:{socket}", memory="128") as system:
+            grub_menu(checks, system)
+            said = subprocess.run([client, socket, "echo Over_VNC"], capture_output=True, text=True, timeout=60 * PATIENCE)
+            checks.holds(said.returncode == 0, f"LibVNCClient's session: {said.stdout.strip()}")
+            checks.holds(system.shows_row("Over_VNC"), "echo says what the client typed")
+            show(checks, system)
+
+
+def show(checks, system):
+    if checks.failed:
+        print(system.screen())
+
+
+CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc]}
+
+
+def main():
+    checks = Checks()
+    need(("/usr/share/seabios/bios-256k.bin", "seabios"))
+    CASES[sys.argv[2]](sys.argv[1], checks)
+    checks.end()
+
+
+main()
