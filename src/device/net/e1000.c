@@ -352,6 +352,9 @@ static void reset(struct device *device)
 	e1000->io_address = 0;
 	e1000->timer_due_ns = INT64_MAX;
 	e1000->irq_asserted = false;
+	memset(e1000->tx_data, 0, sizeof(e1000->tx_data));
+	e1000->tx_tso = e1000->tx_ip_sum = e1000->tx_tcp_sum = e1000->tx_vlan = false;
+	e1000->tx_tag = 0;
 	memset(&e1000->plain_context, 0, sizeof(e1000->plain_context));
 	memset(&e1000->tso_context, 0, sizeof(e1000->tso_context));
 	e1000_eeprom_fill(e1000);

@@ -149,6 +149,7 @@ void e1000_eeprom_fill(struct e1000 *e1000)
 	const struct pci_class *class = e1000->pci.device.class->bus_class;
 	uint16_t *words = e1000->eeprom.words;
 
+	memset(&e1000->eeprom, 0, sizeof(e1000->eeprom));
 	memcpy(words, initial, sizeof(initial));
 	for (unsigned i = 0; i < 3; i++)
 		words[i] = load_le16(e1000->nic.mac + 2 * i);

@@ -62,6 +62,7 @@ static void soft_reset(struct pcnet *pcnet)
 	pcnet->csr[103] = 0x0105;
 	pcnet->bcr[BCR_STYLE] = 0x0200;
 	pcnet->rap = 0;
+	pcnet->rx_base = pcnet->tx_base = 0;
 	pcnet->rx_count = pcnet->tx_count = 0;
 	pcnet->rx_index = pcnet->tx_index = 0;
 	stop(pcnet);
