@@ -22,7 +22,8 @@
 
 enum { RAM_BYTES = 512 << 10, DEVFN = 3 << 3 };
 
-static const struct device_class *const cards[] = {&e1000_class, &rtl8139_class, &ne2k_pci_class, &pcnet_class, &i82550_class};
+static const struct device_class *const cards[] = {&e1000_class, &rtl8139_class, &ne2k_pci_class, &pcnet_class,
+						   &i82550_class};
 
 static struct test_machine *machine;
 static volatile unsigned sink_sum;
@@ -53,7 +54,8 @@ static void build(void)
 	machine = test_machine_new(RAM_BYTES, true);
 	machine->log.items = LOG_GUEST_ERRORS;
 	machine->log.fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	clock_stop(machine->env.clock);
+	clock_free(machine->env.clock);
+	machine->env.clock = clock_new(true, 1000000);
 	sink.loop = machine->env.loop;
 	sink.log = &machine->log;
 	machine->backend = &sink;
@@ -80,7 +82,8 @@ static void access_register(struct input *input, bool write)
 {
 	unsigned choice = (unsigned)take(input, 1), size = 1u << (choice & 3) % 3, bar = choice >> 2 & 1;
 	uint64_t offset = take(input, 2), base = test_bar_address(machine, DEVFN, bar);
-	struct bus *bus = test_config_read(machine, DEVFN, 0x10 + 4 * bar, 1) & 1 ? machine->env.io : machine->env.memory;
+	struct bus *bus =
+		test_config_read(machine, DEVFN, 0x10 + 4 * bar, 1) & 1 ? machine->env.io : machine->env.memory;
 	uint64_t value = write ? take(input, 4) : 0;
 
 	if (!base)
@@ -156,8 +159,7 @@ static void operation(struct device *card, struct input *input)
 			test_config_write(machine, DEVFN, 4, (uint32_t)value >> 8, 2);
 		break;
 	case 8:
-		clock_set(machine->env.clock, clock_now(machine->env.clock) + (int64_t)take(input, 2) * 1000);
-		clock_run(machine->env.clock);
+		clock_advance(machine->env.clock, (int64_t)take(input, 2) * 1000);
 		break;
 	default:
 		save_and_load(card);
@@ -170,7 +172,9 @@ static void power_on(struct device *card, struct state_buffer *saved)
 	/* What came before has run. */
 	loop_poll(machine->env.loop, 0);
 	net_set_link(&sink, true);
+	clock_stop(machine->env.clock);
 	clock_set(machine->env.clock, 0);
+	clock_start(machine->env.clock);
 	device_reset(card);
 	state_save(card->class->state, card, saved);
 }
