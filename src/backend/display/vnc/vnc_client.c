@@ -246,6 +246,7 @@ static rfbScreenInfoPtr make_screen(struct vnc_client *client)
 		return NULL;
 	screen->screenData = client;
 	screen->frameBuffer = (char *)client->pixels;
+	screen->serverFormat.depth = BITS_PER_SAMPLE * SAMPLES;
 	screen->serverFormat.redShift = 16;
 	screen->serverFormat.greenShift = 8;
 	screen->serverFormat.blueShift = 0;
