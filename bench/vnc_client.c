@@ -130,7 +130,15 @@ static void tight(uint32_t width, uint32_t height)
 
 static void request(uint32_t width, uint32_t height, int incremental)
 {
-	uint8_t message[10] = {3, (uint8_t)incremental, 0, 0, 0, 0, (uint8_t)(width >> 8), (uint8_t)width, (uint8_t)(height >> 8),
+	uint8_t message[10] = {3,
+			       (uint8_t)incremental,
+			       0,
+			       0,
+			       0,
+			       0,
+			       (uint8_t)(width >> 8),
+			       (uint8_t)width,
+			       (uint8_t)(height >> 8),
 			       (uint8_t)height};
 
 	tell(message, sizeof(message));
@@ -140,7 +148,9 @@ int main(int argc, char **argv)
 {
 	static const char *const names[] = {"raw", "hextile", "tight", "zrle"};
 	static const int numbers[] = {RAW, HEXTILE, TIGHT, ZRLE};
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons((uint16_t)atoi(argv[1])),
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	uint8_t encodings[] = {2, 0, 0, 3, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x21, 0xff, 0xff, 0xff, 0x20};
 	double start = 0, seconds = atof(argv[2]);
 	uint32_t width, height, types;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Guest of bench/vnc: a Multiboot kernel that sets 1024x768x32 by the Bochs registers and draws the whole screen again and
- * again: cells of 8x16 pixels in two colours, as a text terminal has them, other colours each time.
+ * Guest of bench/vnc: a Multiboot kernel that sets 1024x768x32 by the Bochs registers and draws the whole screen again
+ * and again: cells of 8x16 pixels in two colours, as a text terminal has them, other colours each time.
  */
 #include <stdint.h>
 
