@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest that reads and writes anything of the storage controllers' registers and of the memory they read: PIIX3 IDE and
- * AHCI with a disk and a CD-ROM drive each, the floppy controller with its DMA, the virtio SCSI adapter. Media come and
- * go, state is saved, damaged and loaded. No crash, no hang, no access outside of guest memory; all of them come back to
- * rest after a reset.
+ * A guest that reads and writes anything of the storage controllers' registers and of the memory they read: PIIX3 IDE
+ * and AHCI with a disk and a CD-ROM drive each, the floppy controller with its DMA, the virtio SCSI adapter. Media come
+ * and go, state is saved, damaged and loaded. No crash, no hang, no access outside of guest memory; all of them come
+ * back to rest after a reset.
  *
  * Input: operations of one byte and their operands.
  */
@@ -24,7 +24,14 @@
 
 #include <fcntl.h>
 
-enum { RAM_BYTES = 2 << 20, DEVICES_MAX = 16, OPERATIONS_MAX = 2048, AHCI_DEVFN = 3 << 3, SCSI_DEVFN = 4 << 3, IDE_DEVFN = 1 << 3 | 1 };
+enum {
+	RAM_BYTES = 2 << 20,
+	DEVICES_MAX = 16,
+	OPERATIONS_MAX = 2048,
+	AHCI_DEVFN = 3 << 3,
+	SCSI_DEVFN = 4 << 3,
+	IDE_DEVFN = 1 << 3 | 1
+};
 
 static struct test_machine *machine;
 static struct block *blocks[8];
@@ -113,8 +120,9 @@ static void build(void)
 
 static void registers(struct input *input, unsigned choice)
 {
-	static const uint16_t ports[] = {0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7, 0x3f6, 0x3f0, 0x3f2, 0x3f4,
-	                                 0x3f5, 0x3f7, 0x04,  0x05,  0x0a,  0x0b,  0x0c,  0x81,  0x08,  0x0f,  0xc4,  0xd6};
+	static const uint16_t ports[] = {0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7,
+					 0x3f6, 0x3f0, 0x3f2, 0x3f4, 0x3f5, 0x3f7, 0x04,  0x05,
+					 0x0a,  0x0b,  0x0c,  0x81,  0x08,  0x0f,  0xc4,  0xd6};
 	uint64_t place = take(input, 1);
 	uint16_t port = ports[place % ARRAY_SIZE(ports)];
 	unsigned size = choice & 0x40 ? 2 : choice & 0x80 ? 4 : 1;
@@ -190,7 +198,8 @@ static void command(struct input *input)
 
 static void scsi_command(struct guest *guest, struct input *input)
 {
-	unsigned shape = (unsigned)take(input, 1), in = (unsigned)take(input, 2), out = (unsigned)take(input, 1), count = 1;
+	unsigned shape = (unsigned)take(input, 1), in = (unsigned)take(input, 2), out = (unsigned)take(input, 1),
+		 count = 1;
 	struct guest_buffer buffers[4] = {{guest_alloc(guest, 64), 51, false}};
 	uint8_t *head = guest_memory(guest, buffers[0].gpa, 51);
 
@@ -253,7 +262,8 @@ static void operation(struct guest *guest, struct input *input)
 		if (choice & 0x80)
 			bus_read(machine->env.io, bus_master + place, 1);
 		else
-			bus_write(machine->env.io, bus_master + place, take(input, 1u << (choice >> 4 & 1) * 2), 1u << (choice >> 4 & 1) * 2);
+			bus_write(machine->env.io, bus_master + place, take(input, 1u << (choice >> 4 & 1) * 2),
+				  1u << (choice >> 4 & 1) * 2);
 		break;
 	case 4:
 		move_data(input);

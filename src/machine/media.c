@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Media of drives: trays opened and closed by hand, media put in and taken out, and the event that tells of trays whoever
- * moved them.
+ * Media of drives: trays opened and closed by hand, media put in and taken out, and the event that tells of trays
+ * whoever moved them.
  */
 #include "machine/media.h"
 
@@ -31,7 +31,7 @@ char *machine_device_path(const struct machine *machine, const struct device *de
 char *machine_disk_name(const struct machine *machine, const struct device *device)
 {
 	return device->id && strncmp(device->class->name, "virtio-", 7) ? xstrdup(device->id)
-									 : machine_device_path(machine, device);
+									: machine_device_path(machine, device);
 }
 
 static bool has_id(const struct machine *machine, const struct device *device, const char *id)
@@ -112,9 +112,9 @@ int media_open_tray(struct machine *machine, struct device *device, const char *
 	if (medium.locked && ops->ask_eject)
 		ops->ask_eject(device);
 	if (medium.locked && !force)
-		return error_set(err, EINPROGRESS,
-				 "Device '%s' is locked and force was not specified, wait for tray to open and try again",
-				 name);
+		return error_set(
+			err, EINPROGRESS,
+			"Device '%s' is locked and force was not specified, wait for tray to open and try again", name);
 	move_tray(machine, device, true);
 	return 0;
 }
@@ -143,7 +143,8 @@ int media_remove(struct machine *machine, struct device *device, const char *nam
 	return medium.block ? backends_set_medium(machine, device, NULL, err) : 0;
 }
 
-int media_insert(struct machine *machine, struct device *device, const char *name, struct block *block, struct error *err)
+int media_insert(struct machine *machine, struct device *device, const char *name, struct block *block,
+		 struct error *err)
 {
 	struct device_medium medium;
 
@@ -191,8 +192,8 @@ static struct block *open_medium(struct machine *machine, const struct device *d
 	return block_open_file(machine->blocks, filename, format, &how, err);
 }
 
-int media_change(struct machine *machine, struct device *device, const char *name, const char *filename, const char *format,
-		 const char *mode, bool force, struct error *err)
+int media_change(struct machine *machine, struct device *device, const char *name, const char *filename,
+		 const char *format, const char *mode, bool force, struct error *err)
 {
 	struct block *block = open_medium(machine, device, filename, format, mode, err);
 	int ret;

@@ -24,9 +24,10 @@ int media_open_tray(struct machine *machine, struct device *device, const char *
 void media_close_tray(struct machine *machine, struct device *device);
 /* The tray, where there is one, must be open. */
 int media_remove(struct machine *machine, struct device *device, const char *name, struct error *err);
-int media_insert(struct machine *machine, struct device *device, const char *name, struct block *block, struct error *err);
+int media_insert(struct machine *machine, struct device *device, const char *name, struct block *block,
+		 struct error *err);
 /* Opens an image and puts it in, tray and all. mode: "retain", "read-only", "read-write". */
-int media_change(struct machine *machine, struct device *device, const char *name, const char *filename, const char *format,
-                 const char *mode, bool force, struct error *err);
+int media_change(struct machine *machine, struct device *device, const char *name, const char *filename,
+		 const char *format, const char *mode, bool force, struct error *err);
 
 #endif

@@ -24,7 +24,8 @@ static json_t *run_open_tray(struct command_call *call, struct error *err)
 {
 	const char *name;
 	struct device *drive = drive_of(call, &name, err);
-	int ret = drive ? media_open_tray(call->machine, drive, name, argument_bool(call, "force", false), err) : -ENODEV;
+	int ret =
+		drive ? media_open_tray(call->machine, drive, name, argument_bool(call, "force", false), err) : -ENODEV;
 
 	/* That the guest was asked is no error. */
 	return ret == 0 || ret == -EINPROGRESS ? json_object() : NULL;
@@ -97,8 +98,10 @@ static json_t *run_change(struct command_call *call, struct error *err)
 	for (unsigned i = 0; mode && i < ARRAY_SIZE(modes); i++)
 		known |= strcmp(mode, modes[i]) == 0;
 	if (!known) {
-		error_set(err, EINVAL, call->text ? "invalid parameter value: %s"
-						  : "Parameter 'read-only-mode' does not accept value '%s'", mode);
+		error_set(err, EINVAL,
+			  call->text ? "invalid parameter value: %s"
+				     : "Parameter 'read-only-mode' does not accept value '%s'",
+			  mode);
 		return NULL;
 	}
 	drive = drive_of(call, &name, err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The pair of 8237A DMA controllers of a PC (Intel 231466) with the page registers of the AT: channels 0 to 3 move bytes,
- * 5 to 7 words, 4 is the cascade. Devices ask for transfers (core/isa_dma.h), which happen at once. Left out: memory to
- * memory, priorities, the 16 MiB and more of EISA's high page registers.
+ * The pair of 8237A DMA controllers of a PC (Intel 231466) with the page registers of the AT: channels 0 to 3 move
+ * bytes, 5 to 7 words, 4 is the cascade. Devices ask for transfers (core/isa_dma.h), which happen at once. Left out:
+ * memory to memory, priorities, the 16 MiB and more of EISA's high page registers.
  */
 #include "device/pc/i8237.h"
 
@@ -13,8 +13,16 @@
 #include <pthread.h>
 
 enum { CHANNELS = 8, REGIONS = 3 };
-enum { REG_STATUS = 8, REG_REQUEST = 9, REG_MASK = 10, REG_MODE = 11, REG_CLEAR_FLIPFLOP = 12, REG_CLEAR = 13,
-       REG_CLEAR_MASK = 14, REG_MASKS = 15 };
+enum {
+	REG_STATUS = 8,
+	REG_REQUEST = 9,
+	REG_MASK = 10,
+	REG_MODE = 11,
+	REG_CLEAR_FLIPFLOP = 12,
+	REG_CLEAR = 13,
+	REG_CLEAR_MASK = 14,
+	REG_MASKS = 15
+};
 enum { COMMAND_OFF = 1 << 2 };
 enum { MODE_TO_MEMORY = 1 << 2, MODE_FROM_MEMORY = 1 << 3, MODE_AUTO = 1 << 4, MODE_DOWN = 1 << 5 };
 
@@ -49,7 +57,7 @@ static const int8_t page_channel[16] = {-1, 2, 3, 1, -1, -1, -1, 0, -1, 6, 7, 5,
 static uint64_t memory_gpa(const struct channel *channel, bool words)
 {
 	return words ? (uint64_t)(channel->page & 0xfe) << 16 | (uint64_t)channel->address << 1
-	             : (uint64_t)channel->page << 16 | channel->address;
+		     : (uint64_t)channel->page << 16 | channel->address;
 }
 
 static void end_of_count(struct i8237 *dma, unsigned number)
@@ -74,7 +82,8 @@ static size_t move_run(struct i8237 *dma, struct channel *channel, bool words, u
 
 	if (channel->mode & MODE_TO_MEMORY)
 		ram_write(ram, memory_gpa(channel, words), buffer, run << shift);
-	else if (channel->mode & MODE_FROM_MEMORY && ram_read(ram, memory_gpa(channel, words), buffer, run << shift) < 0)
+	else if (channel->mode & MODE_FROM_MEMORY &&
+		 ram_read(ram, memory_gpa(channel, words), buffer, run << shift) < 0)
 		memset(buffer, 0xff, run << shift);
 	channel->address = (uint16_t)(channel->mode & MODE_DOWN ? channel->address - run : channel->address + run);
 	return run;
@@ -295,7 +304,8 @@ static int init(struct device *device, struct error *err)
 	dma->regions[0] = (struct region){.name = "dma", .ops = &bytes_ops, .opaque = dma, .base = 0, .size = 16};
 	dma->regions[1] = (struct region){.name = "dma", .ops = &words_ops, .opaque = dma, .base = 0xc0, .size = 32};
 	/* 0x80 is the port where firmware tells how far it is. */
-	dma->regions[2] = (struct region){.name = "dma-page", .ops = &page_ops, .opaque = dma, .base = 0x81, .size = 15};
+	dma->regions[2] =
+		(struct region){.name = "dma-page", .ops = &page_ops, .opaque = dma, .base = 0x81, .size = 15};
 	return isa_regions_add(device->env->io, dma->regions, REGIONS, err);
 }
 
@@ -334,7 +344,8 @@ static const struct state_field chip_fields[] = {
 	STATE_FIELD(STATE_BOOL, struct chip, high),
 	STATE_END,
 };
-static const struct state_table chip_state = {.name = "chip", .version = 1, .size = sizeof(struct chip), .fields = chip_fields};
+static const struct state_table chip_state = {
+	.name = "chip", .version = 1, .size = sizeof(struct chip), .fields = chip_fields};
 
 static const struct state_field fields[] = {
 	STATE_SUB(channel_state, struct i8237, channels, CHANNELS),

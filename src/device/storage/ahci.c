@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The AHCI adapter of Intel's ICH9 (AHCI 1.3.1; 316972 chapter 15): PCI function 8086:2922 with the registers in BAR 5, six
- * ports with 32 command slots each, native command queuing, INTx. Left out: MSI, the index-data pair in BAR 4, command
- * completion coalescing, enclosure management, staggered spin-up.
+ * The AHCI adapter of Intel's ICH9 (AHCI 1.3.1; 316972 chapter 15): PCI function 8086:2922 with the registers in BAR 5,
+ * six ports with 32 command slots each, native command queuing, INTx. Left out: MSI, the index-data pair in BAR 4,
+ * command completion coalescing, enclosure management, staggered spin-up.
  */
 #include "device/storage/ahci.h"
 
 #include "base/util.h"
 #include "core/state.h"
 
-enum { HBA_CAP = 0x00, HBA_GHC = 0x04, HBA_IS = 0x08, HBA_PI = 0x0c, HBA_VS = 0x10, PORTS_AT = 0x100, PORT_BYTES = 0x80, BAR_BYTES = 0x1000 };
+enum {
+	HBA_CAP = 0x00,
+	HBA_GHC = 0x04,
+	HBA_IS = 0x08,
+	HBA_PI = 0x0c,
+	HBA_VS = 0x10,
+	PORTS_AT = 0x100,
+	PORT_BYTES = 0x80,
+	BAR_BYTES = 0x1000
+};
 enum { GHC_RESET = 1 << 0, GHC_INTERRUPTS = 1 << 1 };
 #define GHC_AHCI (1u << 31)
 /* 64-bit addresses, native queuing, AHCI only, first generation, 32 slots. */
@@ -208,50 +217,55 @@ static void after_load(void *object)
 }
 
 static const struct state_field port_fields[] = {
-        STATE_FIELD(STATE_U64, struct ahci_port, list_gpa), STATE_FIELD(STATE_U64, struct ahci_port, fis_gpa),
-        STATE_FIELD(STATE_U32, struct ahci_port, status),   STATE_FIELD(STATE_U32, struct ahci_port, enable),
-        STATE_FIELD(STATE_U32, struct ahci_port, command),  STATE_FIELD(STATE_U32, struct ahci_port, control),
-        STATE_FIELD(STATE_U32, struct ahci_port, error),    STATE_FIELD(STATE_U32, struct ahci_port, active),
-        STATE_FIELD(STATE_U32, struct ahci_port, issued),   STATE_FIELD(STATE_BOOL, struct ahci_port, halted),
-        STATE_END,
+	STATE_FIELD(STATE_U64, struct ahci_port, list_gpa),
+	STATE_FIELD(STATE_U64, struct ahci_port, fis_gpa),
+	STATE_FIELD(STATE_U32, struct ahci_port, status),
+	STATE_FIELD(STATE_U32, struct ahci_port, enable),
+	STATE_FIELD(STATE_U32, struct ahci_port, command),
+	STATE_FIELD(STATE_U32, struct ahci_port, control),
+	STATE_FIELD(STATE_U32, struct ahci_port, error),
+	STATE_FIELD(STATE_U32, struct ahci_port, active),
+	STATE_FIELD(STATE_U32, struct ahci_port, issued),
+	STATE_FIELD(STATE_BOOL, struct ahci_port, halted),
+	STATE_END,
 };
 static const struct state_table port_state = {
-        .name = "ahci-port", .version = 1, .size = sizeof(struct ahci_port), .fields = port_fields};
+	.name = "ahci-port", .version = 1, .size = sizeof(struct ahci_port), .fields = port_fields};
 
 static const struct state_field fields[] = {
-        STATE_SUB(pci_device_state, struct ahci, pci, 1),
-        STATE_FIELD(STATE_U32, struct ahci, global),
-        STATE_SUB(port_state, struct ahci, ports, AHCI_PORTS),
-        STATE_END,
+	STATE_SUB(pci_device_state, struct ahci, pci, 1),
+	STATE_FIELD(STATE_U32, struct ahci, global),
+	STATE_SUB(port_state, struct ahci, ports, AHCI_PORTS),
+	STATE_END,
 };
 static const struct state_table state = {
-        .name = "ahci",
-        .version = 1,
-        .size = sizeof(struct ahci),
-        .fields = fields,
-        .before_save = before_save,
-        .after_load = after_load,
+	.name = "ahci",
+	.version = 1,
+	.size = sizeof(struct ahci),
+	.fields = fields,
+	.before_save = before_save,
+	.after_load = after_load,
 };
 
 static const struct pci_class ahci_pci = {
-        .vendor = 0x8086,
-        .device = 0x2922,
-        .subsystem_vendor = 0x1af4,
-        .subsystem = 0x1100,
-        .class_code = 0x010601,
-        .revision = 2,
-        .interrupt_pin = 1,
+	.vendor = 0x8086,
+	.device = 0x2922,
+	.subsystem_vendor = 0x1af4,
+	.subsystem = 0x1100,
+	.class_code = 0x010601,
+	.revision = 2,
+	.interrupt_pin = 1,
 };
 
 const struct device_class ahci_class = {
-        .name = "ich9-ahci",
-        .alias = "ahci",
-        .help = "Intel ICH9 AHCI controller",
-        .bus = DEVICE_PCI,
-        .size = sizeof(struct ahci),
-        .state = &state,
-        .init = init,
-        .reset = reset,
-        .fini = fini,
-        .bus_class = &ahci_pci,
+	.name = "ich9-ahci",
+	.alias = "ahci",
+	.help = "Intel ICH9 AHCI controller",
+	.bus = DEVICE_PCI,
+	.size = sizeof(struct ahci),
+	.state = &state,
+	.init = init,
+	.reset = reset,
+	.fini = fini,
+	.bus_class = &ahci_pci,
 };

@@ -36,7 +36,7 @@ struct ahci_cursor {
 	uint32_t entries;   /* that are left */
 	uint64_t gpa;       /* what is left of the present one */
 	uint32_t bytes;
-	uint32_t moved;     /* in all */
+	uint32_t moved; /* in all */
 };
 
 struct ahci_port {
@@ -55,9 +55,9 @@ struct ahci_port {
 
 struct ahci {
 	struct pci_device pci;
-	pthread_mutex_t lock;  /* global control and the interrupt; after a port's */
-	uint32_t global;       /* GHC */
-	uint32_t pending;      /* ports with an enabled interrupt */
+	pthread_mutex_t lock; /* global control and the interrupt; after a port's */
+	uint32_t global;      /* GHC */
+	uint32_t pending;     /* ports with an enabled interrupt */
 	struct ahci_port ports[AHCI_PORTS];
 };
 

@@ -1,18 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A port of an AHCI adapter (AHCI 1.3.1, 3.3 and 5): takes commands from the list in memory to the drive, moves data along
- * the regions of the command table, posts FISes to memory and raises the port's interrupts. Left out: port multipliers,
- * FIS-based switching, power management, the descriptor interrupt (every command ends with an interrupt of its own).
+ * A port of an AHCI adapter (AHCI 1.3.1, 3.3 and 5): takes commands from the list in memory to the drive, moves data
+ * along the regions of the command table, posts FISes to memory and raises the port's interrupts. Left out: port
+ * multipliers, FIS-based switching, power management, the descriptor interrupt (every command ends with an interrupt of
+ * its own).
  */
 #include "device/storage/ahci.h"
 
 #include "base/util.h"
 #include "core/ram.h"
 
-enum { PORT_CLB = 0x00, PORT_CLBU = 0x04, PORT_FB = 0x08, PORT_FBU = 0x0c, PORT_IS = 0x10, PORT_IE = 0x14, PORT_CMD = 0x18,
-       PORT_TFD = 0x20, PORT_SIG = 0x24, PORT_SSTS = 0x28, PORT_SCTL = 0x2c, PORT_SERR = 0x30, PORT_SACT = 0x34, PORT_CI = 0x38 };
+enum {
+	PORT_CLB = 0x00,
+	PORT_CLBU = 0x04,
+	PORT_FB = 0x08,
+	PORT_FBU = 0x0c,
+	PORT_IS = 0x10,
+	PORT_IE = 0x14,
+	PORT_CMD = 0x18,
+	PORT_TFD = 0x20,
+	PORT_SIG = 0x24,
+	PORT_SSTS = 0x28,
+	PORT_SCTL = 0x2c,
+	PORT_SERR = 0x30,
+	PORT_SACT = 0x34,
+	PORT_CI = 0x38
+};
 enum { FIS_PIO_SETUP_AT = 0x20, FIS_D2H_AT = 0x40, FIS_SDB_AT = 0x58 };
-enum { FIS_H2D = 0x27, FIS_D2H = 0x34, FIS_PIO_SETUP = 0x5f, FIS_SDB = 0xa1, FIS_INTERRUPT = 1 << 6, FIS_TO_HOST = 1 << 5 };
+enum {
+	FIS_H2D = 0x27,
+	FIS_D2H = 0x34,
+	FIS_PIO_SETUP = 0x5f,
+	FIS_SDB = 0xa1,
+	FIS_INTERRUPT = 1 << 6,
+	FIS_TO_HOST = 1 << 5
+};
 enum { HEADER_BYTES = 32, COMMAND_FIS_BYTES = 64, PACKET_AT = 0x40, REGIONS_AT = 0x80, REGION_BYTES = 16 };
 enum { CMD_READ_FPDMA = 0x60, CMD_WRITE_FPDMA = 0x61, FUA = 1 << 7 };
 enum { COMMAND_WRITABLE = 0xf3000013 };
@@ -107,7 +129,7 @@ static bool next_region(struct ahci_port *port, struct ahci_cursor *cursor)
 }
 
 static size_t add_piece(struct ahci_port *port, struct ahci_cursor *cursor, bool to_memory, size_t bytes,
-                        struct ata_memory *memory)
+			struct ata_memory *memory)
 {
 	const struct ram_slot *slot = ram_find(port->ahci->pci.device.env->ram, cursor->gpa);
 	uint64_t length = min_u64(bytes, cursor->bytes);
@@ -124,7 +146,7 @@ static size_t add_piece(struct ahci_port *port, struct ahci_cursor *cursor, bool
 }
 
 static size_t map_cursor(struct ahci_port *port, struct ahci_cursor *cursor, bool to_memory, size_t bytes,
-                         struct ata_memory *memory)
+			 struct ata_memory *memory)
 {
 	size_t got = 0;
 
@@ -189,7 +211,8 @@ static void on_data(struct ata_port *ata, struct ata_drive *drive, bool interrup
 		return;
 	}
 	if (drive->phase == ATA_PACKET) {
-		pci_dma_read(&port->ahci->pci, port->table_gpa + PACKET_AT, ata_data(drive), drive->data_end - drive->data_at);
+		pci_dma_read(&port->ahci->pci, port->table_gpa + PACKET_AT, ata_data(drive),
+			     drive->data_end - drive->data_at);
 	} else {
 		post_pio_setup(port, drive);
 		if (interrupt)
@@ -223,7 +246,8 @@ static void on_done(struct ata_port *ata, struct ata_drive *drive, bool interrup
 		uint8_t moved[4];
 
 		store_le32(moved, port->cursors[slot].moved);
-		pci_dma_write(&port->ahci->pci, port->list_gpa + HEADER_BYTES * (unsigned)slot + 4, moved, sizeof(moved));
+		pci_dma_write(&port->ahci->pci, port->list_gpa + HEADER_BYTES * (unsigned)slot + 4, moved,
+			      sizeof(moved));
 		post_registers(port, drive, true);
 		if (drive->regs.status & ATA_ERR) {
 			command_failed(port, AHCI_IS_DHR);
@@ -259,7 +283,7 @@ static void on_queued_done(struct ata_port *ata, struct ata_drive *drive, unsign
 }
 
 const struct ata_port_ops ahci_port_ops = {
-        .data = on_data, .dma = on_dma, .map = on_map, .done = on_done, .queued_done = on_queued_done};
+	.data = on_data, .dma = on_dma, .map = on_map, .done = on_done, .queued_done = on_queued_done};
 
 /* --- commands to the drive --- */
 
@@ -283,7 +307,7 @@ static void take_registers(struct ata_registers *regs, const uint8_t *fis)
 static void start_queued(struct ahci_port *port, struct ata_drive *drive, unsigned slot, const uint8_t *fis)
 {
 	uint64_t lba = fis[4] | (uint64_t)fis[5] << 8 | (uint64_t)fis[6] << 16 | (uint64_t)fis[8] << 24 |
-	               (uint64_t)fis[9] << 32 | (uint64_t)fis[10] << 40;
+		       (uint64_t)fis[9] << 32 | (uint64_t)fis[10] << 40;
 	uint32_t sectors = pair(fis[3], fis[11]);
 	unsigned tag = fis[12] >> 3;
 

@@ -17,7 +17,19 @@
 #include <cmocka.h>
 
 enum { DEVFN = 3 << 3, LIST = 0x10000, FISES = 0x12000, TABLES = 0x14000, BUFFER = 0x40000, DISK_BYTES = 4 << 20 };
-enum { CLB = 0x00, FB = 0x08, IS = 0x10, IE = 0x14, CMD = 0x18, TFD = 0x20, SIG = 0x24, SSTS = 0x28, SCTL = 0x2c, SACT = 0x34, CI = 0x38 };
+enum {
+	CLB = 0x00,
+	FB = 0x08,
+	IS = 0x10,
+	IE = 0x14,
+	CMD = 0x18,
+	TFD = 0x20,
+	SIG = 0x24,
+	SSTS = 0x28,
+	SCTL = 0x2c,
+	SACT = 0x34,
+	CI = 0x38
+};
 
 struct fixture {
 	struct test_disks *t;
@@ -222,7 +234,8 @@ static void packet(struct fixture *f, const uint8_t cdb[12])
 
 static void packets(void **state)
 {
-	static const uint8_t ready[12] = {0}, read[12] = {0x28, 0, 0, 0, 0, 9, 0, 0, 4}, inquiry[12] = {0x12, 0, 0, 0, 36};
+	static const uint8_t ready[12] = {0}, read[12] = {0x28, 0, 0, 0, 0, 9, 0, 0, 4},
+			     inquiry[12] = {0x12, 0, 0, 0, 36};
 	struct fixture *f = *state;
 
 	run_port(f, 1);
@@ -269,7 +282,8 @@ static void resets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(presence), TEST(identify), TEST(read_and_write), TEST(queued), TEST(errors), TEST(packets), TEST(resets),
+		TEST(presence), TEST(identify), TEST(read_and_write), TEST(queued),
+		TEST(errors),   TEST(packets),  TEST(resets),
 	};
 
 	return cmocka_run_group_tests_name("ahci", tests, NULL, NULL);

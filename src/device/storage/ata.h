@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ATA and ATAPI drives (ATA8-ACS, ATA/ATAPI-6, SFF-8020i): one command core under two transports. A transport (a PIIX3
- * IDE channel, an AHCI port) owns a struct ata_port: it fills in the registers of a drive, calls ata_command, and is told
- * through ata_port_ops of each data phase and of the end.
+ * IDE channel, an AHCI port) owns a struct ata_port: it fills in the registers of a drive, calls ata_command, and is
+ * told through ata_port_ops of each data phase and of the end.
  *
  * Everything here runs under the port's lock, in any thread; what comes back from the disk takes it in the main loop.
  */
@@ -26,9 +26,9 @@ enum { ATAPI_COD = 1 << 0, ATAPI_IO = 1 << 1 };
 enum { ATA_CMD_TRIM = 0x06, ATA_CMD_DIAGNOSTIC = 0x90, ATA_CMD_PACKET = 0xa0, ATA_CMD_IDENTIFY_PACKET = 0xa1 };
 
 enum {
-	ATA_MULTIPLE_MAX = 16,      /* sectors of a block of READ MULTIPLE */
+	ATA_MULTIPLE_MAX = 16, /* sectors of a block of READ MULTIPLE */
 	ATA_BUFFER_BYTES = 65536,
-	ATA_SEGMENTS = 256,         /* pieces of guest memory in one request to the disk */
+	ATA_SEGMENTS = 256, /* pieces of guest memory in one request to the disk */
 	ATA_TAGS = 32,
 };
 
@@ -48,8 +48,8 @@ struct ata_port_ops {
 	void (*data)(struct ata_port *port, struct ata_drive *drive, bool interrupt);
 	/* The drive wants to move data by DMA: the transport calls ata_dma_ready when it can, from inside or later. */
 	void (*dma)(struct ata_port *port, struct ata_drive *drive);
-	/* The next `bytes` of memory of the command, or of the queued one of that tag (-1: none), or less; returns how many;
-	 * 0: there is none. */
+	/* The next `bytes` of memory of the command, or of the queued one of that tag (-1: none), or less; returns how
+	 * many; 0: there is none. */
 	size_t (*map)(struct ata_port *port, struct ata_drive *drive, int tag, size_t bytes, struct ata_memory *memory);
 	/* The command has ended; status and error are set. */
 	void (*done)(struct ata_port *port, struct ata_drive *drive, bool interrupt);
@@ -61,12 +61,12 @@ struct ata_port_ops {
 struct ata_port {
 	const struct ata_port_ops *ops;
 	pthread_mutex_t lock;
-	unsigned units;              /* 1 or 2 */
+	unsigned units; /* 1 or 2 */
 	bool ncq;
 	struct ata_drive *drives[2];
-	char *name;                  /* "ide.0" */
+	char *name; /* "ide.0" */
 	struct device *controller;
-	unsigned number;             /* of the controller's ports */
+	unsigned number; /* of the controller's ports */
 	struct ata_port *next;
 };
 
@@ -125,31 +125,31 @@ struct ata_drive {
 
 	/* state */
 	struct ata_registers regs;
-	uint8_t phase; /* enum ata_phase */
-	bool resetting; /* a reset waits for the disk */
-	uint8_t multiple; /* sectors of a block of READ MULTIPLE, 0: not set */
+	uint8_t phase;                                  /* enum ata_phase */
+	bool resetting;                                 /* a reset waits for the disk */
+	uint8_t multiple;                               /* sectors of a block of READ MULTIPLE, 0: not set */
 	uint32_t now_cylinders, now_heads, now_sectors; /* of INITIALIZE DEVICE PARAMETERS */
 	bool write_cache, smart_on;
 	uint8_t dma_mode, pio_mode; /* SET FEATURES 3 */
 	uint8_t power;
 	/* The command: where on the disk, how much is left, what moves. */
 	bool writes, by_dma, on_disk, fua, is_lba48;
-	uint64_t offset, left;     /* bytes */
-	uint32_t block_bytes;      /* of a data phase */
+	uint64_t offset, left;                 /* bytes */
+	uint32_t block_bytes;                  /* of a data phase */
 	uint32_t data_at, data_end, chunk_end; /* in buffer */
 	uint8_t buffer[ATA_BUFFER_BYTES];
 
 	struct disk_request request;
 	struct iovec buffer_iov;
 	struct ata_memory memory;
-	uint64_t moving;           /* bytes of the request that is with the disk */
+	uint64_t moving; /* bytes of the request that is with the disk */
 
-	struct scsi_unit scsi;     /* ATAPI: the CD-ROM drive behind it */
+	struct scsi_unit scsi; /* ATAPI: the CD-ROM drive behind it */
 	struct scsi_request packet;
 	uint16_t byte_limit;
-	struct ata_queued *queue;  /* ATA_TAGS of them, where the port queues */
-	uint8_t ncq_error[16];     /* head of the log page that tells which queued command failed */
-	unsigned outside;          /* requests that are with the disk */
+	struct ata_queued *queue; /* ATA_TAGS of them, where the port queues */
+	uint8_t ncq_error[16];    /* head of the log page that tells which queued command failed */
+	unsigned outside;         /* requests that are with the disk */
 };
 
 /* The command register was written: regs hold the command's parameters. The drive is neither BSY nor DRQ. */

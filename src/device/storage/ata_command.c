@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ATA commands (ATA/ATAPI-6 chapter 8, ATA8-ACS for TRIM and WRITE FUA): what each wants of registers, data and disk.
- * Left out: security, host protected area beyond READ NATIVE MAX, CompactFlash, removable media notification, streaming,
- * microcode download, overlapped commands.
+ * Left out: security, host protected area beyond READ NATIVE MAX, CompactFlash, removable media notification,
+ * streaming, microcode download, overlapped commands.
  */
 #include "device/storage/ata.h"
 
@@ -62,7 +62,15 @@ static uint64_t total_sectors(const struct ata_drive *drive)
 
 /* --- reading and writing --- */
 
-enum { LBA48 = 1 << 0, WRITES = 1 << 1, DMA = 1 << 2, MULTIPLE = 1 << 3, FUA = 1 << 4, ON_CD = 1 << 5, NOT_DISK = 1 << 6 };
+enum {
+	LBA48 = 1 << 0,
+	WRITES = 1 << 1,
+	DMA = 1 << 2,
+	MULTIPLE = 1 << 3,
+	FUA = 1 << 4,
+	ON_CD = 1 << 5,
+	NOT_DISK = 1 << 6
+};
 
 static bool range_of_command(struct ata_drive *drive)
 {
@@ -205,7 +213,7 @@ static void initialize_parameters(struct ata_drive *drive, unsigned flags)
 	drive->now_heads = (drive->regs.device & 15) + 1u;
 	if (drive->now_sectors)
 		drive->now_cylinders =
-		        (uint32_t)min_u64(total_sectors(drive) / (drive->now_heads * drive->now_sectors), 65535);
+			(uint32_t)min_u64(total_sectors(drive) / (drive->now_heads * drive->now_sectors), 65535);
 	ata_end(drive);
 }
 
@@ -324,45 +332,45 @@ struct ata_operation {
 };
 
 static const struct ata_operation operations[] = {
-        {0x00, 0x00, nop, ON_CD},
-        {0x06, 0x06, data_set_management, LBA48 | DMA},
-        {0x08, 0x08, device_reset_command, ON_CD | NOT_DISK},
-        {0x10, 0x1f, end, 0}, /* RECALIBRATE */
-        {0x20, 0x21, read_or_write, 0},
-        {0x24, 0x24, read_or_write, LBA48},
-        {0x25, 0x25, read_or_write, LBA48 | DMA},
-        {0x27, 0x27, read_native_max, LBA48},
-        {0x29, 0x29, read_or_write, LBA48 | MULTIPLE},
-        {0x2f, 0x2f, read_log, LBA48 | ON_CD},
-        {0x30, 0x31, read_or_write, WRITES},
-        {0x34, 0x34, read_or_write, LBA48 | WRITES},
-        {0x35, 0x35, read_or_write, LBA48 | WRITES | DMA},
-        {0x39, 0x39, read_or_write, LBA48 | WRITES | MULTIPLE},
-        {0x3c, 0x3c, read_or_write, WRITES}, /* WRITE VERIFY */
-        {0x3d, 0x3d, read_or_write, LBA48 | WRITES | DMA | FUA},
-        {0x40, 0x41, verify, 0},
-        {0x42, 0x42, verify, LBA48},
-        {0x47, 0x47, read_log, LBA48 | DMA | ON_CD},
-        {0x70, 0x7f, seek, 0},
-        {0x90, 0x90, diagnostic, ON_CD},
-        {0x91, 0x91, initialize_parameters, 0},
-        {0x94, 0x99, power, ON_CD},
-        {0xa0, 0xa0, packet, ON_CD | NOT_DISK},
-        {0xa1, 0xa1, identify, ON_CD},
-        {0xb0, 0xb0, smart, 0},
-        {0xc4, 0xc4, read_or_write, MULTIPLE},
-        {0xc5, 0xc5, read_or_write, WRITES | MULTIPLE},
-        {0xc6, 0xc6, set_multiple, 0},
-        {0xc8, 0xc9, read_or_write, DMA},
-        {0xca, 0xcb, read_or_write, WRITES | DMA},
-        {0xce, 0xce, read_or_write, LBA48 | WRITES | MULTIPLE | FUA},
-        {0xe0, 0xe3, power, ON_CD},
-        {0xe5, 0xe6, power, ON_CD},
-        {0xe7, 0xe7, flush, 0},
-        {0xea, 0xea, flush, LBA48},
-        {0xec, 0xec, identify, ON_CD},
-        {0xef, 0xef, set_features, ON_CD},
-        {0xf8, 0xf8, read_native_max, 0},
+	{0x00, 0x00, nop, ON_CD},
+	{0x06, 0x06, data_set_management, LBA48 | DMA},
+	{0x08, 0x08, device_reset_command, ON_CD | NOT_DISK},
+	{0x10, 0x1f, end, 0}, /* RECALIBRATE */
+	{0x20, 0x21, read_or_write, 0},
+	{0x24, 0x24, read_or_write, LBA48},
+	{0x25, 0x25, read_or_write, LBA48 | DMA},
+	{0x27, 0x27, read_native_max, LBA48},
+	{0x29, 0x29, read_or_write, LBA48 | MULTIPLE},
+	{0x2f, 0x2f, read_log, LBA48 | ON_CD},
+	{0x30, 0x31, read_or_write, WRITES},
+	{0x34, 0x34, read_or_write, LBA48 | WRITES},
+	{0x35, 0x35, read_or_write, LBA48 | WRITES | DMA},
+	{0x39, 0x39, read_or_write, LBA48 | WRITES | MULTIPLE},
+	{0x3c, 0x3c, read_or_write, WRITES}, /* WRITE VERIFY */
+	{0x3d, 0x3d, read_or_write, LBA48 | WRITES | DMA | FUA},
+	{0x40, 0x41, verify, 0},
+	{0x42, 0x42, verify, LBA48},
+	{0x47, 0x47, read_log, LBA48 | DMA | ON_CD},
+	{0x70, 0x7f, seek, 0},
+	{0x90, 0x90, diagnostic, ON_CD},
+	{0x91, 0x91, initialize_parameters, 0},
+	{0x94, 0x99, power, ON_CD},
+	{0xa0, 0xa0, packet, ON_CD | NOT_DISK},
+	{0xa1, 0xa1, identify, ON_CD},
+	{0xb0, 0xb0, smart, 0},
+	{0xc4, 0xc4, read_or_write, MULTIPLE},
+	{0xc5, 0xc5, read_or_write, WRITES | MULTIPLE},
+	{0xc6, 0xc6, set_multiple, 0},
+	{0xc8, 0xc9, read_or_write, DMA},
+	{0xca, 0xcb, read_or_write, WRITES | DMA},
+	{0xce, 0xce, read_or_write, LBA48 | WRITES | MULTIPLE | FUA},
+	{0xe0, 0xe3, power, ON_CD},
+	{0xe5, 0xe6, power, ON_CD},
+	{0xe7, 0xe7, flush, 0},
+	{0xea, 0xea, flush, LBA48},
+	{0xec, 0xec, identify, ON_CD},
+	{0xef, 0xef, set_features, ON_CD},
+	{0xf8, 0xf8, read_native_max, 0},
 };
 
 void ata_command(struct ata_drive *drive)

@@ -27,7 +27,8 @@ void ata_port_add(struct ata_port_list *list, struct ata_port *port, struct devi
 
 	port->controller = controller;
 	port->number = number;
-	port->name = controller->id ? xasprintf("%s.%u", controller->id, number) : xasprintf("ide.%u", list->automatic++);
+	port->name =
+		controller->id ? xasprintf("%s.%u", controller->id, number) : xasprintf("ide.%u", list->automatic++);
 	port->next = NULL;
 	while (*at)
 		at = &(*at)->next;
@@ -70,7 +71,8 @@ static struct ata_port *find_port(struct ata_port_list *list, const struct ata_d
 		if (drive->unit == NOWHERE)
 			error_set(err, EBUSY, "%s: bus '%s' is full", class, bus);
 		else if (drive->unit >= port->units)
-			error_set(err, EINVAL, "Can't create IDE unit %u, bus supports only %u units", drive->unit, port->units);
+			error_set(err, EINVAL, "Can't create IDE unit %u, bus supports only %u units", drive->unit,
+				  port->units);
 		else
 			error_set(err, EBUSY, "IDE unit %u is in use", drive->unit);
 		return NULL;
@@ -147,8 +149,9 @@ static int check_texts(struct ata_drive *drive, struct error *err)
 		snprintf(drive->serial, sizeof(drive->serial), "QM%05u", place_number(drive));
 	for (unsigned i = 0; !known && translations[i]; i++)
 		known = !strcmp(drive->translation_name, translations[i]);
-	return known ? 0 : error_set(err, EINVAL, "bios-chs-trans=%s: not one of auto, none, lba, large, rechs",
-	                             drive->translation_name);
+	return known ? 0
+		     : error_set(err, EINVAL, "bios-chs-trans=%s: not one of auto, none, lba, large, rechs",
+				 drive->translation_name);
 }
 
 static int check_geometry(struct ata_drive *drive, struct error *err)
@@ -182,8 +185,13 @@ static void init_scsi(struct ata_drive *drive)
 {
 	struct scsi_unit *scsi = &drive->scsi;
 
-	*scsi = (struct scsi_unit){.disk = &drive->disk, .cd = true, .removable = true, .atapi = true,
-	                           .block_bytes = CD_BLOCK_BYTES, .serial = drive->serial, .wwn = drive->wwn};
+	*scsi = (struct scsi_unit){.disk = &drive->disk,
+				   .cd = true,
+				   .removable = true,
+				   .atapi = true,
+				   .block_bytes = CD_BLOCK_BYTES,
+				   .serial = drive->serial,
+				   .wwn = drive->wwn};
 	snprintf(scsi->vendor, sizeof(scsi->vendor), "QEMU");
 	snprintf(scsi->product, sizeof(scsi->product), "%.16s", drive->model);
 	snprintf(scsi->revision, sizeof(scsi->revision), "%.4s", drive->version);
@@ -195,7 +203,8 @@ static int init(struct device *device, struct error *err)
 	int rc = check_texts(drive, err);
 
 	if (rc == 0)
-		rc = disk_open(&drive->disk, device->env, &drive->config, drive->cd ? CD_BLOCK_BYTES : DISK_SECTOR_BYTES, err);
+		rc = disk_open(&drive->disk, device->env, &drive->config,
+			       drive->cd ? CD_BLOCK_BYTES : DISK_SECTOR_BYTES, err);
 	if (rc < 0)
 		return rc;
 	if (!drive->cd) {
@@ -308,8 +317,11 @@ static bool medium_moved(struct device *device)
 	return __atomic_exchange_n(&from_device(device)->scsi.moved_by_guest, false, __ATOMIC_ACQUIRE);
 }
 
-static const struct device_medium_ops medium_ops = {.get = medium_get, .move_tray = medium_move_tray, .set = medium_set,
-                                                    .ask_eject = medium_ask_eject, .moved = medium_moved};
+static const struct device_medium_ops medium_ops = {.get = medium_get,
+						    .move_tray = medium_move_tray,
+						    .set = medium_set,
+						    .ask_eject = medium_ask_eject,
+						    .moved = medium_moved};
 
 /* --- saved state --- */
 
@@ -320,9 +332,11 @@ static int check_state(const void *staged, struct error *err)
 
 	if (drive->phase >= ATA_PHASES || drive->phase == ATA_DISK)
 		return error_set(err, EINVAL, "a drive in phase %u", drive->phase);
-	if (drive->data_at > drive->data_end || drive->data_end > drive->chunk_end || drive->chunk_end > ATA_BUFFER_BYTES)
+	if (drive->data_at > drive->data_end || drive->data_end > drive->chunk_end ||
+	    drive->chunk_end > ATA_BUFFER_BYTES)
 		return error_set(err, EINVAL, "a drive whose data ends outside of its buffer");
-	if ((moves && !drive->block_bytes) || (!drive->on_disk && drive->left > ATA_BUFFER_BYTES) || drive->byte_limit & 1)
+	if ((moves && !drive->block_bytes) || (!drive->on_disk && drive->left > ATA_BUFFER_BYTES) ||
+	    drive->byte_limit & 1)
 		return error_set(err, EINVAL, "a data phase that cannot be");
 	if (drive->multiple > ATA_MULTIPLE_MAX || drive->block_bytes > ATA_BUFFER_BYTES ||
 	    (!drive->cd && drive->block_bytes > ATA_MULTIPLE_MAX * DISK_SECTOR_BYTES))
@@ -343,104 +357,106 @@ static void after_load(void *object)
 }
 
 static const struct state_field register_fields[] = {
-        STATE_FIELD(STATE_U16, struct ata_registers, feature),  STATE_FIELD(STATE_U16, struct ata_registers, count),
-        STATE_FIELD(STATE_U16, struct ata_registers, lba_low),  STATE_FIELD(STATE_U16, struct ata_registers, lba_mid),
-        STATE_FIELD(STATE_U16, struct ata_registers, lba_high), STATE_FIELD(STATE_U8, struct ata_registers, device),
-        STATE_FIELD(STATE_U8, struct ata_registers, command),   STATE_FIELD(STATE_U8, struct ata_registers, status),
-        STATE_FIELD(STATE_U8, struct ata_registers, error),     STATE_END,
+	STATE_FIELD(STATE_U16, struct ata_registers, feature),  STATE_FIELD(STATE_U16, struct ata_registers, count),
+	STATE_FIELD(STATE_U16, struct ata_registers, lba_low),  STATE_FIELD(STATE_U16, struct ata_registers, lba_mid),
+	STATE_FIELD(STATE_U16, struct ata_registers, lba_high), STATE_FIELD(STATE_U8, struct ata_registers, device),
+	STATE_FIELD(STATE_U8, struct ata_registers, command),   STATE_FIELD(STATE_U8, struct ata_registers, status),
+	STATE_FIELD(STATE_U8, struct ata_registers, error),     STATE_END,
 };
 static const struct state_table register_state = {
-        .name = "ata-registers", .version = 1, .size = sizeof(struct ata_registers), .fields = register_fields};
+	.name = "ata-registers", .version = 1, .size = sizeof(struct ata_registers), .fields = register_fields};
 
 static const struct state_field fields[] = {
-        STATE_SUB(register_state, struct ata_drive, regs, 1),
-        STATE_FIELD(STATE_U8, struct ata_drive, phase),
-        STATE_FIELD(STATE_U8, struct ata_drive, multiple),
-        STATE_FIELD(STATE_U32, struct ata_drive, now_cylinders),
-        STATE_FIELD(STATE_U32, struct ata_drive, now_heads),
-        STATE_FIELD(STATE_U32, struct ata_drive, now_sectors),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, write_cache),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, smart_on),
-        STATE_FIELD(STATE_U8, struct ata_drive, dma_mode),
-        STATE_FIELD(STATE_U8, struct ata_drive, power),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, writes),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, by_dma),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, on_disk),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, fua),
-        STATE_FIELD(STATE_BOOL, struct ata_drive, is_lba48),
-        STATE_FIELD(STATE_U64, struct ata_drive, offset),
-        STATE_FIELD(STATE_U64, struct ata_drive, left),
-        STATE_FIELD(STATE_U32, struct ata_drive, block_bytes),
-        STATE_FIELD(STATE_U32, struct ata_drive, data_at),
-        STATE_FIELD(STATE_U32, struct ata_drive, data_end),
-        STATE_FIELD(STATE_U32, struct ata_drive, chunk_end),
-        STATE_FIELD_N(STATE_BYTES, struct ata_drive, buffer, ATA_BUFFER_BYTES),
-        STATE_FIELD(STATE_U16, struct ata_drive, byte_limit),
-        STATE_FIELD_N(STATE_BYTES, struct ata_drive, ncq_error, 16),
-        STATE_SUB(scsi_unit_state, struct ata_drive, scsi, 1),
-        STATE_SUB(scsi_request_state, struct ata_drive, packet, 1),
-        STATE_END,
+	STATE_SUB(register_state, struct ata_drive, regs, 1),
+	STATE_FIELD(STATE_U8, struct ata_drive, phase),
+	STATE_FIELD(STATE_U8, struct ata_drive, multiple),
+	STATE_FIELD(STATE_U32, struct ata_drive, now_cylinders),
+	STATE_FIELD(STATE_U32, struct ata_drive, now_heads),
+	STATE_FIELD(STATE_U32, struct ata_drive, now_sectors),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, write_cache),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, smart_on),
+	STATE_FIELD(STATE_U8, struct ata_drive, dma_mode),
+	STATE_FIELD(STATE_U8, struct ata_drive, power),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, writes),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, by_dma),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, on_disk),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, fua),
+	STATE_FIELD(STATE_BOOL, struct ata_drive, is_lba48),
+	STATE_FIELD(STATE_U64, struct ata_drive, offset),
+	STATE_FIELD(STATE_U64, struct ata_drive, left),
+	STATE_FIELD(STATE_U32, struct ata_drive, block_bytes),
+	STATE_FIELD(STATE_U32, struct ata_drive, data_at),
+	STATE_FIELD(STATE_U32, struct ata_drive, data_end),
+	STATE_FIELD(STATE_U32, struct ata_drive, chunk_end),
+	STATE_FIELD_N(STATE_BYTES, struct ata_drive, buffer, ATA_BUFFER_BYTES),
+	STATE_FIELD(STATE_U16, struct ata_drive, byte_limit),
+	STATE_FIELD_N(STATE_BYTES, struct ata_drive, ncq_error, 16),
+	STATE_SUB(scsi_unit_state, struct ata_drive, scsi, 1),
+	STATE_SUB(scsi_request_state, struct ata_drive, packet, 1),
+	STATE_END,
 };
 
 static const struct state_table state = {
-        .name = "ata-drive",
-        .version = 1,
-        .size = sizeof(struct ata_drive),
-        .fields = fields,
-        .check = check_state,
-        .before_save = before_save,
-        .after_load = after_load,
+	.name = "ata-drive",
+	.version = 1,
+	.size = sizeof(struct ata_drive),
+	.fields = fields,
+	.check = check_state,
+	.before_save = before_save,
+	.after_load = after_load,
 };
 
 /* --- classes --- */
 
-#define DRIVE_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP) \
+#define DRIVE_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP)                                                             \
 	DISK_PROPERTY(struct ata_drive, NAME, KIND, MEMBER, FALLBACK, HELP)
-#define COMMON_PROPERTIES                                                                                             \
-	DRIVE_PROPERTY("unit", PROPERTY_U32, unit, "4294967295", "0: master, 1: slave; default: what is free"),           \
-	DRIVE_PROPERTY("model", PROPERTY_STRING, model, NULL, "what the guest sees as the drive's model (40 characters)"), \
-	DRIVE_PROPERTY("ver", PROPERTY_STRING, version, NULL, "firmware version that the guest sees (8 characters)"),      \
-	DRIVE_PROPERTY("wwn", PROPERTY_U64, wwn, "0", "world wide name")
+#define COMMON_PROPERTIES                                                                                              \
+	DRIVE_PROPERTY("unit", PROPERTY_U32, unit, "4294967295", "0: master, 1: slave; default: what is free"),        \
+		DRIVE_PROPERTY("model", PROPERTY_STRING, model, NULL,                                                  \
+			       "what the guest sees as the drive's model (40 characters)"),                            \
+		DRIVE_PROPERTY("ver", PROPERTY_STRING, version, NULL,                                                  \
+			       "firmware version that the guest sees (8 characters)"),                                 \
+		DRIVE_PROPERTY("wwn", PROPERTY_U64, wwn, "0", "world wide name")
 
 static const struct property hd_properties[] = {
-        DISK_PROPERTIES(struct ata_drive, config, PROPERTY_BLOCK),
-        COMMON_PROPERTIES,
-        DRIVE_PROPERTY("cyls", PROPERTY_U32, cylinders, "0", "cylinders; default: guessed"),
-        DRIVE_PROPERTY("heads", PROPERTY_U32, heads, "0", "heads (1 to 16)"),
-        DRIVE_PROPERTY("secs", PROPERTY_U32, sectors, "0", "sectors of a track (1 to 255)"),
-        DRIVE_PROPERTY("bios-chs-trans", PROPERTY_STRING, translation_name, "auto",
-                       "how the BIOS translates them: none, lba, large, rechs, auto"),
-        DRIVE_PROPERTY("rotation_rate", PROPERTY_U16, rotation_rate, "0", "turns a minute; 1: solid state"),
-        {.name = NULL},
+	DISK_PROPERTIES(struct ata_drive, config, PROPERTY_BLOCK),
+	COMMON_PROPERTIES,
+	DRIVE_PROPERTY("cyls", PROPERTY_U32, cylinders, "0", "cylinders; default: guessed"),
+	DRIVE_PROPERTY("heads", PROPERTY_U32, heads, "0", "heads (1 to 16)"),
+	DRIVE_PROPERTY("secs", PROPERTY_U32, sectors, "0", "sectors of a track (1 to 255)"),
+	DRIVE_PROPERTY("bios-chs-trans", PROPERTY_STRING, translation_name, "auto",
+		       "how the BIOS translates them: none, lba, large, rechs, auto"),
+	DRIVE_PROPERTY("rotation_rate", PROPERTY_U16, rotation_rate, "0", "turns a minute; 1: solid state"),
+	{.name = NULL},
 };
 
 static const struct property cd_properties[] = {
-        DISK_PROPERTIES(struct ata_drive, config, PROPERTY_MEDIUM),
-        COMMON_PROPERTIES,
-        {.name = NULL},
+	DISK_PROPERTIES(struct ata_drive, config, PROPERTY_MEDIUM),
+	COMMON_PROPERTIES,
+	{.name = NULL},
 };
 
 const struct device_class ide_hd_class = {
-        .name = "ide-hd",
-        .help = "virtual IDE disk",
-        .bus = DEVICE_IDE,
-        .size = sizeof(struct ata_drive),
-        .properties = hd_properties,
-        .state = &state,
-        .init = init_disk,
-        .reset = reset,
-        .fini = fini,
+	.name = "ide-hd",
+	.help = "virtual IDE disk",
+	.bus = DEVICE_IDE,
+	.size = sizeof(struct ata_drive),
+	.properties = hd_properties,
+	.state = &state,
+	.init = init_disk,
+	.reset = reset,
+	.fini = fini,
 };
 
 const struct device_class ide_cd_class = {
-        .name = "ide-cd",
-        .help = "virtual IDE CD-ROM",
-        .bus = DEVICE_IDE,
-        .size = sizeof(struct ata_drive),
-        .properties = cd_properties,
-        .state = &state,
-        .init = init_cd,
-        .medium = &medium_ops,
-        .reset = reset,
-        .fini = fini,
+	.name = "ide-cd",
+	.help = "virtual IDE CD-ROM",
+	.bus = DEVICE_IDE,
+	.size = sizeof(struct ata_drive),
+	.properties = cd_properties,
+	.state = &state,
+	.init = init_cd,
+	.medium = &medium_ops,
+	.reset = reset,
+	.fini = fini,
 };

@@ -77,8 +77,8 @@ static void identify_disk(const struct ata_drive *drive, uint8_t *data)
 	put(data, 69, trim ? 1 << 14 : 0);
 	put(data, 80, 0xf0); /* ATA-4 to ATA/ATAPI-7 */
 	put(data, 81, 0x16);
-	put(data, 82, 1 << 14 | 1 << 5 | 1);                       /* NOP, write cache, SMART */
-	put(data, 83, 1 << 14 | 1 << 13 | 1 << 12 | 1 << 10);      /* FLUSH CACHE (EXT), 48-bit addresses */
+	put(data, 82, 1 << 14 | 1 << 5 | 1);                  /* NOP, write cache, SMART */
+	put(data, 83, 1 << 14 | 1 << 13 | 1 << 12 | 1 << 10); /* FLUSH CACHE (EXT), 48-bit addresses */
 	put(data, 84, 1 << 14 | wwn);
 	put(data, 85, 1 << 14 | (drive->write_cache ? 1 << 5 : 0) | drive->smart_on);
 	put(data, 86, 1 << 13 | 1 << 12 | 1 << 10);

@@ -7,20 +7,28 @@
 
 #include "base/util.h"
 
-enum { READ_DATA = 0xd0, READ_THRESHOLDS = 0xd1, AUTOSAVE = 0xd2, SELF_TEST = 0xd4, READ_LOG = 0xd5, ENABLE = 0xd8,
-       DISABLE = 0xd9, RETURN_STATUS = 0xda };
+enum {
+	READ_DATA = 0xd0,
+	READ_THRESHOLDS = 0xd1,
+	AUTOSAVE = 0xd2,
+	SELF_TEST = 0xd4,
+	READ_LOG = 0xd5,
+	ENABLE = 0xd8,
+	DISABLE = 0xd9,
+	RETURN_STATUS = 0xda
+};
 
 /* Number, flags, value now and worst, raw value, threshold. */
 static const struct {
 	uint8_t number, flags, value, worst, raw, threshold;
 } attributes[] = {
-        {1, 0x03, 100, 100, 0, 6},    /* raw read error rate */
-        {3, 0x03, 100, 100, 16, 0},   /* spin-up time */
-        {4, 0x02, 100, 100, 100, 20}, /* start-stop count */
-        {5, 0x03, 100, 100, 0, 36},   /* reallocated sectors */
-        {9, 0x03, 100, 100, 1, 0},    /* power-on hours */
-        {12, 0x03, 100, 100, 0, 0},   /* power cycles */
-        {190, 0x03, 69, 69, 31, 50},  /* temperature */
+	{1, 0x03, 100, 100, 0, 6},    /* raw read error rate */
+	{3, 0x03, 100, 100, 16, 0},   /* spin-up time */
+	{4, 0x02, 100, 100, 100, 20}, /* start-stop count */
+	{5, 0x03, 100, 100, 0, 36},   /* reallocated sectors */
+	{9, 0x03, 100, 100, 1, 0},    /* power-on hours */
+	{12, 0x03, 100, 100, 0, 0},   /* power cycles */
+	{190, 0x03, 69, 69, 31, 50},  /* temperature */
 };
 
 static void put_checksum(uint8_t data[512])

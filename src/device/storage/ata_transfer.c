@@ -12,7 +12,7 @@
 enum { DMA_PART_BYTES = 4 << 20 };
 
 static void submit(struct ata_drive *drive, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-                   unsigned count);
+		   unsigned count);
 
 /* --- ends --- */
 
@@ -59,7 +59,9 @@ static void broken(struct ata_drive *drive, int result)
 		return;
 	}
 	ata_set_lba(drive, drive->offset / DISK_SECTOR_BYTES);
-	ata_fail(drive, result == -EFAULT ? ATA_ABRT | ATA_ICRC : drive->writes || result == -ECANCELED ? ATA_ABRT : ATA_UNC);
+	ata_fail(drive, result == -EFAULT                       ? ATA_ABRT | ATA_ICRC
+			: drive->writes || result == -ECANCELED ? ATA_ABRT
+								: ATA_UNC);
 }
 
 /* --- PIO --- */
@@ -153,7 +155,8 @@ static void dma_buffer(struct ata_drive *drive)
 
 static void dma_part(struct ata_drive *drive)
 {
-	size_t bytes = drive->port->ops->map(drive->port, drive, -1, min_u64(drive->left, DMA_PART_BYTES), &drive->memory);
+	size_t bytes =
+		drive->port->ops->map(drive->port, drive, -1, min_u64(drive->left, DMA_PART_BYTES), &drive->memory);
 
 	if (!bytes)
 		broken(drive, -EFAULT);
@@ -217,14 +220,18 @@ static void disk_done(struct disk_request *request, int result)
 }
 
 static void submit(struct ata_drive *drive, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
-                   unsigned count)
+		   unsigned count)
 {
 	drive->phase = ATA_DISK;
 	drive->regs.status = ATA_BSY | ATA_DRDY | ATA_SEEK;
 	drive->moving = length;
 	drive->request.io = (struct block_request){
-	        .op = op, .offset = offset, .length = length, .iov = iov, .iov_count = (int)count,
-	        .flags = op == BLOCK_WRITE && (drive->fua || !drive->write_cache) ? BLOCK_FUA : 0};
+		.op = op,
+		.offset = offset,
+		.length = length,
+		.iov = iov,
+		.iov_count = (int)count,
+		.flags = op == BLOCK_WRITE && (drive->fua || !drive->write_cache) ? BLOCK_FUA : 0};
 	drive->request.done = disk_done;
 	drive->outside++;
 	disk_submit(&drive->disk, &drive->request);
@@ -272,7 +279,7 @@ static bool queued_part(struct ata_queued *queued)
 	struct ata_drive *drive = queued->drive;
 	struct block_request *io = &queued->request.io;
 	size_t bytes = drive->port->ops->map(drive->port, drive, (int)(queued - drive->queue),
-	                                     min_u64(queued->left, DMA_PART_BYTES), &queued->memory);
+					     min_u64(queued->left, DMA_PART_BYTES), &queued->memory);
 
 	if (!bytes)
 		return false;
@@ -331,8 +338,8 @@ bool ata_queue(struct ata_drive *drive, unsigned tag, bool write, uint64_t lba, 
 	queued->drive = drive;
 	queued->left = (uint64_t)sectors * DISK_SECTOR_BYTES;
 	queued->request.io = (struct block_request){.op = write ? BLOCK_WRITE : BLOCK_READ,
-	                                            .offset = lba * DISK_SECTOR_BYTES,
-	                                            .flags = write && (fua || !drive->write_cache) ? BLOCK_FUA : 0};
+						    .offset = lba * DISK_SECTOR_BYTES,
+						    .flags = write && (fua || !drive->write_cache) ? BLOCK_FUA : 0};
 	queued->request.done = queued_disk_done;
 	queued->busy = queued_part(queued);
 	return queued->busy;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * PACKET (ATA/ATAPI-6 8.23, SFF-8020i): a SCSI command of 12 bytes, whose data moves by PIO in blocks of at most the byte
- * count that the host put into the cylinder registers, or by DMA. The interrupt reason tells the host the phase.
+ * PACKET (ATA/ATAPI-6 8.23, SFF-8020i): a SCSI command of 12 bytes, whose data moves by PIO in blocks of at most the
+ * byte count that the host put into the cylinder registers, or by DMA. The interrupt reason tells the host the phase.
  */
 #include "device/storage/ata.h"
 
@@ -36,7 +36,7 @@ static void complete(struct ata_drive *drive)
 		ata_end(drive);
 	else
 		ata_fail(drive, (uint8_t)(drive->packet.sense.key << 4 |
-		                          (drive->packet.sense.key == SCSI_ILLEGAL_REQUEST ? ATA_ABRT : 0)));
+					  (drive->packet.sense.key == SCSI_ILLEGAL_REQUEST ? ATA_ABRT : 0)));
 }
 
 static void transfer(struct ata_drive *drive, bool writes)

@@ -9,8 +9,18 @@
 #include "device/storage/scsi_bus.h"
 
 const struct device_class *const device_classes_storage[] = {
-        &piix3_ide_class, &ahci_class, &ide_hd_class, &ide_cd_class, &fdc_class, &floppy_class,
-        &virtio_scsi_pci, &virtio_scsi_pci_transitional, &virtio_scsi_pci_non_transitional, &scsi_hd_class, &scsi_cd_class, NULL,
+	&piix3_ide_class,
+	&ahci_class,
+	&ide_hd_class,
+	&ide_cd_class,
+	&fdc_class,
+	&floppy_class,
+	&virtio_scsi_pci,
+	&virtio_scsi_pci_transitional,
+	&virtio_scsi_pci_non_transitional,
+	&scsi_hd_class,
+	&scsi_cd_class,
+	NULL,
 };
 
 struct ata_port_list *ata_port_list_new(void)

@@ -111,8 +111,8 @@ static void stall(struct disk *disk, struct disk_request *request)
 static void io_done(struct block_request *io, int result)
 {
 	static const enum block_error_action actions[] = {[DISK_ERROR_REPORT] = BLOCK_ERROR_REPORT,
-	                                                  [DISK_ERROR_IGNORE] = BLOCK_ERROR_IGNORE,
-	                                                  [DISK_ERROR_STOP] = BLOCK_ERROR_STOP};
+							  [DISK_ERROR_IGNORE] = BLOCK_ERROR_IGNORE,
+							  [DISK_ERROR_STOP] = BLOCK_ERROR_STOP};
 	struct disk_request *request = container_of(io, struct disk_request, io);
 	struct disk *disk = request->disk;
 	enum disk_on_error what;
@@ -202,7 +202,7 @@ void disk_drain(struct disk *disk)
 /* --- life --- */
 
 static int parse_policy(const char *name, const char *text, enum disk_on_error fallback, enum disk_on_error *policy_out,
-                        struct error *err)
+			struct error *err)
 {
 	static const char *const names[] = {"report", "ignore", "stop", "enospc"};
 
@@ -260,7 +260,7 @@ int disk_set_medium(struct disk *disk, struct block *block, struct error *err)
 }
 
 int disk_open(struct disk *disk, const struct device_env *env, struct disk_config *config, uint32_t block_bytes,
-              struct error *err)
+	      struct error *err)
 {
 	int rc = check(disk, config, block_bytes, err);
 

@@ -13,7 +13,13 @@ enum { REG_SRA, REG_SRB, REG_DOR, REG_TDR, REG_MSR, REG_FIFO, REG_RESERVED, REG_
 enum { MSR_RQM = 1 << 7, MSR_DIO = 1 << 6, MSR_BUSY = 1 << 4 };
 enum { DOR_RUN = 1 << 2, DOR_DMA = 1 << 3, DOR_MOTOR = 4 };
 enum { DSR_RESET = 1 << 7, DIR_CHANGED = 1 << 7 };
-enum { ST0_SEEK_END = 1 << 5, ST0_EQUIPMENT = 1 << 4, ST0_ABNORMAL = 1 << 6, ST0_INVALID = 1 << 7, ST0_POLLED = 3 << 6 };
+enum {
+	ST0_SEEK_END = 1 << 5,
+	ST0_EQUIPMENT = 1 << 4,
+	ST0_ABNORMAL = 1 << 6,
+	ST0_INVALID = 1 << 7,
+	ST0_POLLED = 3 << 6
+};
 
 struct floppy *fdc_drive(const struct fdc *fdc, unsigned unit)
 {
@@ -158,7 +164,7 @@ static void sense_drive_status(struct fdc *fdc)
 	bool locked = floppy && floppy->disk.block && floppy->disk.block->read_only;
 
 	one_result(fdc, (uint8_t)(0x28 | (locked ? 0x40 : 0) | (!floppy || floppy->track == 0 ? 0x10 : 0) |
-	                          (fdc->fifo[1] & 4) | unit));
+				  (fdc->fifo[1] & 4) | unit));
 }
 
 static void specify(struct fdc *fdc)
@@ -226,13 +232,17 @@ static const struct fdc_operation {
 	uint8_t code, mask, bytes;
 	void (*run)(struct fdc *fdc);
 } operations[] = {
-        {0x03, 0xff, 3, specify},        {0x04, 0xff, 2, sense_drive_status}, {0x05, 0x3f, 9, fdc_transfer},
-        {0x06, 0x1f, 9, fdc_transfer},   {0x07, 0xff, 2, recalibrate},        {0x08, 0xff, 1, sense_interrupt},
-        {0x09, 0x3f, 9, fdc_transfer},   {0x0a, 0xbf, 2, fdc_read_id},        {0x0c, 0x1f, 9, fdc_transfer},
-        {0x0d, 0xbf, 6, fdc_format},     {0x0e, 0xff, 1, dump_registers},     {0x0f, 0xff, 3, seek},
-        {0x10, 0xff, 1, version},        {0x12, 0xff, 2, perpendicular},      {0x13, 0xff, 4, configure},
-        {0x14, 0x7f, 1, lock},           {0x16, 0x1f, 9, fdc_transfer},       {0x17, 0xff, 2, power_down},
-        {0x18, 0xff, 1, part_id},        {0x33, 0xff, 2, nothing},            {0x8f, 0xbf, 3, relative_seek},
+	{0x03, 0xff, 3, specify},        {0x04, 0xff, 2, sense_drive_status},
+	{0x05, 0x3f, 9, fdc_transfer},   {0x06, 0x1f, 9, fdc_transfer},
+	{0x07, 0xff, 2, recalibrate},    {0x08, 0xff, 1, sense_interrupt},
+	{0x09, 0x3f, 9, fdc_transfer},   {0x0a, 0xbf, 2, fdc_read_id},
+	{0x0c, 0x1f, 9, fdc_transfer},   {0x0d, 0xbf, 6, fdc_format},
+	{0x0e, 0xff, 1, dump_registers}, {0x0f, 0xff, 3, seek},
+	{0x10, 0xff, 1, version},        {0x12, 0xff, 2, perpendicular},
+	{0x13, 0xff, 4, configure},      {0x14, 0x7f, 1, lock},
+	{0x16, 0x1f, 9, fdc_transfer},   {0x17, 0xff, 2, power_down},
+	{0x18, 0xff, 1, part_id},        {0x33, 0xff, 2, nothing},
+	{0x8f, 0xbf, 3, relative_seek},
 };
 
 static const struct fdc_operation *find_operation(uint8_t first)
@@ -399,7 +409,8 @@ static int init(struct device *device, struct error *err)
 	pthread_mutex_init(&fdc->lock, NULL);
 	fdc->irq = env->isa_irq[fdc->irq_number];
 	fdc->regions[0] = (struct region){.name = "fdc", .ops = &ops, .opaque = fdc, .base = fdc->base + 1, .size = 5};
-	fdc->regions[1] = (struct region){.name = "fdc", .ops = &last_ops, .opaque = fdc, .base = fdc->base + 7, .size = 1};
+	fdc->regions[1] =
+		(struct region){.name = "fdc", .ops = &last_ops, .opaque = fdc, .base = fdc->base + 7, .size = 1};
 	rc = bus_add(env->io, &fdc->regions[0], err);
 	if (rc == 0) {
 		rc = bus_add(env->io, &fdc->regions[1], err);
@@ -451,8 +462,8 @@ static int check_state(const void *staged, struct error *err)
 {
 	const struct fdc *fdc = staged;
 
-	if (fdc->phase > FDC_RESULT || fdc->fifo_at >= FDC_FIFO_BYTES || fdc->fifo_bytes > FDC_FIFO_BYTES || fdc->polled > 4 ||
-	    (fdc->phase == FDC_RESULT && fdc->fifo_at >= fdc->fifo_bytes))
+	if (fdc->phase > FDC_RESULT || fdc->fifo_at >= FDC_FIFO_BYTES || fdc->fifo_bytes > FDC_FIFO_BYTES ||
+	    fdc->polled > 4 || (fdc->phase == FDC_RESULT && fdc->fifo_at >= fdc->fifo_bytes))
 		return error_set(err, EINVAL, "a floppy controller in phase %u at byte %u", fdc->phase, fdc->fifo_at);
 	if (fdc->phase == FDC_COMMAND && fdc->fifo_at) {
 		const struct fdc_operation *operation = find_operation(fdc->fifo[0]);
@@ -460,8 +471,8 @@ static int check_state(const void *staged, struct error *err)
 		if (!operation || fdc->fifo_at >= operation->bytes)
 			return error_set(err, EINVAL, "a floppy command that would have begun");
 	}
-	if (fdc->bytes > FDC_TRACK_BYTES || fdc->filled > fdc->bytes || fdc->at_disk || fdc->drive > 3 || fdc->head > 1 ||
-	    (fdc->moving && fdc->phase != FDC_EXECUTION))
+	if (fdc->bytes > FDC_TRACK_BYTES || fdc->filled > fdc->bytes || fdc->at_disk || fdc->drive > 3 ||
+	    fdc->head > 1 || (fdc->moving && fdc->phase != FDC_EXECUTION))
 		return error_set(err, EINVAL, "a floppy transfer that cannot be");
 	return 0;
 }
@@ -477,62 +488,62 @@ static void after_load(void *object)
 }
 
 static const struct state_field fields[] = {
-        STATE_FIELD(STATE_U8, struct fdc, dor),
-        STATE_FIELD(STATE_U8, struct fdc, tdr),
-        STATE_FIELD(STATE_U8, struct fdc, rate),
-        STATE_FIELD(STATE_U8, struct fdc, phase),
-        STATE_FIELD_N(STATE_BYTES, struct fdc, fifo, FDC_FIFO_BYTES),
-        STATE_FIELD(STATE_U8, struct fdc, fifo_at),
-        STATE_FIELD(STATE_U8, struct fdc, fifo_bytes),
-        STATE_FIELD(STATE_U8, struct fdc, st0),
-        STATE_FIELD(STATE_U8, struct fdc, polled),
-        STATE_FIELD_N(STATE_BYTES, struct fdc, specify, 2),
-        STATE_FIELD(STATE_U8, struct fdc, config),
-        STATE_FIELD(STATE_U8, struct fdc, pretrack),
-        STATE_FIELD(STATE_U8, struct fdc, perpendicular),
-        STATE_FIELD(STATE_BOOL, struct fdc, lock_config),
-        STATE_FIELD(STATE_BOOL, struct fdc, interrupt),
-        STATE_FIELD(STATE_U8, struct fdc, drive),
-        STATE_FIELD(STATE_U8, struct fdc, cylinder),
-        STATE_FIELD(STATE_U8, struct fdc, head),
-        STATE_FIELD(STATE_U8, struct fdc, sector),
-        STATE_FIELD(STATE_U8, struct fdc, end_of_track),
-        STATE_FIELD(STATE_U8, struct fdc, transfer),
-        STATE_FIELD(STATE_BOOL, struct fdc, multi_track),
-        STATE_FIELD(STATE_BOOL, struct fdc, moving),
-        STATE_FIELD(STATE_BOOL, struct fdc, terminal),
-        STATE_FIELD(STATE_U32, struct fdc, bytes),
-        STATE_FIELD(STATE_U32, struct fdc, filled),
-        STATE_FIELD(STATE_U32, struct fdc, moved),
-        STATE_FIELD_N(STATE_BYTES, struct fdc, buffer, FDC_TRACK_BYTES),
-        STATE_END,
+	STATE_FIELD(STATE_U8, struct fdc, dor),
+	STATE_FIELD(STATE_U8, struct fdc, tdr),
+	STATE_FIELD(STATE_U8, struct fdc, rate),
+	STATE_FIELD(STATE_U8, struct fdc, phase),
+	STATE_FIELD_N(STATE_BYTES, struct fdc, fifo, FDC_FIFO_BYTES),
+	STATE_FIELD(STATE_U8, struct fdc, fifo_at),
+	STATE_FIELD(STATE_U8, struct fdc, fifo_bytes),
+	STATE_FIELD(STATE_U8, struct fdc, st0),
+	STATE_FIELD(STATE_U8, struct fdc, polled),
+	STATE_FIELD_N(STATE_BYTES, struct fdc, specify, 2),
+	STATE_FIELD(STATE_U8, struct fdc, config),
+	STATE_FIELD(STATE_U8, struct fdc, pretrack),
+	STATE_FIELD(STATE_U8, struct fdc, perpendicular),
+	STATE_FIELD(STATE_BOOL, struct fdc, lock_config),
+	STATE_FIELD(STATE_BOOL, struct fdc, interrupt),
+	STATE_FIELD(STATE_U8, struct fdc, drive),
+	STATE_FIELD(STATE_U8, struct fdc, cylinder),
+	STATE_FIELD(STATE_U8, struct fdc, head),
+	STATE_FIELD(STATE_U8, struct fdc, sector),
+	STATE_FIELD(STATE_U8, struct fdc, end_of_track),
+	STATE_FIELD(STATE_U8, struct fdc, transfer),
+	STATE_FIELD(STATE_BOOL, struct fdc, multi_track),
+	STATE_FIELD(STATE_BOOL, struct fdc, moving),
+	STATE_FIELD(STATE_BOOL, struct fdc, terminal),
+	STATE_FIELD(STATE_U32, struct fdc, bytes),
+	STATE_FIELD(STATE_U32, struct fdc, filled),
+	STATE_FIELD(STATE_U32, struct fdc, moved),
+	STATE_FIELD_N(STATE_BYTES, struct fdc, buffer, FDC_TRACK_BYTES),
+	STATE_END,
 };
 static const struct state_table state = {
-        .name = "isa-fdc",
-        .version = 1,
-        .size = sizeof(struct fdc),
-        .fields = fields,
-        .check = check_state,
-        .before_save = before_save,
-        .after_load = after_load,
+	.name = "isa-fdc",
+	.version = 1,
+	.size = sizeof(struct fdc),
+	.fields = fields,
+	.check = check_state,
+	.before_save = before_save,
+	.after_load = after_load,
 };
 
 static const struct property properties[] = {
-        DISK_PROPERTY(struct fdc, "iobase", PROPERTY_U32, base, "1008", "first port"),
-        DISK_PROPERTY(struct fdc, "irq", PROPERTY_U32, irq_number, "6", "interrupt line"),
-        DISK_PROPERTY(struct fdc, "dma", PROPERTY_U32, dma_channel, "2", "DMA channel"),
-        {.name = NULL},
+	DISK_PROPERTY(struct fdc, "iobase", PROPERTY_U32, base, "1008", "first port"),
+	DISK_PROPERTY(struct fdc, "irq", PROPERTY_U32, irq_number, "6", "interrupt line"),
+	DISK_PROPERTY(struct fdc, "dma", PROPERTY_U32, dma_channel, "2", "DMA channel"),
+	{.name = NULL},
 };
 
 const struct device_class fdc_class = {
-        .name = "isa-fdc",
-        .help = "floppy disk controller",
-        .bus = DEVICE_ISA,
-        .internal = true,
-        .size = sizeof(struct fdc),
-        .properties = properties,
-        .state = &state,
-        .init = init,
-        .reset = reset,
-        .fini = fini,
+	.name = "isa-fdc",
+	.help = "floppy disk controller",
+	.bus = DEVICE_ISA,
+	.internal = true,
+	.size = sizeof(struct fdc),
+	.properties = properties,
+	.state = &state,
+	.init = init,
+	.reset = reset,
+	.fini = fini,
 };

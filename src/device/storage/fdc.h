@@ -11,7 +11,14 @@ enum { FDC_DRIVES = 2, FDC_FIFO_BYTES = 16, FDC_SECTOR_BYTES = 512, FDC_TRACK_BY
 
 /* Data rates as in the rate registers. */
 enum floppy_rate { FLOPPY_500K, FLOPPY_300K, FLOPPY_250K, FLOPPY_1M };
-enum floppy_type { FLOPPY_NONE, FLOPPY_360K, FLOPPY_1200K, FLOPPY_720K, FLOPPY_1440K, FLOPPY_2880K }; /* as in CMOS 0x10 */
+enum floppy_type {
+	FLOPPY_NONE,
+	FLOPPY_360K,
+	FLOPPY_1200K,
+	FLOPPY_720K,
+	FLOPPY_1440K,
+	FLOPPY_2880K
+}; /* as in CMOS 0x10 */
 
 struct fdc;
 
@@ -26,8 +33,8 @@ struct floppy {
 	/* What the medium is formatted as; tracks 0: no medium. */
 	uint8_t tracks, heads, sectors, rate;
 	/* state */
-	uint8_t track;  /* where the heads stand */
-	bool changed;   /* disk change line */
+	uint8_t track; /* where the heads stand */
+	bool changed;  /* disk change line */
 	struct disk_request request;
 	struct iovec iov;
 };
@@ -43,7 +50,7 @@ struct fdc {
 	struct floppy *drives[FDC_DRIVES];
 	/* state */
 	uint8_t dor, tdr, rate;
-	uint8_t phase; /* enum fdc_phase */
+	uint8_t phase;                                     /* enum fdc_phase */
 	uint8_t fifo[FDC_FIFO_BYTES], fifo_at, fifo_bytes; /* bytes of the command that are there, or of the result */
 	uint8_t st0, polled; /* polled: drives whose ready change after a reset SENSE INTERRUPT has still to tell */
 	uint8_t specify[2], config, pretrack, perpendicular;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The floppy controller end to end, with the DMA controller: seeks, transfers over both sides, errors, another medium. */
+/* The floppy controller end to end, with the DMA controller: seeks, transfers over both sides, errors, another medium.
+ */
 #include "device/storage/fdc.h"
 
 #include "base/loop.h"
@@ -255,7 +256,8 @@ static void save_and_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(after_reset), TEST(read_cylinder), TEST(write_sectors), TEST(errors), TEST(media), TEST(save_and_load),
+		TEST(after_reset), TEST(read_cylinder), TEST(write_sectors),
+		TEST(errors),      TEST(media),         TEST(save_and_load),
 	};
 
 	return cmocka_run_group_tests_name("fdc", tests, NULL, NULL);

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Data commands of the floppy controller (82078 data sheet, chapter 5): the rest of a track side is read from the disk at
- * once and goes to memory by DMA until terminal count or its end, then, with MT, the other side; for writes the other way
- * round. What comes first is the channel being unmasked or the disk being ready.
+ * Data commands of the floppy controller (82078 data sheet, chapter 5): the rest of a track side is read from the disk
+ * at once and goes to memory by DMA until terminal count or its end, then, with MT, the other side; for writes the
+ * other way round. What comes first is the channel being unmasked or the disk being ready.
  */
 #include "device/storage/fdc.h"
 
 #include "base/util.h"
 
 enum { ST0_ABNORMAL = 1 << 6, ST0_NOT_READY = 1 << 3 };
-enum { ST1_MISSING_ADDRESS = 1 << 0, ST1_WRITE_PROTECT = 1 << 1, ST1_NO_DATA = 1 << 2, ST1_DATA_ERROR = 1 << 5, ST1_END = 1 << 7 };
+enum {
+	ST1_MISSING_ADDRESS = 1 << 0,
+	ST1_WRITE_PROTECT = 1 << 1,
+	ST1_NO_DATA = 1 << 2,
+	ST1_DATA_ERROR = 1 << 5,
+	ST1_END = 1 << 7
+};
 enum { ST2_MISSING_DATA = 1 << 0, ST2_DATA_ERROR = 1 << 5 };
 enum { CMD_WRITE = 0x05, CMD_WRITE_DELETED = 0x09, CMD_FORMAT = 0x0d, CMD_VERIFY = 0x16 };
 
@@ -20,7 +26,8 @@ static bool is_write(const struct fdc *fdc)
 
 static uint64_t sector_offset(const struct fdc *fdc, const struct floppy *floppy, unsigned sector)
 {
-	return (((uint64_t)fdc->cylinder * floppy->heads + fdc->head) * floppy->sectors + sector - 1) * FDC_SECTOR_BYTES;
+	return (((uint64_t)fdc->cylinder * floppy->heads + fdc->head) * floppy->sectors + sector - 1) *
+	       FDC_SECTOR_BYTES;
 }
 
 /* --- the disk --- */
@@ -55,9 +62,13 @@ static void submit(struct fdc *fdc, enum block_op op, uint32_t bytes)
 	struct floppy *floppy = fdc->drives[fdc->drive];
 
 	floppy->iov = (struct iovec){fdc->buffer, bytes};
-	floppy->request.io = (struct block_request){.op = op, .offset = sector_offset(fdc, floppy, fdc->sector), .length = bytes,
-	                                            .iov = &floppy->iov, .iov_count = 1,
-	                                            .flags = op == BLOCK_WRITE && floppy->config.write_cache == 0 ? BLOCK_FUA : 0};
+	floppy->request.io =
+		(struct block_request){.op = op,
+				       .offset = sector_offset(fdc, floppy, fdc->sector),
+				       .length = bytes,
+				       .iov = &floppy->iov,
+				       .iov_count = 1,
+				       .flags = op == BLOCK_WRITE && floppy->config.write_cache == 0 ? BLOCK_FUA : 0};
 	floppy->request.done = disk_done;
 	fdc->moving = false;
 	fdc->at_disk = true;
@@ -127,8 +138,8 @@ static void move(struct fdc *fdc)
 
 	while (fdc->filled < fdc->bytes && !fdc->terminal) {
 		size_t got = dma ? dma->transfer(dma->opaque, fdc->dma_channel, fdc->buffer + fdc->filled,
-		                                 fdc->bytes - fdc->filled, !is_write(fdc), &fdc->terminal)
-		                 : 0;
+						 fdc->bytes - fdc->filled, !is_write(fdc), &fdc->terminal)
+				 : 0;
 
 		if (!got)
 			return; /* the channel is masked: fdc_dma_ready comes */
@@ -216,7 +227,8 @@ void fdc_transfer(struct fdc *fdc)
 	if (!usable(fdc, is_write(fdc)))
 		return;
 	floppy = fdc->drives[fdc->drive];
-	if (fdc->fifo[5] != 2 || fdc->at_disk || !fdc->sector || fdc->sector > floppy->sectors || floppy->track != fdc->cylinder)
+	if (fdc->fifo[5] != 2 || fdc->at_disk || !fdc->sector || fdc->sector > floppy->sectors ||
+	    floppy->track != fdc->cylinder)
 		fdc_finish(fdc, ST0_ABNORMAL, ST1_NO_DATA, 0);
 	else
 		start_side(fdc);

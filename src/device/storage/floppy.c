@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Floppy drives: what a medium is formatted as follows from its size, as in QEMU; the drive's type from its first medium
- * or drive-type=.
+ * Floppy drives: what a medium is formatted as follows from its size, as in QEMU; the drive's type from its first
+ * medium or drive-type=.
  */
 #include "device/storage/fdc.h"
 
@@ -13,18 +13,24 @@ enum { NOWHERE = 0xffffffff };
 static const struct {
 	uint8_t type, tracks, heads, sectors, rate;
 } formats[] = {
-        /* The first of each type is what a medium of another size is taken for. */
-        {FLOPPY_1440K, 80, 2, 18, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 20, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 21, FLOPPY_500K},
-        {FLOPPY_1440K, 82, 2, 21, FLOPPY_500K}, {FLOPPY_1440K, 83, 2, 21, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 22, FLOPPY_500K},
-        {FLOPPY_1440K, 80, 2, 23, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 24, FLOPPY_500K}, {FLOPPY_2880K, 80, 2, 36, FLOPPY_1M},
-        {FLOPPY_2880K, 80, 2, 39, FLOPPY_1M},   {FLOPPY_2880K, 80, 2, 40, FLOPPY_1M},   {FLOPPY_2880K, 80, 2, 44, FLOPPY_1M},
-        {FLOPPY_2880K, 80, 2, 48, FLOPPY_1M},   {FLOPPY_1440K, 80, 2, 9, FLOPPY_250K},  {FLOPPY_1440K, 80, 2, 10, FLOPPY_250K},
-        {FLOPPY_1440K, 82, 2, 10, FLOPPY_250K}, {FLOPPY_1440K, 83, 2, 10, FLOPPY_250K}, {FLOPPY_1440K, 80, 2, 13, FLOPPY_250K},
-        {FLOPPY_1440K, 80, 2, 14, FLOPPY_250K}, {FLOPPY_1200K, 80, 2, 15, FLOPPY_500K}, {FLOPPY_1200K, 80, 2, 18, FLOPPY_500K},
-        {FLOPPY_1200K, 82, 2, 18, FLOPPY_500K}, {FLOPPY_1200K, 83, 2, 18, FLOPPY_500K}, {FLOPPY_1200K, 80, 2, 20, FLOPPY_500K},
-        {FLOPPY_1200K, 80, 2, 9, FLOPPY_250K},  {FLOPPY_1200K, 80, 2, 11, FLOPPY_250K}, {FLOPPY_1200K, 40, 2, 9, FLOPPY_300K},
-        {FLOPPY_1200K, 40, 1, 9, FLOPPY_300K},  {FLOPPY_1200K, 41, 2, 10, FLOPPY_300K}, {FLOPPY_1200K, 42, 2, 10, FLOPPY_300K},
-        {FLOPPY_1200K, 40, 2, 8, FLOPPY_250K},  {FLOPPY_1200K, 40, 1, 8, FLOPPY_250K},  {FLOPPY_1440K, 40, 2, 9, FLOPPY_250K},
+	/* The first of each type is what a medium of another size is taken for. */
+	{FLOPPY_1440K, 80, 2, 18, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 20, FLOPPY_500K},
+	{FLOPPY_1440K, 80, 2, 21, FLOPPY_500K}, {FLOPPY_1440K, 82, 2, 21, FLOPPY_500K},
+	{FLOPPY_1440K, 83, 2, 21, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 22, FLOPPY_500K},
+	{FLOPPY_1440K, 80, 2, 23, FLOPPY_500K}, {FLOPPY_1440K, 80, 2, 24, FLOPPY_500K},
+	{FLOPPY_2880K, 80, 2, 36, FLOPPY_1M},   {FLOPPY_2880K, 80, 2, 39, FLOPPY_1M},
+	{FLOPPY_2880K, 80, 2, 40, FLOPPY_1M},   {FLOPPY_2880K, 80, 2, 44, FLOPPY_1M},
+	{FLOPPY_2880K, 80, 2, 48, FLOPPY_1M},   {FLOPPY_1440K, 80, 2, 9, FLOPPY_250K},
+	{FLOPPY_1440K, 80, 2, 10, FLOPPY_250K}, {FLOPPY_1440K, 82, 2, 10, FLOPPY_250K},
+	{FLOPPY_1440K, 83, 2, 10, FLOPPY_250K}, {FLOPPY_1440K, 80, 2, 13, FLOPPY_250K},
+	{FLOPPY_1440K, 80, 2, 14, FLOPPY_250K}, {FLOPPY_1200K, 80, 2, 15, FLOPPY_500K},
+	{FLOPPY_1200K, 80, 2, 18, FLOPPY_500K}, {FLOPPY_1200K, 82, 2, 18, FLOPPY_500K},
+	{FLOPPY_1200K, 83, 2, 18, FLOPPY_500K}, {FLOPPY_1200K, 80, 2, 20, FLOPPY_500K},
+	{FLOPPY_1200K, 80, 2, 9, FLOPPY_250K},  {FLOPPY_1200K, 80, 2, 11, FLOPPY_250K},
+	{FLOPPY_1200K, 40, 2, 9, FLOPPY_300K},  {FLOPPY_1200K, 40, 1, 9, FLOPPY_300K},
+	{FLOPPY_1200K, 41, 2, 10, FLOPPY_300K}, {FLOPPY_1200K, 42, 2, 10, FLOPPY_300K},
+	{FLOPPY_1200K, 40, 2, 8, FLOPPY_250K},  {FLOPPY_1200K, 40, 1, 8, FLOPPY_250K},
+	{FLOPPY_1440K, 40, 2, 9, FLOPPY_250K},
 };
 
 /* A 2.88 MB drive takes what a 1.44 MB one does. */
@@ -91,7 +97,8 @@ static int attach(struct device *device, struct error *err)
 	if (floppy->unit == NOWHERE)
 		floppy->unit = fdc->drives[0] ? 1 : 0;
 	if (floppy->unit >= FDC_DRIVES)
-		return error_set(err, EINVAL, "Can't create floppy unit %u, bus supports only %u units", floppy->unit, FDC_DRIVES);
+		return error_set(err, EINVAL, "Can't create floppy unit %u, bus supports only %u units", floppy->unit,
+				 FDC_DRIVES);
 	if (fdc->drives[floppy->unit])
 		return error_set(err, EBUSY, "Floppy unit %u is in use", floppy->unit);
 	floppy->fdc = fdc;
@@ -190,32 +197,34 @@ static int medium_set(struct device *device, struct block *block, struct error *
 	return rc;
 }
 
-static const struct device_medium_ops medium_ops = {.get = medium_get, .move_tray = medium_move_tray, .set = medium_set};
+static const struct device_medium_ops medium_ops = {
+	.get = medium_get, .move_tray = medium_move_tray, .set = medium_set};
 
 static const struct state_field fields[] = {
-        STATE_FIELD(STATE_U8, struct floppy, track),
-        STATE_FIELD(STATE_BOOL, struct floppy, changed),
-        STATE_END,
+	STATE_FIELD(STATE_U8, struct floppy, track),
+	STATE_FIELD(STATE_BOOL, struct floppy, changed),
+	STATE_END,
 };
-static const struct state_table state = {.name = "floppy", .version = 1, .size = sizeof(struct floppy), .fields = fields};
+static const struct state_table state = {
+	.name = "floppy", .version = 1, .size = sizeof(struct floppy), .fields = fields};
 
 static const struct property properties[] = {
-        DISK_PROPERTIES(struct floppy, config, PROPERTY_MEDIUM),
-        DISK_PROPERTY(struct floppy, "unit", PROPERTY_U32, unit, "4294967295", "0: A, 1: B; default: what is free"),
-        DISK_PROPERTY(struct floppy, "drive-type", PROPERTY_STRING, type_name, "auto",
-                      "144, 288, 120, none, or auto: by its first medium"),
-        {.name = NULL},
+	DISK_PROPERTIES(struct floppy, config, PROPERTY_MEDIUM),
+	DISK_PROPERTY(struct floppy, "unit", PROPERTY_U32, unit, "4294967295", "0: A, 1: B; default: what is free"),
+	DISK_PROPERTY(struct floppy, "drive-type", PROPERTY_STRING, type_name, "auto",
+		      "144, 288, 120, none, or auto: by its first medium"),
+	{.name = NULL},
 };
 
 const struct device_class floppy_class = {
-        .name = "floppy",
-        .help = "virtual floppy drive",
-        .bus = DEVICE_FLOPPY,
-        .size = sizeof(struct floppy),
-        .properties = properties,
-        .state = &state,
-        .init = init,
-        .reset = reset,
-        .fini = fini,
-        .medium = &medium_ops,
+	.name = "floppy",
+	.help = "virtual floppy drive",
+	.bus = DEVICE_FLOPPY,
+	.size = sizeof(struct floppy),
+	.properties = properties,
+	.state = &state,
+	.init = init,
+	.reset = reset,
+	.fini = fini,
+	.medium = &medium_ops,
 };

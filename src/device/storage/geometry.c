@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Cylinders, heads and sectors of a disk, for BIOSes and old systems: from the end of a partition in the partition table,
- * which shows what the BIOS that made it reckoned with, else from the size; and how the BIOS is to translate them. The
- * rules are QEMU's, so that a disk that booted there boots here.
+ * Cylinders, heads and sectors of a disk, for BIOSes and old systems: from the end of a partition in the partition
+ * table, which shows what the BIOS that made it reckoned with, else from the size; and how the BIOS is to translate
+ * them. The rules are QEMU's, so that a disk that booted there boots here.
  */
 #include "device/storage/ata.h"
 
@@ -23,7 +23,8 @@ static bool by_partitions(struct ata_drive *drive, uint64_t total)
 {
 	uint8_t sector[DISK_SECTOR_BYTES];
 
-	if (total < 1 || block_pread(drive->disk.block, 0, sector, sizeof(sector)) < 0 || load_le16(sector + 510) != 0xaa55)
+	if (total < 1 || block_pread(drive->disk.block, 0, sector, sizeof(sector)) < 0 ||
+	    load_le16(sector + 510) != 0xaa55)
 		return false;
 	for (const uint8_t *entry = sector + 446; entry < sector + 510; entry += 16) {
 		uint32_t heads = entry[5] + 1u, sectors = entry[6] & 63;

@@ -304,8 +304,10 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 	pthread_mutex_unlock(&channel->port.lock);
 }
 
-static const struct region_ops command_ops = {.read = command_read, .write = command_block_write, .min_width = 1, .max_width = 4};
-static const struct region_ops control_ops = {.read = control_read, .write = control_write, .min_width = 1, .max_width = 1};
+static const struct region_ops command_ops = {
+	.read = command_read, .write = command_block_write, .min_width = 1, .max_width = 4};
+static const struct region_ops control_ops = {
+	.read = control_read, .write = control_write, .min_width = 1, .max_width = 1};
 
 /* --- life --- */
 
@@ -317,9 +319,9 @@ void ide_init(struct ide_channel *channel, struct pci_device *pci, struct irq ir
 	channel->pci = pci;
 	channel->irq = irq;
 	channel->command_region =
-	        (struct region){.name = "ide", .ops = &command_ops, .opaque = channel, .base = first, .size = 8};
+		(struct region){.name = "ide", .ops = &command_ops, .opaque = channel, .base = first, .size = 8};
 	channel->control_region =
-	        (struct region){.name = "ide", .ops = &control_ops, .opaque = channel, .base = control, .size = 1};
+		(struct region){.name = "ide", .ops = &control_ops, .opaque = channel, .base = control, .size = 1};
 }
 
 void ide_fini(struct ide_channel *channel)
@@ -360,12 +362,17 @@ int ide_check(const struct ide_channel *channel, struct error *err)
 }
 
 static const struct state_field fields[] = {
-        STATE_FIELD(STATE_U8, struct ide_channel, control),    STATE_FIELD(STATE_U8, struct ide_channel, selected),
-        STATE_FIELD(STATE_BOOL, struct ide_channel, interrupt), STATE_FIELD(STATE_U8, struct ide_channel, bm_command),
-        STATE_FIELD(STATE_U8, struct ide_channel, bm_status),  STATE_FIELD(STATE_U32, struct ide_channel, bm_table),
-        STATE_FIELD(STATE_U32, struct ide_channel, bm_next),   STATE_FIELD(STATE_U32, struct ide_channel, bm_gpa),
-        STATE_FIELD(STATE_U32, struct ide_channel, bm_bytes),  STATE_FIELD(STATE_BOOL, struct ide_channel, bm_last),
-        STATE_END,
+	STATE_FIELD(STATE_U8, struct ide_channel, control),
+	STATE_FIELD(STATE_U8, struct ide_channel, selected),
+	STATE_FIELD(STATE_BOOL, struct ide_channel, interrupt),
+	STATE_FIELD(STATE_U8, struct ide_channel, bm_command),
+	STATE_FIELD(STATE_U8, struct ide_channel, bm_status),
+	STATE_FIELD(STATE_U32, struct ide_channel, bm_table),
+	STATE_FIELD(STATE_U32, struct ide_channel, bm_next),
+	STATE_FIELD(STATE_U32, struct ide_channel, bm_gpa),
+	STATE_FIELD(STATE_U32, struct ide_channel, bm_bytes),
+	STATE_FIELD(STATE_BOOL, struct ide_channel, bm_last),
+	STATE_END,
 };
 const struct state_table ide_channel_state = {
-        .name = "ide-channel", .version = 1, .size = sizeof(struct ide_channel), .fields = fields};
+	.name = "ide-channel", .version = 1, .size = sizeof(struct ide_channel), .fields = fields};

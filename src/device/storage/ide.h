@@ -13,18 +13,18 @@ struct ide_channel {
 	struct irq irq;
 	struct region command_region, control_region;
 	/* state */
-	uint8_t control;        /* device control register */
-	uint8_t selected;       /* drive */
-	bool interrupt;         /* INTRQ as the drive asserts it */
+	uint8_t control;  /* device control register */
+	uint8_t selected; /* drive */
+	bool interrupt;   /* INTRQ as the drive asserts it */
 	uint8_t bm_command, bm_status;
-	uint32_t bm_table;      /* gpa of the descriptor table */
+	uint32_t bm_table; /* gpa of the descriptor table */
 	/* Where the transfer stands: the next descriptor, and what is left of the present one. */
 	uint32_t bm_next, bm_gpa, bm_bytes;
 	bool bm_last;
 };
 
-/* Fills in what does not change and starts with nothing attached; `first` is 0x1f0 or 0x170. The regions are the caller's
- * to add to the bus. */
+/* Fills in what does not change and starts with nothing attached; `first` is 0x1f0 or 0x170. The regions are the
+ * caller's to add to the bus. */
 void ide_init(struct ide_channel *channel, struct pci_device *pci, struct irq irq, uint16_t first, uint16_t control);
 void ide_fini(struct ide_channel *channel);
 /* Main loop, vCPUs stand still. */

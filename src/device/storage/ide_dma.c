@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Bus master of an IDE channel (Programming Interface for Bus Master IDE Controller, Revision 1.0; 82371SB 2.7): a table
- * of physical regions, each up to 64 KiB, between which and the drive the channel moves data. The descriptors are
+ * Bus master of an IDE channel (Programming Interface for Bus Master IDE Controller, Revision 1.0; 82371SB 2.7): a
+ * table of physical regions, each up to 64 KiB, between which and the drive the channel moves data. The descriptors are
  * read one after the other while a transfer goes on, once each.
  */
 #include "device/storage/ide.h"
@@ -127,7 +127,7 @@ void ide_dma_write(struct ide_channel *channel, unsigned offset, uint8_t value)
 			channel->bm_status &= (uint8_t)~BM_ACTIVE;
 	} else if (offset == 2) {
 		channel->bm_status = (uint8_t)((value & BM_DRIVES_CAPABLE) | (channel->bm_status & BM_ACTIVE) |
-		                               (channel->bm_status & ~value & (BM_ERROR | BM_INTERRUPT)));
+					       (channel->bm_status & ~value & (BM_ERROR | BM_INTERRUPT)));
 	} else if (offset >= 4) {
 		unsigned shift = 8 * (offset - 4);
 

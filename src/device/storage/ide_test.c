@@ -345,7 +345,8 @@ static unsigned sense(struct fixture *f, unsigned *code)
 
 static void packets(void **state)
 {
-	static const uint8_t inquiry[12] = {0x12, 0, 0, 0, 36}, ready[12] = {0}, read[12] = {0x28, 0, 0, 0, 0, 7, 0, 0, 2};
+	static const uint8_t inquiry[12] = {0x12, 0, 0, 0, 36}, ready[12] = {0},
+			     read[12] = {0x28, 0, 0, 0, 0, 7, 0, 0, 2};
 	static const uint8_t beyond[12] = {0x28, 0, 0, 0, 2, 0, 0, 0, 1}, unknown[12] = {0xfe};
 	struct fixture *f = *state;
 	uint8_t data[4096];
@@ -385,8 +386,10 @@ static void packets(void **state)
 
 static void media(void **state)
 {
-	static const uint8_t ready[12] = {0}, prevent[12] = {0x1e, 0, 0, 0, 1}, allow[12] = {0x1e}, eject[12] = {0x1b, 0, 0, 0, 2};
-	static const uint8_t load[12] = {0x1b, 0, 0, 0, 3}, capacity[12] = {0x25}, event[12] = {0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8};
+	static const uint8_t ready[12] = {0}, prevent[12] = {0x1e, 0, 0, 0, 1}, allow[12] = {0x1e},
+			     eject[12] = {0x1b, 0, 0, 0, 2};
+	static const uint8_t load[12] = {0x1b, 0, 0, 0, 3}, capacity[12] = {0x25},
+			     event[12] = {0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8};
 	const struct device_medium_ops *ops = ide_cd_class.medium;
 	struct fixture *f = *state;
 	struct device_medium medium;
@@ -438,7 +441,7 @@ static int fail_pread(struct block *block, uint64_t offset, const struct iovec *
 }
 
 static int fail_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
-                       uint32_t flags)
+		       uint32_t flags)
 {
 	return -ENOSPC;
 }
@@ -517,13 +520,13 @@ static void places(void **state)
 	static const struct {
 		const char *options, *message;
 	} lines[] = {
-	        {"drive=d,bus=ide.9", "Bus 'ide.9' not found"},
-	        {"drive=d,bus=ide.0,unit=2", "bus supports only 2 units"},
-	        {"drive=d,bus=ide.0,unit=0", "IDE unit 0 is in use"},
-	        {"drive=d,serial=123456789012345678901", "longer than 20"},
-	        {"drive=d,heads=17,cyls=1,secs=1", "heads must be between 1 and 16"},
-	        {"drive=d,werror=maybe", "not one of report"},
-	        {"drive=d,bios-chs-trans=x", "not one of auto"},
+		{"drive=d,bus=ide.9", "Bus 'ide.9' not found"},
+		{"drive=d,bus=ide.0,unit=2", "bus supports only 2 units"},
+		{"drive=d,bus=ide.0,unit=0", "IDE unit 0 is in use"},
+		{"drive=d,serial=123456789012345678901", "longer than 20"},
+		{"drive=d,heads=17,cyls=1,secs=1", "heads must be between 1 and 16"},
+		{"drive=d,werror=maybe", "not one of report"},
+		{"drive=d,bios-chs-trans=x", "not one of auto"},
 	};
 	struct test_disks *t = test_disks_new(bytes);
 
@@ -544,9 +547,19 @@ static void places(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(identify), TEST(pio),     TEST(multiple), TEST(out_of_range), TEST(dma),    TEST(dma_goes_wrong),
-	        TEST(resets),   TEST(packets), TEST(media),    TEST(errors),       TEST(save_and_load),
-	        cmocka_unit_test(geometry), cmocka_unit_test(places),
+		TEST(identify),
+		TEST(pio),
+		TEST(multiple),
+		TEST(out_of_range),
+		TEST(dma),
+		TEST(dma_goes_wrong),
+		TEST(resets),
+		TEST(packets),
+		TEST(media),
+		TEST(errors),
+		TEST(save_and_load),
+		cmocka_unit_test(geometry),
+		cmocka_unit_test(places),
 	};
 
 	return cmocka_run_group_tests_name("ide", tests, NULL, NULL);

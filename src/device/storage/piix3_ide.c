@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The IDE function of Intel's PIIX3 (82371SB data sheet, 290550, 2.3 and 2.7): function 01.1, two channels at the
- * compatible ports 0x1f0 and 0x170 with interrupts 14 and 15, and the bus master registers in BAR 4. The timing registers
- * hold what is written and have no effect; the decode enable bits among them neither, as in QEMU, whose firmware relies on
- * that.
+ * compatible ports 0x1f0 and 0x170 with interrupts 14 and 15, and the bus master registers in BAR 4. The timing
+ * registers hold what is written and have no effect; the decode enable bits among them neither, as in QEMU, whose
+ * firmware relies on that.
  */
 #include "device/storage/storage.h"
 
@@ -40,7 +40,7 @@ static void bus_master_write(void *opaque, uint64_t offset, uint64_t value, unsi
 }
 
 static const struct region_ops bus_master_ops = {
-        .read = bus_master_read, .write = bus_master_write, .min_width = 1, .max_width = 4};
+	.read = bus_master_read, .write = bus_master_write, .min_width = 1, .max_width = 4};
 
 static void remove_channel(struct piix3_ide *ide, struct ide_channel *channel)
 {
@@ -136,38 +136,38 @@ static void after_load(void *object)
 }
 
 static const struct pci_class piix3_ide_pci = {
-        .vendor = 0x8086,
-        .device = 0x7010,
-        .subsystem_vendor = 0x1af4,
-        .subsystem = 0x1100,
-        .class_code = 0x010180,
-        .fixed_devfn = 1 << 3 | 1,
+	.vendor = 0x8086,
+	.device = 0x7010,
+	.subsystem_vendor = 0x1af4,
+	.subsystem = 0x1100,
+	.class_code = 0x010180,
+	.fixed_devfn = 1 << 3 | 1,
 };
 
 static const struct state_field fields[] = {
-        STATE_SUB(pci_device_state, struct piix3_ide, pci, 1),
-        STATE_SUB(ide_channel_state, struct piix3_ide, channels, 2),
-        STATE_END,
+	STATE_SUB(pci_device_state, struct piix3_ide, pci, 1),
+	STATE_SUB(ide_channel_state, struct piix3_ide, channels, 2),
+	STATE_END,
 };
 static const struct state_table state = {
-        .name = "piix3-ide",
-        .version = 1,
-        .size = sizeof(struct piix3_ide),
-        .fields = fields,
-        .check = check_state,
-        .before_save = before_save,
-        .after_load = after_load,
+	.name = "piix3-ide",
+	.version = 1,
+	.size = sizeof(struct piix3_ide),
+	.fields = fields,
+	.check = check_state,
+	.before_save = before_save,
+	.after_load = after_load,
 };
 
 const struct device_class piix3_ide_class = {
-        .name = "piix3-ide",
-        .help = "Intel PIIX3 IDE controller",
-        .bus = DEVICE_PCI,
-        .internal = true,
-        .size = sizeof(struct piix3_ide),
-        .state = &state,
-        .init = init,
-        .reset = reset,
-        .fini = fini,
-        .bus_class = &piix3_ide_pci,
+	.name = "piix3-ide",
+	.help = "Intel PIIX3 IDE controller",
+	.bus = DEVICE_PCI,
+	.internal = true,
+	.size = sizeof(struct piix3_ide),
+	.state = &state,
+	.init = init,
+	.reset = reset,
+	.fini = fini,
+	.bus_class = &piix3_ide_pci,
 };

@@ -10,9 +10,19 @@
 #include "core/state.h"
 #include "device/storage/disk.h"
 
-enum { TEST_UNIT_READY = 0x00, REQUEST_SENSE = 0x03, INQUIRY = 0x12, START_STOP = 0x1b, PREVENT_ALLOW = 0x1e,
-       READ_CAPACITY_10 = 0x25, SYNCHRONIZE_10 = 0x35, GET_CONFIGURATION = 0x46, GET_EVENT_STATUS = 0x4a,
-       SYNCHRONIZE_16 = 0x91, REPORT_LUNS = 0xa0 };
+enum {
+	TEST_UNIT_READY = 0x00,
+	REQUEST_SENSE = 0x03,
+	INQUIRY = 0x12,
+	START_STOP = 0x1b,
+	PREVENT_ALLOW = 0x1e,
+	READ_CAPACITY_10 = 0x25,
+	SYNCHRONIZE_10 = 0x35,
+	GET_CONFIGURATION = 0x46,
+	GET_EVENT_STATUS = 0x4a,
+	SYNCHRONIZE_16 = 0x91,
+	REPORT_LUNS = 0xa0
+};
 
 unsigned scsi_cdb_bytes(uint8_t operation)
 {
@@ -281,7 +291,7 @@ void scsi_io_done(struct scsi_request *request, int result)
 		break;
 	default:
 		scsi_fail(request, request->step == SCSI_MEDIUM_IN ? SCSI_MEDIUM_ERROR : SCSI_ABORTED,
-		          request->step == SCSI_MEDIUM_IN ? 0x11 : 0, request->step == SCSI_MEDIUM_IN ? 0 : 6);
+			  request->step == SCSI_MEDIUM_IN ? 0x11 : 0, request->step == SCSI_MEDIUM_IN ? 0 : 6);
 		break;
 	}
 }
@@ -296,26 +306,22 @@ void scsi_reset(struct scsi_unit *unit)
 }
 
 static const struct state_field sense_fields[] = {
-        STATE_FIELD(STATE_U8, struct scsi_sense, key),
-        STATE_FIELD(STATE_U8, struct scsi_sense, asc),
-        STATE_FIELD(STATE_U8, struct scsi_sense, ascq),
-        STATE_END,
+	STATE_FIELD(STATE_U8, struct scsi_sense, key),
+	STATE_FIELD(STATE_U8, struct scsi_sense, asc),
+	STATE_FIELD(STATE_U8, struct scsi_sense, ascq),
+	STATE_END,
 };
 static const struct state_table sense_state = {
-        .name = "scsi-sense", .version = 1, .size = sizeof(struct scsi_sense), .fields = sense_fields};
+	.name = "scsi-sense", .version = 1, .size = sizeof(struct scsi_sense), .fields = sense_fields};
 
 static const struct state_field unit_fields[] = {
-        STATE_FIELD(STATE_BOOL, struct scsi_unit, tray_open),
-        STATE_FIELD(STATE_BOOL, struct scsi_unit, locked),
-        STATE_FIELD(STATE_BOOL, struct scsi_unit, write_cache),
-        STATE_FIELD(STATE_BOOL, struct scsi_unit, new_medium),
-        STATE_FIELD(STATE_BOOL, struct scsi_unit, eject_wanted),
-        STATE_SUB(sense_state, struct scsi_unit, attention, 1),
-        STATE_SUB(sense_state, struct scsi_unit, last, 1),
-        STATE_END,
+	STATE_FIELD(STATE_BOOL, struct scsi_unit, tray_open),    STATE_FIELD(STATE_BOOL, struct scsi_unit, locked),
+	STATE_FIELD(STATE_BOOL, struct scsi_unit, write_cache),  STATE_FIELD(STATE_BOOL, struct scsi_unit, new_medium),
+	STATE_FIELD(STATE_BOOL, struct scsi_unit, eject_wanted), STATE_SUB(sense_state, struct scsi_unit, attention, 1),
+	STATE_SUB(sense_state, struct scsi_unit, last, 1),       STATE_END,
 };
 const struct state_table scsi_unit_state = {
-        .name = "scsi-unit", .version = 1, .size = sizeof(struct scsi_unit), .fields = unit_fields};
+	.name = "scsi-unit", .version = 1, .size = sizeof(struct scsi_unit), .fields = unit_fields};
 
 static int check_request(const void *staged, struct error *err)
 {
@@ -328,18 +334,21 @@ static int check_request(const void *staged, struct error *err)
 }
 
 static const struct state_field request_fields[] = {
-        STATE_FIELD_N(STATE_BYTES, struct scsi_request, cdb, SCSI_CDB_BYTES),
-        STATE_FIELD(STATE_U8, struct scsi_request, step),
-        STATE_FIELD(STATE_U8, struct scsi_request, status),
-        STATE_SUB(sense_state, struct scsi_request, sense, 1),
-        STATE_FIELD(STATE_U32, struct scsi_request, length),
-        STATE_FIELD(STATE_U64, struct scsi_request, offset),
-        STATE_FIELD(STATE_U64, struct scsi_request, bytes),
-        STATE_FIELD(STATE_U8, struct scsi_request, op),
-        STATE_FIELD(STATE_U32, struct scsi_request, flags),
-        STATE_FIELD(STATE_U32, struct scsi_request, at),
-        STATE_FIELD_N(STATE_BYTES, struct scsi_request, data, SCSI_DATA_BYTES),
-        STATE_END,
+	STATE_FIELD_N(STATE_BYTES, struct scsi_request, cdb, SCSI_CDB_BYTES),
+	STATE_FIELD(STATE_U8, struct scsi_request, step),
+	STATE_FIELD(STATE_U8, struct scsi_request, status),
+	STATE_SUB(sense_state, struct scsi_request, sense, 1),
+	STATE_FIELD(STATE_U32, struct scsi_request, length),
+	STATE_FIELD(STATE_U64, struct scsi_request, offset),
+	STATE_FIELD(STATE_U64, struct scsi_request, bytes),
+	STATE_FIELD(STATE_U8, struct scsi_request, op),
+	STATE_FIELD(STATE_U32, struct scsi_request, flags),
+	STATE_FIELD(STATE_U32, struct scsi_request, at),
+	STATE_FIELD_N(STATE_BYTES, struct scsi_request, data, SCSI_DATA_BYTES),
+	STATE_END,
 };
-const struct state_table scsi_request_state = {
-        .name = "scsi-request", .version = 1, .size = sizeof(struct scsi_request), .fields = request_fields, .check = check_request};
+const struct state_table scsi_request_state = {.name = "scsi-request",
+					       .version = 1,
+					       .size = sizeof(struct scsi_request),
+					       .fields = request_fields,
+					       .check = check_request};

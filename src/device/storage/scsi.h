@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SCSI logical units (SPC-4, SBC-3, MMC-6): command descriptor blocks in, data and sense out. A unit knows no transport:
- * ATAPI (atapi.c) and the SCSI host adapters (scsi_bus.c) call scsi_start, look at what the command wants, move the data
- * or hand the request to the disk, and report. Everything runs under the transport's lock.
+ * SCSI logical units (SPC-4, SBC-3, MMC-6): command descriptor blocks in, data and sense out. A unit knows no
+ * transport: ATAPI (atapi.c) and the SCSI host adapters (scsi_bus.c) call scsi_start, look at what the command wants,
+ * move the data or hand the request to the disk, and report. Everything runs under the transport's lock.
  */
 #ifndef XUNI_DEVICE_STORAGE_SCSI_H
 #define XUNI_DEVICE_STORAGE_SCSI_H
@@ -56,7 +56,7 @@ struct scsi_request {
 	uint8_t op;     /* enum block_op */
 	uint32_t flags; /* enum block_flags */
 	uint8_t data[SCSI_DATA_BYTES];
-	uint32_t at;    /* UNMAP: the next descriptor */
+	uint32_t at; /* UNMAP: the next descriptor */
 };
 
 struct scsi_unit {
@@ -99,14 +99,14 @@ extern const struct state_table scsi_unit_state, scsi_request_state;
 void scsi_good(struct scsi_request *request);
 void scsi_reply(struct scsi_request *request, uint32_t length, uint32_t allocation);
 void scsi_fail(struct scsi_request *request, enum scsi_key key, uint8_t asc, uint8_t ascq);
-#define SCSI_INVALID_OPCODE SCSI_ILLEGAL_REQUEST, 0x20, 0
-#define SCSI_LBA_OUT_OF_RANGE SCSI_ILLEGAL_REQUEST, 0x21, 0
-#define SCSI_INVALID_FIELD SCSI_ILLEGAL_REQUEST, 0x24, 0
+#define SCSI_INVALID_OPCODE    SCSI_ILLEGAL_REQUEST, 0x20, 0
+#define SCSI_LBA_OUT_OF_RANGE  SCSI_ILLEGAL_REQUEST, 0x21, 0
+#define SCSI_INVALID_FIELD     SCSI_ILLEGAL_REQUEST, 0x24, 0
 #define SCSI_INVALID_PARAMETER SCSI_ILLEGAL_REQUEST, 0x26, 0
 /* Blocks of block_bytes at lba to a medium transfer, or the failure. */
 void scsi_medium(struct scsi_request *request, bool write, uint64_t lba, uint64_t blocks);
 void scsi_inquiry(struct scsi_request *request);
-bool scsi_cd_command(struct scsi_request *request);   /* false: no such command */
+bool scsi_cd_command(struct scsi_request *request); /* false: no such command */
 bool scsi_disk_command(struct scsi_request *request);
 void scsi_disk_parameters(struct scsi_request *request);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Commands of a CD or DVD-ROM drive (MMC-6; SFF-8020i for what old drivers send): a disc of one data track and 2048-byte
- * blocks, of the size of the image. Left out: audio, subchannel data, raw sectors (READ CD gives user data only),
- * writing, region codes.
+ * Commands of a CD or DVD-ROM drive (MMC-6; SFF-8020i for what old drivers send): a disc of one data track and
+ * 2048-byte blocks, of the size of the image. Left out: audio, subchannel data, raw sectors (READ CD gives user data
+ * only), writing, region codes.
  */
 #include "device/storage/scsi.h"
 
@@ -10,12 +10,31 @@
 #include "device/storage/disk.h"
 
 enum {
-	READ_6 = 0x08, MODE_SENSE_6 = 0x1a, READ_CAPACITY = 0x25, READ_10 = 0x28, SEEK_10 = 0x2b, READ_TOC = 0x43,
-	GET_CONFIGURATION = 0x46, GET_EVENT_STATUS = 0x4a, READ_DISC_INFORMATION = 0x51, MODE_SENSE_10 = 0x5a,
-	READ_12 = 0xa8, READ_DVD_STRUCTURE = 0xad, SET_CD_SPEED = 0xbb, MECHANISM_STATUS = 0xbd, READ_CD = 0xbe,
+	READ_6 = 0x08,
+	MODE_SENSE_6 = 0x1a,
+	READ_CAPACITY = 0x25,
+	READ_10 = 0x28,
+	SEEK_10 = 0x2b,
+	READ_TOC = 0x43,
+	GET_CONFIGURATION = 0x46,
+	GET_EVENT_STATUS = 0x4a,
+	READ_DISC_INFORMATION = 0x51,
+	MODE_SENSE_10 = 0x5a,
+	READ_12 = 0xa8,
+	READ_DVD_STRUCTURE = 0xad,
+	SET_CD_SPEED = 0xbb,
+	MECHANISM_STATUS = 0xbd,
+	READ_CD = 0xbe,
 };
 
-enum { CD_BLOCK_BYTES = 2048, CD_BLOCKS_MAX = 80 * 60 * 75, LEAD_OUT = 0xaa, PROFILE_NONE = 0, PROFILE_CD = 8, PROFILE_DVD = 16 };
+enum {
+	CD_BLOCK_BYTES = 2048,
+	CD_BLOCKS_MAX = 80 * 60 * 75,
+	LEAD_OUT = 0xaa,
+	PROFILE_NONE = 0,
+	PROFILE_CD = 8,
+	PROFILE_DVD = 16
+};
 
 static uint64_t blocks(const struct scsi_request *request)
 {
@@ -205,7 +224,7 @@ static unsigned mode_page(const struct scsi_unit *unit, uint8_t page, bool chang
 		to[4] = 0x70;        /* mode 2, multisession */
 		to[5] = 0x7f & ~0x01;
 		to[6] = (uint8_t)(1 << 5 | 1 << 3 | 1 | unit->locked << 1); /* tray, eject, lock */
-		store_be16(to + 8, 706); /* kB/s: quadruple speed */
+		store_be16(to + 8, 706);                                    /* kB/s: quadruple speed */
 		store_be16(to + 10, 2);
 		store_be16(to + 12, 512);
 		store_be16(to + 14, 706);
@@ -284,7 +303,8 @@ static void read_dvd_structure(struct scsi_request *request)
 
 	if (current_profile(request) != PROFILE_DVD || request->cdb[7] != 0 || request->cdb[6] != 0) {
 		scsi_fail(request, current_profile(request) == PROFILE_DVD ? SCSI_ILLEGAL_REQUEST : SCSI_NOT_READY,
-		          current_profile(request) == PROFILE_DVD ? 0x24 : 0x30, current_profile(request) == PROFILE_DVD ? 0 : 2);
+			  current_profile(request) == PROFILE_DVD ? 0x24 : 0x30,
+			  current_profile(request) == PROFILE_DVD ? 0 : 2);
 		return;
 	}
 	store_be16(data, 2048 + 2);
@@ -352,8 +372,15 @@ static bool with_medium(struct scsi_request *request)
 
 static bool needs_medium(uint8_t operation)
 {
-	static const uint8_t such[] = {READ_6, READ_10, READ_12, READ_CD, SEEK_10, READ_CAPACITY, READ_TOC,
-	                               READ_DISC_INFORMATION, READ_DVD_STRUCTURE};
+	static const uint8_t such[] = {READ_6,
+				       READ_10,
+				       READ_12,
+				       READ_CD,
+				       SEEK_10,
+				       READ_CAPACITY,
+				       READ_TOC,
+				       READ_DISC_INFORMATION,
+				       READ_DVD_STRUCTURE};
 
 	return memchr(such, operation, sizeof(such)) != NULL;
 }

@@ -59,7 +59,8 @@ void scsi_bus_report_luns(struct scsi_bus *bus, unsigned target, struct scsi_req
 		return;
 	}
 	memset(request->data, 0, sizeof(request->data));
-	for (const struct scsi_device *device = bus->devices; device && at + 8 <= SCSI_DATA_BYTES; device = device->next) {
+	for (const struct scsi_device *device = bus->devices; device && at + 8 <= SCSI_DATA_BYTES;
+	     device = device->next) {
 		if (device->target != target)
 			continue;
 		/* Single level: peripheral addressing below 256, else flat. */
@@ -108,7 +109,9 @@ static int place(struct scsi_device *device, struct scsi_bus *bus, struct error 
 		return error_set(err, EINVAL, "bad scsi device lun: %u", *lun);
 	if (taken(bus, *target, *lun))
 		return error_set(err, EBUSY, "lun already used by '%s'",
-		                 scsi_bus_find(bus, *target, *lun)->device.id ? scsi_bus_find(bus, *target, *lun)->device.id : "");
+				 scsi_bus_find(bus, *target, *lun)->device.id
+					 ? scsi_bus_find(bus, *target, *lun)->device.id
+					 : "");
 	return 0;
 }
 
@@ -163,14 +166,22 @@ static void init_unit(struct scsi_device *device, bool cd)
 	struct scsi_unit *unit = &device->unit;
 	const char *product = device->product ? device->product : cd ? "QEMU CD-ROM" : "QEMU HARDDISK";
 
-	*unit = (struct scsi_unit){
-	        .disk = &device->disk, .cd = cd, .removable = cd || device->removable, .serial = device->config.serial,
-	        .device_id = device->device_id, .block_bytes = cd ? CD_BLOCK_BYTES : device->config.logical_block_size,
-	        .physical_bytes = device->config.physical_block_size, .min_io_bytes = device->config.min_io_size,
-	        .opt_io_bytes = device->config.opt_io_size, .wwn = device->wwn, .rotation_rate = device->rotation_rate,
-	        .dpofua = device->dpofua, .discard = !cd && device->config.discard_granularity != 0,
-	        .max_unmap_bytes = device->max_unmap_size, .max_io_bytes = device->max_io_size,
-	        .write_cache = device->config.write_cache != 0};
+	*unit = (struct scsi_unit){.disk = &device->disk,
+				   .cd = cd,
+				   .removable = cd || device->removable,
+				   .serial = device->config.serial,
+				   .device_id = device->device_id,
+				   .block_bytes = cd ? CD_BLOCK_BYTES : device->config.logical_block_size,
+				   .physical_bytes = device->config.physical_block_size,
+				   .min_io_bytes = device->config.min_io_size,
+				   .opt_io_bytes = device->config.opt_io_size,
+				   .wwn = device->wwn,
+				   .rotation_rate = device->rotation_rate,
+				   .dpofua = device->dpofua,
+				   .discard = !cd && device->config.discard_granularity != 0,
+				   .max_unmap_bytes = device->max_unmap_size,
+				   .max_io_bytes = device->max_io_size,
+				   .write_cache = device->config.write_cache != 0};
 	snprintf(unit->vendor, sizeof(unit->vendor), "%.8s", device->vendor ? device->vendor : "QEMU");
 	snprintf(unit->product, sizeof(unit->product), "%.16s", product);
 	snprintf(unit->revision, sizeof(unit->revision), "%.4s", device->version ? device->version : "2.5+");
@@ -181,8 +192,10 @@ static int init(struct scsi_device *device, bool cd, struct error *err)
 	int rc;
 
 	if (device->config.serial && strlen(device->config.serial) > SERIAL_MAX)
-		return error_set(err, EINVAL, "serial=%s: longer than %u characters", device->config.serial, SERIAL_MAX);
-	rc = disk_open(&device->disk, device->device.env, &device->config, cd ? CD_BLOCK_BYTES : DISK_SECTOR_BYTES, err);
+		return error_set(err, EINVAL, "serial=%s: longer than %u characters", device->config.serial,
+				 SERIAL_MAX);
+	rc = disk_open(&device->disk, device->device.env, &device->config, cd ? CD_BLOCK_BYTES : DISK_SECTOR_BYTES,
+		       err);
 	if (rc < 0)
 		return rc;
 	init_unit(device, cd);
@@ -273,65 +286,70 @@ static bool medium_moved(struct device *device)
 	return __atomic_exchange_n(&((struct scsi_device *)device)->unit.moved_by_guest, false, __ATOMIC_ACQUIRE);
 }
 
-static const struct device_medium_ops medium_ops = {.get = medium_get, .move_tray = medium_move_tray, .set = medium_set,
-                                                    .ask_eject = medium_ask_eject, .moved = medium_moved};
+static const struct device_medium_ops medium_ops = {.get = medium_get,
+						    .move_tray = medium_move_tray,
+						    .set = medium_set,
+						    .ask_eject = medium_ask_eject,
+						    .moved = medium_moved};
 
 /* --- classes --- */
 
 static const struct state_field fields[] = {STATE_SUB(scsi_unit_state, struct scsi_device, unit, 1), STATE_END};
 static const struct state_table state = {
-        .name = "scsi-device", .version = 1, .size = sizeof(struct scsi_device), .fields = fields};
+	.name = "scsi-device", .version = 1, .size = sizeof(struct scsi_device), .fields = fields};
 
-#define SCSI_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP) \
+#define SCSI_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP)                                                              \
 	DISK_PROPERTY(struct scsi_device, NAME, KIND, MEMBER, FALLBACK, HELP)
-#define COMMON_PROPERTIES                                                                                               \
-	SCSI_PROPERTY("channel", PROPERTY_U32, channel, "0", "only 0"),                                                     \
-	SCSI_PROPERTY("scsi-id", PROPERTY_U32, target, "4294967295", "target; default: the next free"),                     \
-	SCSI_PROPERTY("lun", PROPERTY_U32, lun, "4294967295", "logical unit number; default: the next free"),               \
-	SCSI_PROPERTY("vendor", PROPERTY_STRING, vendor, NULL, "as INQUIRY gives it (8 characters)"),                       \
-	SCSI_PROPERTY("product", PROPERTY_STRING, product, NULL, "likewise (16 characters)"),                               \
-	SCSI_PROPERTY("ver", PROPERTY_STRING, version, NULL, "likewise (4 characters)"),                                    \
-	SCSI_PROPERTY("device_id", PROPERTY_STRING, device_id, NULL, "identification in page 0x83; default: the serial"),    \
-	SCSI_PROPERTY("wwn", PROPERTY_U64, wwn, "0", "world wide name"),                                                    \
-	SCSI_PROPERTY("max_io_size", PROPERTY_U64, max_io_size, "2147483647", "largest transfer that is announced, bytes")
+#define COMMON_PROPERTIES                                                                                              \
+	SCSI_PROPERTY("channel", PROPERTY_U32, channel, "0", "only 0"),                                                \
+		SCSI_PROPERTY("scsi-id", PROPERTY_U32, target, "4294967295", "target; default: the next free"),        \
+		SCSI_PROPERTY("lun", PROPERTY_U32, lun, "4294967295", "logical unit number; default: the next free"),  \
+		SCSI_PROPERTY("vendor", PROPERTY_STRING, vendor, NULL, "as INQUIRY gives it (8 characters)"),          \
+		SCSI_PROPERTY("product", PROPERTY_STRING, product, NULL, "likewise (16 characters)"),                  \
+		SCSI_PROPERTY("ver", PROPERTY_STRING, version, NULL, "likewise (4 characters)"),                       \
+		SCSI_PROPERTY("device_id", PROPERTY_STRING, device_id, NULL,                                           \
+			      "identification in page 0x83; default: the serial"),                                     \
+		SCSI_PROPERTY("wwn", PROPERTY_U64, wwn, "0", "world wide name"),                                       \
+		SCSI_PROPERTY("max_io_size", PROPERTY_U64, max_io_size, "2147483647",                                  \
+			      "largest transfer that is announced, bytes")
 
 static const struct property hd_properties[] = {
-        DISK_PROPERTIES(struct scsi_device, config, PROPERTY_BLOCK),
-        COMMON_PROPERTIES,
-        SCSI_PROPERTY("removable", PROPERTY_BOOL, removable, "off", "INQUIRY says that the medium can be taken out"),
-        SCSI_PROPERTY("dpofua", PROPERTY_BOOL, dpofua, "off", "announce DPO and FUA"),
-        SCSI_PROPERTY("max_unmap_size", PROPERTY_U64, max_unmap_size, "1073741824", "largest UNMAP, bytes"),
-        SCSI_PROPERTY("rotation_rate", PROPERTY_U16, rotation_rate, "0", "turns a minute; 1: solid state"),
-        {.name = NULL},
+	DISK_PROPERTIES(struct scsi_device, config, PROPERTY_BLOCK),
+	COMMON_PROPERTIES,
+	SCSI_PROPERTY("removable", PROPERTY_BOOL, removable, "off", "INQUIRY says that the medium can be taken out"),
+	SCSI_PROPERTY("dpofua", PROPERTY_BOOL, dpofua, "off", "announce DPO and FUA"),
+	SCSI_PROPERTY("max_unmap_size", PROPERTY_U64, max_unmap_size, "1073741824", "largest UNMAP, bytes"),
+	SCSI_PROPERTY("rotation_rate", PROPERTY_U16, rotation_rate, "0", "turns a minute; 1: solid state"),
+	{.name = NULL},
 };
 
 static const struct property cd_properties[] = {
-        DISK_PROPERTIES(struct scsi_device, config, PROPERTY_MEDIUM),
-        COMMON_PROPERTIES,
-        {.name = NULL},
+	DISK_PROPERTIES(struct scsi_device, config, PROPERTY_MEDIUM),
+	COMMON_PROPERTIES,
+	{.name = NULL},
 };
 
 const struct device_class scsi_hd_class = {
-        .name = "scsi-hd",
-        .help = "virtual SCSI disk",
-        .bus = DEVICE_SCSI,
-        .size = sizeof(struct scsi_device),
-        .properties = hd_properties,
-        .state = &state,
-        .init = init_disk,
-        .reset = reset,
-        .fini = fini,
+	.name = "scsi-hd",
+	.help = "virtual SCSI disk",
+	.bus = DEVICE_SCSI,
+	.size = sizeof(struct scsi_device),
+	.properties = hd_properties,
+	.state = &state,
+	.init = init_disk,
+	.reset = reset,
+	.fini = fini,
 };
 
 const struct device_class scsi_cd_class = {
-        .name = "scsi-cd",
-        .help = "virtual SCSI CD-ROM",
-        .bus = DEVICE_SCSI,
-        .size = sizeof(struct scsi_device),
-        .properties = cd_properties,
-        .state = &state,
-        .init = init_cd,
-        .reset = reset,
-        .fini = fini,
-        .medium = &medium_ops,
+	.name = "scsi-cd",
+	.help = "virtual SCSI CD-ROM",
+	.bus = DEVICE_SCSI,
+	.size = sizeof(struct scsi_device),
+	.properties = cd_properties,
+	.state = &state,
+	.init = init_cd,
+	.reset = reset,
+	.fini = fini,
+	.medium = &medium_ops,
 };

@@ -7,8 +7,15 @@
 
 #include <stdio.h>
 
-enum { STANDARD_BYTES = 36, VPD_SUPPORTED = 0x00, VPD_SERIAL = 0x80, VPD_IDENTIFICATION = 0x83, VPD_LIMITS = 0xb0,
-       VPD_CHARACTERISTICS = 0xb1, VPD_PROVISIONING = 0xb2 };
+enum {
+	STANDARD_BYTES = 36,
+	VPD_SUPPORTED = 0x00,
+	VPD_SERIAL = 0x80,
+	VPD_IDENTIFICATION = 0x83,
+	VPD_LIMITS = 0xb0,
+	VPD_CHARACTERISTICS = 0xb1,
+	VPD_PROVISIONING = 0xb2
+};
 
 /* Fixed-width ASCII, filled up with blanks. */
 static void put_text(uint8_t *to, const char *text, unsigned width)
@@ -65,7 +72,7 @@ static unsigned identification(const struct scsi_unit *unit, uint8_t *page)
 		at += 4 + length;
 	}
 	if (unit->wwn) {
-		page[at] = 1; /* binary */
+		page[at] = 1;     /* binary */
 		page[at + 1] = 3; /* NAA */
 		page[at + 3] = 8;
 		store_be64(page + at + 4, unit->wwn);
@@ -131,8 +138,9 @@ void scsi_inquiry(struct scsi_request *request)
 		break;
 	case VPD_PROVISIONING:
 		length = unit->cd ? 0 : 4;
-		page[1] = unit->discard ? 0xe0 : 0x20; /* UNMAP, WRITE SAME (16) and (10) with UNMAP; LBPRZ is not promised */
-		page[2] = unit->discard ? 2 : 1;       /* thin, or fully provisioned */
+		page[1] = unit->discard ? 0xe0
+					: 0x20;  /* UNMAP, WRITE SAME (16) and (10) with UNMAP; LBPRZ is not promised */
+		page[2] = unit->discard ? 2 : 1; /* thin, or fully provisioned */
 		break;
 	default:
 		length = 0;

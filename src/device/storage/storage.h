@@ -16,8 +16,8 @@ extern const struct device_class virtio_scsi_pci, virtio_scsi_pci_transitional, 
 struct scsi_bus_list *scsi_bus_list_new(void);
 struct ata_port_list *ata_port_list_new(void);
 
-/* Physical geometry and translation (0 none, 1 LBA, 2 large, 3 revised ECHS) of the disk at place 0 to 3 of the first two
- * IDE buses, for the CMOS; false when there is no disk. */
+/* Physical geometry and translation (0 none, 1 LBA, 2 large, 3 revised ECHS) of the disk at place 0 to 3 of the first
+ * two IDE buses, for the CMOS; false when there is no disk. */
 struct ata_geometry {
 	uint32_t cylinders, heads, sectors;
 	unsigned translation;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The virtio SCSI host device (virtio 1.2, 5.6): request, control and event queues over a SCSI bus of 256 targets. Data goes
- * between guest memory and the disks without a copy. Left out: protection information, bidirectional commands, I/O threads,
- * asynchronous notifications; task management waits for what is under way instead of aborting it.
+ * The virtio SCSI host device (virtio 1.2, 5.6): request, control and event queues over a SCSI bus of 256 targets. Data
+ * goes between guest memory and the disks without a copy. Left out: protection information, bidirectional commands, I/O
+ * threads, asynchronous notifications; task management waits for what is under way instead of aborting it.
  */
 #include "base/util.h"
 #include "device/storage/scsi_bus.h"
@@ -14,13 +14,32 @@
 enum { QUEUE_CONTROL, QUEUE_EVENT, QUEUE_REQUESTS };
 enum { F_HOTPLUG = 1, F_CHANGE = 2 };
 /* 5.6.4: offsets in the configuration space. */
-enum { CONFIG_NUM_QUEUES = 0, CONFIG_SEG_MAX = 4, CONFIG_MAX_SECTORS = 8, CONFIG_CMD_PER_LUN = 12, CONFIG_EVENT_SIZE = 16,
-       CONFIG_SENSE_SIZE = 20, CONFIG_CDB_SIZE = 24, CONFIG_MAX_CHANNEL = 28, CONFIG_MAX_TARGET = 30, CONFIG_MAX_LUN = 32, CONFIG_BYTES = 36 };
+enum {
+	CONFIG_NUM_QUEUES = 0,
+	CONFIG_SEG_MAX = 4,
+	CONFIG_MAX_SECTORS = 8,
+	CONFIG_CMD_PER_LUN = 12,
+	CONFIG_EVENT_SIZE = 16,
+	CONFIG_SENSE_SIZE = 20,
+	CONFIG_CDB_SIZE = 24,
+	CONFIG_MAX_CHANNEL = 28,
+	CONFIG_MAX_TARGET = 30,
+	CONFIG_MAX_LUN = 32,
+	CONFIG_BYTES = 36
+};
 enum { EVENT_BYTES = 16, SENSE_DEFAULT = 96, CDB_DEFAULT = 32, FIELD_MAX = 256, REQUEST_HEAD = 19, RESPONSE_HEAD = 12 };
 enum { MAX_TARGET = 255, MAX_LUN = 16383, UNIT_QUEUES_MAX = 64, SLOW_QUEUE_SIZE = 128 };
 /* 5.6.6.1.1: response codes. */
 enum { S_OK = 0, S_OVERRUN = 1, S_BAD_TARGET = 3, S_INCORRECT_LUN = 12 };
-enum { T_TMF = 0, T_AN_QUERY = 1, T_AN_SUBSCRIBE = 2, TMF_RESET_LUN = 5, TMF_LAST = 7, FUNCTION_COMPLETE = 0, FUNCTION_REJECTED = 11 };
+enum {
+	T_TMF = 0,
+	T_AN_QUERY = 1,
+	T_AN_SUBSCRIBE = 2,
+	TMF_RESET_LUN = 5,
+	TMF_LAST = 7,
+	FUNCTION_COMPLETE = 0,
+	FUNCTION_REJECTED = 11
+};
 enum { EVENT_PARAM_CHANGE = 3 };
 #define EVENTS_MISSED (1u << 31)
 
@@ -102,8 +121,12 @@ static void submit(struct command *command, enum block_op op, const struct iovec
 {
 	const struct scsi_request *request = &command->request;
 
-	command->disk.io = (struct block_request){.op = op, .offset = request->offset, .length = request->bytes, .iov = iov,
-	                                          .iov_count = (int)count, .flags = request->flags};
+	command->disk.io = (struct block_request){.op = op,
+						  .offset = request->offset,
+						  .length = request->bytes,
+						  .iov = iov,
+						  .iov_count = (int)count,
+						  .flags = request->flags};
 	command->disk.done = disk_done;
 	disk_submit(&command->unit->disk, &command->disk);
 }
@@ -387,7 +410,7 @@ static int init(struct virtio_device *device, struct error *err)
 		return error_set(err, EINVAL, "num_queues=%u: not from 1 to %u", scsi->num_queues, UNIT_QUEUES_MAX);
 	if (!is_power_of_two(scsi->queue_size) || scsi->queue_size < 4 || scsi->queue_size > VIRTIO_QUEUE_SIZE_MAX)
 		return error_set(err, EINVAL, "virtqueue_size=%u: not a power of two from 4 to %u", scsi->queue_size,
-		                 VIRTIO_QUEUE_SIZE_MAX);
+				 VIRTIO_QUEUE_SIZE_MAX);
 	device->offered = (scsi->hotplug ? VIRTIO_BIT(F_HOTPLUG) : 0) | (scsi->param_change ? VIRTIO_BIT(F_CHANGE) : 0);
 	scsi->sense_size = SENSE_DEFAULT;
 	scsi->cdb_size = CDB_DEFAULT;
@@ -408,15 +431,15 @@ static void fini(struct virtio_device *device)
 }
 
 static const struct virtio_class model = {
-        .name = "virtio-scsi",
-        .id = VIRTIO_ID_SCSI,
-        .config_size = CONFIG_BYTES,
-        .init = init,
-        .fini = fini,
-        .config_read = config_read,
-        .config_write = config_write,
-        .reset = reset,
-        .drain = drain,
+	.name = "virtio-scsi",
+	.id = VIRTIO_ID_SCSI,
+	.config_size = CONFIG_BYTES,
+	.init = init,
+	.fini = fini,
+	.config_read = config_read,
+	.config_write = config_write,
+	.reset = reset,
+	.drain = drain,
 };
 
 static int check_state(const void *staged, struct error *err)
@@ -429,27 +452,34 @@ static int check_state(const void *staged, struct error *err)
 }
 
 static const struct state_field fields[] = {
-        STATE_SUB(virtio_device_state, struct virtio_scsi, virtio, 1),
-        STATE_FIELD(STATE_U32, struct virtio_scsi, sense_size),
-        STATE_FIELD(STATE_U32, struct virtio_scsi, cdb_size),
-        STATE_FIELD(STATE_BOOL, struct virtio_scsi, events_missed),
-        STATE_END,
+	STATE_SUB(virtio_device_state, struct virtio_scsi, virtio, 1),
+	STATE_FIELD(STATE_U32, struct virtio_scsi, sense_size),
+	STATE_FIELD(STATE_U32, struct virtio_scsi, cdb_size),
+	STATE_FIELD(STATE_BOOL, struct virtio_scsi, events_missed),
+	STATE_END,
 };
-static const struct state_table state = {
-        .name = "virtio-scsi", .version = 1, .size = sizeof(struct virtio_scsi), .fields = fields, .check = check_state};
+static const struct state_table state = {.name = "virtio-scsi",
+					 .version = 1,
+					 .size = sizeof(struct virtio_scsi),
+					 .fields = fields,
+					 .check = check_state};
 
-#define SCSI_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP) \
-	{ .name = NAME, .type = KIND, .offset = offsetof(struct virtio_scsi, MEMBER), .fallback = FALLBACK, .help = HELP }
+#define SCSI_PROPERTY(NAME, KIND, MEMBER, FALLBACK, HELP)                                                              \
+	{                                                                                                              \
+		.name = NAME, .type = KIND, .offset = offsetof(struct virtio_scsi, MEMBER), .fallback = FALLBACK,      \
+		.help = HELP                                                                                           \
+	}
 
 static const struct property properties[] = {
-        SCSI_PROPERTY("num_queues", PROPERTY_U32, num_queues, "1", "request queues"),
-        SCSI_PROPERTY("virtqueue_size", PROPERTY_U32, queue_size, "256", "entries of a request queue, a power of two"),
-        SCSI_PROPERTY("max_sectors", PROPERTY_U32, max_sectors, "65535", "largest transfer, sectors"),
-        SCSI_PROPERTY("cmd_per_lun", PROPERTY_U32, cmd_per_lun, "128", "commands at once for a unit"),
-        SCSI_PROPERTY("hotplug", PROPERTY_BOOL, hotplug, "on", "tell of units that come and go"),
-        SCSI_PROPERTY("param_change", PROPERTY_BOOL, param_change, "on", "tell of disks that change their size"),
-        VIRTIO_PCI_PROPERTIES(struct virtio_scsi),
-        {.name = NULL},
+	SCSI_PROPERTY("num_queues", PROPERTY_U32, num_queues, "1", "request queues"),
+	SCSI_PROPERTY("virtqueue_size", PROPERTY_U32, queue_size, "256", "entries of a request queue, a power of two"),
+	SCSI_PROPERTY("max_sectors", PROPERTY_U32, max_sectors, "65535", "largest transfer, sectors"),
+	SCSI_PROPERTY("cmd_per_lun", PROPERTY_U32, cmd_per_lun, "128", "commands at once for a unit"),
+	SCSI_PROPERTY("hotplug", PROPERTY_BOOL, hotplug, "on", "tell of units that come and go"),
+	SCSI_PROPERTY("param_change", PROPERTY_BOOL, param_change, "on", "tell of disks that change their size"),
+	VIRTIO_PCI_PROPERTIES(struct virtio_scsi),
+	{.name = NULL},
 };
 
-VIRTIO_PCI_CLASSES(virtio_scsi, "virtio-scsi", "virtio SCSI host", struct virtio_scsi, properties, &state, &model, 0x010000);
+VIRTIO_PCI_CLASSES(virtio_scsi, "virtio-scsi", "virtio SCSI host", struct virtio_scsi, properties, &state, &model,
+		   0x010000);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The virtio SCSI adapter end to end: commands of disks and CD-ROM drives, places on the bus, task management, events. */
+/* The virtio SCSI adapter end to end: commands of disks and CD-ROM drives, places on the bus, task management, events.
+ */
 #include "backend/block/attach.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -49,7 +50,7 @@ static int tear_down(void **state)
 
 /* Response code << 8 | status; data-in arrives at DATA, data-out is taken from out. */
 static unsigned command(struct fixture *f, unsigned target, unsigned lun, const uint8_t cdb[16], uint32_t in,
-                        const void *out, uint32_t out_bytes)
+			const void *out, uint32_t out_bytes)
 {
 	struct guest_buffer buffers[4];
 	unsigned count = 0;
@@ -148,7 +149,8 @@ static void transfers(void **state)
 	assert_int_equal(load_be64(in), DISK_BYTES / 512 - 1);
 	assert_int_equal(in[14], 0x80);
 	f->t->blocks[0]->read_only = true;
-	assert_int_equal(command(f, 2, 0, CDB(0x2a, 0, 0, 0, 0, 0, 0, 0, 2), 0, out, sizeof(out)), SCSI_CHECK_CONDITION);
+	assert_int_equal(command(f, 2, 0, CDB(0x2a, 0, 0, 0, 0, 0, 0, 0, 2), 0, out, sizeof(out)),
+			 SCSI_CHECK_CONDITION);
 	assert_int_equal(f->response[12 + 2], SCSI_DATA_PROTECT);
 	f->t->blocks[0]->read_only = false;
 }
@@ -242,11 +244,9 @@ static void places(void **state)
 	static const struct {
 		const char *options, *message;
 	} lines[] = {
-	        {"drive=d,bus=x.0", "Bus 'x.0' not found"},
-	        {"drive=d,scsi-id=0,lun=0", "lun already used"},
-	        {"drive=d,scsi-id=256", "bad scsi device id: 256"},
-	        {"drive=d,lun=16384", "bad scsi device lun: 16384"},
-	        {"drive=d,channel=1", "bad scsi channel id: 1"},
+		{"drive=d,bus=x.0", "Bus 'x.0' not found"},         {"drive=d,scsi-id=0,lun=0", "lun already used"},
+		{"drive=d,scsi-id=256", "bad scsi device id: 256"}, {"drive=d,lun=16384", "bad scsi device lun: 16384"},
+		{"drive=d,channel=1", "bad scsi channel id: 1"},
 	};
 	struct test_disks *t = test_disks_new(bytes);
 
@@ -267,7 +267,7 @@ static void places(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(identity), TEST(transfers), TEST(thin), TEST(disc), TEST(management), cmocka_unit_test(places),
+		TEST(identity), TEST(transfers), TEST(thin), TEST(disc), TEST(management), cmocka_unit_test(places),
 	};
 
 	return cmocka_run_group_tests_name("virtio-scsi", tests, NULL, NULL);
