@@ -409,6 +409,7 @@ static void test_triple_fault(void **state)
 static void test_triple_fault_report(void **state)
 {
 	static const char *const expected[] = {"cpu0: triple fault", "while delivering vector 0x8",
+					       "#UD at 0x38:0x5000 -> #PF(0) cr2 0x7fff00000060 -> #DF(0) -> #PF(0): no handler",
 					       "walk of cr2: cr3 0x10000 -> [0x107f8] 0 (not present)", "vector 0x3",
 					       "(not present)"};
 	char path[] = "/tmp/x86-report-XXXXXX", text[8192] = {0};

@@ -5,6 +5,8 @@
  */
 #include "cpu/x86/internal.h"
 
+#include <stdio.h>
+
 enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
 
 static enum fault_class class_of(uint8_t vector)
@@ -25,6 +27,43 @@ static enum fault_class class_of(uint8_t vector)
 	}
 }
 
+/* "#PF(0x2)". */
+static int name_fault(char *text, size_t size, uint8_t vector, bool has_error, uint32_t error)
+{
+	static const char *const names[] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", NULL, "#TS",
+					    "#NP", "#SS", "#GP", "#PF", NULL,  "#MF", "#AC", "#MC", "#XM"};
+	const char *name = vector < sizeof(names) / sizeof(names[0]) ? names[vector] : NULL;
+	int length = name ? snprintf(text, size, "%s", name) : snprintf(text, size, "vector %#x", vector);
+
+	return has_error ? length + snprintf(text + length, size - (size_t)length, "(%#x)", error) : length;
+}
+
+/* From the fault that began it, in a line that says what comes of it. */
+static void report_chain(struct x86_cpu *cpu)
+{
+	const struct x86_fault_log *fault_log = cpu->fault_log;
+	unsigned links = cpu->delivery->chain_length ? cpu->delivery->chain_length - 1 : 0;
+	char text[512];
+	int length = 0;
+
+	links = links < 3 ? links : 3;
+	for (unsigned i = links; i; i--) {
+		const struct x86_fault_record *entry = &fault_log->record[(fault_log->next - i) % X86_FAULT_LOG_ENTRIES];
+
+		length += name_fault(text + length, 32, entry->vector, entry->has_error, entry->error);
+		if (entry->vector == X86_PFV)
+			length += snprintf(text + length, 32, " cr2 %#llx", (unsigned long long)entry->cr2);
+		if (i == links)
+			length += snprintf(text + length, 64, " at %#x:%#llx", entry->cs, (unsigned long long)entry->rip);
+		length += snprintf(text + length, 8, " -> ");
+	}
+	name_fault(text + length, 32, cpu->fault_vector, cpu->fault_has_error, cpu->fault_error);
+	log_warn(cpu->vcpu.engine->env.log,
+		 "cpu%u: %s: no handler could be entered, so the CPU shuts down and the machine is reset; -no-reboot ends it "
+		 "instead, -d cpu_reset says more",
+		 cpu->vcpu.index, text);
+}
+
 static void report_triple_fault(struct x86_cpu *cpu)
 {
 	struct log *log = cpu->vcpu.engine->env.log;
@@ -39,6 +78,7 @@ static void report_triple_fault(struct x86_cpu *cpu)
 		 cpu->vcpu.index, cpu->fault_vector, cpu->fault_has_error ? cpu->fault_error : 0, delivery->vector,
 		 s->seg[X86_CS].selector, (unsigned long long)s->rip, cpu->cpl, (unsigned long long)s->gpr[X86_RSP],
 		 (unsigned long long)s->cr2);
+	report_chain(cpu);
 	if (!log_on(log, LOG_CPU_RESET))
 		return;
 	log_write(log, "cpu%u: cr0 %#llx cr3 %#llx cr4 %#llx efer %#llx idt %#llx+%#x gdt %#llx+%#x tr %#x %#llx+%#x",
