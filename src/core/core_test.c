@@ -244,6 +244,18 @@ static void windows_open_move_and_close(void **state)
 	ram_window_hide(&low);
 	assert_null(ram_find(ram, 2 * MIB));
 
+	/* Who finds its place taken gets it when it is left. */
+	assert_true(ram_window_show(&low, 3 * MIB + 64 * KIB, true));
+	assert_false(ram_window_show(&high, 3 * MIB + 64 * KIB, true));
+	assert_null(ram_find(ram, 3 * MIB));
+	ram_window_hide(&low);
+	assert_ptr_equal(ram_find(ram, 3 * MIB + 64 * KIB), high.shown);
+	assert_non_null(high.shown);
+	assert_false(ram_window_show(&low, 3 * MIB + 64 * KIB, true));
+	ram_window_hide(&low);
+	ram_window_hide(&high);
+	assert_null(ram_find(ram, 3 * MIB + 64 * KIB));
+
 	/* A guest that moves a window about does not make the VMM grow without end. */
 	for (unsigned i = 0; i < 5000; i++)
 		ram_window_show(&low, 16 * MIB + i * PAGE_SIZE, false);

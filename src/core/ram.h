@@ -88,16 +88,21 @@ struct ram_block *ram_main(struct ram *ram);
 void ram_block_written(struct ram_block *block, uint64_t offset, uint64_t length);
 
 /*
- * A window onto [offset, +size) of a block. show opens it at gpa or moves it there, hide closes it; idempotent, any thread,
- * also a vCPU's in a region callback: that vCPU sees the change at once, the others soon. show returns false, and the window
- * is closed, when gpa is taken or too many places were shown since the last ram_forget_slots: then the guest has to reach
- * the memory through a region of the bus, as it does for writes where read_only is set.
+ * A window onto [offset, +size) of a block. show opens it at gpa or moves it there, hide closes it; idempotent, any
+ * thread, also a vCPU's in a region callback: that vCPU sees the change at once, the others soon. show returns false, and
+ * the window is closed, when gpa is taken (it opens when the place is left) or too many places were shown since the last
+ * ram_forget_slots: then the guest has to reach the memory through a region of the bus, as it does for writes where
+ * read_only is set.
  */
 struct ram_window {
 	struct ram_block *block;
 	uint64_t offset, size; /* whole pages */
 	const struct ram_slot *shown; /* NULL: closed */
 	size_t number;
+	/* Waits for its place. */
+	bool waits, wanted_read_only;
+	uint64_t wanted_gpa;
+	struct ram_window *next;
 };
 bool ram_window_show(struct ram_window *window, uint64_t gpa, bool read_only);
 void ram_window_hide(struct ram_window *window);

@@ -25,6 +25,7 @@ struct ram {
 	struct ram_slot *gone;
 	size_t gone_count;
 	struct ram_listener *listeners;
+	struct ram_window *waiting;
 };
 
 /* --- ram_window.c; the layout's lock held, or nobody else about --- */

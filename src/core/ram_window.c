@@ -176,14 +176,14 @@ static struct ram_slot *slot_for(struct ram *ram, const struct ram_window *windo
 	return ram_slot_new(window->block, window->offset, window->size, gpa, read_only);
 }
 
-static void hide(struct ram_window *window)
+static void close_window(struct ram *ram, struct ram_window *window)
 {
 	if (window->shown)
-		replace(window->block->ram, window->number, NULL);
+		replace(ram, window->number, NULL);
 	window->shown = NULL;
 }
 
-static bool show(struct ram *ram, struct ram_window *window, uint64_t gpa, bool read_only)
+static bool open_window(struct ram *ram, struct ram_window *window, uint64_t gpa, bool read_only)
 {
 	struct ram_slot *slot;
 
@@ -191,7 +191,7 @@ static bool show(struct ram *ram, struct ram_window *window, uint64_t gpa, bool 
 		return true;
 	if ((gpa | window->size | window->offset) & (PAGE_SIZE - 1) || gpa + window->size < gpa ||
 	    ram_slot_taken(ram, gpa, window->size, window->shown ? window->number : SIZE_MAX)) {
-		hide(window);
+		close_window(ram, window);
 		return false;
 	}
 	slot = slot_for(ram, window, gpa, read_only);
@@ -199,7 +199,7 @@ static bool show(struct ram *ram, struct ram_window *window, uint64_t gpa, bool 
 		window->number = ram_slot_number(ram);
 	if (!slot || window->number == SIZE_MAX) {
 		ram_slot_free(slot);
-		hide(window);
+		close_window(ram, window);
 		return false;
 	}
 	window->shown = slot;
@@ -207,24 +207,74 @@ static bool show(struct ram *ram, struct ram_window *window, uint64_t gpa, bool 
 	return true;
 }
 
+static void wait_for_place(struct ram *ram, struct ram_window *window, uint64_t gpa, bool read_only)
+{
+	window->wanted_gpa = gpa;
+	window->wanted_read_only = read_only;
+	window->waits = true;
+	window->next = ram->waiting;
+	ram->waiting = window;
+}
+
+static void wait_no_more(struct ram *ram, struct ram_window *window)
+{
+	for (struct ram_window **at = &ram->waiting; window->waits && *at; at = &(*at)->next) {
+		if (*at == window) {
+			*at = window->next;
+			window->waits = false;
+			break;
+		}
+	}
+}
+
+/* A place was left. */
+static void open_waiting(struct ram *ram)
+{
+	struct ram_window *window = ram->waiting, *next;
+
+	ram->waiting = NULL;
+	for (; window; window = next) {
+		next = window->next;
+		window->waits = false;
+		if (!open_window(ram, window, window->wanted_gpa, window->wanted_read_only))
+			wait_for_place(ram, window, window->wanted_gpa, window->wanted_read_only);
+	}
+}
+
 bool ram_window_show(struct ram_window *window, uint64_t gpa, bool read_only)
 {
 	struct ram *ram = window->block->ram;
-	bool shown;
+	uint64_t left;
+	bool was_shown, shown;
 
 	pthread_mutex_lock(&ram->layout_lock);
-	shown = show(ram, window, gpa, read_only);
+	wait_no_more(ram, window);
+	was_shown = window->shown;
+	left = was_shown ? window->shown->gpa : 0;
+	shown = open_window(ram, window, gpa, read_only);
+	if (!shown)
+		wait_for_place(ram, window, gpa, read_only);
+	if (was_shown && (!shown || left != gpa))
+		open_waiting(ram);
+	shown = window->shown;
 	pthread_mutex_unlock(&ram->layout_lock);
 	return shown;
 }
 
 void ram_window_hide(struct ram_window *window)
 {
+	struct ram *ram;
+
 	if (!window->block)
 		return;
-	pthread_mutex_lock(&window->block->ram->layout_lock);
-	hide(window);
-	pthread_mutex_unlock(&window->block->ram->layout_lock);
+	ram = window->block->ram;
+	pthread_mutex_lock(&ram->layout_lock);
+	wait_no_more(ram, window);
+	if (window->shown) {
+		close_window(ram, window);
+		open_waiting(ram);
+	}
+	pthread_mutex_unlock(&ram->layout_lock);
 }
 
 void ram_forget_slots(struct ram *ram)
