@@ -47,7 +47,10 @@ class System(Machine):
                                  "chardev:com1", *arguments, memory=memory))
 
     def __exit__(self, *exc):
-        super().__exit__(*exc)
+        try:
+            super().__exit__(*exc)
+        except BrokenPipeError:
+            self.process.wait()  # it powered itself off
         os.close(self.serial_in)
         os.close(self.serial_out)
         self.folder.cleanup()
@@ -83,15 +86,23 @@ class System(Machine):
         return True
 
     def hears(self, text, seconds=60):
-        """Waits until the serial console has said the text, after what was heard last."""
+        """Waits until the serial console has said the text, after what was heard last; not after a kernel's panic."""
         deadline = time.monotonic() + seconds * PATIENCE
         while text not in self.serial[self.seen:]:
             if not self.read_serial():
-                if time.monotonic() > deadline or self.process.poll() is not None:
+                if time.monotonic() > deadline or self.process.poll() is not None or "Kernel panic" in self.serial:
                     return False
                 time.sleep(0.05)
         self.seen = self.serial.index(text, self.seen) + len(text)
         return True
+
+    def ends(self, seconds):
+        """Waits until the machine has powered itself off, with exit status 0."""
+        deadline = time.monotonic() + seconds * PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.read_serial()
+            time.sleep(0.05)
+        return self.process.poll() == 0
 
     def send(self, text):
         """At the serial console."""
