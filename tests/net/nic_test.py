@@ -69,6 +69,7 @@ def main(engine, model):
     checks.holds(f"driver {driver} address {MAC}" in text, f"{driver} drives it and reads its address")
     checks.holds("inet 10.0.2.15/24" in text, "DHCP")
     checks.holds(text.count("3 packets transmitted, 3 packets received") == 2, "ping, small and as large as the MTU")
+    checks.holds("2 packets transmitted, 2 packets received" in text, "ping in fragments")
     checks.holds(f"in {web.sum}" in text, f"{mib} MiB arrive unchanged")
     sums = re.search(r"out ([0-9a-f]{64})", text), re.search(r"back ([0-9a-f]{64})", text)
     checks.holds(all(sums) and sums[0][1] == sums[1][1], f"{mib // 2} MiB leave unchanged")

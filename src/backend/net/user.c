@@ -180,10 +180,10 @@ static void user_send(struct net_backend *backend, const struct iovec *iov, int 
 		frame_raise_mss(user->staging, &frame, RAISED_MSS);
 	/* libslirp 4.7 puts packets together again with list links that lie in the packets' own memory; two fragments that
 	 * a fuzzer chose make it read through them. A guest must not reach that. */
-	if (frame_is_fragment(user->staging, length)) {
-		log_guest(backend->log, &user->log_limit, "netdev %s: an IPv4 fragment is dropped", backend->id);
+	if (frame_is_fragment(user->staging, length))
+		length = reassembly_add(&user->reassembly, user->staging, length, host_now_ns());
+	if (!length)
 		return;
-	}
 	slirp_input(user->slirp, user->staging, (int)length);
 	user->active = true;
 	user_service_soon(user);
@@ -297,6 +297,7 @@ static void user_close(struct net_backend *backend)
 	free(user->round);
 	free(user->previous);
 	free(user->revents);
+	reassembly_clear(&user->reassembly);
 	free(user->staging);
 }
 

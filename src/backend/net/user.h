@@ -5,6 +5,7 @@
 #define XUNI_BACKEND_NET_USER_H
 
 #include "backend/net/net.h"
+#include "backend/net/reassembly.h"
 #include "base/log.h"
 #include "base/loop.h"
 
@@ -36,6 +37,7 @@ struct net_user {
 	struct net_backend backend;
 	Slirp *slirp;
 	struct log_limit log_limit;
+	struct reassembly reassembly; /* of what the guest sends */
 
 	/* libslirp's sockets have an epoll set of their own, which is one descriptor to the loop. */
 	int epoll_fd;
