@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * commit: what an overlay holds goes down into its backing file, and the overlay is emptied. Both are opened by
- * themselves: the overlay without its chain, the backing file for writing.
+ * themselves: the overlay without its chain, the backing file for writing. With -b what all images above that one hold goes
+ * down, and the overlay stays as it is; then the chain is opened once more for reading, without locks.
  */
 #include "img/internal.h"
 
@@ -14,6 +15,7 @@ struct commit {
 	const char *format, *cache, *base;
 	bool quiet, keep, show_progress;
 	struct block *top, *below;
+	struct block *chain; /* to read from */
 	struct img_progress progress;
 };
 
@@ -23,7 +25,7 @@ static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool 
 		return block_execute(c->below, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
 	while (length) {
 		const uint64_t part = min_u64(length, CHUNK);
-		int result = block_pread(c->top, offset, buffer, part);
+		int result = block_pread(c->chain, offset, buffer, part);
 
 		if (!result)
 			result = block_pwrite(c->below, offset, buffer, part, 0);
@@ -35,14 +37,37 @@ static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool 
 	return 0;
 }
 
+static bool is_base(const struct commit *c, const struct block *node)
+{
+	return node == c->chain ? false : !c->base || !strcmp(node->filename, c->below->filename);
+}
+
+/* What the images above the base hold there. One that is shorter than the overlay shows zeroes behind its end. */
+static int extent_above(struct commit *c, uint64_t offset, uint64_t *length)
+{
+	for (struct block *node = c->chain; node && !is_base(c, node); node = node->backing) {
+		uint64_t there = *length, where;
+		int bits;
+
+		if (offset >= node->length)
+			return BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_ZERO;
+		there = min_u64(there, node->length - offset);
+		bits = node->driver->extent(node, offset, &there, &where);
+		*length = there;
+		if (bits < 0 || bits & BLOCK_EXTENT_ALLOCATED)
+			return bits;
+	}
+	return 0;
+}
+
 static int copy_down(struct commit *c)
 {
 	uint8_t *buffer = malloc(CHUNK);
 	int result = buffer ? 0 : -ENOMEM;
 
 	for (uint64_t offset = 0; offset < c->top->length && !result;) {
-		uint64_t length = c->top->length - offset, where;
-		int bits = c->top->driver->extent(c->top, offset, &length, &where);
+		uint64_t length = c->top->length - offset;
+		int bits = extent_above(c, offset, &length);
 
 		if (bits < 0)
 			result = bits;
@@ -74,13 +99,52 @@ static int run_commit(struct commit *c)
 	return 0;
 }
 
+/* Below the overlay: by the name that the image above has for it, or by the file's. NULL: said why. */
+static struct block *find_base(struct commit *c)
+{
+	struct block *node = c->chain->backing;
+
+	for (const struct block *above = c->chain; node; above = node, node = node->backing) {
+		struct block_info info;
+
+		block_get_info(above, &info);
+		if (!strcmp(c->base, node->filename) || (info.backing && !strcmp(c->base, info.backing)))
+			return node;
+	}
+	img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->chain->filename);
+	return NULL;
+}
+
+/* The chain with the base's file, which is opened by itself for writing. */
+static int open_base(struct commit *c, const char *name)
+{
+	const struct img_open chain = {.force_share = true, .cache = c->cache};
+	const struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
+	struct block *node;
+
+	c->chain = img_open(c->img, name, c->format, &chain);
+	node = c->chain ? find_base(c) : NULL;
+	if (node)
+		c->below = img_open(c->img, node->filename, node->driver->name, &below);
+	return c->below ? 0 : 1;
+}
+
+static int open_backing(struct commit *c, const char *name, const struct block_info *info)
+{
+	const struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
+	char *path = img_backing_path(name, info->backing);
+
+	c->below = img_open(c->img, path, info->backing_format, &below);
+	c->chain = c->top;
+	block_ref(c->chain);
+	free(path);
+	return c->below ? 0 : 1;
+}
+
 static int open_and_commit(struct commit *c, const char *name)
 {
-	struct img_open top = {.writable = true, .no_backing = true, .cache = c->cache};
-	struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
+	const struct img_open top = {.writable = true, .no_backing = true, .cache = c->cache};
 	struct block_info info;
-	char *path;
-	int status = 1;
 
 	c->top = img_open(c->img, name, c->format, &top);
 	if (!c->top)
@@ -88,15 +152,9 @@ static int open_and_commit(struct commit *c, const char *name)
 	block_get_info(c->top, &info);
 	if (!info.backing)
 		return img_fail(c->img, "Image does not have a backing file");
-	if (c->base && strcmp(c->base, info.backing))
-		return img_fail(c->img, "-b '%s': committing further down than the next image is not supported yet",
-				c->base);
-	path = img_backing_path(name, info.backing);
-	c->below = img_open(c->img, path, info.backing_format, &below);
-	if (c->below)
-		status = run_commit(c);
-	free(path);
-	return status;
+	if (c->base ? open_base(c, name) : open_backing(c, name, &info))
+		return 1;
+	return run_commit(c);
 }
 
 int img_verb_commit(struct img *img, int argc, char **argv)
@@ -130,6 +188,7 @@ int img_verb_commit(struct img *img, int argc, char **argv)
 	if (status < 0)
 		status = open_and_commit(&c, args.names[0]);
 	block_unref(c.below);
+	block_unref(c.chain);
 	block_unref(c.top);
 	img_args_end(&args);
 	return status;

@@ -3,6 +3,7 @@
  * rebase: another backing file. Unsafe (-u) only changes the name; else what the old chain shows differently from the
  * new one is copied into the image first.
  */
+#include "backend/block/image.h"
 #include "img/internal.h"
 
 #include <stdlib.h>
@@ -97,6 +98,10 @@ static int run_rebase(struct rebase *r, const char *name)
 	const struct img_open how = {.writable = true, .no_backing = r->unsafe, .cache = r->cache};
 	struct error err = {0};
 
+	if (!r->backing)
+		r->backing = ""; /* -u alone: none from now on */
+	if (r->backing_format && !block_driver_find(r->backing_format))
+		return img_fail(r->img, "Invalid format name: '%s'", r->backing_format);
 	r->top = img_open(r->img, name, r->format, &how);
 	if (!r->top)
 		return 1;
@@ -161,8 +166,8 @@ int img_verb_rebase(struct img *img, int argc, char **argv)
 		status = rebase_option(&r, &args, code);
 	if (status < 0 && args.name_count != 1)
 		status = img_usage(img, "Expecting one image file name");
-	if (status < 0 && !r.backing)
-		status = img_usage(img, "Must specify backing file (-b) or use simple rebase mode (-u)");
+	if (status < 0 && !r.backing && !r.unsafe)
+		status = img_usage(img, "Must specify backing file (-b) or use unsafe mode (-u)");
 	if (status < 0)
 		status = run_rebase(&r, args.names[0]);
 	block_unref(r.new);

@@ -197,6 +197,25 @@ GROUPS = {
         $IMG convert 'json:{"driver":"qcow2","file":{"driver":"file","filename":"r.qcow2"},"data-file":{"driver":"file","filename":"d2b.raw"}}' y.raw; sha256sum < y.raw; mv d2b.raw d2.raw
         $IMG measure -O qcow2 -o data_file=d.raw --size 1G
     """,
+    "commit": """
+        $IMG create -q -f raw base.raw 2M; $IMG bench -q -w -f raw --pattern 1 -c 10 -s 64k -S 128k base.raw; $IMG create -q -f qcow2 -b base.raw -F raw mid.qcow2 3M; $IMG bench -q -w --pattern 2 -c 5 -s 64k -S 256k mid.qcow2; $IMG create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 4M; $IMG bench -q -w --pattern 3 -c 5 -s 64k -S 320k top.qcow2; qemu-io -f qcow2 -c 'write -z 1M 128k' top.qcow2 >/dev/null; $IMG convert top.qcow2 want.raw; sha256sum < want.raw; mkdir keep; cp base.raw mid.qcow2 top.qcow2 keep
+        $IMG commit top.qcow2; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; $IMG convert mid.qcow2 a.raw; sha256sum < a.raw; $IMG map --output=json top.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG info mid.qcow2 | grep virt; $IMG check -q top.qcow2; $IMG check -q mid.qcow2; cp keep/* .
+        $IMG commit -b base.raw top.qcow2; sha256sum < base.raw; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; $IMG map --output=json top.qcow2 | sed 's/, "offset": [0-9]*//g'; $IMG convert mid.qcow2 a.raw; sha256sum < a.raw; $IMG info top.qcow2 | grep back; cp keep/* .
+        $IMG commit -b mid.qcow2 top.qcow2; $IMG convert mid.qcow2 a.raw; sha256sum < a.raw; $IMG map --output=json top.qcow2 | sed 's/, "offset": [0-9]*//g'; cp keep/* .
+        $IMG commit -d top.qcow2; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; $IMG map --output=json top.qcow2 | sed 's/, "offset": [0-9]*//g'; cp keep/* .
+        $IMG commit -q top.qcow2; $IMG commit -q mid.qcow2; sha256sum < base.raw; stat -c %s base.raw; cp keep/* .
+        $IMG commit -b nono top.qcow2
+        $IMG commit -b top.qcow2 top.qcow2
+        $IMG commit -f raw base.raw
+        $IMG commit mid.qcow2 top.qcow2
+        $IMG commit
+        $IMG commit nono
+        $IMG commit -t foo top.qcow2
+        $IMG commit --image-opts driver=qcow2,file.filename=top.qcow2; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
+        $IMG commit 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"}}'; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
+        $IMG commit -f raw top.qcow2
+        chmod a-w base.raw; rm -rf keep
+    """,
     "amend": """
         $IMG create -q -f qcow2 a.qcow2 1M; for f in qcow2 luks raw vmdk; do $IMG amend -f $f -o help; done
         $IMG amend a.qcow2

@@ -9,7 +9,7 @@
 
 #define ALL_ZERO (0xffffffffull << 32)
 
-enum clearing { DISCARD, ZERO, ZERO_UNMAP };
+enum clearing { DISCARD, EMPTY /* back to what lies below, or to nothing */, ZERO, ZERO_UNMAP };
 
 /* The entry that makes a whole cluster read as zeroes, or `old` where nothing need change. */
 static struct qcow2_entry zero_entry(const struct qcow2 *q, struct qcow2_entry old, bool unmap)
@@ -30,9 +30,9 @@ static struct qcow2_entry zero_entry(const struct qcow2 *q, struct qcow2_entry o
 }
 
 /* What a discarded cluster becomes: with a backing file it must not show what lies below. */
-static struct qcow2_entry discard_entry(const struct qcow2 *q, struct qcow2_entry old)
+static struct qcow2_entry discard_entry(const struct qcow2 *q, struct qcow2_entry old, enum clearing how)
 {
-	if (!q->block->backing)
+	if (!q->block->backing || how == EMPTY)
 		return (struct qcow2_entry){0};
 	if (qcow2_is_extended(q))
 		return (struct qcow2_entry){.bitmap = ALL_ZERO};
@@ -46,7 +46,7 @@ static struct qcow2_entry cleared_entry(const struct qcow2 *q, struct qcow2_entr
 	uint64_t mask;
 
 	if (from == 0 && to == q->cluster_bytes)
-		return how == DISCARD ? discard_entry(q, old) : zero_entry(q, old, how == ZERO_UNMAP);
+		return how == DISCARD || how == EMPTY ? discard_entry(q, old, how) : zero_entry(q, old, how == ZERO_UNMAP);
 	mask = qcow2_subcluster_mask(q, from, to);
 	old.bitmap = (old.bitmap & ~mask) | mask << 32;
 	return old;
@@ -129,7 +129,9 @@ static int find_need(struct qcow2 *q, uint64_t offset, uint64_t *bytes, enum cle
 	if (result)
 		return result;
 	*need = ENTRIES;
-	if (mapping.kind == QCOW2_ZERO_PLAIN || (mapping.kind == QCOW2_UNALLOCATED && !q->block->backing) ||
+	if (how == EMPTY)
+		*need = mapping.kind == QCOW2_UNALLOCATED ? NOTHING : ENTRIES;
+	else if (mapping.kind == QCOW2_ZERO_PLAIN || (mapping.kind == QCOW2_UNALLOCATED && !q->block->backing) ||
 	    (mapping.kind == QCOW2_UNFILLED && !q->block->backing && how == ZERO) ||
 	    (mapping.kind == QCOW2_ZERO_ALLOCATED && how == ZERO))
 		*need = NOTHING;
@@ -183,6 +185,19 @@ static int clear_range(struct qcow2 *q, uint64_t offset, uint64_t length, enum c
 		offset += bytes;
 	}
 	return result;
+}
+
+int qcow2_make_empty(struct block *block, struct error *err)
+{
+	struct qcow2 *q = block->private_data;
+	const uint64_t length = align_up(block->length, q->cluster_bytes);
+	int result = qcow2_begin_change(q, 0, length);
+
+	if (!result)
+		result = clear_range(q, 0, length, EMPTY);
+	if (!result)
+		result = qcow2_flush(block);
+	return result ? error_set_errno(err, -result, "Could not empty the image") : 0;
 }
 
 int qcow2_discard(struct block *block, uint64_t offset, uint64_t length)

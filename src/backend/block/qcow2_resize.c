@@ -153,16 +153,3 @@ int qcow2_set_backing(struct block *block, const char *backing, const char *form
 	free(old_format);
 	return 0;
 }
-
-int qcow2_make_empty(struct block *block, struct error *err)
-{
-	struct block *backing = block->backing;
-	int result;
-
-	block->backing = NULL; /* clusters become unallocated, not zero */
-	result = qcow2_discard(block, 0, block->length);
-	block->backing = backing;
-	if (!result)
-		result = qcow2_flush(block);
-	return result ? error_set_errno(err, -result, "Could not empty the image") : 0;
-}
