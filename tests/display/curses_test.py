@@ -5,6 +5,7 @@ graphics mode, a terminal that is resized, and the same screen under qemu. curse
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,7 @@ TYPED = [("a", "1E61"), ("A", "1E41"), ("!", "0221"), ("~", "297E"), ("Enter", "
 
 def main():
     engine = sys.argv[1]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the terminal and what runs in it must not outlive the test
     if not shutil.which("tmux"):
         skip("no tmux")
     if engine == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
