@@ -3,6 +3,7 @@
 """Machines that power on like a PC, with the distribution's firmware: firmware_test.py ENGINE CASE."""
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -136,7 +137,31 @@ def bootorder(engine, work, checks):
         checks.holds(found == wanted, f"-boot {order} boots {wanted} (was {found})")
 
 
-CASES = {f.__name__: f for f in [seabios, ovmf, bootorder]}
+def grub(engine, work, checks):
+    """GRUB from a CD-ROM, started by SeaBIOS (El Torito) and by OVMF; its `halt` reads the ACPI tables and powers off."""
+    if not shutil.which("grub-mkrescue") or not shutil.which("xorriso"):
+        skip("grub-mkrescue or xorriso is not installed")
+    (work / "tree/boot/grub").mkdir(parents=True)
+    (work / "tree/boot/grub/grub.cfg").write_text('serial --unit=0\nterminal_output serial\necho "GRUB $grub_platform runs"\nhalt\n')
+    made = subprocess.run(["grub-mkrescue", "-o", work / "grub.iso", work / "tree"], capture_output=True, text=True)
+    if made.returncode:
+        skip("grub-mkrescue: " + made.stderr[-200:])
+    cdrom = ["-cdrom", work / "grub.iso"]
+    status, text, log = run(work, engine, *cdrom)
+    checks.holds("GRUB pc runs" in text, "GRUB runs, started by SeaBIOS")
+    checks.holds(status == 0, f"halt powers off (exit status {status})")
+    if pathlib.Path("/usr/lib/grub/x86_64-efi").exists() and (OVMF / "OVMF_CODE_4M.fd").exists():
+        variables = work / "vars.fd"
+        variables.write_bytes((OVMF / "OVMF_VARS_4M.fd").read_bytes())
+        status, text = converse(work, engine, [], *cdrom, *flash(variables))
+        checks.holds("GRUB efi runs" in text, "GRUB runs, started by OVMF")
+        checks.holds(status == 0, f"halt powers off (exit status {status})")
+    if checks.failed:
+        print(text[-2000:])
+        print(log[-2000:])
+
+
+CASES = {f.__name__: f for f in [seabios, ovmf, bootorder, grub]}
 
 
 def main():
