@@ -329,6 +329,7 @@ static void serve(struct vnc_client *client)
 static void *client_main(void *opaque)
 {
 	struct vnc_client *client = opaque;
+	rfbExtensionData *extensions = NULL, *next;
 	struct error err = {0};
 
 	if (client->reverse) {
@@ -350,7 +351,14 @@ static void *client_main(void *opaque)
 		serve(client);
 		vnc_release_all(client);
 		rfbCloseClient(client->cl);
+		/* The library forgets the list of the client's extensions, and does not free it. */
+		extensions = client->cl->extensions;
+		client->cl->extensions = NULL;
 		rfbClientConnectionGone(client->cl);
+	}
+	for (; extensions; extensions = next) {
+		next = extensions->next;
+		free(extensions);
 	}
 	if (client->fd >= 0)
 		close(client->fd);
