@@ -330,6 +330,7 @@ static void *client_main(void *opaque)
 {
 	struct vnc_client *client = opaque;
 	rfbExtensionData *extensions = NULL, *next;
+	void *websocket = NULL;
 	struct error err = {0};
 
 	if (client->reverse) {
@@ -351,15 +352,18 @@ static void *client_main(void *opaque)
 		serve(client);
 		vnc_release_all(client);
 		rfbCloseClient(client->cl);
-		/* The library forgets the list of the client's extensions, and does not free it. */
+		/* The library forgets the client's extensions and what its WebSocket keeps, and does not free them. */
 		extensions = client->cl->extensions;
 		client->cl->extensions = NULL;
+		websocket = client->cl->wsctx;
+		client->cl->wsctx = NULL;
 		rfbClientConnectionGone(client->cl);
 	}
 	for (; extensions; extensions = next) {
 		next = extensions->next;
 		free(extensions);
 	}
+	free(websocket);
 	if (client->fd >= 0)
 		close(client->fd);
 	if (client->screen) {
