@@ -32,6 +32,13 @@ static json_t *run_powerdown(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+/* There is no S3, so no guest sleeps. */
+static json_t *run_wakeup(struct command_call *call, struct error *err)
+{
+	error_set(err, EINVAL, "Unable to wake up: guest is not in suspended state");
+	return NULL;
+}
+
 static json_t *run_quit(struct command_call *call, struct error *err)
 {
 	machine_request_quit(call->machine, SHUTDOWN_HOST_QMP_QUIT);
@@ -181,6 +188,7 @@ const struct command commands_control[] = {
 	{"cont", "cont|c", "", "resume emulation", NULL, run_cont},
 	{"system_reset", "system_reset", "", "reset the system", NULL, run_reset},
 	{"system_powerdown", "system_powerdown", "", "send system power down event", NULL, run_powerdown},
+	{"system_wakeup", "system_wakeup", "", "wakeup guest from suspend", NULL, run_wakeup},
 	{"quit", "quit|q", "", "quit the emulator", NULL, run_quit},
 	{"inject-nmi", "nmi", "", "inject an NMI", NULL, run_nmi},
 	{"qmp_capabilities", NULL, "", "end capabilities negotiation",

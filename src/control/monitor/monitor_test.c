@@ -302,7 +302,7 @@ static void check_completion(const char *line, const char *expected)
 static void test_completion(void **state)
 {
 	check_completion("sto", "stop ");
-	check_completion("system_", "system_reset system_powerdown ");
+	check_completion("system_", "system_reset system_powerdown system_wakeup ");
 	check_completion("info sta", "status ");
 	check_completion("inf", "info ");
 	check_completion("help sto", "stop ");
