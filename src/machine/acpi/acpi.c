@@ -67,12 +67,16 @@ static uint8_t checksum(const uint8_t *bytes, size_t count)
 	return -sum;
 }
 
-/* Writes the checksum of [start, +count) at `at`, where there is a zero. */
+/*
+ * Writes the checksum of [start, +count) at `at`, where there is a zero. Firmware that relocates the tables expects the zero
+ * and computes the sum itself: OVMF takes the sum over whatever stands there, and a table whose sum is wrong for none.
+ */
 static void put_sum(struct acpi_block *block, size_t at, size_t start, size_t count)
 {
 	struct acpi_tables *tables = block->tables;
 
-	block->out.data[at] = checksum(block->out.data + start, count);
+	if (block->base)
+		block->out.data[at] = checksum(block->out.data + start, count);
 	tables->sums[tables->sum_count].at = (uint32_t)at;
 	tables->sums[tables->sum_count].start = (uint32_t)start;
 	tables->sums[tables->sum_count++].length = (uint32_t)count;

@@ -56,7 +56,7 @@ struct acpi_tables {
 	uint32_t vmgenid; /* offset of 4 bytes to which the address of vmgenid's page is to be added; 0: none */
 };
 
-/* For guest-physical `base`. Free with acpi_tables_free. */
+/* For guest-physical `base`; 0: for firmware to relocate and to sum up. Free with acpi_tables_free. */
 void acpi_build(const struct acpi_config *config, uint64_t base, struct acpi_tables *tables);
 void acpi_tables_free(struct acpi_tables *tables);
 
