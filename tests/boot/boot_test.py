@@ -207,10 +207,9 @@ def debian(engine, work, checks):
 
 
 def deterministic(engine, work, checks):
-    """Under the virtual clock a boot is the same to the nanosecond every time, with randomised addresses and all."""
-    disk = work.disk("disk.raw", 16)
-    runs = [work.boot(engine, "xuni=report", "-icount", "shift=0", "-rtc", "base=2026-01-01,clock=vm", "-no-reboot",
-                      "-drive", f"file={disk},format=raw,if=virtio") for _ in range(2)]
+    """Under the virtual clock a boot is the same to the nanosecond every time, with randomised addresses and all. Without a
+    disk, whose requests are done when the host has done them (docs/support.md, Q1)."""
+    runs = [work.boot(engine, "xuni=report", "-icount", "shift=0", "-rtc", "base=2026-01-01,clock=vm", "-no-reboot") for _ in range(2)]
     checks.holds(runs[0][0] == 0 and "report complete" in runs[0][1], "the machine boots under -icount")
     lines = [text.splitlines() for _, text in runs]
     different = [pair for pair in zip(*lines) if pair[0] != pair[1]]
