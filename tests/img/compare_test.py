@@ -328,7 +328,7 @@ GROUPS = {
         $IMG create -q -f qcow2 -o cluster_size=512 t.qcow2 1M; $IMG bitmap --add -g 512 t.qcow2 fine; $IMG bench -q -w -c 100 -s 1k -S 5k t.qcow2 >/dev/null; python3 ../bits.py t.qcow2; $IMG check t.qcow2 | sed 's/[0-9.]*% frag/- frag/'
     """,
     "encrypt": """
-        make() { for i in 1 2 3 4 5 6 7 8 9; do $IMG create "$@" >out 2>err && break; grep -q accurate err || break; done; cat out; cat err >&2; }; declare -f make > make
+        make() { for i in $(seq 40); do $IMG create "$@" >out 2>err && break; grep -q accurate err || break; done; cat out; cat err >&2; }; declare -f make > make
         . ./make; make -f qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=40,preallocation=metadata,encrypt.cipher-alg=aes-128 a.qcow2 1M; $IMG info a.qcow2; $IMG info --output=json a.qcow2; $IMG check --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=a.qcow2
         for o in encrypt.format=aes encrypt.format=foo,encrypt.key-secret=s encrypt.key-secret=s encrypt.format=luks,encrypt.key-secret=zz encrypt.format=luks,encryption=on,encrypt.key-secret=s encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=foo encrypt.format=luks,encrypt.key-secret=s,encrypt.hash-alg=foo encrypt.iter-time=x; do $IMG create -f qcow2 --object secret,id=s,data=abc -o $o x.qcow2 1M; done
         $IMG create -f qcow2 --object secret,id=s,data=abc -o encryption=on,encrypt.key-secret=s b.qcow2 4M; $IMG info b.qcow2; $IMG info --output=json b.qcow2
