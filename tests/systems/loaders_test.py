@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Boot loaders from the media Debian has for them, read from the screen and driven with keys: loaders_test.py ENGINE CASE [VNC-TYPE]."""
+import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
-from system import PATIENCE, Checks, System, VMM, need, skip
+from system import PATIENCE, Checks, System, VMM, need, run, skip
 
 RESCUE = "/usr/lib/grub-rescue"
 
@@ -58,12 +60,51 @@ def grub_vnc(engine, checks):
             show(checks, system)
 
 
+CONFIG = "PROMPT 1\nTIMEOUT 0\nSAY Speaks-First\nDEFAULT nothing\n"
+
+
+def syslinux_prompt(checks, system, name):
+    checks.holds(system.shows("Speaks-First", 90) and system.shows("boot:"), f"{name} reads its configuration and prompts")
+    system.type("other\n")
+    checks.holds(system.shows("boot: other", 10), "it shows what was typed")
+    show(checks, system)
+
+
+def isolinux(engine, checks):
+    """ISOLINUX on a disc that xorriso makes."""
+    need(("/usr/lib/ISOLINUX/isolinux.bin", "isolinux"), ("/usr/lib/syslinux/modules/bios/ldlinux.c32", "syslinux-common"),
+         ("xorriso", "xorriso"))
+    with tempfile.TemporaryDirectory(prefix="xuni-isolinux-") as folder:
+        tree = pathlib.Path(folder) / "tree"
+        tree.mkdir()
+        for file in ["/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32"]:
+            shutil.copy(file, tree)
+        (tree / "isolinux.cfg").write_text(CONFIG)
+        run("xorriso", "-as", "mkisofs", "-quiet", "-o", f"{folder}/disc.iso", "-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot",
+            "-boot-load-size", "4", "-boot-info-table", tree)
+        with System(engine, "-cdrom", f"{folder}/disc.iso", memory="128") as system:
+            syslinux_prompt(checks, system, "ISOLINUX")
+
+
+def syslinux(engine, checks):
+    """SYSLINUX on a FAT floppy of 1440 KiB."""
+    need(("syslinux", "syslinux"), ("mkfs.fat", "dosfstools"), ("mcopy", "mtools"))
+    with tempfile.TemporaryDirectory(prefix="xuni-syslinux-") as folder:
+        floppy, config = f"{folder}/floppy.img", pathlib.Path(folder) / "syslinux.cfg"
+        config.write_text(CONFIG)
+        run("mkfs.fat", "-C", floppy, "1440")
+        run("mcopy", "-i", floppy, config, "::syslinux.cfg")
+        run("syslinux", "--install", floppy)
+        with System(engine, "-drive", f"if=floppy,format=raw,file={floppy}", memory="128") as system:
+            syslinux_prompt(checks, system, "SYSLINUX")
+
+
 def show(checks, system):
     if checks.failed:
         print(system.screen())
 
 
-CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc]}
+CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux]}
 
 
 def main():
