@@ -27,7 +27,7 @@ def main():
                 return 1
         for key in ["e", "c", "h", "o", "spc", "shift-4", "minus", "shift-4", "ret"]:
             machine.hmp(f"sendkey {key}")
-        good &= machine.wait_text("echo $-$", 10) and machine.wait_text("-$", 10)
+        good &= machine.wait_text("echo $-$", 60) and machine.wait_text("-$", 60)
         # The picture holds as many glyphs as there are characters: text rows are not black.
         width, height, pixels = machine.pixels()
         good &= (width, height) == (720, 400)
