@@ -172,7 +172,8 @@ static void test_bad_limits(void **fixture)
 
 struct many {
 	struct block_request requests[16];
-	struct iovec iov;
+	struct iovec iov[16];
+	uint8_t pieces[16][4096]; /* requests run at the same time */
 	uint8_t buffer[4096];
 	unsigned done;
 	struct many *other; /* whose turn it is not */
@@ -191,12 +192,13 @@ static void on_done(struct block_request *request, int result)
 
 static void submit_many(struct block_queue *queue, struct many *many, enum block_op op)
 {
-	many->iov = (struct iovec){.iov_base = many->buffer, .iov_len = sizeof(many->buffer)};
 	for (unsigned i = 0; i < ARRAY_SIZE(many->requests); i++) {
+		memcpy(many->pieces[i], many->buffer, sizeof(many->buffer));
+		many->iov[i] = (struct iovec){.iov_base = many->pieces[i], .iov_len = sizeof(many->buffer)};
 		many->requests[i] = (struct block_request){.op = op,
 							   .offset = i * sizeof(many->buffer),
 							   .length = sizeof(many->buffer),
-							   .iov = &many->iov,
+							   .iov = &many->iov[i],
 							   .iov_count = 1,
 							   .done = on_done,
 							   .opaque = many};
