@@ -23,7 +23,6 @@ MODELS = {
     "ne2k_isa": ("686", "ne", False, ",iobase=0x320,irq=5", "xuni_modprobe=ne,io=0x320,irq=5"),
     "pcnet": ("amd64", "pcnet32", True, "", ""),
     "i82550": ("amd64", "e100", True, "", ""),
-    "i82551": ("amd64", "e100", True, "", ""),
     "i82557b": ("amd64", "e100", True, "", ""),
     "i82559er": ("amd64", "e100", True, "", ""),
 }
