@@ -15,7 +15,8 @@ struct commit {
 	const char *format, *cache, *base;
 	bool quiet, keep, show_progress;
 	struct block *top, *below;
-	struct block *chain; /* to read from */
+	struct block *chain; /* to read from, down to */
+	struct block *stop;  /* this one, which is below; NULL: all of it */
 	struct img_progress progress;
 };
 
@@ -37,15 +38,10 @@ static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool 
 	return 0;
 }
 
-static bool is_base(const struct commit *c, const struct block *node)
-{
-	return node == c->chain ? false : !c->base || !strcmp(node->filename, c->below->filename);
-}
-
 /* What the images above the base hold there. One that is shorter than the overlay shows zeroes behind its end. */
 static int extent_above(struct commit *c, uint64_t offset, uint64_t *length)
 {
-	for (struct block *node = c->chain; node && !is_base(c, node); node = node->backing) {
+	for (struct block *node = c->chain; node != c->stop; node = node->backing) {
 		uint64_t there = *length, where;
 		int bits;
 
@@ -120,12 +116,11 @@ static int open_base(struct commit *c, const char *name)
 {
 	const struct img_open chain = {.force_share = true, .cache = c->cache};
 	const struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
-	struct block *node;
 
 	c->chain = img_open(c->img, name, c->format, &chain);
-	node = c->chain ? find_base(c) : NULL;
-	if (node)
-		c->below = img_open(c->img, node->filename, node->driver->name, &below);
+	c->stop = c->chain ? find_base(c) : NULL;
+	if (c->stop)
+		c->below = img_open(c->img, c->stop->filename, c->stop->driver->name, &below);
 	return c->below ? 0 : 1;
 }
 

@@ -7,9 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-from machine import GUEST, Checks, WebServer, Workspace, engine_or_skip, skip
+from machine import GUEST, Checks, WebServer, Workspace, engine_or_skip, kvm_is_software, skip
 
 
 def report(engine, work, checks):
@@ -266,7 +265,7 @@ CASES.update({name: linux32 for name in GUESTS})
 if __name__ == "__main__":
     engine_name, case = sys.argv[1:3]
     engine_or_skip(engine_name)
-    if engine_name == "kvm" and not re.search(r"^flags.* (vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.M):
+    if engine_name == "kvm" and kvm_is_software():
         if case in GUEST_OF:
             skip("this KVM runs in software, which pages in long mode only (kvm-pvm), and the kernel is a 32-bit one")
         if case in SLOW:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,11 @@ def engine_or_skip(engine):
         skip("no guest; make it with guests/make-guest .cache/guest")
     if engine == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         skip("/dev/kvm is not there or not accessible")
+
+
+def kvm_is_software():
+    """A host CPU with neither vmx nor svm: its KVM runs guests in software (docs/design/kvm.md)."""
+    return not re.search(r"^flags.* (vmx|svm)\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
 
 
 class Checks:

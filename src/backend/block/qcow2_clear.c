@@ -30,9 +30,9 @@ static struct qcow2_entry zero_entry(const struct qcow2 *q, struct qcow2_entry o
 }
 
 /* What a discarded cluster becomes: with a backing file it must not show what lies below. */
-static struct qcow2_entry discard_entry(const struct qcow2 *q, struct qcow2_entry old, enum clearing how)
+static struct qcow2_entry discard_entry(const struct qcow2 *q, struct qcow2_entry old)
 {
-	if (!q->block->backing || how == EMPTY)
+	if (!q->block->backing)
 		return (struct qcow2_entry){0};
 	if (qcow2_is_extended(q))
 		return (struct qcow2_entry){.bitmap = ALL_ZERO};
@@ -45,8 +45,10 @@ static struct qcow2_entry cleared_entry(const struct qcow2 *q, struct qcow2_entr
 {
 	uint64_t mask;
 
+	if (how == EMPTY)
+		return (struct qcow2_entry){0};
 	if (from == 0 && to == q->cluster_bytes)
-		return how == DISCARD || how == EMPTY ? discard_entry(q, old, how) : zero_entry(q, old, how == ZERO_UNMAP);
+		return how == DISCARD ? discard_entry(q, old) : zero_entry(q, old, how == ZERO_UNMAP);
 	mask = qcow2_subcluster_mask(q, from, to);
 	old.bitmap = (old.bitmap & ~mask) | mask << 32;
 	return old;

@@ -63,6 +63,14 @@ static bool can_be_carried(const struct lowering *l, const struct group *group)
 	return true;
 }
 
+static bool any_can_be_carried(const struct lowering *l)
+{
+	for (unsigned i = 0; i < l->met_count; i++)
+		if (can_be_carried(l, &l->met[i].group))
+			return true;
+	return false;
+}
+
 static void choose_carried(struct lowering *l, uint16_t idle)
 {
 	for (unsigned i = 0; i < l->met_count && idle && l->carried_count < CARRIED; i++) {
@@ -192,12 +200,14 @@ static struct form form_begin(struct lowering *l)
 	return (struct form){.e = l->e, .sites = l->t->site_count, .faults = l->t->fault_count, .colds = l->cold_count};
 }
 
-static void form_undo(struct lowering *l, const struct form *form)
+/* Takes it back, for another one in its place. */
+static void form_again(struct lowering *l, const struct form *form)
 {
 	l->e = form->e;
 	l->t->site_count = form->sites;
 	l->t->fault_count = form->faults;
 	l->cold_count = form->colds;
+	form_begin(l);
 }
 
 /* The form in which registers are parked from turn to turn. first: where the one that carries nothing is. */
@@ -212,22 +222,18 @@ static void lower_turns(struct lowering *l, uint32_t first)
 	lower_instructions(l);
 }
 
-/* False: nothing can be carried, and nothing has been written. */
-static bool lower_twice(struct lowering *l, uint16_t idle)
+/* Both forms, of a block of which something can be carried. */
+static void lower_twice(struct lowering *l, uint16_t idle)
 {
-	const struct form form = form_begin(l);
 	const unsigned count = l->count;
 	const uint64_t end = l->end;
 	const bool unreadable = l->unreadable;
 	uint32_t to_carried = jump_ahead(&l->e), first = l->e.at;
 	struct form trial;
 
+	l->met_count = 0;
 	lower_instructions(l);
 	choose_carried(l, idle);
-	if (!l->carried_count) {
-		form_undo(l, &form);
-		return false;
-	}
 	patch32(l->e.base, to_carried, l->e.at);
 	l->loop_parked = l->carried_registers & (uint16_t)~l->spare;
 	l->count = l->turn;
@@ -236,37 +242,32 @@ static bool lower_twice(struct lowering *l, uint16_t idle)
 	trial = form_begin(l);
 	l->parked |= l->carried_registers;
 	lower_instructions(l); /* tells what else is parked at the end of a turn */
-	form_undo(l, &trial);
-	form_begin(l);
+	form_again(l, &trial);
 	lower_turns(l, first);
 	l->count = count;
 	l->end = end;
 	l->unreadable = unreadable;
-	return true;
 }
 
 void loop_body(struct lowering *l, bool loops)
 {
-	struct form form;
+	struct form form = form_begin(l);
 	uint16_t idle;
 
 	l->turn = 0;
 	for (unsigned i = 0; i < l->count && loops; i++)
 		if (to_start(l, &l->list[i]))
 			l->turn = i + 1;
-	l->loops = l->turn;
 	l->loop_parked = l->carried_registers = 0;
 	l->loop_top = 0;
 	l->met_count = l->carried_count = 0;
-	idle = idle_registers(l);
-	if (idle && lower_twice(l, idle))
-		return;
-	form = form_begin(l);
-	l->loop_parked = 0;
 	lower_instructions(l);
-	if (!l->loop_parked)
-		return;
-	form_undo(l, &form);
-	form_begin(l);
-	lower_turns(l, 0);
+	idle = idle_registers(l);
+	if (idle && any_can_be_carried(l)) {
+		form_again(l, &form);
+		lower_twice(l, idle);
+	} else if (l->loop_parked) {
+		form_again(l, &form);
+		lower_turns(l, 0);
+	}
 }

@@ -191,7 +191,7 @@ static void lower_jcc(struct lowering *l, struct guest_instruction *g)
 	uint64_t target = classify_target(l->t, g);
 	unsigned condition = g->insn.opcode & 15;
 
-	if (!l->loops || target != l->list[0].rip || !loop_branch(l, condition, target))
+	if (!l->turn || target != l->list[0].rip || !loop_branch(l, condition, target))
 		link_parked(l, branch_ahead(&l->e, condition), target);
 }
 

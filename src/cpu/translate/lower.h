@@ -49,10 +49,9 @@ struct lowering {
 	uint16_t parked;
 	uint16_t spare; /* of those, registers that the guest has not: never brought back */
 	/* loop.c. A branch to the block's own start goes to loop_top (0: not there yet), with loop_parked parked. */
-	bool loops;
 	uint16_t loop_parked, carried_registers;
 	uint32_t loop_top;
-	unsigned turn; /* instructions up to the last branch to the start */
+	unsigned turn; /* instructions up to the last branch to the start that may stay inside; 0: there is none */
 	unsigned met_count, carried_count;
 	struct look_up met[LOOK_UPS];
 	struct look_up carried[CARRIED];
