@@ -22,11 +22,6 @@
 
 enum { CODE_BYTES = 128 * 1024, VARIABLES_BYTES = 32 * 1024, VRAM_BYTES = 64 * 1024 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 struct rig {
 	struct log log;
 	struct device_env env;
@@ -40,17 +35,6 @@ struct card {
 	struct pci_device pci;
 	struct ram_block *memory;
 };
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
 
 static int card_init(struct device *device, struct error *err)
 {

@@ -13,6 +13,24 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What is left of an input that is a program of operations and operands. */
+struct input {
+	const uint8_t *data;
+	size_t size;
+};
+
+/* The next number, least significant byte first; zeroes behind the end. */
+static inline uint64_t take(struct input *input, unsigned bytes)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < bytes && input->size; i++) {
+		value |= (uint64_t)*input->data++ << 8 * i;
+		input->size--;
+	}
+	return value;
+}
+
 #ifndef XUNI_LIBFUZZER
 #include <dirent.h>
 #include <sys/stat.h>

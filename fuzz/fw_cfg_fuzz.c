@@ -15,23 +15,7 @@
 
 enum { OPERATIONS_MAX = 512 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 static struct fw_cfg *fw_cfg;
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
 
 /* Contents whose length differs each time they are looked at. */
 static void lazy_select(void *opaque)

@@ -61,22 +61,6 @@ static void build(void)
 	machine->backend = &sink;
 }
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 /* Bits 0 to 1 of the choice: width, bit 2: which BAR. */
 static void access_register(struct input *input, bool write)
 {

@@ -25,11 +25,6 @@
 
 enum { CPUS = 4, DEVICES_MAX = 24, OPERATIONS_MAX = 4096 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 struct pc {
 	struct test_pc t;
 	struct lapic_set *lapics;
@@ -41,17 +36,6 @@ struct pc {
 	struct device *devices[DEVICES_MAX];
 	unsigned count;
 };
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
 
 static void isa_line(void *opaque, unsigned line, bool level)
 {

@@ -21,22 +21,6 @@
 
 enum { DEVICES = 6, RAM_BYTES = 1 << 20 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 static const uint8_t devfns[] = {0, 1 << 3, 3 << 3, 4 << 3, 5 << 3, 6 << 3, 1, 0xff};
 
 /* An address where some BAR is, now or lately. */

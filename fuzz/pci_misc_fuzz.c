@@ -16,22 +16,6 @@
 
 enum { DEVICES = 2, OPERATIONS_MAX = 4096 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 static void damage(struct device *device, struct input *input)
 {
 	const struct state_table *table = device->class->state;

@@ -39,22 +39,6 @@ static struct device *devices[DEVICES_MAX], *cd, *floppy;
 static unsigned device_count;
 static uint64_t bus_master, abar;
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 static struct block *null_disk(struct block_graph *graph, const char *size)
 {
 	struct options options = {0};

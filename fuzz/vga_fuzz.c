@@ -15,22 +15,6 @@
 
 enum { DEVFN = 0x10, OPERATIONS_MAX = 2048, PICTURES_MAX = 16 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 static void reload(struct device *device, struct input *input)
 {
 	struct state_buffer saved = {0};

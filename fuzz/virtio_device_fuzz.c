@@ -71,22 +71,6 @@ static void build(void)
 	}
 }
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 static void offer_any(struct guest *guest, struct input *input)
 {
 	struct guest_buffer buffers[4];

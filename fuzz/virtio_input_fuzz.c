@@ -21,17 +21,6 @@ enum { KEYBOARD_DEVFN = 3 << 3, TABLET_DEVFN = 4 << 3, RAM_BYTES = 4 << 20, OPER
 static struct test_machine *machine;
 static struct device *devices[2];
 
-static unsigned take(const uint8_t **data, size_t *size, unsigned bytes)
-{
-	unsigned value = 0;
-
-	for (unsigned i = 0; i < bytes && *size; i++) {
-		value |= (unsigned)*(*data)++ << 8 * i;
-		(*size)--;
-	}
-	return value;
-}
-
 static void build(void)
 {
 	machine = test_machine_new(RAM_BYTES, true);
@@ -44,54 +33,54 @@ static void build(void)
 		abort();
 }
 
-static void damage_state(const uint8_t **data, size_t *size, struct device *device)
+static void damage_state(struct input *input, struct device *device)
 {
 	struct state_buffer saved = {0};
 
 	state_save(device->class->state, device, &saved);
-	saved.data[take(data, size, 2) % saved.length] ^= (uint8_t)take(data, size, 1);
+	saved.data[take(input, 2) % saved.length] ^= (uint8_t)take(input, 1);
 	state_load(device->class->state, device, saved.data, saved.length, NULL);
 	free(saved.data);
 }
 
-static void offer(struct guest *guest, const uint8_t **data, size_t *size, unsigned shape)
+static void offer(struct guest *guest, struct input *input, unsigned shape)
 {
 	struct guest_buffer buffers[2];
 	unsigned queue = shape & 1, count = 1 + (shape >> 1 & 1);
 
 	for (unsigned i = 0; i < count; i++)
-		buffers[i] = (struct guest_buffer){.gpa = take(data, size, 3),
-						   .bytes = take(data, size, 1),
+		buffers[i] = (struct guest_buffer){.gpa = take(input, 3),
+						   .bytes = (uint32_t)take(input, 1),
 						   .device_writes = (shape >> 2 & (i + 1)) != 0};
 	if (guest->queues[queue].size)
 		guest_offer(guest, queue, buffers, count);
 }
 
-static void operation(struct guest *guest, struct device *device, const uint8_t **data, size_t *size)
+static void operation(struct guest *guest, struct device *device, struct input *input)
 {
-	unsigned choice = take(data, size, 1), value;
+	unsigned choice = (unsigned)take(input, 1), value;
 
 	switch (choice & 7) {
 	case 0:
 	case 1:
-		offer(guest, data, size, choice >> 3);
+		offer(guest, input, choice >> 3);
 		break;
 	case 2:
 		guest_kick(guest, choice >> 3 & 1);
 		loop_poll(machine->env.loop, 0);
 		break;
 	case 3:
-		value = take(data, size, 2);
+		value = (unsigned)take(input, 2);
 		guest_config_write(guest, value & 0xff, value >> 8, 1u << (choice >> 3 & 1));
 		guest_config(guest, 8 + (choice & 0x7f), 1);
 		break;
 	case 4:
-		value = take(data, size, 1);
+		value = (unsigned)take(input, 1);
 		input_key(machine->env.input, NULL, value % INPUT_KEYS, choice & 0x80);
 		break;
 	case 5: {
 		const struct input_event events[] = {
-			{INPUT_ABSOLUTE, INPUT_X, (int32_t)take(data, size, 2)},
+			{INPUT_ABSOLUTE, INPUT_X, (int32_t)take(input, 2)},
 			{INPUT_BUTTON, (uint16_t)((choice >> 3) % (INPUT_BUTTONS + 2)), choice >> 7},
 			{INPUT_RELATIVE, INPUT_Y, (int8_t)choice},
 		};
@@ -102,15 +91,15 @@ static void operation(struct guest *guest, struct device *device, const uint8_t 
 	}
 	case 6:
 		if (choice & 8)
-			guest_status(guest, (uint8_t)take(data, size, 1));
+			guest_status(guest, (uint8_t)take(input, 1));
 		else
-			guest_common_write(guest, take(data, size, 1) & 0x3f, take(data, size, 2), 2);
+			guest_common_write(guest, take(input, 1) & 0x3f, (uint32_t)take(input, 2), 2);
 		break;
 	case 7:
 		if (choice & 8)
 			device_reset(device);
 		else
-			damage_state(data, size, device);
+			damage_state(input, device);
 		break;
 	}
 }
@@ -132,6 +121,7 @@ static void works(struct guest *guest)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct input input = {data, size};
 	struct guest guest;
 	unsigned choice;
 
@@ -139,11 +129,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		build();
 	device_reset(devices[0]);
 	device_reset(devices[1]);
-	choice = take(&data, &size, 1);
+	choice = (unsigned)take(&input, 1);
 	guest_open(&guest, machine, choice & 1 ? TABLET_DEVFN : KEYBOARD_DEVFN, false);
 	guest_start(&guest, (uint64_t)(choice >> 1 & 3) << 28 | (choice & 8 ? VIRTIO_BIT(VIRTIO_F_VERSION_1) : 0), 2);
-	for (unsigned n = 0; size && n < OPERATIONS_MAX; n++)
-		operation(&guest, devices[choice & 1], &data, &size);
+	for (unsigned n = 0; input.size && n < OPERATIONS_MAX; n++)
+		operation(&guest, devices[choice & 1], &input);
 	loop_poll(machine->env.loop, 0);
 	works(&guest);
 	return 0;

@@ -115,22 +115,6 @@ static const struct property properties[] = {VIRTIO_PCI_PROPERTIES(struct sink),
 
 VIRTIO_PCI_CLASS_ONE(sink_class, "sink", NULL, "", struct sink, properties, NULL, &model, 0, VIRTIO_PCI_DEFAULT);
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t take(struct input *input, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && input->size; i++) {
-		value |= (uint64_t)*input->data++ << 8 * i;
-		input->size--;
-	}
-	return value;
-}
-
 /* A place in one of the rings, where writes matter. */
 static uint64_t ring_place(const struct guest *guest, uint64_t choice)
 {

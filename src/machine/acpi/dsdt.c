@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What ACPI's namespace says of the board: one PCI root bus with its windows and interrupt routing, the ISA devices that
- * cannot be found by probing, the processors, and the S5 sleep state. No methods: everything is a constant.
+ * What ACPI's namespace says of the board: one PCI root bus with its windows and interrupt routing, the ISA devices
+ * that cannot be found by probing, the processors, and the S5 sleep state. No methods: everything is a constant.
  */
 #include "machine/acpi/dsdt.h"
 
@@ -31,7 +31,7 @@ static void write_interrupt_routing(const struct acpi_config *config, struct aml
 }
 
 static void write_isa_device(struct aml *aml, const char *name, const char *id, unsigned uid, uint16_t first,
-                             uint8_t length, uint16_t second, int irq)
+			     uint8_t length, uint16_t second, int irq)
 {
 	size_t device = aml_device(aml, name);
 	size_t resources;
@@ -115,32 +115,17 @@ static void write_hpet(struct aml *aml)
 	aml_close(aml, device);
 }
 
-/* Marked present but hidden from users (0xb), so that no system asks for a driver. */
-static void write_fw_cfg(const struct acpi_config *config, struct aml *aml)
+static void write_port_device(struct aml *aml, const char *name, const char *hid, uint64_t status, uint16_t port,
+			      uint8_t ports)
 {
-	size_t device = aml_device(aml, "FWCF");
+	size_t device = aml_device(aml, name);
 	size_t resources;
 
 	aml_name(aml, "_HID");
-	aml_string(aml, "QEMU0002");
-	aml_name_integer(aml, "_STA", 0xb);
+	aml_string(aml, hid);
+	aml_name_integer(aml, "_STA", status);
 	resources = aml_resources(aml, "_CRS");
-	aml_io(aml, config->fw_cfg_port, 1, 12);
-	aml_resources_close(aml, resources);
-	aml_close(aml, device);
-}
-
-/* How Linux and Windows find the port by which they report a crash. */
-static void write_pvpanic(const struct acpi_config *config, struct aml *aml)
-{
-	size_t device = aml_device(aml, "PEVT");
-	size_t resources;
-
-	aml_name(aml, "_HID");
-	aml_string(aml, "QEMU0001");
-	aml_name_integer(aml, "_STA", 0xf);
-	resources = aml_resources(aml, "_CRS");
-	aml_io(aml, config->pvpanic_port, 1, 1);
+	aml_io(aml, port, 1, ports);
 	aml_resources_close(aml, resources);
 	aml_close(aml, device);
 }
@@ -194,9 +179,10 @@ void dsdt_write(const struct acpi_config *config, struct aml *aml)
 	if (config->hpet)
 		write_hpet(aml);
 	if (config->fw_cfg_port)
-		write_fw_cfg(config, aml);
+		write_port_device(aml, "FWCF", "QEMU0002", 0xb, config->fw_cfg_port,
+				  12); /* hidden: no system asks for a driver */
 	if (config->pvpanic_port)
-		write_pvpanic(config, aml);
+		write_port_device(aml, "PEVT", "QEMU0001", 0xf, config->pvpanic_port, 1);
 	if (config->vmgenid)
 		write_vmgenid(config, aml);
 	write_processors(config, aml);
