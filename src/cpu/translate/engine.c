@@ -168,11 +168,14 @@ static void engine_destroy(struct engine *engine)
 static enum vcpu_exit engine_run(struct vcpu *vcpu, struct error *err)
 {
 	struct verify_turns *turns = vcpu->engine->data;
+	struct translator *t = translator_of(x86_cpu_of(vcpu));
 	enum vcpu_exit why;
 
+	host_enter_thread(t);
 	if (turns)
 		verify_turn_begin(turns, vcpu);
 	why = interp_engine.run(vcpu, err);
+	host_leave_thread(t);
 	if (turns)
 		verify_turn_end(turns);
 	if (why == VCPU_FAILED)

@@ -11,7 +11,6 @@
 #include "cpu/translate/internal.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -91,22 +90,20 @@ int host_stack_new(struct translator *t, struct error *err)
 
 void host_stack_free(struct translator *t)
 {
-	const stack_t off = { .ss_flags = SS_DISABLE };
-
-	if (here == t) {
-		sigaltstack(&off, NULL);
-		here = NULL;
-	}
 	if (t->signal_stack)
 		munmap(t->signal_stack, SIGNAL_STACK_BYTES);
 }
 
-void host_enter_thread_slow(struct translator *t)
+void host_enter_thread(struct translator *t)
 {
 	const stack_t stack = { .ss_sp = t->signal_stack, .ss_size = SIGNAL_STACK_BYTES, .ss_flags = (int)SS_AUTODISARM };
 
-	sigaltstack(&stack, NULL);
+	sigaltstack(&stack, &t->outer_stack);
 	here = t;
-	t->thread = pthread_self();
-	t->has_thread = true;
+}
+
+void host_leave_thread(struct translator *t)
+{
+	sigaltstack(&t->outer_stack, NULL);
+	here = NULL;
 }

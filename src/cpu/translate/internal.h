@@ -29,6 +29,7 @@
 
 #include <Zydis/Zydis.h>
 #include <pthread.h>
+#include <signal.h>
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_REGISTER = -1 };
 
@@ -251,8 +252,7 @@ struct translator {
 	bool again;          /* the indirect branch just left is to be interpreted */
 	bool attend;         /* the interpreter's loop has to look at something */
 	bool delivered;      /* left at a SITE_MEMORY after a fault was delivered: state is in cpu->s as at a SITE_CALL */
-	bool has_thread;
-	pthread_t thread;
+	stack_t outer_stack; /* of the thread that runs the vCPU */
 	void *signal_stack;
 	ZydisDecoder decoders[2]; /* of 64-bit and 32-bit code */
 	const ZydisDecoder *decoder; /* the one for key */
@@ -453,13 +453,9 @@ int segments_number(struct translator *t);
 void host_init(void);
 int host_stack_new(struct translator *t, struct error *err);
 void host_stack_free(struct translator *t);
-void host_enter_thread_slow(struct translator *t);
-/* The calling thread runs this vCPU: its signals go to a stack of its own and find the translator. */
-static inline void host_enter_thread(struct translator *t)
-{
-	if (!t->has_thread || !pthread_equal(t->thread, pthread_self()))
-		host_enter_thread_slow(t);
-}
+/* The calling thread runs this vCPU: its signals go to a stack of its own and find the translator. Until it leaves. */
+void host_enter_thread(struct translator *t);
+void host_leave_thread(struct translator *t);
 
 extern const struct interp_partner translate_partner;
 

@@ -213,7 +213,6 @@ static enum interp_share translate_run(struct x86_cpu *cpu)
 
 	if (!t->exec_base)
 		return INTERP_BLOCK;
-	host_enter_thread(t);
 	cpu->fault_exit = &t->fault_exit;
 	if (setjmp(t->fault_exit)) {
 		vectors_out(t);
