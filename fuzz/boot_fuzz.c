@@ -68,6 +68,18 @@ static void check_result(const struct ram *ram, const struct boot_result *result
 	free(state);
 }
 
+/* The same kernel for firmware: what it would be told lies inside RAM. */
+static void check_handover(const struct boot_source *source)
+{
+	const uint64_t low_bytes = 4 * MIB;
+	struct boot_handover *handover = boot_handover_new(source, low_bytes, NULL);
+
+	if (handover && (!handover->setup.size || !handover->kernel.size ||
+			 handover->initrd.gpa + handover->initrd.size > low_bytes))
+		abort();
+	boot_handover_free(handover);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct stage *stage;
@@ -94,5 +106,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else if (!err.code || !err.msg[0] || strchr(err.msg, '\n'))
 		abort();
 	boot_close(boot);
+	check_handover(&source);
 	return 0;
 }

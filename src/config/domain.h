@@ -99,6 +99,7 @@ struct domain_config {
 	unsigned vcpus, max_vcpus, sockets, dies, cores, threads;
 
 	char *kernel, *initrd, *append, *dtb, *bios;
+	bool firmware; /* the machine starts by firmware: no kernel, or -bios or a flash chip is given with it */
 	char **firmware_dirs; /* -L, in order; NULL-ended or NULL */
 	struct drive_config *drives;
 	size_t drive_count;

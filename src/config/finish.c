@@ -268,7 +268,7 @@ static bool names_device(const struct domain_config *config, const char *const *
 }
 
 /* The firmware's flash chips: 0 is the code, 1 its variables; and what does not go together with them. */
-static int check_flash(const struct domain_config *config, struct error *err)
+static int check_flash(struct domain_config *config, struct error *err)
 {
 	const char *names[2] = {value_of(&config->board_options, "pflash0"), value_of(&config->board_options, "pflash1")};
 
@@ -292,10 +292,7 @@ static int check_flash(const struct domain_config *config, struct error *err)
 		return error_set(err, EINVAL, "pflash unit 1 (variables) requires unit 0 (the firmware's code)");
 	if (names[0] && config->bios)
 		return error_set(err, EINVAL, "-bios and a pflash unit 0 exclude each other: both are the firmware");
-	if (config->kernel && (names[0] || config->bios))
-		return error_set(err, EINVAL,
-				 "-kernel with %s is not supported yet: a kernel is booted without firmware; leave one of them out",
-				 names[0] ? "pflash" : "-bios");
+	config->firmware = !config->kernel || names[0] || config->bios;
 	return 0;
 }
 

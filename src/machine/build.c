@@ -112,8 +112,8 @@ static int open_boot_files(struct machine *machine, struct error *err)
 	const struct domain_config *config = machine->config;
 	struct boot_source source = {config->kernel, config->initrd, config->append};
 
-	if (!config->kernel)
-		return 0; /* the board has firmware */
+	if (!config->kernel || config->firmware)
+		return 0; /* the board has firmware, which starts the kernel if there is one */
 	machine->private_data->boot = boot_open(&source, err);
 	return machine->private_data->boot ? 0 : -err->code;
 }

@@ -123,6 +123,8 @@ static void collect(const struct machine *machine, struct boot_entries *entries)
 		add_entry(entries, device->bootindex, xasprintf("%s%s", place, device->boot_name));
 		free(place);
 	}
+	if (machine->config->kernel)
+		add_entry(entries, 0, xstrdup("/rom@genroms/" FIRMWARE_KERNEL_ROM));
 	for (size_t i = 0; i < roms->count; i++) {
 		const char *name = strrchr(roms->items[i].type, '/');
 		uint64_t bootindex = UINT64_MAX;

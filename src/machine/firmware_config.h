@@ -13,6 +13,9 @@ struct fw_cfg;
 struct fw_cfg_callback;
 struct machine;
 
+/* qemu's option ROM that starts the kernel of the fw_cfg items. */
+#define FIRMWARE_KERNEL_ROM "linuxboot_dma.bin"
+
 struct firmware_memory {
 	uint64_t below_4g, above_4g; /* bytes */
 };

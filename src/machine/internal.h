@@ -49,7 +49,7 @@ struct machine_private {
 	struct vcpu_crew *crew;
 	char *accel_report;
 	struct cpuid_table cpuid;
-	struct boot *boot; /* NULL: no -kernel */
+	struct boot *boot; /* the kernel that starts without firmware, or NULL */
 
 	struct loop_timer clock_timer;
 	_Atomic bool clock_rearm_posted;

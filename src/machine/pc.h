@@ -28,6 +28,7 @@ struct board_state {
 	struct ram_block *firmware; /* NULL: direct boot */
 	uint64_t firmware_gpa;
 	char *firmware_path;        /* NULL: in flash */
+	struct boot_handover *handover; /* -kernel, for firmware to start; or NULL */
 	bool booted_once;           /* -boot once= was for the first time only */
 	struct ram_window firmware_high;
 	struct ata_port_list *ata_ports;

@@ -11,6 +11,7 @@
 #include "device/pc/mc146818.h"
 #include "device/pci/pci.h"
 #include "machine/acpi/acpi.h"
+#include "machine/boot/boot.h"
 #include "machine/boot/firmware.h"
 #include "machine/firmware_config.h"
 #include "machine/pc.h"
@@ -90,6 +91,7 @@ int pc_firmware_build(struct machine *machine, struct error *err)
 
 void pc_firmware_free(struct board_state *board)
 {
+	boot_handover_free(board->handover);
 	free(board->firmware_path);
 }
 
@@ -178,6 +180,37 @@ static int add_roms(struct machine *machine, struct board_state *board, struct e
 	return ret;
 }
 
+/* --- a kernel that firmware starts --- */
+
+/* Under SeaBIOS an option ROM starts it (firmware_config_boot puts it before all disks); OVMF looks for the items by itself. */
+static void add_part(struct fw_cfg *fw_cfg, const struct boot_part *part, uint16_t gpa_key, uint16_t size_key, uint16_t data_key)
+{
+	fw_cfg_add_u32(fw_cfg, gpa_key, (uint32_t)part->gpa);
+	fw_cfg_add_u32(fw_cfg, size_key, (uint32_t)part->size);
+	if (part->bytes)
+		fw_cfg_add_borrowed(fw_cfg, data_key, part->bytes, part->size);
+}
+
+static int add_kernel(struct machine *machine, struct board_state *board, struct error *err)
+{
+	const struct domain_config *config = machine->config;
+	const struct boot_source source = {config->kernel, config->initrd, config->append};
+	struct fw_cfg *fw_cfg = board->fw_cfg;
+	struct boot_handover *handover = boot_handover_new(&source, pc_ram_below_4g(machine), err);
+
+	board->handover = handover;
+	if (!handover)
+		return -err->code;
+	add_part(fw_cfg, &handover->setup, FW_CFG_SETUP_ADDR, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA);
+	add_part(fw_cfg, &handover->kernel, FW_CFG_KERNEL_ADDR, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA);
+	if (handover->initrd.bytes)
+		add_part(fw_cfg, &handover->initrd, FW_CFG_INITRD_ADDR, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA);
+	fw_cfg_add_u32(fw_cfg, FW_CFG_CMDLINE_ADDR, (uint32_t)handover->cmdline_gpa);
+	fw_cfg_add_u32(fw_cfg, FW_CFG_CMDLINE_SIZE, (uint32_t)strlen(handover->cmdline) + 1);
+	fw_cfg_add_string(fw_cfg, FW_CFG_CMDLINE_DATA, handover->cmdline);
+	return add_rom_file(machine, board, "genroms", FIRMWARE_KERNEL_ROM, err);
+}
+
 /* --- what it is told --- */
 
 /* Firmware reads the tables when it has placed what they speak of. */
@@ -218,6 +251,8 @@ int pc_firmware_describe(struct machine *machine, struct error *err)
 		ret = add_tables(machine, board, err);
 	if (!ret && first)
 		ret = add_roms(machine, board, err);
+	if (!ret && first && machine->config->kernel)
+		ret = add_kernel(machine, board, err);
 	return ret ? ret : firmware_config_boot(machine, board->fw_cfg, err);
 }
 

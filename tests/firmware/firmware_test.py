@@ -11,7 +11,7 @@ import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "boot"))
-from machine import PATIENCE, VMM, Checks, skip  # noqa: E402
+from machine import GUEST, PATIENCE, VMM, Checks, skip  # noqa: E402
 
 
 def sector(work, name="a disk"):
@@ -109,6 +109,30 @@ def ovmf(engine, work, checks):
         print(text[-3000:])
 
 
+def kernel(engine, work, checks):
+    """-kernel, -initrd and -append, handed over to firmware: SeaBIOS' option ROM and OVMF start the kernel, after a reset too."""
+    if not (GUEST / "vmlinuz").exists():
+        skip("no guest; make it with guests/make-guest .cache/guest")
+    if not pathlib.Path("/usr/share/qemu/linuxboot_dma.bin").exists():
+        skip("Debian's package qemu-system-data is not installed")
+    linux = ["-kernel", GUEST / "vmlinuz", "-initrd", GUEST / "initrd.img", "-append", "console=ttyS0 quiet xuni_word=handed"]
+    variables = work / "vars.fd"
+    places = {"SeaBIOS": ["-bios", "bios-256k.bin"]}
+    if (OVMF / "OVMF_CODE_4M.fd").exists():
+        variables.write_bytes((OVMF / "OVMF_VARS_4M.fd").read_bytes())
+        places["OVMF"] = flash(variables)
+    look = "cat /proc/cmdline; [ -d /sys/firmware/efi ] && echo by-$((40+2))-efi || echo by-$((40+2))-bios\r"
+    for name, firmware in places.items():
+        steps = [("Ctrl-a h helps", ""), ("# ", look), ("by-42", ""), ("# ", "reboot -f\r")] if name == "SeaBIOS" else []
+        status, text = converse(work, engine, [*steps, ("Ctrl-a h helps", ""), ("# ", look), ("by-42", ""), ("# ", "poweroff -f\r")],
+                                *firmware, *linux)
+        checks.holds(text.count("by-42-bios" if name == "SeaBIOS" else "by-42-efi") == (2 if steps else 1), f"{name} starts the kernel")
+        checks.holds("xuni_word=handed" in text, "its command line arrives")
+        checks.holds(status == 0, f"poweroff ends the machine (exit status {status})")
+        if checks.failed:
+            print(text[-3000:])
+
+
 def bootorder(engine, work, checks):
     """bootindex= decides, -boot order= where there is none; SeaBIOS logs what it was told."""
     first, second = work / "first", work / "second"
@@ -161,7 +185,7 @@ def grub(engine, work, checks):
         print(log[-2000:])
 
 
-CASES = {f.__name__: f for f in [seabios, ovmf, bootorder, grub]}
+CASES = {f.__name__: f for f in [seabios, ovmf, kernel, bootorder, grub]}
 
 
 def main():

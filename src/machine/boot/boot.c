@@ -133,6 +133,41 @@ void boot_close(struct boot *boot)
 	free(boot);
 }
 
+struct boot_handover *boot_handover_new(const struct boot_source *source, uint64_t low_bytes, struct error *err)
+{
+	struct boot *boot = boot_open(source, err);
+	struct boot_handover *handover;
+	int rc = 0;
+	if (!boot)
+		return NULL;
+	handover = xcalloc(1, sizeof(*handover));
+	if (boot->kind == BOOT_BZIMAGE)
+		rc = boot_hand_over_bzimage(boot, low_bytes, handover, err);
+	else
+		rc = error_set(err, EINVAL,
+			       "kernel '%s': firmware is handed Linux' bzImage only; without -bios and pflash this kernel "
+			       "starts directly",
+			       boot->kernel.name);
+	handover->cmdline = xstrdup(boot->append);
+	boot_close(boot);
+	if (rc < 0) {
+		boot_handover_free(handover);
+		return NULL;
+	}
+	return handover;
+}
+
+void boot_handover_free(struct boot_handover *handover)
+{
+	if (!handover)
+		return;
+	free(handover->setup.bytes);
+	free(handover->kernel.bytes);
+	free(handover->initrd.bytes);
+	free(handover->cmdline);
+	free(handover);
+}
+
 int boot_place(struct boot *boot, struct ram *ram, const struct boot_board *board, struct boot_result *result,
 	       struct error *err)
 {

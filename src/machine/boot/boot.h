@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Direct boot: -kernel, -initrd and -append become bytes in guest RAM and a start state of the first CPU, without
- * firmware. Understands Linux' bzImage (protocol 2.06 and later), ELF files with a PVH note and Multiboot 1.
+ * firmware; or they are prepared for firmware. Understands Linux' bzImage (protocol 2.06 and later), ELF files with a PVH note and Multiboot 1.
  *
  * boot_open keeps the files open, so that boot_place can be called again at every reset, from inside a jail too.
  */
@@ -61,6 +61,24 @@ int boot_place(struct boot *boot, struct ram *ram, const struct boot_board *boar
 	       struct error *err);
 /* Applies a result to a state that is as after power-on reset (x86_state_reset, bootstrap CPU). */
 void boot_set_state(const struct boot_result *result, struct x86_state *state);
+
+/* What firmware is handed instead, to start the kernel itself as a boot loader would: the parts of a bzImage, its
+ * setup header filled in, and where each goes. The bytes are the structure's. */
+struct boot_part {
+	uint64_t gpa;
+	uint8_t *bytes; /* NULL: none */
+	uint64_t size;
+};
+
+struct boot_handover {
+	struct boot_part setup, kernel, initrd;
+	uint64_t cmdline_gpa;
+	char *cmdline;
+};
+
+/* NULL and *err: a file is missing, is no bzImage, or does not fit into RAM below 4 GiB, of which there are low_bytes. */
+struct boot_handover *boot_handover_new(const struct boot_source *source, uint64_t low_bytes, struct error *err);
+void boot_handover_free(struct boot_handover *handover);
 
 /* The memory map that a PC's firmware would report: RAM slots less the board's reservations and the legacy area below
  * 1 MiB; sorted. Returns how many entries were written, at most max. */

@@ -193,6 +193,37 @@ static void test_bzimage_64bit(void **state)
 	done(&p);
 }
 
+static void test_handed_to_firmware(void **state)
+{
+	struct boot_source source = bzimage_source(make_bzimage(), SETUP_BYTES + KERNEL_BYTES);
+	struct error err = {0};
+	char initrd[5000];
+	memset(initrd, 'i', sizeof(initrd));
+	source.initrd = file_of(initrd, sizeof(initrd));
+	source.append = "vga=0x317 quiet";
+	struct boot_handover *handover = boot_handover_new(&source, 64 * MIB, &err);
+	assert_non_null(handover);
+	assert_string_equal(handover->cmdline, "vga=0x317 quiet");
+	assert_int_equal(handover->setup.size, SETUP_BYTES);
+	assert_int_equal(handover->kernel.size, KERNEL_BYTES);
+	assert_int_equal(handover->kernel.bytes[KERNEL_BYTES - 1], 0xf4);
+	assert_int_equal(handover->initrd.gpa, 0x3fd6000); /* a page of whole 4 KiB below firmware's tables */
+	assert_memory_equal(handover->initrd.bytes, initrd, sizeof(initrd));
+	const uint8_t *setup = handover->setup.bytes;
+	assert_int_equal(load_le16(setup + 0x1fa), 0x317);
+	assert_int_equal(setup[0x211], 0x81);
+	assert_int_equal(load_le32(setup + 0x218), handover->initrd.gpa);
+	assert_int_equal(load_le32(setup + 0x21c), sizeof(initrd));
+	assert_int_equal(load_le32(setup + 0x228), handover->cmdline_gpa);
+	boot_handover_free(handover);
+	/* The kernel needs 64 KiB from 1 MiB on, firmware's tables the last 160 KiB. */
+	assert_null(boot_handover_new(&source, MIB + 200 * KIB, &err));
+	assert_non_null(strstr(err.msg, "do not fit into RAM below 0x10a000"));
+	source.initrd = NULL;
+	source.kernel = file_of("hello", 5);
+	assert_null(boot_handover_new(&source, 64 * MIB, &err));
+}
+
 static void test_bzimage_32bit_entry(void **state)
 {
 	uint8_t *image = make_bzimage();
@@ -498,6 +529,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bzimage_64bit),
+		cmocka_unit_test(test_handed_to_firmware),
 		cmocka_unit_test(test_bzimage_32bit_entry),
 		cmocka_unit_test(test_relocatable_kernel_moves),
 		cmocka_unit_test(test_large_initrd_goes_above_4g),

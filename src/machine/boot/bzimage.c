@@ -2,7 +2,7 @@
 /*
  * Linux' x86 boot protocol (Documentation/arch/x86/boot.rst and zero-page.rst), 2.06 to 2.15: a bzImage is started at
  * its 64-bit entry point when it has one, else at its 32-bit one. Left out: protocols before 2.06, zImage (loaded low),
- * EFI hand-over and setup_data.
+ * EFI hand-over and setup_data. Firmware that is handed a kernel starts its real-mode part, or its EFI stub.
  */
 #include "base/util.h"
 #include "core/ram.h"
@@ -10,6 +10,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Offsets in the file and in the zero page alike. */
 enum {
@@ -49,7 +50,13 @@ enum {
 	XLF_KERNEL_64 = 1 << 0,
 	XLF_ABOVE_4G = 1 << 1,
 	LOADER_UNDEFINED = 0xff,
+	LOADER_QEMU = 0xb0,
 	ENTRY64_OFFSET = 0x200,
+	/* Where the loader that firmware runs (linuxboot) puts the real-mode part, its command line and the kernel. */
+	HANDOVER_SETUP = 0x10000,
+	HANDOVER_CMDLINE = 0x20000,
+	HANDOVER_KERNEL = 0x100000,
+	HANDOVER_TABLES_BYTES = 0x28000, /* at the end of low RAM firmware keeps its ACPI tables */
 };
 
 struct linux_header {
@@ -239,5 +246,74 @@ int boot_place_bzimage(struct boot_plan *plan, struct boot_result *result, struc
 	result->protocol = result->long_mode ? "Linux 64-bit" : "Linux 32-bit";
 	result->entry = result->long_mode ? kernel + ENTRY64_OFFSET : kernel;
 	result->rsi = zero_page_gpa;
+	return 0;
+}
+
+/* --- handed to firmware --- */
+
+static int read_part(const struct boot_file *file, uint64_t offset, uint64_t length, struct boot_part *part, struct error *err)
+{
+	part->bytes = malloc(length);
+	part->size = length;
+	if (!part->bytes)
+		return error_set(err, ENOMEM, "'%s': no memory for its %llu bytes", file->name, (unsigned long long)length);
+	return boot_file_read(file, offset, part->bytes, length, err);
+}
+
+/* vga=, which is the loader's to read: the real-mode part is told a number. */
+static uint16_t video_mode(const char *append)
+{
+	static const struct {
+		const char *name;
+		uint16_t mode;
+	} names[] = {{"normal", 0xffff}, {"ext", 0xfffe}, {"ask", 0xfffd}};
+	const char *word = strstr(append, "vga=");
+	if (!word)
+		return 0xffff;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strncmp(word + 4, names[i].name, strlen(names[i].name)))
+			return names[i].mode;
+	return (uint16_t)strtoul(word + 4, NULL, 0);
+}
+
+/* As high as the kernel takes it and RAM reaches; a loader that knows firmware's memory map better moves it. */
+static int hand_over_initrd(const struct boot_file *initrd, const struct linux_header *h, uint64_t low_bytes,
+			    struct boot_handover *handover, struct error *err)
+{
+	uint64_t limit = h->xloadflags & XLF_ABOVE_4G ? 4 * GIB - 1 : h->initrd_end_max - 1;
+	uint64_t kernel_end = HANDOVER_KERNEL + max_u64(h->kernel_bytes, h->init_bytes);
+	if (limit >= low_bytes - HANDOVER_TABLES_BYTES)
+		limit = low_bytes - HANDOVER_TABLES_BYTES - 1;
+	if (initrd->size > limit || align_down(limit - initrd->size, PAGE_SIZE) < kernel_end)
+		return error_set(err, EINVAL, "initrd '%s': its %llu KiB do not fit into RAM below %#llx beside the kernel",
+				 initrd->name, (unsigned long long)initrd->size / 1024, (unsigned long long)limit + 1);
+	handover->initrd.gpa = align_down(limit - initrd->size, PAGE_SIZE);
+	return read_part(initrd, 0, initrd->size, &handover->initrd, err);
+}
+
+int boot_hand_over_bzimage(const struct boot *boot, uint64_t low_bytes, struct boot_handover *handover, struct error *err)
+{
+	const struct boot_file *initrd = boot->module_count && boot->modules[0].size ? &boot->modules[0] : NULL;
+	struct linux_header h;
+	int rc = parse_header(boot, &h, err);
+	if (!rc)
+		rc = read_part(&boot->kernel, 0, h.setup_bytes, &handover->setup, err);
+	if (!rc)
+		rc = read_part(&boot->kernel, h.setup_bytes, h.kernel_bytes, &handover->kernel, err);
+	if (!rc && initrd)
+		rc = hand_over_initrd(initrd, &h, low_bytes, handover, err);
+	if (rc < 0)
+		return rc;
+	handover->setup.gpa = HANDOVER_SETUP;
+	handover->kernel.gpa = HANDOVER_KERNEL;
+	handover->cmdline_gpa = HANDOVER_CMDLINE;
+	uint8_t *setup = handover->setup.bytes;
+	setup[HDR_TYPE_OF_LOADER] = LOADER_QEMU;
+	setup[HDR_LOADFLAGS] |= CAN_USE_HEAP;
+	store_le16(setup + HDR_VID_MODE, video_mode(boot->append));
+	store_le16(setup + HDR_HEAP_END, HANDOVER_CMDLINE - HANDOVER_SETUP - 0x200);
+	store_le32(setup + HDR_CMD_LINE_PTR, HANDOVER_CMDLINE);
+	store_le32(setup + HDR_RAMDISK_IMAGE, (uint32_t)handover->initrd.gpa);
+	store_le32(setup + HDR_RAMDISK_SIZE, (uint32_t)handover->initrd.size);
 	return 0;
 }

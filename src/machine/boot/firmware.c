@@ -45,7 +45,7 @@ char *firmware_find(char *const *directories, const char *name, struct error *er
 	if (!path)
 		error_set(
 			err, ENOENT,
-			"firmware '%s' is not there (Debian: packages seabios, ipxe-qemu, ovmf; -L names a directory)",
+			"firmware '%s' is not there (Debian: packages seabios, ipxe-qemu, ovmf, qemu-system-data; -L names a directory)",
 			name);
 	return path;
 }

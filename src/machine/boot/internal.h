@@ -85,6 +85,8 @@ int boot_elf_pvh_entry(const struct boot *boot, uint32_t *entry, struct error *e
 /* --- bzimage.c, pvh.c, multiboot.c --- */
 bool boot_is_bzimage(const struct boot *boot);
 int boot_check_bzimage(const struct boot *boot, struct error *err);
+/* Fills in all parts but the command line's text. */
+int boot_hand_over_bzimage(const struct boot *boot, uint64_t low_bytes, struct boot_handover *handover, struct error *err);
 int boot_place_bzimage(struct boot_plan *plan, struct boot_result *result, struct error *err);
 int boot_place_pvh(struct boot_plan *plan, struct boot_result *result, struct error *err);
 bool boot_is_multiboot(const struct boot *boot);
