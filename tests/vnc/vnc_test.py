@@ -18,15 +18,22 @@ import vmm  # noqa: E402
 from rfb import DESKTOP_SIZE, HEXTILE, QEMU_KEYS, QEMU_LED, QEMU_POINTER, RAW, ZRLE, Client, Refused  # noqa: E402
 
 
+RESERVED = []
+
+
 def free_display():
+    """A number whose ports are free, and that no other test beside takes: an abstract socket of its name is held."""
     for number in range(40, 99):
+        mine = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, socket.socket() as other:
             try:
+                mine.bind(f"\0xuni-vnc-{number}")
                 probe.bind(("127.0.0.1", 5900 + number))
                 other.bind(("127.0.0.1", 5700 + number))
+                RESERVED.append(mine)
                 return number
             except OSError:
-                continue
+                mine.close()
     vmm.skip("no free display number")
     return 0
 
@@ -256,8 +263,16 @@ def transports(checks, folder):
 def hostile(checks, folder):
     number = free_display()
     address = ("127.0.0.1", 5900 + number)
-    with machine(folder, "-vnc", f"127.0.0.1:{number},connections=12") as vm:
+    with machine(folder, "-vnc", f"127.0.0.1:{number},connections=12,websocket=on") as vm:
         vm.qmp.call("qmp_capabilities")
+        for port in (5900 + number, 5700 + number):
+            for what in (b"R", b"RF", b"RFB", b"GET"):
+                with socket.create_connection(("127.0.0.1", port)) as short:
+                    short.sendall(what)
+        deadline = time.monotonic() + vmm.PATIENCE
+        while vm.qmp.call("query-vnc")["return"]["clients"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        checks.same(vm.qmp.call("query-vnc")["return"]["clients"], [], "who says less than four bytes and leaves is forgotten")
         good = Client(address)
         good.encodings(RAW, DESKTOP_SIZE)
         good.whole()

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <rfb/rfbregion.h>
 #include <stdlib.h>
@@ -326,6 +327,59 @@ static void serve(struct vnc_client *client)
 	}
 }
 
+/*
+ * The library looks whether a client begins as a WebSocket does, and turns for ever around a peer that says less than
+ * four bytes and leaves. So it sees only who has said four.
+ */
+static bool said_enough(int fd)
+{
+	struct pollfd readable = {fd, POLLIN, 0};
+	int enough = 4, one = 1;
+	char bytes[4];
+	bool said;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &enough, sizeof(enough));
+	said = poll(&readable, 1, PATIENCE_MS) > 0 &&
+	       recv(fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT) == sizeof(bytes);
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
+	return said;
+}
+
+/*
+ * Without WebSocket: the library makes its client of a pair of sockets that says RFB, and the peer takes that place
+ * afterwards. Takes over client->fd where it succeeds.
+ */
+static rfbClientPtr new_plain_client(struct vnc_client *client)
+{
+	char greeting[sz_rfbProtocolVersionMsg];
+	rfbClientPtr cl = NULL;
+	int pair[2], one = 1;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return NULL;
+	if (pair[0] >= FD_SETSIZE)
+		close(pair[0]);
+	else if (write(pair[1], "RFB ", 4) == 4)
+		cl = rfbNewClient(client->screen, pair[0]);
+	if (cl && (read(pair[1], greeting, sizeof(greeting)) != sizeof(greeting) || !rfbSetNonBlocking(client->fd) ||
+		   dup3(client->fd, cl->sock, O_CLOEXEC) < 0 || rfbWriteExact(cl, greeting, sizeof(greeting)) <= 0))
+		rfbCloseClient(cl);
+	setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	close(pair[1]);
+	return cl;
+}
+
+static void new_client(struct vnc_client *client)
+{
+	if (!client->websocket) {
+		client->cl = new_plain_client(client);
+	} else if (said_enough(client->fd)) {
+		/* Closes fd where it fails. */
+		client->cl = rfbNewClient(client->screen, client->fd);
+		client->fd = -1;
+	}
+}
+
 static void *client_main(void *opaque)
 {
 	struct vnc_client *client = opaque;
@@ -342,11 +396,8 @@ static void *client_main(void *opaque)
 	}
 	if (client->fd >= 0 && client->fd < FD_SETSIZE)
 		client->screen = make_screen(client);
-	if (client->screen) {
-		/* Closes fd where it fails. */
-		client->cl = rfbNewClient(client->screen, client->fd);
-		client->fd = -1;
-	}
+	if (client->screen)
+		new_client(client);
 	if (client->cl) {
 		client->cl->clientData = client;
 		serve(client);
