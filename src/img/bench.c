@@ -4,7 +4,10 @@
 
 #include "base/loop.h"
 
+#include <errno.h>
 #include <stdlib.h>
+
+#define DEPTH_MAX 65536
 
 struct bench;
 
@@ -153,8 +156,6 @@ static int run_bench(struct bench *b, const char *name)
 	b->block = img_open(b->img, name, b->format, &how);
 	if (!b->block)
 		return 1;
-	if (b->block->length < b->bytes || b->offset > b->block->length - b->bytes)
-		return img_fail(b->img, "Offset and buffer size lie beyond the end of the image");
 	fprintf(b->img->out,
 		"Sending %llu %s requests, %llu bytes each, %llu in parallel (starting at offset %llu, step size "
 		"%llu)\n",
@@ -165,6 +166,8 @@ static int run_bench(struct bench *b, const char *name)
 		fprintf(b->img->out, "Sending flush every %llu requests\n", (unsigned long long)b->flush_interval);
 	b->step = b->step ? b->step : b->bytes;
 	status = make_slots(b);
+	if (!status && b->count && !range_inside(b->offset, b->bytes, b->block->length))
+		status = img_fail(b->img, "Failed request: %s", strerror(EIO));
 	if (!status)
 		status = measure(b);
 	block_queue_free(b->queue);
@@ -177,13 +180,27 @@ static int run_bench(struct bench *b, const char *name)
 	return status;
 }
 
+static int size(struct bench *b, const char *text, const char *name, uint64_t max, uint64_t *value)
+{
+	return img_size_in_range(b->img, text, name, 0, max, value) ? 1 : -1;
+}
+
+/* Without suffixes. */
 static int number(struct bench *b, const char *text, const char *name, uint64_t max, uint64_t *value)
 {
-	if (img_size_argument(b->img, text, name, value))
-		return 1;
-	return *value > max ? img_fail(b->img, "Invalid %s specified. Must be between 0 and %llu.", name,
-				       (unsigned long long)max)
-			    : -1;
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 0);
+	return errno || end == text || *end || *value > max ? img_fail(b->img, "Invalid %s specified", name) : -1;
+}
+
+static bool aio_is_valid(struct bench *b, const char *aio)
+{
+	if (!strcmp(aio, "native") || !strcmp(aio, "threads") || !strcmp(aio, "io_uring"))
+		return true;
+	img_fail(b->img, "Invalid aio option: %s", aio);
+	return false;
 }
 
 static int bench_option(struct bench *b, struct img_args *args, int code)
@@ -192,28 +209,28 @@ static int bench_option(struct bench *b, struct img_args *args, int code)
 	case 'c':
 		return number(b, args->value, "request count", INT32_MAX, &b->count);
 	case 'd':
-		return number(b, args->value, "queue depth", 65536, &b->depth);
+		return number(b, args->value, "queue depth", INT32_MAX, &b->depth);
 	case 'f':
 		b->format = args->value;
 		return -1;
 	case 'i':
 		b->aio = strcmp(args->value, "native") ? args->value : "io_uring";
-		return -1;
+		return aio_is_valid(b, args->value) ? -1 : 1;
 	case 'n':
 		b->aio = "io_uring";
 		return -1;
 	case 'o':
-		return number(b, args->value, "offset", INT64_MAX, &b->offset);
+		return size(b, args->value, "offset", INT64_MAX, &b->offset);
 	case 'q':
 		b->quiet = true;
 		return -1;
 	case 's':
-		return number(b, args->value, "buffer size", 1 << 30, &b->bytes);
+		return size(b, args->value, "buffer size", INT32_MAX, &b->bytes);
 	case 'S':
-		return number(b, args->value, "step_size", INT32_MAX, &b->step);
+		return size(b, args->value, "step_size", INT32_MAX, &b->step);
 	case 't':
 		b->cache = args->value;
-		return img_cache_is_valid(b->img, args->value, false) ? -1 : 1;
+		return img_cache_is_known(args->value) ? -1 : img_fail(b->img, "Invalid cache mode");
 	case 'w':
 		b->write = true;
 		return -1;
@@ -248,9 +265,9 @@ static int check_arguments(struct bench *b, const struct img_args *args)
 		return img_fail(b->img, "--flush-interval is only available in write tests");
 	if (b->flush_interval && b->flush_interval < b->depth)
 		return img_fail(b->img, "Flush interval can't be smaller than depth");
-	if (!b->count || !b->depth || !b->bytes)
-		return img_fail(b->img, "Request count, queue depth and buffer size must not be 0");
-	if (b->depth > (4 * GIB) / b->bytes)
+	if (!b->depth)
+		return img_fail(b->img, "Invalid queue depth specified"); /* qemu-img waits for ever */
+	if (b->depth > DEPTH_MAX || (b->bytes && b->depth > (4 * GIB) / b->bytes))
 		return img_fail(b->img, "Queue depth and buffer size are too large together");
 	return -1;
 }

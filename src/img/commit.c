@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * commit: what an overlay holds goes down into its backing file, and the overlay is emptied. Both are opened by
- * themselves: the overlay without its chain, the backing file for writing. With -b what all images above that one hold goes
- * down, and the overlay stays as it is; then the chain is opened once more for reading, without locks.
+ * themselves: the overlay without its chain, the backing file for writing. With -b what all images above that one hold
+ * goes down, and the overlay stays as it is; then the chain is opened once more for reading, without locks.
  */
 #include "img/internal.h"
 
@@ -18,6 +18,7 @@ struct commit {
 	struct block *chain; /* to read from, down to */
 	struct block *stop;  /* this one, which is below; NULL: all of it */
 	struct img_progress progress;
+	struct img_rate rate;
 };
 
 static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool zero, uint8_t *buffer)
@@ -26,8 +27,10 @@ static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool 
 		return block_execute(c->below, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, BLOCK_MAY_UNMAP);
 	while (length) {
 		const uint64_t part = min_u64(length, CHUNK);
-		int result = block_pread(c->chain, offset, buffer, part);
+		int result;
 
+		img_rate_wait(img_rate_take(&c->rate, part));
+		result = block_pread(c->chain, offset, buffer, part);
 		if (!result)
 			result = block_pwrite(c->below, offset, buffer, part, 0);
 		if (result)
@@ -173,6 +176,8 @@ int img_verb_commit(struct img *img, int argc, char **argv)
 			c.show_progress = true;
 		else if (code == 'q')
 			c.quiet = true;
+		else if (code == 'r')
+			status = img_size_argument(img, args.value, "rate limit", &c.rate.bytes) ? 1 : -1;
 		else
 			status = img_args_other(&args, code);
 	}

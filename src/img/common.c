@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 
 int img_fail(struct img *img, const char *fmt, ...)
 {
@@ -85,14 +86,20 @@ int img_parse_size(const char *text, uint64_t *bytes)
 
 int img_size_argument(struct img *img, const char *text, const char *name, uint64_t *bytes)
 {
+	return img_size_in_range(img, text, name, 0, INT64_MAX, bytes);
+}
+
+int img_size_in_range(struct img *img, const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *bytes)
+{
 	int result = img_parse_size(text, bytes);
 
-	if (!result && *bytes > INT64_MAX)
+	if (!result && (*bytes < min || *bytes > max))
 		result = -ERANGE;
 	if (!result)
 		return 0;
 	if (result == -ERANGE)
-		img_fail(img, "Invalid %s specified. Must be between 0 and 9223372036854775807.", name);
+		img_fail(img, "Invalid %s specified. Must be between %llu and %llu.", name, (unsigned long long)min,
+			 (unsigned long long)max);
 	else
 		img_fail(img,
 			 "Invalid %s specified. You may use k, M, G, T, P or E suffixes for\n"
@@ -137,6 +144,18 @@ void img_progress(struct img_progress *progress, uint64_t done, uint64_t of)
 	fflush(progress->img->out);
 }
 
+void img_progress_add(struct img_progress *progress, float percent, float step)
+{
+	const float now = progress->now + percent < 100 ? progress->now + percent : 100;
+
+	progress->now = now;
+	if (!progress->on || ((double)now <= progress->shown + (double)step && now < 100))
+		return;
+	progress->shown = (double)now;
+	fprintf(progress->img->out, "    (%3.2f/100%%)\r", (double)now);
+	fflush(progress->img->out);
+}
+
 void img_progress_end(struct img_progress *progress, bool complete)
 {
 	if (!progress->on)
@@ -146,4 +165,24 @@ void img_progress_end(struct img_progress *progress, bool complete)
 		img_progress(progress, 1, 1);
 	}
 	fputc('\n', progress->img->out);
+}
+
+/* --- rate --- */
+
+int64_t img_rate_take(struct img_rate *rate, uint64_t bytes)
+{
+	const int64_t at_ns = rate->next_ns, now_ns = host_now_ns();
+
+	if (rate->bytes)
+		rate->next_ns =
+			(at_ns > now_ns ? at_ns : now_ns) + (int64_t)((double)bytes * 1e9 / (double)rate->bytes);
+	return at_ns;
+}
+
+void img_rate_wait(int64_t at_ns)
+{
+	const struct timespec until = {.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+
+	while (at_ns && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+		;
 }

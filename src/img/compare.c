@@ -4,8 +4,9 @@
 
 #include <stdlib.h>
 
-#define CHUNK (2 * MIB)
-#define STEP  (128 * MIB) /* looked at at once: what lies behind is not walked through again and again */
+#define CHUNK         (2 * MIB)
+#define PROGRESS_STEP 2.0F
+#define STEP          (128 * MIB) /* looked at at once: what lies behind is not walked through again and again */
 
 enum { SAME = 0, DIFFERENT = 1, TROUBLE = 2, NOT_OPENED = 2, NOT_READ = 3 };
 
@@ -77,20 +78,37 @@ static int compare_zero(struct compare *c, struct block *block, uint64_t offset,
 	return SAME;
 }
 
+static void advance(struct compare *c, uint64_t length)
+{
+	img_progress_add(&c->progress, (float)length / (float)max_u64(c->a->length, c->b->length) * 100.0F,
+			 PROGRESS_STEP);
+}
+
+/* -s: the images say the same of this place, also that it is the last of them. */
+static bool alike(const struct compare *c, const struct block_span *a, const struct block_span *b)
+{
+	const bool a_ends = a->start + a->length == c->a->length, b_ends = b->start + b->length == c->b->length;
+
+	return a->present == b->present && a->zero == b->zero && a->data == b->data && a->has_offset == b->has_offset &&
+	       a_ends == b_ends;
+}
+
 static int compare_common(struct compare *c, uint64_t total)
 {
 	for (uint64_t offset = 0; offset < total;) {
 		struct block_span a, b;
 		uint64_t length;
-		int result = block_span_at(c->a, offset, min_u64(total - offset, STEP), &a), status = SAME;
+		int result = block_span_at(c->a, offset, min_u64(c->a->length - offset, STEP), &a), status = SAME;
 
 		if (result)
 			return not_read(c, offset, c->a, result);
-		result = block_span_at(c->b, offset, a.length, &b);
+		result = block_span_at(c->b, offset, min_u64(c->b->length - offset, STEP), &b);
 		if (result)
 			return not_read(c, offset, c->b, result);
-		length = b.length;
-		if (c->strict && (a.present != b.present || a.zero != b.zero || a.data != b.data)) {
+		length = min_u64(min_u64(a.length, b.length), total - offset);
+		if (!a.zero || !b.zero)
+			length = min_u64(length, CHUNK);
+		if (c->strict && !alike(c, &a, &b)) {
 			if (!c->quiet)
 				fprintf(c->img->out, "Strict mode: Offset %llu block status mismatch!\n",
 					(unsigned long long)offset);
@@ -103,7 +121,7 @@ static int compare_common(struct compare *c, uint64_t total)
 		if (status)
 			return status;
 		offset += length;
-		img_progress(&c->progress, offset, max_u64(c->a->length, c->b->length));
+		advance(c, length);
 	}
 	return SAME;
 }
@@ -117,10 +135,13 @@ static int compare_rest(struct compare *c, struct block *longer, uint64_t from)
 
 		if (result)
 			return not_read(c, offset, longer, result);
+		if (!extent.zero)
+			extent.length = min_u64(extent.length, CHUNK);
 		status = extent.zero ? SAME : compare_zero(c, longer, offset, extent.length);
 		if (status)
 			return status;
 		offset += extent.length;
+		advance(c, extent.length);
 	}
 	return SAME;
 }
@@ -162,7 +183,7 @@ static int open_and_compare(struct compare *c, char **names, const char *const f
 		} else {
 			img_progress_start(&c->progress, c->img, progress && !c->quiet);
 			status = run_compare(c);
-			img_progress_end(&c->progress, status == SAME);
+			img_progress_end(&c->progress, false);
 		}
 		free(c->from_a);
 		free(c->from_b);
@@ -198,7 +219,7 @@ int img_verb_compare(struct img *img, int argc, char **argv)
 		else if (code == 'U')
 			how.force_share = true;
 		else
-			status = img_args_other(&args, code) ? TROUBLE : 0;
+			status = img_args_other(&args, code);
 	}
 	if (status < 0 && args.name_count != 2)
 		status = img_usage(img, "Expecting two image file names");

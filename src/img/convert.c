@@ -274,7 +274,7 @@ static int convert_option(struct convert *c, struct img_args *args, int code)
 		c->snapshot = value;
 		return img_check_snapshot(c->img, value) ? 1 : -1;
 	case 'r':
-		return img_size_argument(c->img, value, "rate limit", &c->copy.rate_bytes) ? 1 : -1;
+		return img_size_argument(c->img, value, "rate limit", &c->copy.rate.bytes) ? 1 : -1;
 	case IMG_OPT_SALVAGE:
 		c->copy.salvage = true;
 		return -1;

@@ -26,7 +26,6 @@ struct copying {
 	pthread_cond_t turn_came;
 	uint64_t next, tickets, turn, failed_at;
 	uint64_t data_total, data_done, announced_to; /* for the progress */
-	int64_t write_at_ns;                          /* of the next chunk, with a rate */
 	struct block_span extent;                     /* of the sources, at `next` or before */
 	uint64_t extent_end;
 	bool extent_skip, extent_zero;
@@ -276,18 +275,14 @@ static void finish_chunk(struct copying *c, const struct chunk *chunk, int resul
 /* Waits until the rate allows to write so much more. */
 static void keep_rate(struct copying *c, uint64_t bytes)
 {
-	struct timespec until;
 	int64_t at_ns;
 
-	if (!c->copy->rate_bytes)
+	if (!c->copy->rate.bytes)
 		return;
 	pthread_mutex_lock(&c->lock);
-	at_ns = c->write_at_ns;
-	c->write_at_ns += (int64_t)((double)bytes * 1e9 / (double)c->copy->rate_bytes);
+	at_ns = img_rate_take(&c->copy->rate, bytes);
 	pthread_mutex_unlock(&c->lock);
-	until = (struct timespec){.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-		;
+	img_rate_wait(at_ns);
 }
 
 static int copy_chunk(struct copying *c, const struct chunk *chunk, uint8_t *data, bool in_order, const char **doing)
@@ -347,7 +342,6 @@ int copy_run(struct copy *copy, struct error *err)
 	unsigned started = 0;
 	int result;
 
-	c.write_at_ns = host_now_ns();
 	if (copy->progress.on && (result = count_data(&c)) < 0)
 		return error_set_errno(err, -result, "error while reading block status at offset %llu",
 				       (unsigned long long)c.next);

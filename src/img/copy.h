@@ -18,7 +18,7 @@ struct copy {
 	uint64_t backing_length; /* of that file: behind it the target reads as zeroes */
 	bool salvage;            /* what cannot be read is zeroes, with a warning unless quiet */
 	bool quiet;
-	uint64_t rate_bytes; /* a second; 0: as fast as it goes */
+	struct img_rate rate;
 	bool out_of_order;
 	bool offload; /* let the kernel copy where it can; nothing looks for zeroes there */
 	unsigned workers;

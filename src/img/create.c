@@ -165,6 +165,8 @@ int img_create_image(struct img *img, const struct img_create *how, struct optio
 		return img_fail(img, "%s: The image size is too large for file format '%s'%s", how->filename,
 				how->format,
 				block_create_text(&create, "cluster_size") ? " (try using a larger cluster size)" : "");
+	if (how->copying)
+		return img_fail(img, "%s: error while creating output image: %s", how->filename, err.msg);
 	return img_fail(img, "%s: %s%s%s%s", how->filename, how->converting ? "error while converting " : "",
 			how->converting ? how->format : "", how->converting ? ": " : "", err.msg);
 }

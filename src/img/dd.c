@@ -31,9 +31,9 @@ static int parse_operand(struct dd *d, char *word)
 		number = &d->skip;
 	else
 		return img_fail(d->img, "unrecognized operand %s", word);
-	if (number && (img_size_argument(d->img, equals + 1, word, number) || (number == &d->block && !*number)))
-		return 1;
-	return 0;
+	if (number == &d->block)
+		return img_size_in_range(d->img, equals + 1, word, 1, INT32_MAX, number);
+	return number ? img_size_argument(d->img, equals + 1, word, number) : 0;
 }
 
 static int copy(struct dd *d, struct block *from, struct block *to, uint64_t start, uint64_t length)
@@ -62,7 +62,8 @@ static int run_dd(struct dd *d)
 {
 	const struct img_open in = {.force_share = d->force_share}, out = {.name = IMG_NAME_PLAIN, .writable = true};
 	struct block *from = img_open(d->img, d->from, d->format, &in), *to = NULL;
-	struct img_create create = {.filename = d->to, .format = d->out_format, .prefix = "", .quiet = true};
+	struct img_create create = {
+		.filename = d->to, .format = d->out_format, .prefix = "", .quiet = true, .copying = true};
 	struct options none = {0};
 	uint64_t start, end;
 	int status = 1;
@@ -79,7 +80,9 @@ static int run_dd(struct dd *d)
 		start = end;
 	}
 	create.size = end - start;
-	if (!img_create_image(d->img, &create, &none))
+	if (!block_driver_find(d->out_format))
+		img_fail(d->img, "Unknown file format");
+	else if (!img_create_image(d->img, &create, &none))
 		to = img_open(d->img, d->to, d->out_format, &out);
 	if (to)
 		status = copy(d, from, to, start, end - start);

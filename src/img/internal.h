@@ -63,11 +63,12 @@ struct img_open {
 };
 /* NULL with the message printed. */
 struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how);
-/* what: "new backing file " or so, before the name in messages. */
-struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *format,
-			  const struct img_open *how);
+/* what: "new backing file " or so, before the name in messages, where it is called `shown`. */
+struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *shown,
+			  const char *format, const struct img_open *how);
 /* --object: makes a secret. Prints what is wrong. */
 int img_add_object(struct img *img, const char *text);
+bool img_cache_is_known(const char *cache);
 /* Looks at the words of -t and -T; prints when it is unknown. */
 bool img_cache_is_valid(struct img *img, const char *cache, bool source);
 
@@ -79,6 +80,7 @@ int img_show_snapshot(struct img *img, struct block *block, const char *text);
 int img_parse_size(const char *text, uint64_t *bytes);
 /* A command line's size: prints what is wrong. */
 int img_size_argument(struct img *img, const char *text, const char *name, uint64_t *bytes);
+int img_size_in_range(struct img *img, const char *text, const char *name, uint64_t min, uint64_t max, uint64_t *bytes);
 /* --output=: true for JSON; prints when it is neither. */
 int img_output_argument(struct img *img, const char *text, bool *json);
 /* The n-th file name of the chain under block: as given in the header, made absolute or relative as it must be opened.
@@ -95,8 +97,8 @@ struct img_create {
 	const char *backing, *backing_format;
 	bool unsafe; /* do not look at the backing file */
 	bool quiet;
-	bool converting; /* messages say so */
-	uint64_t size;   /* UINT64_MAX: from the backing file */
+	bool converting, copying; /* convert, dd: messages say so */
+	uint64_t size;            /* UINT64_MAX: from the backing file */
 };
 /* Makes an image; options are those of -o, consumed. Prints. Returns an exit status. */
 int img_create_image(struct img *img, const struct img_create *how, struct options *options);
@@ -115,10 +117,22 @@ struct img_progress {
 	struct img *img;
 	bool on;
 	double shown;
+	float now; /* per cent */
 };
 void img_progress_start(struct img_progress *progress, struct img *img, bool on);
 void img_progress(struct img_progress *progress, uint64_t done, uint64_t of);
+/* So many per cent more, shown when it is more than `step` beyond what stands there. */
+void img_progress_add(struct img_progress *progress, float percent, float step);
 void img_progress_end(struct img_progress *progress, bool complete);
+
+/* -r: bytes a second; 0: as fast as it goes. */
+struct img_rate {
+	uint64_t bytes;
+	int64_t next_ns; /* when the next may begin */
+};
+/* Takes that many bytes' time: when they may be written, for img_rate_wait(). One thread at a time. */
+int64_t img_rate_take(struct img_rate *rate, uint64_t bytes);
+void img_rate_wait(int64_t at_ns);
 
 int img_verb_create(struct img *img, int argc, char **argv);
 int img_verb_info(struct img *img, int argc, char **argv);

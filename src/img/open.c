@@ -2,14 +2,19 @@
 /* Opening images by the names of the command line: paths, URIs, json:{...}, and with --image-opts lists of options. */
 #include "img/internal.h"
 
-bool img_cache_is_valid(struct img *img, const char *cache, bool source)
+bool img_cache_is_known(const char *cache)
 {
 	static const char *const known[] = {"none", "off", "writeback", "writethrough", "directsync", "unsafe"};
 
-	for (size_t i = 0; cache && i < ARRAY_SIZE(known); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (!strcmp(cache, known[i]))
 			return true;
-	if (!cache)
+	return false;
+}
+
+bool img_cache_is_valid(struct img *img, const char *cache, bool source)
+{
+	if (!cache || img_cache_is_known(cache))
 		return true;
 	img_fail(img, "Invalid %scache option: %s", source ? "source " : "", cache);
 	return false;
@@ -74,11 +79,11 @@ static int name_to_options(struct img *img, const char *name, bool as_options, c
 
 struct block *img_open(struct img *img, const char *filename, const char *format, const struct img_open *how)
 {
-	return img_open_as(img, "", filename, format, how);
+	return img_open_as(img, "", filename, filename, format, how);
 }
 
-struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *format,
-			  const struct img_open *how)
+struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *shown,
+			  const char *format, const struct img_open *how)
 {
 	const char *cache = how->cache ? how->cache : "writeback";
 	const bool as_options = how->name == IMG_NAME_OPTIONS || (how->name == IMG_NAME_GIVEN && img->image_opts);
@@ -105,7 +110,7 @@ struct block *img_open_as(struct img *img, const char *what, const char *filenam
 	if (!name_to_options(img, filename, as_options, format, how, &options)) {
 		block = block_open_image(img->graph, as_options ? NULL : filename, &options, &open, &err);
 		if (!block)
-			img_fail(img, "Could not open %s'%s': %s", what, filename, err.msg);
+			img_fail(img, "Could not open %s'%s': %s", what, shown, err.msg);
 		else if (!options_get(&options, "driver") && strncmp(filename, "json:", 5) && how->writable &&
 			 !strcmp(block->driver->name, "raw"))
 			warn_of_probed_raw(img, filename);

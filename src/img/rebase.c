@@ -8,15 +8,18 @@
 
 #include <stdlib.h>
 
-#define CHUNK (2 * MIB)
+#define CHUNK         (2 * MIB)
+#define PROGRESS_STEP 1.0F
 
 struct rebase {
 	struct img *img;
 	const char *format, *cache, *source_cache, *backing, *backing_format;
 	bool unsafe, quiet, show_progress, force_share;
-	struct block *top, *new;
+	struct block *top, *old, *new;
+	struct block *shared; /* the new backing file, where the old chain has it: then new is it */
 	uint8_t *old_data, *new_data;
 	struct img_progress progress;
+	float percent; /* the progress of one step */
 };
 
 /* What a backing file shows at an offset of the overlay: zeroes behind its end. */
@@ -28,22 +31,67 @@ static int read_below(struct block *below, uint64_t offset, uint8_t *to, uint64_
 	return there ? block_pread(below, offset, to, there) : 0;
 }
 
-/* Copies the clusters of this range that differ. */
+static int write_zeroes(struct rebase *r, uint64_t offset, uint64_t length)
+{
+	/* Where there was no backing file the rest of the cluster is zero too, and must not come from the new one. */
+	if (!r->old) {
+		offset = align_down(offset, r->top->optimal_bytes);
+		length = min_u64(r->top->optimal_bytes, r->top->length - offset);
+	}
+	return block_execute(r->top, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, 0);
+}
+
+/* Copies the clusters of this range that differ. What the old file was too short to have is zeroes, without data. */
 static int keep_range(struct rebase *r, uint64_t offset, uint64_t length)
 {
+	const bool behind = !r->old || offset >= r->old->length;
 	const uint64_t cluster = r->top->optimal_bytes;
-	int result = read_below(r->top->backing, offset, r->old_data, length);
+	int result = read_below(r->old, offset, r->old_data, length);
 
 	if (!result)
 		result = read_below(r->new, offset, r->new_data, length);
 	for (uint64_t at = 0; at < length && !result;) {
 		const uint64_t part = min_u64(length - at, cluster - ((offset + at) & (cluster - 1)));
 
-		if (memcmp(r->old_data + at, r->new_data + at, part))
+		if (!memcmp(r->old_data + at, r->new_data + at, part))
+			; /* nothing to keep */
+		else if (behind)
+			result = write_zeroes(r, offset + at, part);
+		else
 			result = block_pwrite(r->top, offset + at, r->old_data + at, part, 0);
 		at += part;
 	}
 	return result;
+}
+
+/*
+ * Whether the images from the top down to the shared one, or to the backing file where none is shared, say nothing
+ * about this range: then it stays as it is. Shortens it to what is alike. Negative errno.
+ */
+static int says_nothing(const struct rebase *r, uint64_t offset, uint64_t *length)
+{
+	const struct block *stop = r->shared ? r->shared : r->old;
+
+	for (struct block *node = r->top; node && node != stop; node = node->backing) {
+		uint64_t there = *length, where;
+		int bits;
+
+		if (offset >= node->length)
+			return false; /* it shows zeroes */
+		there = min_u64(there, node->length - offset);
+		bits = node->driver->extent ? node->driver->extent(node, offset, &there, &where)
+					    : BLOCK_EXTENT_ALLOCATED;
+		*length = there;
+		if (bits < 0 || bits & BLOCK_EXTENT_ALLOCATED)
+			return bits < 0 ? bits : false;
+	}
+	return true;
+}
+
+/* Not over the end of a backing file. */
+static uint64_t within(const struct block *below, uint64_t offset, uint64_t length)
+{
+	return below && offset < below->length ? min_u64(length, below->length - offset) : length;
 }
 
 static int keep_content(struct rebase *r)
@@ -51,15 +99,19 @@ static int keep_content(struct rebase *r)
 	int result = 0;
 
 	for (uint64_t offset = 0; offset < r->top->length && !result;) {
-		uint64_t length = min_u64(CHUNK - (offset & (CHUNK - 1)), r->top->length - offset), where;
-		int bits = r->top->driver->extent(r->top, offset, &length, &where);
+		uint64_t length = min_u64(CHUNK, r->top->length - offset), where;
+		int bits = r->top->driver->extent(r->top, offset, &length, &where), nothing = 0;
 
-		if (bits < 0)
-			return bits;
-		if (!(bits & BLOCK_EXTENT_ALLOCATED))
+		if (bits >= 0 && !(bits & BLOCK_EXTENT_ALLOCATED) && r->shared)
+			nothing = says_nothing(r, offset, &length);
+		if (bits < 0 || nothing < 0)
+			return bits < 0 ? bits : nothing;
+		if (!(bits & BLOCK_EXTENT_ALLOCATED) && !nothing) {
+			length = within(r->new, offset, within(r->old, offset, length));
 			result = keep_range(r, offset, length);
+			img_progress_add(&r->progress, r->percent, PROGRESS_STEP);
+		}
 		offset += length;
-		img_progress(&r->progress, offset, r->top->length);
 	}
 	return result ? result : block_flush(r->top);
 }
@@ -72,7 +124,14 @@ static int open_new(struct rebase *r, const char *name)
 	if (!*r->backing)
 		return 0;
 	path = img_backing_path(name, r->backing);
-	r->new = img_open_as(r->img, "new backing file ", path, r->backing_format, &how);
+	for (struct block *node = r->top->backing; node && !r->shared; node = node->backing)
+		if (!strcmp(node->filename, path) && r->backing_format &&
+		    !strcmp(node->driver->name, r->backing_format))
+			r->shared = node;
+	if (r->shared)
+		block_ref(r->shared);
+	r->new = r->shared ? r->shared
+			   : img_open_as(r->img, "new backing file ", path, r->backing, r->backing_format, &how);
 	free(path);
 	return r->new ? 0 : 1;
 }
@@ -87,9 +146,13 @@ static int safe_rebase(struct rebase *r, const char *name)
 	r->new_data = malloc(CHUNK);
 	if (!r->old_data || !r->new_data)
 		return img_fail(r->img, "no memory for buffers");
-	img_progress_start(&r->progress, r->img, r->show_progress && !r->quiet);
+	r->percent = 100.0F / (float)((r->top->length + CHUNK - 1) / CHUNK);
+	r->old = r->top->backing;
+	/* Without a backing file nothing need be done for zeroes: they are needed over the new one. */
+	if (!r->old)
+		r->top->backing = r->new;
 	result = keep_content(r);
-	img_progress_end(&r->progress, result == 0);
+	r->top->backing = r->old;
 	return result ? img_fail(r->img, "error while copying from the old backing file: %s", strerror(-result)) : 0;
 }
 
@@ -97,6 +160,7 @@ static int run_rebase(struct rebase *r, const char *name)
 {
 	const struct img_open how = {.writable = true, .no_backing = r->unsafe, .cache = r->cache};
 	struct error err = {0};
+	int result;
 
 	if (!r->backing)
 		r->backing = ""; /* -u alone: none from now on */
@@ -111,10 +175,16 @@ static int run_rebase(struct rebase *r, const char *name)
 	if (*r->backing && !r->backing_format)
 		return img_fail(r->img, "Could not change the backing file to '%s': backing format must be specified",
 				r->backing);
+	img_progress_start(&r->progress, r->img, r->show_progress && !r->quiet);
 	if (!r->unsafe && safe_rebase(r, name))
 		return 1;
-	if (r->top->driver->set_backing(r->top, r->backing, r->backing_format, &err) < 0)
-		return img_fail(r->img, "Could not change the backing file to '%s': %s", r->backing, err.msg);
+	result = r->top->driver->set_backing(r->top, r->backing, r->backing_format, &err);
+	img_progress(&r->progress, 1, 1); /* as qemu-img, in any case */
+	if (result < 0)
+		return img_fail(r->img, "Could not change the backing file to '%s': %s", r->backing,
+				result == -ENOSPC   ? "No space left in the file header"
+				: result == -EINVAL ? strerror(EINVAL)
+						    : err.msg);
 	return 0;
 }
 
@@ -170,6 +240,7 @@ int img_verb_rebase(struct img *img, int argc, char **argv)
 		status = img_usage(img, "Must specify backing file (-b) or use unsafe mode (-u)");
 	if (status < 0)
 		status = run_rebase(&r, args.names[0]);
+	img_progress_end(&r.progress, false);
 	block_unref(r.new);
 	block_unref(r.top);
 	free(r.old_data);

@@ -4,6 +4,7 @@
 
 compare_test.py [GROUP]. What may differ is listed in normalise(): program name, disk sizes, dates, layout of new images.
 """
+import difflib
 import os
 import pathlib
 import re
@@ -204,6 +205,11 @@ GROUPS = {
         $IMG commit -b mid.qcow2 top.qcow2; $IMG convert mid.qcow2 a.raw; sha256sum < a.raw; $IMG map --output=json top.qcow2 | sed 's/, "offset": [0-9]*//g'; cp keep/* .
         $IMG commit -d top.qcow2; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; $IMG map --output=json top.qcow2 | sed 's/, "offset": [0-9]*//g'; cp keep/* .
         $IMG commit -q top.qcow2; $IMG commit -q mid.qcow2; sha256sum < base.raw; stat -c %s base.raw; cp keep/* .
+        $IMG commit -r 100M -t none top.qcow2; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
+        $IMG commit -p top.qcow2 | tail -c 30 | tr '\\r' '\\n'; cp keep/* .
+        $IMG commit -r foo top.qcow2
+        $IMG commit -r 9E top.qcow2
+        $IMG commit -r
         $IMG commit -b nono top.qcow2
         $IMG commit -b top.qcow2 top.qcow2
         $IMG commit -f raw base.raw
@@ -215,6 +221,81 @@ GROUPS = {
         $IMG commit 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"}}'; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
         $IMG commit -f raw top.qcow2
         chmod a-w base.raw; rm -rf keep
+    """,
+    "rebase": """
+        $IMG create -q -f raw base.raw 2M; $IMG bench -q -w -f raw --pattern 1 -c 10 -s 64k -S 128k base.raw; cp base.raw base2.raw; $IMG create -q -f qcow2 -b base.raw -F raw mid.qcow2 3M; $IMG bench -q -w --pattern 2 -c 5 -s 64k -S 256k mid.qcow2; $IMG create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 4M; $IMG bench -q -w --pattern 3 -c 5 -s 4k -S 300k top.qcow2; qemu-io -f qcow2 -c 'write -z 1M 128k' top.qcow2 >/dev/null; $IMG convert top.qcow2 want.raw; sha256sum < want.raw; cp top.qcow2 keep; $IMG create -q -f qcow2 other.qcow2 1M; $IMG bench -q -w --pattern 2 -c 5 -s 64k -S 128k other.qcow2
+        for b in 'base.raw -F raw' 'other.qcow2 -F qcow2' 'base2.raw -F raw' 'mid.qcow2 -F qcow2'; do $IMG rebase -b $b top.qcow2; $IMG compare top.qcow2 want.raw; $IMG map --output=json top.qcow2 | python3 ../places.py; $IMG info top.qcow2 | grep back; $IMG check -q top.qcow2; cp keep top.qcow2; done
+        $IMG rebase -b '' top.qcow2; $IMG compare top.qcow2 want.raw; $IMG map --output=json top.qcow2 | python3 ../places.py; $IMG info top.qcow2 | grep back; $IMG rebase -b mid.qcow2 -F qcow2 top.qcow2; $IMG compare top.qcow2 want.raw; $IMG info top.qcow2 | grep back; cp keep top.qcow2
+        $IMG rebase -p -b base.raw -F raw top.qcow2 | tr '\\r' '\\n'; cp keep top.qcow2; $IMG rebase -p -u -b base.raw -F raw top.qcow2 | tr '\\r' '\\n'; $IMG info top.qcow2 | grep back; cp keep top.qcow2
+        $IMG rebase -u -b nono -F raw top.qcow2; $IMG info top.qcow2 | grep back; $IMG rebase -u -b '' top.qcow2; $IMG info top.qcow2 | grep back; $IMG rebase -u -b mid.qcow2 -F qcow2 top.qcow2; $IMG compare top.qcow2 want.raw; cp keep top.qcow2
+        $IMG rebase -b nono -F raw top.qcow2
+        $IMG rebase -b base.raw top.qcow2
+        $IMG rebase -u -b base.raw top.qcow2
+        $IMG rebase -u -b base.raw -F foo top.qcow2
+        $IMG rebase -b base.raw -F foo top.qcow2
+        $IMG rebase top.qcow2
+        cp keep top.qcow2; $IMG rebase -u top.qcow2; $IMG rebase -b base2.raw -F raw top.qcow2; $IMG convert top.qcow2 a.raw; sha256sum < a.raw; $IMG map --output=json top.qcow2 | python3 ../places.py; $IMG create -q -f raw short.raw 1000k; $IMG bench -q -w -f raw --pattern 5 -c 9 -s 4k -S 111k short.raw; cp keep top.qcow2; $IMG rebase -b short.raw -F raw top.qcow2; $IMG compare top.qcow2 want.raw; $IMG map --output=json top.qcow2 | python3 ../places.py; $IMG rebase -u -b '' top.qcow2; $IMG convert top.qcow2 s.raw; $IMG rebase -b short.raw -F raw top.qcow2; $IMG compare top.qcow2 s.raw; $IMG rebase -b base2.raw -F raw top.qcow2; $IMG compare top.qcow2 s.raw; cp keep top.qcow2
+        $IMG rebase -b base.raw
+        $IMG rebase -b base.raw -F raw nono
+        $IMG rebase -f raw -b base.raw -F raw base2.raw
+        $IMG rebase -t foo -b base.raw -F raw top.qcow2
+        $IMG rebase -T foo -b base.raw -F raw top.qcow2
+        $IMG rebase -U -b base.raw -F raw top.qcow2
+        $IMG rebase -u -b "$(printf 'x%.0s' $(seq 1100))" -F raw top.qcow2
+        $IMG rebase --image-opts -b base.raw -F raw driver=qcow2,file.filename=top.qcow2; $IMG compare top.qcow2 want.raw; $IMG info top.qcow2 | grep back; cp keep top.qcow2
+        mkdir sub; $IMG create -q -f qcow2 -b ../base.raw -F raw sub/s.qcow2; $IMG rebase -b ../base2.raw -F raw sub/s.qcow2; $IMG info sub/s.qcow2 | grep back; $IMG rebase -b base2.raw -F raw sub/s.qcow2
+        $IMG create -q -f qcow2 -o extended_l2=on -b mid.qcow2 -F qcow2 x.qcow2 4M; $IMG bench -q -w --pattern 4 -c 5 -s 4k -S 300k x.qcow2; $IMG convert x.qcow2 xw.raw; $IMG rebase -b base.raw -F raw x.qcow2; $IMG compare x.qcow2 xw.raw; $IMG map --output=json x.qcow2 | python3 ../places.py; mv x.qcow2 e.qcow2
+        $IMG create -q -f qcow2 -b other.qcow2 -F qcow2 l.qcow2 4M; $IMG rebase -b base.raw -F raw l.qcow2; $IMG map --output=json l.qcow2 | sed 's/, "offset": [0-9]*//g'
+        rm want.raw xw.raw
+    """,
+    "compare": """
+        $IMG create -q -f qcow2 a.qcow2 4M; $IMG bench -q -w --pattern 1 -c 10 -s 64k -S 128k a.qcow2; $IMG convert a.qcow2 a.raw; $IMG convert -O qcow2 a.qcow2 b.qcow2; qemu-io -f qcow2 -c 'write -P 9 1300k 1k' b.qcow2 >/dev/null; $IMG create -q -f qcow2 z.qcow2 5M; $IMG convert -O qcow2 a.qcow2 l.qcow2; $IMG resize -q l.qcow2 6M; cp l.qcow2 l2.qcow2; qemu-io -f qcow2 -c 'write -P 9 5M 1k' l2.qcow2 >/dev/null; qemu-io -f qcow2 -c 'write -z 3M 1M' z.qcow2 >/dev/null
+        for x in a.qcow2 a.raw b.qcow2 z.qcow2 l.qcow2 l2.qcow2; do for y in a.qcow2 a.raw b.qcow2 z.qcow2 l.qcow2 l2.qcow2; do for s in '' -s '-q -s'; do echo $x $y $s; $IMG compare $s $x $y; echo $?; done; done; done
+        $IMG compare -p a.qcow2 a.raw | tr '\\r' '\\n'; $IMG compare -p l.qcow2 a.raw | tr '\\r' '\\n'; $IMG compare -p b.qcow2 a.raw | tr '\\r' '\\n'; $IMG compare -p -q a.qcow2 a.raw; $IMG compare -p z.qcow2 z.qcow2 | tr '\\r' '\\n'
+        $IMG compare -f qcow2 -F raw a.qcow2 a.raw
+        $IMG compare -f raw -F raw a.qcow2 a.raw
+        $IMG compare -f foo a.qcow2 a.raw
+        $IMG compare -F foo a.qcow2 a.raw
+        $IMG compare -T none a.qcow2 a.raw
+        $IMG compare -T foo a.qcow2 a.raw
+        $IMG compare -U a.qcow2 a.raw
+        $IMG compare --image-opts driver=qcow2,file.filename=a.qcow2 driver=raw,file.filename=a.raw
+        $IMG compare --image-opts driver=qcow2,file.filename=a.qcow2 a.raw
+        $IMG compare 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}' a.raw
+        $IMG compare --image-opts -f raw driver=qcow2,file.filename=a.qcow2 file.filename=a.raw
+        $IMG compare -Z a.qcow2 a.raw
+        $IMG compare a.qcow2
+        $IMG compare a.qcow2 a.raw b.qcow2
+        $IMG compare nono a.raw
+        $IMG compare a.raw nono
+        B='driver=raw,file.driver=blkdebug,file.inject-error.0.event=none,file.inject-error.0.iotype=read,file.inject-error.0.sector=1100,file.image.driver=file,file.image.filename=a.raw'; $IMG compare --image-opts $B driver=raw,file.filename=a.raw 2>&1 | sed 's/of .*:/of X:/'; $IMG compare --image-opts driver=raw,file.filename=a.raw $B 2>&1 | sed 's/of .*:/of X:/'
+    """,
+    "dd": """
+        seq 700000 | head -c 4200000 > in.raw; $IMG convert -O qcow2 in.raw in.qcow2
+        for o in '' bs=64k bs=1M 'bs=1M count=2' 'bs=1M skip=1' 'bs=1000 skip=3 count=5' 'bs=1M count=2 skip=3' count=10 skip=10 'bs=4k count=100000' 'bs=1M skip=5' 'bs=1M count=0'; do for f in raw qcow2; do echo "$o $f"; $IMG dd -f raw -O $f $o if=in.raw of=out.$f; echo $?; $IMG convert -f $f -O raw out.$f o.raw; sha256sum < o.raw; stat -c %s out.raw; rm -f out.$f; done; done
+        $IMG dd if=in.qcow2 of=q.raw bs=128k; $IMG compare -F raw in.qcow2 q.raw; stat -c %s q.raw
+        $IMG dd -U if=in.qcow2 of=q.raw bs=128k count=3; sha256sum < q.raw
+        for o in bs=0 bs=foo count=x skip=-1 foo=1 foo bs= of=; do $IMG dd if=in.raw of=x.raw $o; done
+        $IMG dd if=in.raw
+        $IMG dd of=x.raw
+        $IMG dd
+        $IMG dd -f foo if=in.raw of=x.raw
+        $IMG dd -O foo if=in.raw of=x.raw
+        $IMG dd if=nono of=x.raw
+        $IMG dd if=in.raw of=nodir/x.raw
+        $IMG dd --image-opts if=driver=qcow2,file.filename=in.qcow2 of=q.raw bs=1M count=1; sha256sum < q.raw
+        $IMG dd -n if=in.raw of=q.raw
+        echo 12345678 > small; $IMG dd -f raw if=small of=s.raw bs=4; stat -c %s s.raw; $IMG dd -f raw if=in.raw of=in2.raw bs=1M; cmp in.raw in2.raw | head -1
+    """,
+    "bench": """
+        $IMG create -q -f qcow2 a.qcow2 4M; for o in '-c 10' '-c 10 -d 1' '-c 10 -s 64k -S 128k' '-w -c 10 --pattern 7' '-w -c 64 --flush-interval 16 -d 8' '-w -c 64 --flush-interval 16 -d 8 --no-drain' '-c 10 -o 1M' '-c 10 -t none' '-c 10 -i threads' '-c 10 -i io_uring' '-n -c 10 -t none' '-c 10 -U' '-q -c 10' '-c 2000 -s 512 -S 3k' '-c 10 -f qcow2' '-c 10 -s 1000' '-c 300 -s 64k'; do $IMG bench $o a.qcow2; echo $?; done; $IMG convert a.qcow2 a.raw; sha256sum < a.raw; $IMG check -q a.qcow2
+        for o in '-c 0' '-c x' '-d x' '-d -1' '-c -1' '-c 1G' '-s 8M' '-s 3G' '-s 0' '-s x' '-S x' '-o x' '-o 5M' '--pattern 256' '--pattern x' '--flush-interval x' '--flush-interval 5' '-w --flush-interval 5' '-t foo' '-i foo' '-f foo' '-Z'; do echo "== $o"; $IMG bench $o a.qcow2; echo $?; done
+        $IMG bench
+        $IMG bench a b
+        $IMG bench nono
+        $IMG bench -c 5 --image-opts driver=qcow2,file.filename=a.qcow2
+        $IMG bench -c 5 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}'
+        $IMG create -q -f raw s.raw 1k; $IMG bench -f raw -c 5 s.raw
     """,
     "amend": """
         $IMG create -q -f qcow2 a.qcow2 1M; for f in qcow2 luks raw vmdk; do $IMG amend -f $f -o help; done
@@ -641,6 +722,20 @@ for i in range(count):
     print(d[at + 24 + extra:at + 24 + extra + name].decode(), flags, bits, data.rstrip(b'\\0').hex())
     at += (24 + extra + name + 7) & ~7
 """
+# Where an image of a chain has its clusters, whatever they hold: `map --output=json | places.py`.
+PLACES = """
+import json, sys
+at = None
+for e in json.load(sys.stdin):
+    kind = e['depth'], e['present'], e['data'] or not e['zero']
+    if at and at[0] == kind:
+        at[2] += e['length']
+        continue
+    if at:
+        print(*at)
+    at = [kind, e['start'], e['length']]
+print(*at)
+"""
 
 
 def normalise(text):
@@ -718,11 +813,14 @@ def test(group):
         theirs.mkdir()
         (pathlib.Path(directory) / "mark.py").write_text(MARK)
         (pathlib.Path(directory) / "bits.py").write_text(BITS)
+        (pathlib.Path(directory) / "places.py").write_text(PLACES)
         for mine, wanted in zip(run(OURS, lines, ours), run(THEIRS, lines, theirs)):
             if mine == wanted:
                 continue
             failed += 1
-            print(f"FAILED  {mine[0]}\n  qemu-img {wanted[1]}: {wanted[2]!r}\n  xuni-img {mine[1]}: {mine[2]!r}")
+            print(f"FAILED  {mine[0]}\n  exit status {mine[1]}, qemu-img's {wanted[1]}")
+            for line in difflib.unified_diff(wanted[2].splitlines(), mine[2].splitlines(), "qemu-img", "xuni-img", "", "", 1, ""):
+                print("  " + line)
         failed += cross_check(ours, theirs)
     print(f"{group}: {len(lines)} lines, {failed} differences")
     return failed

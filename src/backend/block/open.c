@@ -194,7 +194,7 @@ static int open_child(const struct wanted *parent, const char *name, const char 
 		if (*child)
 			block_ref(*child);
 		else
-			error_set(err, ENODEV, "no block node is named '%s'", reference);
+			error_set(err, ENODEV, "Cannot find device='%s' nor node-name='%s'", reference, reference);
 	} else if (!reference && (described || filename)) {
 		*child = open_wanted(&wanted, how, err);
 	} else {

@@ -411,7 +411,9 @@ int qcow2_header_rewrite(struct qcow2 *q, struct error *err)
 		qcow2_extension_set(q, QCOW2_EXT_FEATURE_NAMES, NULL, 0);
 		needed += q->extensions_length;
 	}
-	if (name_length > MAX_BACKING_NAME || needed > q->cluster_bytes)
+	if (name_length > MAX_BACKING_NAME)
+		return error_set_errno(err, EINVAL, "the backing file's name has more than %d bytes", MAX_BACKING_NAME);
+	if (needed > q->cluster_bytes)
 		return error_set(err, ENOSPC, "the header has no room for backing file name and extensions (%u bytes)",
 				 needed);
 	head = xcalloc(1, q->cluster_bytes);
