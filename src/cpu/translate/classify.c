@@ -384,9 +384,12 @@ static enum kind branch_kind(const struct translator *t, struct guest_instructio
 	case ZYDIS_MNEMONIC_RET:
 		return insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? KIND_INTERPRET : KIND_RET;
 	default:
-		/* Jcc, but neither LOOP nor JRCXZ, and without an operand-size prefix */
+		if (insn->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE)
+			return KIND_INTERPRET;
+		if (insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && insn->opcode >= 0xe0 && insn->opcode <= 0xe3)
+			return insn->address_width == 16 ? KIND_INTERPRET : KIND_JCXZ;
 		if (insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? (insn->opcode & 0xf0) == 0x70 : (insn->opcode & 0xf0) == 0x80)
-			return insn->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE ? KIND_INTERPRET : KIND_JCC;
+			return KIND_JCC;
 		return KIND_INTERPRET;
 	}
 }

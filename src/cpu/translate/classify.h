@@ -15,7 +15,7 @@ enum kind {
 	KIND_STRING,    /* one element: strings.c */
 	KIND_SYSTEM,    /* in line, or C is called: system.c */
 	KIND_PUSH, KIND_PUSH_IMM, KIND_PUSH_MEMORY, KIND_POP, KIND_LEAVE,
-	KIND_JCC, KIND_JMP, KIND_CALL, KIND_RET, KIND_JMP_INDIRECT, KIND_CALL_INDIRECT,
+	KIND_JCC, KIND_JCXZ /* and LOOP */, KIND_JMP, KIND_CALL, KIND_RET, KIND_JMP_INDIRECT, KIND_CALL_INDIRECT,
 	KIND_SYSTEM_END, /* the block ends with it */
 };
 

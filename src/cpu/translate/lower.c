@@ -195,6 +195,18 @@ static void lower_jcc(struct lowering *l, struct guest_instruction *g)
 		link_parked(l, branch_ahead(&l->e, condition), target);
 }
 
+/* JRCXZ, LOOP, LOOPE and LOOPNE: the instruction itself decides, over a jump that reaches farther. No flag changes. */
+static void lower_jcxz(struct lowering *l, struct guest_instruction *g)
+{
+	struct emitter *e = &l->e;
+
+	bring_back(l, bit(RCX));
+	if (g->insn.address_width == 32)
+		put8(e, 0x67);
+	PUT(e, g->insn.opcode, 2, 0xeb, 5); /* to the jump; jmp behind it */
+	link_parked(l, jump_ahead(e), classify_target(l->t, g));
+}
+
 /* The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. */
 static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 {
@@ -353,6 +365,9 @@ static bool lower_one(struct lowering *l, struct guest_instruction *g)
 	case KIND_JCC:
 		lower_jcc(l, g);
 		return true;
+	case KIND_JCXZ:
+		lower_jcxz(l, g);
+		return true;
 	case KIND_JMP:
 		bring_back(l, l->parked);
 		link_to(l, classify_target(l->t, g), false);
@@ -449,7 +464,7 @@ static uint32_t find_live_flags(struct lowering *l, const uint8_t *bytes)
 			live = live_at(l, classify_target(l->t, g), bytes);
 		else if (ends_block(g->kind))
 			live = ALL_FLAGS;
-		else if (g->kind == KIND_JCC)
+		else if (g->kind == KIND_JCC || g->kind == KIND_JCXZ)
 			live |= live_at(l, classify_target(l->t, g), bytes);
 		g->flags_live_after = live;
 		live = (live & ~g->flags_killed) | g->flags_read;

@@ -78,7 +78,7 @@ static bool symbol_moved(struct lowering *l, struct symbol *symbols, const struc
 static bool keeps_groups(enum kind kind)
 {
 	return kind == KIND_COPY || kind == KIND_SKIP || kind == KIND_MEMORY || kind == KIND_LEA_RIP || kind == KIND_JCC ||
-	       kind == KIND_PUSH || kind == KIND_PUSH_IMM || kind == KIND_PUSH_MEMORY || kind == KIND_POP || kind == KIND_LEAVE;
+	       kind == KIND_JCXZ || kind == KIND_PUSH || kind == KIND_PUSH_IMM || kind == KIND_PUSH_MEMORY || kind == KIND_POP || kind == KIND_LEAVE;
 }
 
 static void symbols_after(struct lowering *l, struct symbol *symbols, const struct guest_instruction *g)

@@ -153,6 +153,7 @@ static const char *kind_name(enum kind kind)
 		[KIND_POP] = "pop",
 		[KIND_LEAVE] = "leave",
 		[KIND_JCC] = "jcc",
+		[KIND_JCXZ] = "jcxz",
 		[KIND_JMP] = "jmp",
 		[KIND_CALL] = "call",
 		[KIND_RET] = "ret",
