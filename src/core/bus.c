@@ -321,6 +321,37 @@ void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size)
 	}
 }
 
+/* The region, when all `size` bytes are its own and of a width that it takes. */
+static const struct region *region_for_run(const struct bus_interval *interval, uint64_t offset, unsigned size)
+{
+	const struct region *region = interval->region;
+
+	if (!region || interval->last - offset < size - 1 || size > region_max_width(region) ||
+	    size < region->ops->min_width)
+		return NULL;
+	return region;
+}
+
+size_t bus_read_run(struct bus *bus, uint64_t offset, void *to, unsigned size, size_t count)
+{
+	struct bus_interval interval = bus_at(bus, offset);
+	const struct region *region = region_for_run(&interval, offset, size);
+
+	if (!region || !region->ops->read_run)
+		return 0;
+	return region->ops->read_run(region->opaque, offset - interval.base, to, size, count);
+}
+
+size_t bus_write_run(struct bus *bus, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	struct bus_interval interval = bus_at(bus, offset);
+	const struct region *region = region_for_run(&interval, offset, size);
+
+	if (!region || !region->ops->write_run)
+		return 0;
+	return region->ops->write_run(region->opaque, offset - interval.base, from, size, count);
+}
+
 const struct region *bus_find(struct bus *bus, uint64_t offset)
 {
 	return bus_at(bus, offset).region;

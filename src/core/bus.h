@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct bus;
@@ -22,6 +23,10 @@ struct region_ops {
 	/* Widths the callbacks take; a wider access is split into several, a narrower one is widened for reads (and
 	 * read-modify-written never: it reaches the callback as is when min_width is 1). 0 means 1 and 8. */
 	uint8_t min_width, max_width;
+	/* Optional: `count` accesses of one width (as read and write get it) at one offset, as REP INS and OUTS make
+	 * them; returns how many were made. Fewer, none too, is always right: read and write do the rest. */
+	size_t (*read_run)(void *opaque, uint64_t offset, void *to, unsigned size, size_t count);
+	size_t (*write_run)(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count);
 };
 
 struct region {
@@ -46,6 +51,11 @@ void bus_move(struct bus *bus, struct region *region, uint64_t base);
 /* One access of 1, 2, 4 or 8 bytes at any alignment, as a CPU or a bus master makes it. */
 uint64_t bus_read(struct bus *bus, uint64_t offset, unsigned size);
 void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size);
+
+/* `count` accesses at one offset in one go, where the region offers that: returns how many were made, perhaps 0. A
+ * place with a doorbell is no place for this. */
+size_t bus_read_run(struct bus *bus, uint64_t offset, void *to, unsigned size, size_t count);
+size_t bus_write_run(struct bus *bus, uint64_t offset, const void *from, unsigned size, size_t count);
 
 /* The region that answers at offset, or NULL; for `info mtree` and tests. */
 const struct region *bus_find(struct bus *bus, uint64_t offset);

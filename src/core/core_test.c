@@ -62,6 +62,50 @@ static void accesses_are_split_to_the_widths_a_region_takes(void **state)
 	bus_free(bus);
 }
 
+static size_t probe_read_run(void *opaque, uint64_t offset, void *to, unsigned size, size_t count)
+{
+	memset(to, 0x5a, 2 * size);
+	probe_read(opaque, offset, size);
+	return count < 2 ? count : 2;
+}
+
+static size_t probe_write_run(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	probe_write(opaque, offset, *(const uint8_t *)from, size);
+	return 1;
+}
+
+static const struct region_ops runs = {.read = probe_read,
+				       .write = probe_write,
+				       .max_width = 4,
+				       .read_run = probe_read_run,
+				       .write_run = probe_write_run};
+
+static void a_run_is_made_only_inside_a_region_that_has_it(void **state)
+{
+	struct bus *bus = bus_new("test", 0x10000);
+	struct probe probe = {.answer = 1};
+	struct region plain = {"plain", &bytes_only, &probe, 0x100, 8, 0};
+	struct region fast = {"fast", &runs, &probe, 0x108, 8, 0};
+	struct region above = {"above", &bytes_only, &probe, 0x10b, 1, 1};
+	uint8_t data[16] = {7};
+
+	assert_int_equal(bus_add(bus, &plain, NULL), 0);
+	assert_int_equal(bus_add(bus, &fast, NULL), 0);
+	assert_int_equal(bus_add(bus, &above, NULL), 0);
+	assert_int_equal(bus_read_run(bus, 0x50, data, 1, 9), 0);   /* nobody */
+	assert_int_equal(bus_read_run(bus, 0x100, data, 1, 9), 0);  /* not offered */
+	assert_int_equal(bus_read_run(bus, 0x108, data, 4, 9), 0);  /* another one's in between */
+	assert_int_equal(bus_write_run(bus, 0x10e, data, 4, 9), 0); /* over its end */
+	assert_int_equal(bus_write_run(bus, 0x108, data, 8, 1), 0); /* too wide */
+	assert_string_equal(probe.trail, "");
+	assert_int_equal(bus_write_run(bus, 0x109, data, 2, 9), 1);
+	assert_int_equal(bus_read_run(bus, 0x10c, data, 2, 9), 2);
+	assert_string_equal(probe.trail, "w1.2=7 r4.2 ");
+	assert_int_equal(data[3], 0x5a);
+	bus_free(bus);
+}
+
 static void the_higher_priority_wins_and_uncovers_when_moved(void **state)
 {
 	struct bus *bus = bus_new("test", 0);
@@ -367,6 +411,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accesses_are_split_to_the_widths_a_region_takes),
+		cmocka_unit_test(a_run_is_made_only_inside_a_region_that_has_it),
 		cmocka_unit_test(the_higher_priority_wins_and_uncovers_when_moved),
 		cmocka_unit_test(a_region_beyond_the_bus_is_refused),
 		cmocka_unit_test(doorbells_take_only_what_matches),

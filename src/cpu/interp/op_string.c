@@ -2,7 +2,8 @@
 /*
  * String instructions MOVS STOS LODS CMPS SCAS INS OUTS with and without REP (SDM 2). Registers are exact after every
  * element, so a fault or an event in the middle resumes there. MOVS and STOS go page by page where both ends are plain
- * RAM. op->disp: address bytes; imm: repeat kind; segment of the source in op->ea.
+ * RAM; INS and OUTS as far as the device has data at hand. op->disp: address bytes; imm: repeat kind; segment of the
+ * source in op->ea.
  */
 #include "core/bus.h"
 #include "cpu/interp/internal.h"
@@ -169,6 +170,13 @@ static bool bulk_possible(struct interp *ip, const struct op *op, unsigned size)
 	return ip->cpu.code_mode == X86_CODE64 || ip->cpu.flat_data;
 }
 
+/* The same of what is read, which may have another segment. */
+static bool bulk_source_possible(struct interp *ip, const struct op *op, unsigned size)
+{
+	return bulk_possible(ip, op, size) && op_segment(op) != X86_CS &&
+	       (ip->cpu.code_mode == X86_CODE64 || op_segment(op) < X86_FS);
+}
+
 static void *writable_page(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
 {
 	const struct x86_tlb_entry *slot = mem_slot(ip, gva);
@@ -225,9 +233,7 @@ static uint64_t bulk_movs(struct interp *ip, const struct op *op, unsigned size,
 	const uint8_t *from;
 	uint8_t *to;
 
-	if (!bulk_possible(ip, op, size) || op_segment(op) == X86_CS)
-		return 0;
-	if (ip->cpu.code_mode != X86_CODE64 && op_segment(op) >= X86_FS)
+	if (!bulk_source_possible(ip, op, size))
 		return 0;
 	from_gva = source_gva(ip, op, size);
 	to_gva = dest_gva(ip, op, size, X86_WRITE);
@@ -246,6 +252,40 @@ static uint64_t bulk_movs(struct interp *ip, const struct op *op, unsigned size,
 	}
 	advance(ip, op, RSI, (int64_t)(count * size));
 	advance(ip, op, RDI, (int64_t)(count * size));
+	return count;
+}
+
+/* As much as the device gives in one go. (An access from a page that is not there takes the careful way first.) */
+static uint64_t bulk_ins(struct interp *ip, const struct op *op, unsigned size, uint64_t count)
+{
+	uint64_t gva;
+	void *to;
+
+	if (count == 1 || !bulk_possible(ip, op, size))
+		return 0;
+	gva = dest_gva(ip, op, size, X86_WRITE);
+	to = writable_page(ip, op, gva, size);
+	if (!to)
+		return 0;
+	count = bus_read_run(ip->io, reg_get16(ip, X86_RDX * 8), to, size, min_u64(count, room_in_page(gva, size)));
+	advance(ip, op, RDI, (int64_t)(count * size));
+	return count;
+}
+
+static uint64_t bulk_outs(struct interp *ip, const struct op *op, unsigned size, uint64_t count)
+{
+	const struct x86_tlb_entry *slot;
+	uint64_t gva;
+
+	if (count == 1 || !bulk_source_possible(ip, op, size))
+		return 0;
+	gva = source_gva(ip, op, size);
+	slot = mem_slot(ip, gva);
+	if (!mem_hit(slot->tag_read, gva, size))
+		return 0;
+	count = bus_write_run(ip->io, reg_get16(ip, X86_RDX * 8), (const void *)(gva + slot->addend), size,
+			      min_u64(count, room_in_page(gva, size)));
+	advance(ip, op, RSI, (int64_t)(count * size));
 	return count;
 }
 
@@ -321,13 +361,13 @@ static void check_port(struct interp *ip, const struct op *op)
 static void string_ins(struct interp *ip, const struct op *op)
 {
 	check_port(ip, op);
-	string_run(ip, op, element_ins, NULL, false);
+	string_run(ip, op, element_ins, bulk_ins, false);
 }
 
 static void string_outs(struct interp *ip, const struct op *op)
 {
 	check_port(ip, op);
-	string_run(ip, op, element_outs, NULL, false);
+	string_run(ip, op, element_outs, bulk_outs, false);
 }
 
 static const struct {

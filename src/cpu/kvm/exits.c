@@ -18,9 +18,15 @@ void kvm_exit_io(struct kvm_vcpu *v)
 	if ((size != 1 && size != 2 && size != 4) ||
 	    !range_inside(run->io.data_offset, (uint64_t)size * run->io.count, v->kvm->run_bytes))
 		return;
-	for (uint32_t i = 0; i < run->io.count; i++, data += size) {
+	for (size_t i = 0, done; i < run->io.count; i += done, data += done * size) {
+		const bool in = run->io.direction == KVM_EXIT_IO_IN;
 		uint64_t value = 0;
-		if (run->io.direction == KVM_EXIT_IO_IN) {
+		done = in ? bus_read_run(bus, run->io.port, data, size, run->io.count - i)
+			  : bus_write_run(bus, run->io.port, data, size, run->io.count - i);
+		if (done)
+			continue;
+		done = 1;
+		if (in) {
 			value = bus_read(bus, run->io.port, size);
 			memcpy(data, &value, size);
 		} else {

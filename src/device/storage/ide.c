@@ -109,6 +109,52 @@ static void data_write(struct ide_channel *channel, uint32_t value, unsigned siz
 	advance(drive, size);
 }
 
+/* Whole words of what the block still has; its last byte may end the phase. */
+static size_t run_of(const struct ata_drive *drive, unsigned size, size_t count)
+{
+	return min_u64(count, (drive->data_end - drive->data_at) / size);
+}
+
+static size_t data_read_run(void *opaque, uint64_t offset, void *to, unsigned size, size_t count)
+{
+	struct ide_channel *channel = opaque;
+	struct ata_drive *drive;
+	size_t done = 0;
+
+	if (offset != REG_DATA)
+		return 0;
+	pthread_mutex_lock(&channel->port.lock);
+	drive = selected(channel);
+	if (drive && drive->phase == ATA_DATA_IN)
+		done = run_of(drive, size, count);
+	if (done) {
+		memcpy(to, ata_data(drive), done * size);
+		advance(drive, (unsigned)(done * size));
+	}
+	pthread_mutex_unlock(&channel->port.lock);
+	return done;
+}
+
+static size_t data_write_run(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	struct ide_channel *channel = opaque;
+	struct ata_drive *drive;
+	size_t done = 0;
+
+	if (offset != REG_DATA)
+		return 0;
+	pthread_mutex_lock(&channel->port.lock);
+	drive = selected(channel);
+	if (drive && (drive->phase == ATA_DATA_OUT || drive->phase == ATA_PACKET))
+		done = run_of(drive, size, count);
+	if (done) {
+		memcpy(ata_data(drive), from, done * size);
+		advance(drive, (unsigned)(done * size));
+	}
+	pthread_mutex_unlock(&channel->port.lock);
+	return done;
+}
+
 /* --- reading --- */
 
 static uint8_t pick(const struct ide_channel *channel, uint16_t reg)
@@ -304,8 +350,12 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 	pthread_mutex_unlock(&channel->port.lock);
 }
 
-static const struct region_ops command_ops = {
-	.read = command_read, .write = command_block_write, .min_width = 1, .max_width = 4};
+static const struct region_ops command_ops = {.read = command_read,
+					      .write = command_block_write,
+					      .read_run = data_read_run,
+					      .write_run = data_write_run,
+					      .min_width = 1,
+					      .max_width = 4};
 static const struct region_ops control_ops = {
 	.read = control_read, .write = control_write, .min_width = 1, .max_width = 1};
 

@@ -153,6 +153,39 @@ static void pio(void **state)
 	assert_int_equal(load_le32(in), (1 * 16 + 2) * 63 + 2);
 }
 
+/* What REP INS and OUTS do: never beyond the block that is there. */
+static void pio_in_runs(void **state)
+{
+	struct fixture *f = *state;
+	struct bus *io = f->t->machine->env.io;
+	uint8_t out[1024], in[1024] = {0};
+
+	assert_int_equal(bus_read_run(io, DATA, in, 2, 256), 0);
+	start(f, 0x20, 5, 2, false);
+	port_wait(f->t, CONTROL, ATA_BSY | ATA_DRQ, ATA_DRQ);
+	port_in(f->t, COMMAND, 1);
+	assert_int_equal(bus_read_run(io, FEATURE, in, 1, 1), 0);
+	assert_int_equal(bus_write_run(io, DATA, in, 2, 256), 0); /* it does not want data */
+	assert_int_equal(bus_read_run(io, DATA, in, 2, 100), 100);
+	assert_int_equal(bus_read_run(io, DATA, in + 200, 4, 256), 78);
+	assert_true(line(f));
+	assert_int_equal(bus_read_run(io, DATA, in + 512, 4, 256), 128);
+	assert_int_equal(bus_read_run(io, DATA, in, 4, 256), 0);
+	assert_int_equal(port_in(f->t, COMMAND, 1), READY);
+	assert_int_equal(load_le32(in), 5);
+	assert_int_equal(load_le32(in + 512), 6);
+	for (unsigned i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)(i * 7);
+	start(f, 0x30, 0x1234, 2, true);
+	assert_int_equal(bus_write_run(io, DATA, out, 2, 512), 256);
+	assert_true(line(f));
+	assert_int_equal(bus_write_run(io, DATA, out + 512, 4, 512), 128);
+	assert_int_equal(bus_write_run(io, DATA, out, 4, 512), 0);
+	port_wait(f->t, CONTROL, ATA_BSY, 0);
+	assert_int_equal(pread(f->t->fds[0], in, sizeof(in), 0x1234 * 512), (int)sizeof(in));
+	assert_memory_equal(in, out, sizeof(in));
+}
+
 static void multiple(void **state)
 {
 	struct fixture *f = *state;
@@ -549,6 +582,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(identify),
 		TEST(pio),
+		TEST(pio_in_runs),
 		TEST(multiple),
 		TEST(out_of_range),
 		TEST(dma),
