@@ -2,7 +2,8 @@
 /*
  * Loops over memory, where addresses move by constants, so that an engine may keep where they point from turn to turn: pages
  * that do not lie together, page ends inside a datum, faults in the middle of a loop with everything done before and nothing
- * after, mappings and rights that change between two loops, memory that is a device, and code that changes itself.
+ * after, mappings and rights that change between two loops, memory that is a device, and code that changes itself, also by stores
+ * that reach into its page from the one before.
  */
 #include "guest.h"
 
@@ -213,6 +214,49 @@ static void remapped(void)
 	map_both();
 }
 
+/* Data of two pages, often enough that an engine remembers where both are; then one of them is another page. */
+static void across_pages(void)
+{
+	enum { AT = PAGE - 2, TURNS = 150 };
+	volatile u32 *counter = (volatile u32 *)(VA_FROM + AT);
+
+	fill();
+	for (u32 i = 0; i < 12; i++) {
+		u32 second = 1 + i % 2, before = *counter, low, high;
+
+		for (u32 turn = 0; turn < TURNS; turn++)
+			*counter += 0x10001;
+		low = *from_at(AT) | *from_at(AT + 1) << 8;
+		high = from_pages[second][0] | from_pages[second][1] << 8;
+		check_eq("a counter in two pages", low | high << 16, before + TURNS * 0x10001);
+		map(VA_FROM + PAGE, (word)from_pages[3 - second] | PG_P | PG_W, 1);
+		if (i % 3)
+			invlpg(VA_FROM + PAGE);
+		else
+			write_cr3(read_cr3());
+	}
+	map_both();
+}
+
+/* mov $n, %eax; ret at the start of a page is written together with the end of the page before. */
+static void code_across_pages(void)
+{
+	u32 sum = 0, n;
+
+	memset(from_pages[1], 0, 8);
+	from_pages[1][5] = 0xc3;
+	for (n = 0; n < 400; n++) {
+		*(volatile u32 *)(VA_FROM + PAGE - 2) = (n & 0xff) << 24 | 0xb80000;
+		if (n >= 200) {
+			u32 eax;
+
+			asm volatile("call *%1" : "=a"(eax) : "D"(VA_FROM + PAGE) : "memory");
+			sum += eax - (n & 0xff);
+		}
+	}
+	check_eq("code that is written across pages", sum, 0);
+}
+
 static void device(void)
 {
 	word si = 0xfee00030, cx = 100; /* the local APIC's version */
@@ -259,6 +303,8 @@ void guest_main(void)
 	sums();
 	faults();
 	remapped();
+	across_pages();
 	device();
 	self_modifying();
+	code_across_pages();
 }

@@ -65,6 +65,7 @@ static void translator_free(struct translator *t)
 {
 	verify_free(t->verify);
 	code_fini(t);
+	splice_fini(t);
 	report_fini(t);
 	host_stack_free(t);
 	munmap(t, sizeof(*t));

@@ -285,9 +285,13 @@ uint64_t helper_miss(struct translator *t)
 		vectors_out(t);
 	if (!fill(t, site, gva))
 		return site->page_faults && !crosses ? miss_fault(t, site, gva) : group_missed(t, site, gva);
-	/* An access that reaches into a page elsewhere is the interpreter's. */
-	if (crosses && (!fill(t, site, gva + site->size - 1) || !window_span(t, t->site, gva)))
-		return group_missed(t, site, gva + site->size - 1);
+	/* An access that reaches into a page elsewhere is the interpreter's, if that is not often. */
+	if (crosses) {
+		enum splice_state span = fill(t, site, gva + site->size - 1) ? window_span(t, t->site, gva) : SPLICE_REFUSED;
+
+		if (span != SPLICE_MAPPED)
+			return span == SPLICE_COUNTS ? 0 : group_missed(t, site, gva + site->size - 1);
+	}
 	t->statistics.fills++;
 	t->fpu_want = loaded && !t->fpu_loaded;
 	t->x87_want = x87_loaded && !t->x87_loaded;

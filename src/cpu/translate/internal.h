@@ -120,6 +120,14 @@ struct window {
 enum { CARRIED = 4, WINDOW_SHIFT = 5, WRITTEN_PAGES = 65536, WRITTEN_RUNS = 256 };
 _Static_assert(sizeof(struct window) == 1 << WINDOW_SHIFT, "stubs index windows by a shift");
 
+/* Two pages of the host that are one behind the other for the guest (splice.c). */
+enum splice_state { SPLICE_COUNTS, SPLICE_MAPPED, SPLICE_REFUSED };
+struct splice {
+	uint64_t hva[2];
+	uint8_t misses, state;
+};
+enum { SPLICES = 256 };
+
 struct block {
 	uint64_t linear, gpa;
 	uint32_t same, poll, indirect, cross; /* entries, code offsets */
@@ -212,6 +220,9 @@ struct translator {
 	uint8_t written_pages[WRITTEN_PAGES]; /* by hva >> 12 and by hva >> 21: some write window may cover that */
 	uint8_t written_runs[WRITTEN_RUNS];
 	uint32_t (*window_next)[2]; /* by global; 0: last */
+	struct splice splices[SPLICES]; /* found by a hash of the addresses */
+	uint8_t *splice_base;           /* where they are mapped; NULL: none yet */
+	bool splices_full;
 	uint64_t loop_bound[CARRIED]; /* where the run ends in which a register of the active loop points (loop.c) */
 	uint64_t datum; /* what an instruction with two memory accesses has read */
 	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload, x87_load;
@@ -419,8 +430,19 @@ extern const struct x86_tlb_copies window_copies;
 void windows_empty(struct translator *t, bool globals);
 /* Those that write. */
 void windows_forget_writes(struct translator *t);
-/* Lets the window of a SITE_MEMORY cover the page of gva and the next one, when the TLB has both and they lie together. */
-bool window_span(struct translator *t, uint32_t site, uint64_t gva);
+/* Lets the window of a SITE_MEMORY cover the page of gva and the next one, when the TLB has both and they lie together
+ * (SPLICE_MAPPED). SPLICE_COUNTS: not yet. */
+enum splice_state window_span(struct translator *t, uint32_t site, uint64_t gva);
+
+/* --- splice.c --- */
+/* *host = where the page gva and the next one, whose TLB entries are given, lie together, if that is SPLICE_MAPPED. */
+enum splice_state splice_find(struct translator *t, const struct x86_tlb_entry *first, const struct x86_tlb_entry *second,
+                              uint64_t gva, uint64_t *host);
+/* Whose mapping this is; NULL: it is RAM's own. */
+const struct splice *splice_at(const struct translator *t, uint64_t host);
+/* Forgets all when there is no place left, with all windows. Not while translated code may hold addresses. */
+void splice_renew(struct translator *t);
+void splice_fini(struct translator *t);
 
 /* --- lower.c --- */
 /* Translates the code at block->linear, whose bytes to the end of the page are given. Fills the block's entries. */

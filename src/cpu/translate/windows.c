@@ -44,6 +44,7 @@ void windows_forget_writes(struct translator *t)
 static void windows_dropped(struct x86_cpu *cpu, bool globals)
 {
 	windows_empty(translator_of(cpu), globals);
+	splice_renew(translator_of(cpu));
 }
 
 static uint64_t window_bytes(const struct window *window)
@@ -62,11 +63,31 @@ static void list_add(struct translator *t, uint32_t site, bool global)
 	t->window_list[t->sites[site].write][global] = site;
 }
 
-/* Where written_pages or written_runs note a write window. */
-static uint8_t *written_note(struct translator *t, const struct window *window)
+static uint8_t *written_page(struct translator *t, uint64_t hva)
 {
-	return window->limit > PAGE_SIZE ? &t->written_runs[window->host >> 21 & (WRITTEN_RUNS - 1)] :
-	                                   &t->written_pages[window->host >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
+	return &t->written_pages[hva >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
+}
+
+/* written_pages or written_runs take note of a write window. */
+static void written_note(struct translator *t, const struct window *window)
+{
+	const struct splice *splice = splice_at(t, window->host);
+
+	if (splice)
+		*written_page(t, splice->hva[0]) = *written_page(t, splice->hva[1]) = 1;
+	else if (window->limit > PAGE_SIZE)
+		t->written_runs[window->host >> 21 & (WRITTEN_RUNS - 1)] = 1;
+	else
+		*written_page(t, window->host) = 1;
+}
+
+static bool covers_page(const struct translator *t, const struct window *window, uint64_t hva)
+{
+	const struct splice *splice = splice_at(t, window->host);
+
+	if (splice)
+		return splice->hva[0] == hva || splice->hva[1] == hva;
+	return window->host < hva + PAGE_SIZE && window->host + window_bytes(window) > hva;
 }
 
 /* Takes write windows that cover the page away and notes the others. */
@@ -79,35 +100,40 @@ static bool list_protect(struct translator *t, bool global, uint64_t hva)
 
 		if (!window->limit)
 			continue;
-		if (window->host < hva + PAGE_SIZE && window->host + window_bytes(window) > hva) {
+		if (covers_page(t, window, hva)) {
 			window_empty(window);
 			had = true;
 		} else {
-			*written_note(t, window) = 1;
+			written_note(t, window);
 		}
 	}
 	return had;
 }
 
-bool window_span(struct translator *t, uint32_t site, uint64_t gva)
+enum splice_state window_span(struct translator *t, uint32_t site, uint64_t gva)
 {
 	const struct x86_tlb_entry *table = t->cpu->tlb_active;
 	const struct x86_tlb_entry *first = &table[(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 	const struct x86_tlb_entry *second = &table[((gva >> PAGE_SHIFT) + 1) & (X86_TLB_ENTRIES - 1)];
-	uint64_t page = gva & ~(PAGE_SIZE - 1);
+	uint64_t page = gva & ~(PAGE_SIZE - 1), host = page + first->addend;
 	struct window *window = &t->windows[site];
 	bool write = t->sites[site].write;
+	enum splice_state state;
 
-	if (first->addend != second->addend || (write ? first->tag_write : first->tag_read) != page ||
-	    (write ? second->tag_write : second->tag_read) != page + PAGE_SIZE)
-		return false;
+	if ((write ? first->tag_write : first->tag_read) != page || (write ? second->tag_write : second->tag_read) != page + PAGE_SIZE)
+		return SPLICE_REFUSED;
+	if (first->addend != second->addend) {
+		state = splice_find(t, first, second, page, &host);
+		if (state != SPLICE_MAPPED)
+			return state;
+	}
 	window->start = page;
-	window->host = page + first->addend;
+	window->host = host;
 	window->limit = 2 * PAGE_SIZE - window->size + 1;
 	if (write)
-		*written_note(t, window) = 1;
+		written_note(t, window);
 	list_add(t, site, first->global && second->global);
-	return true;
+	return SPLICE_MAPPED;
 }
 
 /* A run begins at most 2 MiB before the page: in the 2 MiB of the page or in those before. */
@@ -137,6 +163,17 @@ static void window_tell_written(struct ram *ram, uint64_t hva, uint64_t bytes)
 	}
 }
 
+static void tell_window(struct translator *t, const struct window *window)
+{
+	const struct splice *splice = splice_at(t, window->host);
+	struct ram *ram = t->cpu->vcpu.engine->env.ram;
+
+	if (!splice)
+		window_tell_written(ram, window->host, window_bytes(window));
+	for (unsigned i = 0; splice && i < 2; i++)
+		window_tell_written(ram, splice->hva[i], PAGE_SIZE);
+}
+
 static void windows_tell_written(struct x86_cpu *cpu)
 {
 	struct translator *t = translator_of(cpu);
@@ -147,7 +184,7 @@ static void windows_tell_written(struct x86_cpu *cpu)
 
 			if (!window->limit)
 				continue;
-			window_tell_written(cpu->vcpu.engine->env.ram, window->host, window_bytes(window));
+			tell_window(t, window);
 			window_empty(window);
 		}
 }
