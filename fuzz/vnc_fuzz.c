@@ -4,7 +4,7 @@
  * connection, messages, qemu's extensions, keys through the key map, WebSocket frames. No crash, and the thread ends
  * when the client has gone.
  *
- * Input: what the client sends.
+ * Input: what the client sends; what begins as a request of HTTP goes to a WebSocket.
  */
 #include "fuzz.h"
 
@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (write(sockets[1], data, size) != (ssize_t)size)
 		abort();
 	shutdown(sockets[1], SHUT_WR);
-	vnc_client_start(vnc, sockets[0], false, NULL);
+	vnc_client_start(vnc, sockets[0], size >= 4 && !memcmp(data, "GET ", 4), false);
 	while (open || vnc->clients) {
 		struct pollfd fd = {sockets[1], POLLIN, 0};
 

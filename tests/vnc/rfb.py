@@ -73,10 +73,12 @@ def response(challenge, password):
 
 
 class Client:
-    def __init__(self, address, password=None, websocket=False, shared=True, version=b"RFB 003.008\n", timeout=20):
+    def __init__(self, address, password=None, websocket=False, shared=True, version=b"RFB 003.008\n", timeout=20, secure=False):
         self.sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         self.sock.settimeout(timeout)
         self.sock.connect(address)
+        if secure:
+            self.secure()
         if websocket:
             self.sock = WebSocket(self.sock, f"{address[0]}:{address[1]}")
         self.handshake(password, shared, version)
@@ -114,11 +116,14 @@ class Client:
         subtype = struct.unpack(f">{count}I", self.exactly(4 * count))[0]
         self.send(struct.pack(">I", subtype))
         assert self.exactly(1) == b"\1"
+        self.secure()
+        self.type = {260: 1, 261: 2}[subtype]
+
+    def secure(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         self.sock = context.wrap_socket(self.sock)
         self.tls = self.sock.version()
-        self.type = {260: 1, 261: 2}[subtype]
 
     def exactly(self, count):
         data = bytearray()

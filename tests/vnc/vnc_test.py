@@ -214,17 +214,21 @@ def passwords(checks, folder):
         checks.holds(try_it("right2"), "and is good again")
 
 
-def transports(checks, folder):
-    number = free_display()
-    path = folder.path / "vnc.socket"
+def certificate(folder):
     certificate, key = folder.path / "cert.pem", folder.path / "key.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout",
                     str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return f"tls-cert={certificate},tls-key={key}"
+
+
+def transports(checks, folder):
+    number = free_display()
+    path = folder.path / "vnc.socket"
     viewer = socket.socket()
     viewer.bind(("127.0.0.1", 0))
     viewer.listen()
     with machine(folder, "-S", "-vnc", f"127.0.0.1:{number},websocket=on", "-vnc", f"unix:{path}", "-vnc",
-                 f"127.0.0.1:{number},to=99,password=on,tls-cert={certificate},tls-key={key}", "-vnc",
+                 f"127.0.0.1:{number},to=99,password=on,{certificate(folder)}", "-vnc",
                  f"127.0.0.1:{viewer.getsockname()[1]},reverse=on") as vm:
         vm.qmp.call("qmp_capabilities")
         servers = vm.qmp.call("query-vnc-servers")["return"]
@@ -263,16 +267,8 @@ def transports(checks, folder):
 def hostile(checks, folder):
     number = free_display()
     address = ("127.0.0.1", 5900 + number)
-    with machine(folder, "-vnc", f"127.0.0.1:{number},connections=12,websocket=on") as vm:
+    with machine(folder, "-vnc", f"127.0.0.1:{number},connections=12") as vm:
         vm.qmp.call("qmp_capabilities")
-        for port in (5900 + number, 5700 + number):
-            for what in (b"R", b"RF", b"RFB", b"GET"):
-                with socket.create_connection(("127.0.0.1", port)) as short:
-                    short.sendall(what)
-        deadline = time.monotonic() + vmm.PATIENCE
-        while vm.qmp.call("query-vnc")["return"]["clients"] and time.monotonic() < deadline:
-            time.sleep(0.1)
-        checks.same(vm.qmp.call("query-vnc")["return"]["clients"], [], "who says less than four bytes and leaves is forgotten")
         good = Client(address)
         good.encodings(RAW, DESKTOP_SIZE)
         good.whole()
@@ -319,11 +315,86 @@ def hostile(checks, folder):
         checks.same(vm.process.wait(vmm.PATIENCE), 0, "quit with clients there")
 
 
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01"
+VENCRYPT = b"RFB 003.008\n\x13\0\2\0\0\1\4"
+
+
+def connect_and_say(port, what):
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.sendall(what)
+    return sock
+
+
+def deaf_client(port, **options):
+    """Asks for pictures and reads none."""
+    client = Client(("127.0.0.1", port), **options)
+    client.encodings(RAW, DESKTOP_SIZE)
+    for _ in range(50):
+        client.request()
+    return client
+
+
+def unfinished(plain, tls):
+    """Peers that stop anywhere on the way, at the ports of two servers; those of WebSockets are 200 below."""
+    said = {
+        plain: (b"", b"R", b"RF", b"RFB", b"RFB 003.008\n", b"RFB 003.008\n\1", b"RFB 003.008\n\1\1\2\0\xff", b"\x16\x03", HELLO),
+        plain - 200: (b"", b"G", b"GE", b"GET", b"GET / HTTP/1.1\r\nHost: ", REQUEST, REQUEST + KEY, REQUEST + KEY + b"\x82\xff\0",
+                      REQUEST + KEY + b"\x82\x8c\0\0\0\0RFB", REQUEST + KEY + b"\x89\x80\0\0\0\0" * 99, b"GET " + b"x" * 5000, HELLO),
+        tls: (b"", b"RFB", VENCRYPT[:14], VENCRYPT, VENCRYPT + HELLO, VENCRYPT + b"\x16\x03\x01" * 50),
+        tls - 200: (b"", HELLO[:3], HELLO, REQUEST + KEY),
+    }
+    peers = [connect_and_say(port, what) for port, list_of_what in said.items() for what in list_of_what]
+    peers += [deaf_client(plain), deaf_client(plain - 200, websocket=True), deaf_client(tls), deaf_client(tls - 200, secure=True, websocket=True)]
+    return peers
+
+
+def peers(checks, folder):
+    """None of them holds a thread or costs time."""
+    plain, tls = 5900 + free_display(), 5900 + free_display()
+    with machine(folder, "-S", "-vnc", f"127.0.0.1:{plain - 5900},websocket=on,connections=99", "-vnc",
+                 f"127.0.0.1:{tls - 5900},websocket=on,connections=99,{certificate(folder)}") as vm:
+        vm.qmp.call("qmp_capabilities")
+
+        def connected():
+            return sum(len(server["clients"]) for server in vm.qmp.call("query-vnc-servers")["return"])
+
+        for peer in unfinished(plain, tls):
+            peer.close()
+        deadline = time.monotonic() + vmm.PATIENCE
+        while connected() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        checks.same(connected(), 0, "who leaves half way is forgotten")
+        staying = unfinished(plain, tls)
+        for word in (b"R", b"F", b"B", b" "):
+            staying[0].sendall(word)
+            time.sleep(0.2)
+        before, started = cpu_seconds(vm.process.pid), time.monotonic()
+        time.sleep(1.5)
+        share = (cpu_seconds(vm.process.pid) - before) / (time.monotonic() - started)
+        checks.holds(share < 0.15, f"who stays half way costs no time ({share:.2f} of a CPU)")
+        checks.holds(connected() > 20, f"{connected()} of them are there")
+        with socket.create_connection(("127.0.0.1", plain - 200)) as sock:
+            sock.sendall(REQUEST.replace(b"13", b"12") + KEY)
+            sock.settimeout(vmm.PATIENCE)
+            checks.same(sock.recv(12), b"HTTP/1.1 400", "a WebSocket of another version is refused")
+        good = Client(("127.0.0.1", tls - 200), secure=True, websocket=True)
+        checks.holds(len(good.whole()) == good.width * good.height * 4, "a good client gets its picture beside them, in a WebSocket in TLS")
+        vm.qmp.call("quit")
+        checks.same(vm.process.wait(vmm.PATIENCE), 0, "quit with all of them there")
+
+
 def main():
     checks = vmm.Checks()
     if not (pathlib.Path(vmm.VMM).parent / "display-vnc.so").exists():
         vmm.skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
-    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile}
+    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile, "peers": peers}
     with vmm.Folder() as folder:
         cases[sys.argv[1]](checks, folder)
     checks.end()

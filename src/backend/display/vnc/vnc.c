@@ -367,12 +367,8 @@ static int read_tls(struct vnc *vnc, struct options *options, struct error *err)
 		return 0;
 	if (!cert || !key)
 		return error_set(err, EINVAL, "tls-cert= and tls-key= go together");
-	if (access(cert, R_OK) < 0 || access(key, R_OK) < 0)
-		return error_set_errno(err, errno, "cannot read %s", access(cert, R_OK) < 0 ? cert : key);
-	vnc->tls_cert = xstrdup(cert);
-	vnc->tls_key = xstrdup(key);
-	vnc->tls_required = true;
-	return 0;
+	vnc->tls = vnc_tls_new(cert, key, err);
+	return vnc->tls ? 0 : -EINVAL;
 }
 
 static int read_options(struct vnc *vnc, struct options *options, struct error *err)
@@ -429,8 +425,7 @@ static void close_vnc(struct display_ui *ui)
 	free(vnc->secret);
 	free(vnc->text);
 	free(vnc->display);
-	free(vnc->tls_cert);
-	free(vnc->tls_key);
+	vnc_tls_free(vnc->tls);
 }
 
 static int open_vnc(struct display_ui *ui, struct options *options, struct error *err)

@@ -4,7 +4,8 @@
  *
  * Threads. The main loop's thread listens, asks the console for what changed and copies that into the shadow. Each
  * client has a thread of its own with a screen of libvncserver's of its own: whatever a client does or fails to do,
- * only its own thread waits for it. The client's thread copies what changed from the shadow into its own picture, and
+ * only its own thread waits for it. (A client with TLS or a WebSocket has a second one, the carrier, which takes them
+ * off.) The client's thread copies what changed from the shadow into its own picture, and
  * encodes and sends without a lock. Input goes straight to the router. What the main loop is to do for a client it
  * learns through `attention`.
  *
@@ -17,6 +18,7 @@
 #include "backend/display/driver.h"
 #include "backend/display/input.h"
 #include "backend/display/region.h"
+#include "backend/display/vnc/vnc_stream.h"
 #include "base/loop.h"
 
 #include <pthread.h>
@@ -25,6 +27,7 @@
 
 struct vnc_client;
 struct vnc_keymap;
+struct vnc_tls;
 
 enum { VNC_SOCKETS_MAX = 8, VNC_WIDTH_MAX = 8000, VNC_HEIGHT_MAX = 8000, VNC_HELD_MAX = 64, VNC_TEXT_MAX = 64 * 1024 };
 
@@ -51,8 +54,7 @@ struct vnc {
 	/* Options. */
 	char *display;
 	bool password, reverse, lossy, clipboard, lock_key_sync;
-	char *tls_cert, *tls_key; /* x509 files, or NULL */
-	bool tls_required;
+	struct vnc_tls *tls; /* or NULL */
 	enum vnc_share share;
 	unsigned connections;
 
@@ -95,11 +97,10 @@ struct vnc_client {
 	struct vnc *vnc;
 	struct vnc_client *next;
 	pthread_t thread;
-	int fd;      /* the library's own */
-	int control; /* the same socket, to shut it down from outside */
-	int wake;    /* eventfd: something for the thread to look at */
+	int fd;
+	int wake; /* eventfd: something for the thread to look at */
 	bool websocket;
-	char *reverse; /* "host:port" to connect to */
+	bool reverse; /* the server has connected to it */
 	struct vnc_end peer, local;
 	/* Its request is answered only when the main loop has looked at the screen after it. */
 	_Atomic bool fresh;
@@ -112,6 +113,10 @@ struct vnc_client {
 	struct display_region dirty; /* vnc->lock */
 
 	/* The client's thread. */
+	struct vnc_stream *stream;
+	int minor; /* of RFB's version */
+	int plain; /* the carrier's end of what the library reads and writes; -1: the library has fd itself */
+	pthread_t carrier;
 	rfbScreenInfoPtr screen;
 	rfbClientPtr cl;
 	uint32_t *pixels;
@@ -139,19 +144,24 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 void vnc_unlisten(struct vnc *vnc);
 /* The socket's own end, or the other one. */
 void vnc_end_of(int fd, bool peer, struct vnc_end *end);
-/* A connected socket, or -1 with a message. May wait. */
-int vnc_connect(const char *address, struct error *err);
 
 /* --- vnc_client.c --- */
-/* Takes over fd, or connects to reverse when that is given. Main loop's thread. */
-void vnc_client_start(struct vnc *vnc, int fd, bool websocket, const char *reverse);
+/* Takes over fd, a connected socket. Main loop's thread. */
+void vnc_client_start(struct vnc *vnc, int fd, bool websocket, bool reverse);
 /* Its thread is joined. Main loop's thread. */
 void vnc_client_end(struct vnc_client *client);
 void vnc_client_wake(struct vnc_client *client);
 
 /* --- vnc_auth.c: in the client's thread --- */
-/* From the version to the end of authentication; false: the connection is to be closed. */
+/* From the WebSocket's request to the end of authentication; false: the connection is to be closed. */
 bool vnc_handshake(struct vnc_client *client);
+
+/* --- vnc_tls.c --- */
+/* Names of PEM files. */
+struct vnc_tls *vnc_tls_new(const char *certificate, const char *key, struct error *err);
+void vnc_tls_free(struct vnc_tls *tls);
+/* A server's session; any thread. NULL: there is no memory. */
+gnutls_session_t vnc_tls_session(const struct vnc_tls *tls);
 
 /* --- vnc_extension.c: in the client's thread --- */
 /* Makes qemu's pseudo-encodings known to the library; once per process. */

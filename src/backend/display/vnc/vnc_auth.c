@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The beginning of an RFB connection (RFC 6143 7.1, and "VeNCrypt" of the community's protocol page): version, security
- * type, password. Done here because the library keeps the offered types in one list for the whole process. Each read
- * and write waits as long as the library lets a client take.
+ * type, password. Done here because the library keeps the offered types in one list for the whole process, and so that
+ * it meets only clients that are let in.
  */
 #include "backend/display/vnc/vnc.h"
 
@@ -16,17 +16,14 @@ enum { TYPE_NONE = 1, TYPE_VNC = 2, TYPE_VENCRYPT = 19 };
 enum { X509_NONE = 260, X509_VNC = 261 };
 enum { VERSION_BYTES = 12, CHALLENGE_BYTES = 16 };
 
-/* The library's TLS on this connection, as its WebSockets have it: GnuTLS with the screen's certificate. */
-extern int rfbssl_init(rfbClientPtr cl);
-
-static bool receive(struct vnc_client *client, void *to, int bytes)
+static bool receive(struct vnc_client *client, void *to, size_t bytes)
 {
-	return rfbReadExact(client->cl, to, bytes) > 0;
+	return vnc_stream_read(client->stream, to, bytes);
 }
 
-static bool tell(struct vnc_client *client, const void *from, int bytes)
+static bool tell(struct vnc_client *client, const void *from, size_t bytes)
 {
-	return rfbWriteExact(client->cl, from, bytes) > 0;
+	return vnc_stream_write(client->stream, from, bytes);
 }
 
 static bool tell_u32(struct vnc_client *client, uint32_t value)
@@ -53,7 +50,7 @@ static bool refuse(struct vnc_client *client, int minor, const char *reason)
 {
 	if (tell_u32(client, 1) && minor >= 8) {
 		tell_u32(client, (uint32_t)strlen(reason));
-		tell(client, reason, (int)strlen(reason));
+		tell(client, reason, strlen(reason));
 	}
 	return false;
 }
@@ -86,6 +83,13 @@ static bool ask_password(struct vnc_client *client, int minor)
 	return tell_u32(client, 0);
 }
 
+static bool start_tls(struct vnc_client *client)
+{
+	gnutls_session_t session = vnc_tls_session(client->vnc->tls);
+
+	return session && vnc_stream_start_tls(client->stream, session);
+}
+
 static bool negotiate_vencrypt(struct vnc_client *client, bool password, int minor)
 {
 	uint32_t wanted = password ? X509_VNC : X509_NONE;
@@ -105,7 +109,7 @@ static bool negotiate_vencrypt(struct vnc_client *client, bool password, int min
 		tell(client, "\0", 1);
 		return false;
 	}
-	if (!tell(client, "\1", 1) || rfbssl_init(client->cl) < 0)
+	if (!tell(client, "\1", 1) || !start_tls(client))
 		return false;
 	if (password)
 		return ask_password(client, minor);
@@ -124,19 +128,20 @@ static bool authenticate(struct vnc_client *client, int type, bool password, int
 bool vnc_handshake(struct vnc_client *client)
 {
 	const struct vnc *vnc = client->vnc;
-	bool password = vnc->password && !client->reverse;
-	uint8_t type = vnc->tls_required && !client->cl->sslctx ? TYPE_VENCRYPT : password ? TYPE_VNC : TYPE_NONE;
+	bool password = vnc->password && !client->reverse, tls = vnc->tls && !client->reverse;
+	uint8_t type = tls && !client->websocket ? TYPE_VENCRYPT : password ? TYPE_VNC : TYPE_NONE;
 	uint8_t list[2] = {1, type}, choice;
 	char version[VERSION_BYTES + 1] = "";
 	int minor;
 
-	if (!receive(client, version, VERSION_BYTES))
+	if (client->websocket && ((tls && !start_tls(client)) || !vnc_stream_start_websocket(client->stream)))
+		return false;
+	if (!tell(client, "RFB 003.008\n", VERSION_BYTES) || !receive(client, version, VERSION_BYTES))
 		return false;
 	minor = parse_version(version);
 	if (minor < 0 || (minor < 7 && type == TYPE_VENCRYPT))
 		return false;
-	client->cl->protocolMajorVersion = 3;
-	client->cl->protocolMinorVersion = minor;
+	client->minor = minor;
 	if (minor < 7) {
 		if (!tell_u32(client, type))
 			return false;

@@ -17,10 +17,6 @@
 
 enum { BITS_PER_SAMPLE = 8, SAMPLES = 3, PIXEL_BYTES = 4, PATIENCE_MS = 20000, IDLE_MS = 1000 };
 
-/* Not exported by a header: bytes that TLS or a WebSocket frame has left in the library. */
-extern rfbBool webSocketsHasDataInBuffer(rfbClientPtr cl);
-extern int rfbssl_pending(rfbClientPtr cl);
-
 void vnc_client_wake(struct vnc_client *client)
 {
 	uint64_t one = 1;
@@ -259,8 +255,6 @@ static rfbScreenInfoPtr make_screen(struct vnc_client *client)
 	screen->maxClientWait = PATIENCE_MS;
 	screen->fdQuota = 1.0f;
 	screen->permitFileTransfer = FALSE;
-	screen->sslcertfile = vnc->tls_cert;
-	screen->sslkeyfile = vnc->tls_key;
 	screen->kbdAddEvent = on_key;
 	screen->kbdReleaseAllKeys = on_release_all;
 	screen->ptrAddEvent = on_pointer;
@@ -275,8 +269,7 @@ static void look_for_exclusive(struct vnc_client *client)
 {
 	uint8_t shared;
 
-	if (!client->cl->wsctx && !client->cl->sslctx &&
-	    recv(client->cl->sock, &shared, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
+	if (recv(client->cl->sock, &shared, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
 		atomic_store(&client->exclusive, !shared);
 }
 
@@ -284,13 +277,6 @@ static void process(struct vnc_client *client)
 {
 	rfbClientPtr cl = client->cl;
 
-	if (cl->state == RFB_PROTOCOL_VERSION) {
-		if (vnc_handshake(client))
-			cl->state = RFB_INITIALISATION;
-		else
-			rfbCloseClient(cl);
-		return;
-	}
 	if (cl->state == RFB_INITIALISATION)
 		look_for_exclusive(client);
 	rfbProcessClientMessage(cl);
@@ -298,151 +284,143 @@ static void process(struct vnc_client *client)
 		vnc_attention(client->vnc);
 }
 
-static bool buffered(rfbClientPtr cl)
-{
-	return (cl->wsctx && webSocketsHasDataInBuffer(cl)) || (!cl->wsctx && cl->sslctx && rfbssl_pending(cl) > 0);
-}
-
 static void serve(struct vnc_client *client)
 {
 	rfbClientPtr cl = client->cl;
-	int64_t deadline_ns = host_now_ns() + (int64_t)PATIENCE_MS * NS_PER_MS;
 
 	while (cl->sock != RFB_INVALID_SOCKET && !atomic_load(&client->leaving)) {
 		struct pollfd fds[2] = {{cl->sock, POLLIN, 0}, {client->wake, POLLIN, 0}};
-		bool more = buffered(cl);
 		uint64_t count;
 
-		if (poll(fds, 2, more ? 0 : IDLE_MS) < 0 && errno != EINTR)
+		if (poll(fds, 2, IDLE_MS) < 0 && errno != EINTR)
 			break;
 		if (fds[1].revents && read(client->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
 			break;
-		if (fds[0].revents || more)
+		if (fds[0].revents)
 			process(client);
 		if (cl->sock != RFB_INVALID_SOCKET)
 			update(client);
 		/* Who does not get past the password does not keep a place. */
-		if (cl->state != RFB_NORMAL && host_now_ns() > deadline_ns)
+		if (cl->state != RFB_NORMAL && host_now_ns() > client->stream->deadline_ns)
 			break;
 	}
 }
 
-/*
- * The library looks whether a client begins as a WebSocket does, and turns for ever around a peer that says less than
- * four bytes and leaves. So it sees only who has said four.
- */
-static bool said_enough(int fd)
+static void *carrier_main(void *opaque)
 {
-	struct pollfd readable = {fd, POLLIN, 0};
-	int enough = 4, one = 1;
-	char bytes[4];
-	bool said;
+	struct vnc_client *client = opaque;
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &enough, sizeof(enough));
-	said = poll(&readable, 1, PATIENCE_MS) > 0 &&
-	       recv(fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT) == sizeof(bytes);
-	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
-	return said;
+	vnc_stream_carry(client->stream, client->plain);
+	return NULL;
 }
 
-/*
- * Without WebSocket: the library makes its client of a pair of sockets that says RFB, and the peer takes that place
- * afterwards. Takes over client->fd where it succeeds.
- */
-static rfbClientPtr new_plain_client(struct vnc_client *client)
+/* What the library shall read and write at cl->sock: the peer itself, or the carrier. */
+static bool connect_library(struct vnc_client *client, int other)
 {
-	char greeting[sz_rfbProtocolVersionMsg];
-	rfbClientPtr cl = NULL;
-	int pair[2], one = 1;
+	char greeting[sz_rfbProtocolVersionMsg], rest[4];
+	int one = 1;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return NULL;
-	if (pair[0] >= FD_SETSIZE)
-		close(pair[0]);
-	else if (write(pair[1], "RFB ", 4) == 4)
-		cl = rfbNewClient(client->screen, pair[0]);
-	if (cl && (read(pair[1], greeting, sizeof(greeting)) != sizeof(greeting) || !rfbSetNonBlocking(client->fd) ||
-		   dup3(client->fd, cl->sock, O_CLOEXEC) < 0 || rfbWriteExact(cl, greeting, sizeof(greeting)) <= 0))
-		rfbCloseClient(cl);
+	if (recv(other, greeting, sizeof(greeting), MSG_WAITALL) != sizeof(greeting) ||
+	    recv(client->cl->sock, rest, sizeof(rest), MSG_WAITALL) != sizeof(rest))
+		return false;
 	setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	close(pair[1]);
-	return cl;
+	if (!vnc_stream_is_wrapped(client->stream))
+		return dup3(client->fd, client->cl->sock, O_CLOEXEC) >= 0;
+	client->plain = other;
+	if (pthread_create(&client->carrier, NULL, carrier_main, client)) {
+		client->plain = -1;
+		return false;
+	}
+	return true;
 }
 
+/*
+ * The library looks for the beginning of a WebSocket, and turns for ever around a peer that says less than four bytes
+ * and leaves; and it greets. So it is given one end of a pair of sockets whose other end says RFB.
+ */
 static void new_client(struct vnc_client *client)
 {
-	if (!client->websocket) {
-		client->cl = new_plain_client(client);
-	} else if (said_enough(client->fd)) {
-		/* Closes fd where it fails. */
-		client->cl = rfbNewClient(client->screen, client->fd);
-		client->fd = -1;
+	bool good;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return;
+	/* The library waits with select. */
+	if (pair[0] >= FD_SETSIZE || write(pair[1], "RFB ", 4) != 4)
+		close(pair[0]);
+	else
+		client->cl = rfbNewClient(client->screen, pair[0]);
+	good = client->cl && connect_library(client, pair[1]);
+	if (client->plain < 0)
+		close(pair[1]);
+	if (!client->cl)
+		return;
+	client->cl->clientData = client;
+	client->cl->protocolMajorVersion = 3;
+	client->cl->protocolMinorVersion = client->minor;
+	client->cl->state = RFB_INITIALISATION;
+	if (!good)
+		rfbCloseClient(client->cl);
+}
+
+static void free_client(struct vnc_client *client)
+{
+	rfbExtensionData *extensions, *next;
+
+	rfbCloseClient(client->cl);
+	/* The library forgets the client's extensions and does not free them. */
+	extensions = client->cl->extensions;
+	client->cl->extensions = NULL;
+	rfbClientConnectionGone(client->cl);
+	for (; extensions; extensions = next) {
+		next = extensions->next;
+		free(extensions);
+	}
+	if (client->plain >= 0) {
+		pthread_join(client->carrier, NULL);
+		close(client->plain);
 	}
 }
 
 static void *client_main(void *opaque)
 {
 	struct vnc_client *client = opaque;
-	rfbExtensionData *extensions = NULL, *next;
-	void *websocket = NULL;
-	struct error err = {0};
 
-	if (client->reverse) {
-		client->fd = vnc_connect(client->reverse, &err);
-		if (client->fd < 0)
-			log_warn(client->vnc->ui.host->log, "VNC: %s", err.msg);
-		else
-			client->control = fcntl(client->fd, F_DUPFD_CLOEXEC, 0);
-	}
-	if (client->fd >= 0 && client->fd < FD_SETSIZE)
+	client->stream = vnc_stream_new(client->fd, host_now_ns() + (int64_t)PATIENCE_MS * NS_PER_MS);
+	if (vnc_handshake(client))
 		client->screen = make_screen(client);
 	if (client->screen)
 		new_client(client);
 	if (client->cl) {
-		client->cl->clientData = client;
 		serve(client);
 		vnc_release_all(client);
-		rfbCloseClient(client->cl);
-		/* The library forgets the client's extensions and what its WebSocket keeps, and does not free them. */
-		extensions = client->cl->extensions;
-		client->cl->extensions = NULL;
-		websocket = client->cl->wsctx;
-		client->cl->wsctx = NULL;
-		rfbClientConnectionGone(client->cl);
+		free_client(client);
 	}
-	for (; extensions; extensions = next) {
-		next = extensions->next;
-		free(extensions);
-	}
-	free(websocket);
-	if (client->fd >= 0)
-		close(client->fd);
-	if (client->screen) {
-		client->screen->sslcertfile = client->screen->sslkeyfile = NULL;
+	if (client->screen)
 		rfbScreenCleanup(client->screen);
-	}
+	vnc_stream_free(client->stream);
 	free(client->pixels);
+	/* The peer need not wait until the main loop has seen it. */
+	shutdown(client->fd, SHUT_RDWR);
 	atomic_store(&client->gone, true);
 	vnc_attention(client->vnc);
 	return NULL;
 }
 
-void vnc_client_start(struct vnc *vnc, int fd, bool websocket, const char *reverse)
+void vnc_client_start(struct vnc *vnc, int fd, bool websocket, bool reverse)
 {
 	struct vnc_client *client = xcalloc(1, sizeof(*client));
 
 	client->vnc = vnc;
 	client->fd = fd;
+	client->plain = -1;
 	client->websocket = websocket;
-	client->reverse = reverse ? xstrdup(reverse) : NULL;
-	client->control = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+	client->reverse = reverse;
 	client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	client->x = -1;
 	client->pointer_told = -1;
-	if (fd >= 0) {
-		vnc_end_of(fd, true, &client->peer);
-		vnc_end_of(fd, false, &client->local);
-	}
+	vnc_end_of(fd, true, &client->peer);
+	vnc_end_of(fd, false, &client->local);
 	client->next = vnc->clients;
 	vnc->clients = client;
 	vnc->client_count++;
@@ -451,15 +429,13 @@ void vnc_client_start(struct vnc *vnc, int fd, bool websocket, const char *rever
 		vnc->clients = client->next;
 		vnc->client_count--;
 		log_warn(vnc->ui.host->log, "VNC: no thread for a client");
-		close(client->wake);
-		close(client->control);
+		if (client->wake >= 0)
+			close(client->wake);
 		close(fd);
-		free(client->reverse);
 		free(client);
 		return;
 	}
-	if (fd >= 0)
-		vnc_emit(vnc, "VNC_CONNECTED", client);
+	vnc_emit(vnc, "VNC_CONNECTED", client);
 }
 
 void vnc_client_end(struct vnc_client *client)
@@ -468,8 +444,8 @@ void vnc_client_end(struct vnc_client *client)
 	struct vnc_client **at = &vnc->clients;
 
 	atomic_store(&client->leaving, true);
-	if (client->control >= 0)
-		shutdown(client->control, SHUT_RDWR);
+	/* Ends each wait of the threads. */
+	shutdown(client->fd, SHUT_RDWR);
 	vnc_client_wake(client);
 	pthread_join(client->thread, NULL);
 	while (*at != client)
@@ -478,8 +454,6 @@ void vnc_client_end(struct vnc_client *client)
 	vnc->client_count--;
 	vnc_emit(vnc, "VNC_DISCONNECTED", client);
 	close(client->wake);
-	if (client->control >= 0)
-		close(client->control);
-	free(client->reverse);
+	close(client->fd);
 	free(client);
 }

@@ -9,7 +9,7 @@
 
 const char *vnc_auth_name(const struct vnc *vnc)
 {
-	return vnc->tls_required ? "vencrypt" : vnc->password ? "vnc" : "none";
+	return vnc->tls ? "vencrypt" : vnc->password ? "vnc" : "none";
 }
 
 /* The text as a JSON string; heap. */

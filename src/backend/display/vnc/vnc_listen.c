@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { FIRST_PORT = 5900, FIRST_WEBSOCKET = 5700, BACKLOG = 16 };
+enum { FIRST_PORT = 5900, FIRST_WEBSOCKET = 5700, BACKLOG = 16, CONNECT_S = 20 };
 
 /* What the options say of internet addresses. */
 struct where {
@@ -60,7 +60,7 @@ static void on_connection(void *opaque, uint32_t events)
 		close(fd);
 		return;
 	}
-	vnc_client_start(vnc, fd, socket->websocket, NULL);
+	vnc_client_start(vnc, fd, socket->websocket, false);
 }
 
 static int add_socket(struct vnc *vnc, int fd, bool websocket, const char *path, struct error *err)
@@ -234,6 +234,39 @@ static int listen_inet(struct vnc *vnc, struct where *where, const char *websock
 	return rc;
 }
 
+/* A viewer that listens; the number is the port itself. */
+static int connect_viewer(struct vnc *vnc, const char *address, struct error *err)
+{
+	struct where where = {0};
+	struct addrinfo *list;
+	struct timeval patience = {CONNECT_S, 0}, none = {0};
+	int fd = -1, rc = parse_address(address, &where, err);
+
+	if (rc == 0)
+		rc = resolve(where.host, where.number, AF_UNSPEC, 0, &list, err);
+	free(where.host);
+	if (rc < 0)
+		return rc;
+	for (const struct addrinfo *at = list; at && fd < 0; at = at->ai_next) {
+		fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
+		if (fd < 0)
+			continue;
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+		if (connect(fd, at->ai_addr, at->ai_addrlen) < 0) {
+			error_set_errno(err, errno == EINPROGRESS ? ETIMEDOUT : errno, "Failed to connect to '%s'",
+					address);
+			close(fd);
+			fd = -1;
+		}
+	}
+	freeaddrinfo(list);
+	if (fd < 0)
+		return -ECONNREFUSED;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+	vnc_client_start(vnc, fd, false, true);
+	return 0;
+}
+
 int vnc_listen(struct vnc *vnc, const char *address, struct options *options, struct error *err)
 {
 	struct where where = {.family = AF_UNSPEC};
@@ -253,10 +286,9 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 	if (!strncmp(address, "unix:", 5))
 		return websocket ? error_set(err, EINVAL, "websocket= needs an internet address, not unix:")
 				 : listen_unix(vnc, address + 5, err);
-	if (vnc->reverse) {
-		vnc_client_start(vnc, -1, false, address);
-		return 0;
-	}
+	if (vnc->reverse)
+		return websocket ? error_set(err, EINVAL, "websocket= and reverse= do not go together")
+				 : connect_viewer(vnc, address, err);
 	rc = parse_address(address, &where, err);
 	if (rc == 0)
 		rc = listen_inet(vnc, &where, websocket, err);
@@ -264,30 +296,4 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 		vnc_unlisten(vnc);
 	free(where.host);
 	return rc;
-}
-
-/* A viewer that listens; the number is the port itself. */
-int vnc_connect(const char *address, struct error *err)
-{
-	struct where where = {0};
-	struct addrinfo *list;
-	int fd = -1, one = 1, rc = parse_address(address, &where, err);
-
-	if (rc == 0)
-		rc = resolve(where.host, where.number, AF_UNSPEC, 0, &list, err);
-	free(where.host);
-	if (rc < 0)
-		return -1;
-	for (const struct addrinfo *at = list; at && fd < 0; at = at->ai_next) {
-		fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
-		if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) < 0) {
-			error_set_errno(err, errno, "Failed to connect to '%s'", address);
-			close(fd);
-			fd = -1;
-		}
-	}
-	freeaddrinfo(list);
-	if (fd >= 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return fd;
 }
