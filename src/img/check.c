@@ -140,7 +140,8 @@ static int parse_repair(struct checking *c, const char *what)
 {
 	c->fix_all = !strcmp(what, "all");
 	c->fix_leaks = c->fix_all || !strcmp(what, "leaks");
-	return c->fix_leaks ? -1 : img_usage(c->img, "-r expects 'leaks' or 'all', not '%s'", what);
+	return c->fix_leaks ? -1
+			    : img_usage(c->img, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", what);
 }
 
 static const struct img_long longs[] = {

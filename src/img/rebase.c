@@ -136,12 +136,10 @@ static int open_new(struct rebase *r, const char *name)
 	return r->new ? 0 : 1;
 }
 
-static int safe_rebase(struct rebase *r, const char *name)
+static int safe_rebase(struct rebase *r)
 {
 	int result;
 
-	if (open_new(r, name))
-		return 1;
 	r->old_data = malloc(CHUNK);
 	r->new_data = malloc(CHUNK);
 	if (!r->old_data || !r->new_data)
@@ -154,6 +152,14 @@ static int safe_rebase(struct rebase *r, const char *name)
 	result = keep_content(r);
 	r->top->backing = r->old;
 	return result ? img_fail(r->img, "error while copying from the old backing file: %s", strerror(-result)) : 0;
+}
+
+/* The name cannot be written: after all progress, as qemu-img says it. */
+static int not_changed(struct rebase *r, const char *reason)
+{
+	img_fail(r->img, "Could not change the backing file to '%s': %s", r->backing, reason);
+	img_progress(&r->progress, 1, 1);
+	return 1;
 }
 
 static int run_rebase(struct rebase *r, const char *name)
@@ -169,22 +175,21 @@ static int run_rebase(struct rebase *r, const char *name)
 	r->top = img_open(r->img, name, r->format, &how);
 	if (!r->top)
 		return 1;
-	if (!r->top->driver->set_backing)
-		return img_fail(r->img, "Could not change the backing file to '%s': Operation not supported",
-				r->backing);
-	if (*r->backing && !r->backing_format)
-		return img_fail(r->img, "Could not change the backing file to '%s': backing format must be specified",
-				r->backing);
 	img_progress_start(&r->progress, r->img, r->show_progress && !r->quiet);
-	if (!r->unsafe && safe_rebase(r, name))
+	if (!r->unsafe && open_new(r, name))
+		return 1;
+	if (*r->backing && !r->backing_format)
+		return not_changed(r, "backing format must be specified");
+	if (!r->top->driver->set_backing)
+		return not_changed(r, "Operation not supported");
+	if (!r->unsafe && safe_rebase(r))
 		return 1;
 	result = r->top->driver->set_backing(r->top, r->backing, r->backing_format, &err);
-	img_progress(&r->progress, 1, 1); /* as qemu-img, in any case */
 	if (result < 0)
-		return img_fail(r->img, "Could not change the backing file to '%s': %s", r->backing,
-				result == -ENOSPC   ? "No space left in the file header"
-				: result == -EINVAL ? strerror(EINVAL)
-						    : err.msg);
+		return not_changed(r, result == -ENOSPC   ? "No space left in the file header"
+				      : result == -EINVAL ? strerror(EINVAL)
+							  : err.msg);
+	img_progress(&r->progress, 1, 1);
 	return 0;
 }
 

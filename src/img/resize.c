@@ -24,7 +24,7 @@ static int new_size(struct img *img, const struct block *block, const char *text
 		return img_fail(img, "New image size must be positive");
 	*size = sign > 0 ? block->length + value : sign < 0 ? block->length - value : value;
 	if (*size > INT64_MAX || (sign > 0 && *size < value))
-		return img_fail(img, "The new size is too large");
+		return img_fail(img, "New image size must be positive"); /* as qemu-img, whose size is negative then */
 	if (!*size)
 		return img_fail(img, "New image size must be positive");
 	*size = align_up(*size, 512);

@@ -4,7 +4,6 @@
 
 compare_test.py [GROUP]. What may differ is listed in normalise(): program name, disk sizes, dates, layout of new images.
 """
-import difflib
 import os
 import pathlib
 import re
@@ -296,6 +295,21 @@ GROUPS = {
         $IMG bench -c 5 --image-opts driver=qcow2,file.filename=a.qcow2
         $IMG bench -c 5 'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}'
         $IMG create -q -f raw s.raw 1k; $IMG bench -f raw -c 5 s.raw
+    """,
+    "sizes": """
+        $IMG create -q -f raw src.raw 10M; $IMG bench -q -w -f raw --pattern 5 -c 20 -s 64k -S 320k src.raw; $IMG bench -q -w -f raw --pattern 6 -c 7 -s 4k -S 777k src.raw; for f in qcow vdi vpc vmdk vhdx qcow2 raw; do $IMG convert -f raw -O $f src.raw a.$f; done; $IMG convert -f raw -O vpc -o subformat=fixed,force_size=on src.raw fixed.vpc; $IMG convert -f raw -O vdi -o static=on src.raw static.vdi; for s in monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat streamOptimized; do $IMG convert -f raw -O vmdk -o subformat=$s src.raw $s.vmdk; done; $IMG convert -f raw -O vhdx -o subformat=fixed src.raw fixed.vhdx
+        exec 2>&1; for i in 'qcow a.qcow' 'vdi a.vdi' 'vdi static.vdi' 'vpc a.vpc' 'vpc fixed.vpc' 'vmdk a.vmdk' 'vmdk monolithicFlat.vmdk' 'vmdk twoGbMaxExtentSparse.vmdk' 'vmdk twoGbMaxExtentFlat.vmdk' 'vmdk streamOptimized.vmdk' 'vhdx a.vhdx' 'vhdx fixed.vhdx' 'raw a.raw'; do set -- $i; R=(20M '--shrink 5M' '--preallocation=falloc 30M'); case $2 in a.*) R+=(+1M -1M '--shrink -- -1M' 10M 0 '--shrink 0' '--preallocation=metadata 40M' '-q 11M' '--shrink --preallocation=full 1M' 9000P foo +); esac; for r in "${R[@]}"; do echo "== $2 $r"; cp $2 t.$1; case $2 in twoGb*Sparse*) cp twoGbMaxExtentSparse-s001.vmdk t-s001.vmdk; sed -i s/twoGbMaxExtentSparse-/t-/ t.$1;; *Flat*) cp monolithicFlat-flat.vmdk t-flat.vmdk; esac; case $r in *-\ *) $IMG resize -f $1 --shrink t.$1 -1M;; *-*\ *) $IMG resize -f $1 ${r% *} t.$1 ${r##* };; *) $IMG resize -f $1 t.$1 $r; esac; echo $?; $IMG info -f $1 t.$1 | grep virtual; cmp -s t.$1 $2 || { $IMG check -q -f $1 t.$1; $IMG compare -f raw -F $1 src.raw t.$1; }; rm -f t.$1 t-*; done; done
+        rm -f a.vpc fixed.vpc
+    """,
+    "formats": """
+        $IMG create -q -f raw src.raw 10M; $IMG bench -q -w -f raw --pattern 5 -c 20 -s 64k -S 320k src.raw; $IMG bench -q -w -f raw --pattern 6 -c 7 -s 4k -S 777k src.raw; for f in qcow vdi vpc vmdk vhdx qcow2 raw; do $IMG convert -f raw -O $f src.raw a.$f; done; $IMG convert -f raw -O vpc -o subformat=fixed,force_size=on src.raw fixed.vpc; $IMG convert -f raw -O vdi -o static=on src.raw static.vdi; for s in monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat streamOptimized; do $IMG convert -f raw -O vmdk -o subformat=$s src.raw $s.vmdk; done; $IMG convert -f raw -O vhdx -o subformat=fixed src.raw fixed.vhdx
+        exec 2>&1; for f in qcow vdi vpc vmdk vhdx qcow2 raw; do for o in raw qcow qcow2 vdi vpc vmdk vhdx luks; do for s in '' --output=json; do echo "$f $o"; [ $f = vhdx ] || $IMG measure $s -f $f -O $o a.$f; $IMG measure $s -O $o --size 3G; done; done; [ $f = vhdx ] || $IMG measure -f $f -O qcow2 -o cluster_size=4k a.$f; done
+        exec 2>&1; for f in fixed.vpc static.vdi monolithicFlat.vmdk streamOptimized.vmdk fixed.vhdx; do $IMG measure --output=json -f ${f#*.} -O raw $f; $IMG info -f ${f#*.} --output=json $f | grep -v filename; $IMG check -f ${f#*.} --output=json $f; echo $?; $IMG check -f ${f#*.} -r leaks $f; $IMG map -f ${f#*.} --output=json $f | python3 ../places.py; done
+        exec 2>&1; for f in qcow vdi vpc vmdk vhdx raw; do for o in '-l' '-c x' '-a x' '-d x' '-U -l'; do echo "$f $o"; $IMG snapshot --image-opts $o driver=$f,file.filename=a.$f; echo $?; done; done
+        exec 2>&1; for f in qcow vdi vpc vmdk vhdx raw; do for o in help foo=1 size=20M preallocation=off ''; do echo "$f $o"; $IMG amend -f $f -o "$o" a.$f; echo $?; done; $IMG amend a.$f; done
+        exec 2>&1; for f in qcow vdi vpc vmdk vhdx raw; do for o in "-b src.raw -F raw" "-u -b a.raw -F raw" "-u -b ''" "-b ''" "-u -b a.raw" "-b nono -F raw" "-p -u -b a.raw -F raw"; do echo "$f $o"; eval $IMG rebase -f $f $o a.$f; echo $?; done; done
+        exec 2>&1; for f in qcow vdi vpc vmdk vhdx raw; do for o in '--add' '--remove' '--clear' '--enable' '--disable' '--merge y'; do $IMG bitmap $o -f $f a.$f x; echo $?; done; $IMG commit -f $f a.$f; $IMG convert -c -f raw -O $f src.raw c.$f; $IMG convert --bitmaps -f qcow2 -O $f a.qcow2 c.$f; echo $?; rm -f c.$f; done
+        exec 2>&1; for f in qcow vdi vpc vmdk vhdx raw; do $IMG check -f $f -r all a.$f; $IMG check -f $f -r leaks --output=json a.$f; $IMG check -f $f -r foo a.$f; $IMG check -U -f $f a.$f; $IMG compare -f $f -F raw a.$f src.raw; done; rm -f a.vpc fixed.vpc
     """,
     "amend": """
         $IMG create -q -f qcow2 a.qcow2 1M; for f in qcow2 luks raw vmdk; do $IMG amend -f $f -o help; done
@@ -749,6 +763,7 @@ def normalise(text):
     text = re.sub(r'"image-end-offset": \d+', '"image-end-offset": -', text)
     text = re.sub(r"\d+-\d+-\d+ \d+:\d+:\d+", "DATE", text)
     text = re.sub(r'"date-n?sec": \d+', '"date": -', text)
+    text = re.sub(r"#block\d+", "#block", text)
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r'\biters("?): \d+', r"iters\1: -", text)
     text = re.sub(r'\bcid(": | ?: )\d+', r"cid\1-", text)
@@ -819,8 +834,11 @@ def test(group):
                 continue
             failed += 1
             print(f"FAILED  {mine[0]}\n  exit status {mine[1]}, qemu-img's {wanted[1]}")
-            for line in difflib.unified_diff(wanted[2].splitlines(), mine[2].splitlines(), "qemu-img", "xuni-img", "", "", 1, ""):
-                print("  " + line)
+            outputs = [pathlib.Path(directory) / name for name in ("qemu-img.out", "xuni-img.out")]
+            for path, result in zip(outputs, (wanted, mine)):
+                path.write_text(result[2] + "\n")
+            diff = subprocess.run(["diff", "-U1", *outputs], capture_output=True, text=True)
+            print("".join("  " + line for line in diff.stdout.splitlines(True)[2:]))
         failed += cross_check(ours, theirs)
     print(f"{group}: {len(lines)} lines, {failed} differences")
     return failed
