@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Filter "blkdebug": makes requests fail by rule, to test what becomes of it (qemu's "blkdebug", QAPI
- *BlockdevOptionsBlkdebug).
+ * BlockdevOptionsBlkdebug).
  *
  *	inject-error.N.event, .iotype, .errno, .sector, .once, .state
  *	set-state.N.event, .state, .new_state
  *
  * Events are what happens to this node: read_aio, write_aio (writes, zeroes), flush_to_disk, and none (any of them). An
- * event in a state (1 at first) may lead to another, after the errors of the old one. Left out: config=, the events
- *inside of format drivers and limits of sizes and alignment: refused by name.
+ * event in a state (1 at first) may lead to another, after the errors of the old one. config= names a file with more
+ * rules. Left out: the events inside of format drivers and limits of sizes and alignment: refused by name.
  */
+#include "backend/block/blkdebug.h"
 #include "backend/block/filter.h"
 
 #include <pthread.h>
@@ -152,9 +153,8 @@ static int take_rules(struct blkdebug *debug, struct options *options, const cha
 	return result;
 }
 
-static int debug_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
+static int take_all(struct blkdebug *debug, struct options *options, struct error *err)
 {
-	struct blkdebug *debug = block->private_data;
 	int result;
 
 	for (size_t i = 0; i < options->count; i++)
@@ -168,6 +168,28 @@ static int debug_open(struct block *block, struct options *options, const struct
 						!strncmp(options->items[i].key, "set-state.", 10)))
 			return error_set(err, EINVAL, "'%s' is not an option of block driver 'blkdebug'",
 					 options->items[i].key);
+	return 0;
+}
+
+static int take_file(struct blkdebug *debug, const char *path, struct error *err)
+{
+	struct options rules = {0};
+	int result = blkdebug_read_config(path, &rules, err);
+
+	if (!result && (result = take_all(debug, &rules, err)))
+		error_prefix(err, "%s", path);
+	options_free(&rules);
+	return result;
+}
+
+static int debug_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
+{
+	struct blkdebug *debug = block->private_data;
+	const char *config = options_get(options, "config");
+	int result;
+
+	if ((config && (result = take_file(debug, config, err))) || (result = take_all(debug, options, err)))
+		return result;
 	debug->state = 1;
 	block->length = block->file->length;
 	pthread_mutex_init(&debug->lock, NULL);
@@ -267,7 +289,7 @@ static int debug_map(struct block *block, enum block_op op, uint64_t offset, uin
 	return -EAGAIN;
 }
 
-static const char *const debug_options[] = {"inject-error.*", "set-state.*", NULL};
+static const char *const debug_options[] = {"config", "inject-error.*", "set-state.*", NULL};
 
 const struct block_driver block_blkdebug_driver = {
 	.name = "blkdebug",

@@ -14,6 +14,13 @@ struct block *block_data_node(struct block *block, uint64_t offset)
 	return block->driver->data_node ? block->driver->data_node(block, offset) : block->file;
 }
 
+bool block_grows(const struct block *block)
+{
+	while (block->driver->is_filter)
+		block = block->file;
+	return block->driver->is_protocol;
+}
+
 int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length)
 {
 	if (op == BLOCK_FLUSH)

@@ -7,7 +7,7 @@
  * writes that come through here share them. Writes on the fast way are not seen here and need not be: they only go to
  * clusters that the image has already, and those are never copied.
  *
- * Left out: bottom= (a node below which nothing is copied).
+ * bottom= names the node of the chain below which nothing is copied.
  */
 #include "backend/block/filter.h"
 
@@ -26,7 +26,8 @@ struct copy_on_read {
 	pthread_mutex_t lock;
 	pthread_cond_t freed;
 	struct held *held;
-	uint64_t unit; /* of allocation in the image */
+	uint64_t unit;        /* of allocation in the image */
+	struct block *bottom; /* the last node of which something is copied; NULL: of all */
 };
 
 static bool conflicts(const struct copy_on_read *cor, const struct held *mine)
@@ -59,13 +60,33 @@ static void let_go(struct copy_on_read *cor, struct held *mine)
 	pthread_mutex_unlock(&cor->lock);
 }
 
+static int find_bottom(struct block *block, const char *name, struct error *err)
+{
+	struct copy_on_read *cor = block->private_data;
+	struct block *named = block_find(block->graph, name);
+
+	if (!named)
+		return error_set(err, EINVAL, "Bottom node '%s' not found", name);
+	if (named->driver->is_filter)
+		return error_set(err, EINVAL, "Bottom node '%s' is a filter", name);
+	for (struct block *node = block->file; node && !cor->bottom; node = node->backing)
+		cor->bottom = node == named ? node : NULL;
+	return cor->bottom ? 0
+			   : error_set(err, EINVAL, "Bottom node '%s' is not in the backing chain of '%s'", name,
+				       block->file->node_name);
+}
+
 static int cor_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
 {
 	struct copy_on_read *cor = block->private_data;
+	const char *bottom = options_get(options, "bottom");
+	int result;
 
 	if (block->read_only)
 		return error_set(err, EINVAL, "copy-on-read needs an image that can be written, and '%s' is read-only",
 				 block->file->node_name);
+	if (bottom && (result = find_bottom(block, bottom, err)))
+		return result;
 	block->length = block->file->length;
 	cor->unit = is_power_of_two(block->file->optimal_bytes) ? max_u64(block->file->optimal_bytes, 4096) : 64 * KIB;
 	pthread_mutex_init(&cor->lock, NULL);
@@ -91,6 +112,32 @@ static int look(struct block *block, uint64_t offset, uint64_t *length, bool *pr
 
 	*present = bits > 0;
 	return bits < 0 ? bits : 0;
+}
+
+/* Whether what the image has not got lies above the bottom, or on it; else it is not to be copied. Shortens the length
+ * to what is alike. */
+static int look_above_bottom(struct block *block, uint64_t offset, uint64_t *length, bool *above)
+{
+	const struct copy_on_read *cor = block->private_data;
+
+	*above = !cor->bottom;
+	if (!cor->bottom || cor->bottom == block->file)
+		return 0;
+	for (struct block *node = block->file->backing;; node = node->backing) {
+		uint64_t ignored;
+		int bits;
+
+		if (offset >= node->length || !node->driver->extent) {
+			*above = true; /* its zeroes, or it holds everything */
+			return 0;
+		}
+		*length = min_u64(*length, node->length - offset);
+		bits = node->driver->extent(node, offset, length, &ignored);
+		/* A raw file's holes are its own. */
+		*above = bits & BLOCK_EXTENT_ALLOCATED || !strcmp(node->driver->name, "raw");
+		if (bits < 0 || *above || node == cor->bottom)
+			return bits < 0 ? bits : 0;
+	}
 }
 
 /* Into the image with what it has not got of [start, end), from `data`. */
@@ -165,14 +212,16 @@ static int cor_pread(struct block *block, uint64_t offset, const struct iovec *i
 	uint64_t part;
 
 	for (uint64_t done = 0; done < length; done += part) {
-		bool present;
+		bool present, above = false;
 		int result;
 
 		part = length - done;
 		result = look(block, offset + done, &part, &present);
 		if (result || part == 0)
 			return result ? result : -EIO;
-		if (present) {
+		if (!present && (result = look_above_bottom(block, offset + done, &part, &above)))
+			return result;
+		if (present || !above) {
 			result = read_as_it_is(block, offset + done, iov, iov_count, done, part);
 		} else {
 			part = min_u64(part, COPY_BYTES);
@@ -228,10 +277,13 @@ static int cor_discard(struct block *block, uint64_t offset, uint64_t length)
 	return result;
 }
 
+static const char *const cor_options[] = {"bottom", NULL};
+
 const struct block_driver block_copy_on_read_driver = {
 	.name = "copy-on-read",
 	.is_filter = true,
 	.size = sizeof(struct copy_on_read),
+	.known = cor_options,
 	.open = cor_open,
 	.close = cor_close,
 	.pread = cor_pread,

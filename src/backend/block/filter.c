@@ -3,15 +3,26 @@
  * has nothing to add. */
 #include "backend/block/filter.h"
 
+/* What lies below a format grows by being written: then the range is the child's, however long it was. */
+static int pass(struct block *child, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
+		int iov_count, uint32_t flags)
+{
+	if (!block_grows(child))
+		return block_execute(child, op, offset, length, iov, iov_count, flags);
+	if (op != BLOCK_READ && child->read_only)
+		return -EPERM;
+	return block_run(child, op, offset, length, iov, iov_count, flags);
+}
+
 int filter_pread(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length)
 {
-	return block_execute(block->file, BLOCK_READ, offset, length, iov, iov_count, 0);
+	return pass(block->file, BLOCK_READ, offset, length, iov, iov_count, 0);
 }
 
 int filter_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, int iov_count, uint64_t length,
 		  uint32_t flags)
 {
-	return block_execute(block->file, BLOCK_WRITE, offset, length, iov, iov_count, flags);
+	return pass(block->file, BLOCK_WRITE, offset, length, iov, iov_count, flags);
 }
 
 int filter_flush(struct block *block)
@@ -21,12 +32,12 @@ int filter_flush(struct block *block)
 
 int filter_discard(struct block *block, uint64_t offset, uint64_t length)
 {
-	return block_execute(block->file, BLOCK_DISCARD, offset, length, NULL, 0, 0);
+	return pass(block->file, BLOCK_DISCARD, offset, length, NULL, 0, 0);
 }
 
 int filter_write_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags)
 {
-	return block_execute(block->file, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, flags);
+	return pass(block->file, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, flags);
 }
 
 int filter_truncate(struct block *block, uint64_t length, struct error *err)

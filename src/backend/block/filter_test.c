@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Throttle groups on a clock of numbers, the gates of a queue on the real one, copy-on-read, detect-zeroes, names in
  * JSON, and who may use a node twice. */
+#include "backend/block/image.h"
 #include "backend/block/internal.h"
 #include "backend/block/qcow2.h"
 #include "backend/block/throttle.h"
@@ -401,6 +402,53 @@ static void test_copy_on_read(void **fixture)
 	free(top);
 }
 
+/* Three images; a read copies what the upper two hold, and what lies below the middle one only when nothing bounds it.
+ */
+static void test_bottom(void **fixture)
+{
+	struct fixture *f = *fixture;
+	char *middle = make_chain(f), *top = xasprintf("%s/over.qcow2", f->directory), *text;
+	const struct block_open how = {0};
+	struct qcow2_create create;
+	struct block *block;
+	struct error err = {0};
+	uint8_t data[4096];
+
+	block = block_open_file(f->graph, middle, "qcow2", &how, NULL);
+	memset(data, 99, sizeof(data));
+	assert_int_equal(block_pwrite(block, 65536, data, sizeof(data), 0), 0);
+	block_unref(block);
+	qcow2_create_defaults(&create);
+	create.length = DISK;
+	create.backing = middle;
+	create.backing_format = "qcow2";
+	assert_int_equal(qcow2_create_file(top, &create, NULL), 0);
+	text = xasprintf("driver=copy-on-read,bottom=m,file.driver=qcow2,file.file.driver=file,file.file.filename=%s,"
+			 "file.backing.driver=qcow2,file.backing.node-name=m,file.backing.file.driver=file,"
+			 "file.backing.file.filename=%s",
+			 top, middle);
+	block = open_text(f, text);
+	assert_int_equal(block_pread(block, 0, data, sizeof(data)), 0);
+	assert_int_equal(data[0], 1);
+	assert_int_equal(extent_at(block, 0), 0);
+	assert_int_equal(block_pread(block, 65536, data, sizeof(data)), 0);
+	assert_int_equal(data[0], 99);
+	assert_true(extent_at(block, 65536) & BLOCK_EXTENT_ALLOCATED);
+	block_unref(block);
+	block = open_filter(f, top);
+	assert_int_equal(block_pread(block, 0, data, sizeof(data)), 0);
+	assert_true(extent_at(block, 0) & BLOCK_EXTENT_ALLOCATED);
+	block_unref(block);
+	free(text);
+	text = xasprintf(
+		"driver=copy-on-read,bottom=nope,file.driver=qcow2,file.file.driver=file,file.file.filename=%s", top);
+	assert_null(try_open(f, text, &err));
+	assert_string_equal(err.msg, "Bottom node 'nope' not found");
+	free(text);
+	free(middle);
+	free(top);
+}
+
 struct writer {
 	struct block *block;
 	unsigned seed;
@@ -469,6 +517,101 @@ static void test_blkdebug(void **fixture)
 	assert_null(try_open(f, "driver=blkdebug,image.driver=null-co,inject-error.0.event=none,inject-error.0.erno=5",
 			     &err));
 	assert_string_equal(err.msg, "'inject-error.0.erno' is not an option of block driver 'blkdebug'");
+}
+
+static void write_file(struct fixture *f, const char *name, const char *text)
+{
+	char *path = xasprintf("%s/%s", f->directory, name);
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	free(path);
+}
+
+static void test_blkdebug_config(void **fixture)
+{
+	static const char *const wrong[] = {"event = \"none\"\n",
+					    "[inject-error]\nevent\n",
+					    "[foo]\n",
+					    "[inject-error\n",
+					    "[inject-error]\nevent = \"none\" x\n",
+					    "[inject-error]\nevent = \"none\"\nerno = \"5\"\n"};
+	struct fixture *f = *fixture;
+	char *text = xasprintf("driver=blkdebug,image.driver=null-co,config=%s/rules", f->directory);
+	struct error err = {0};
+	struct block *block;
+	uint8_t data[512] = {0};
+
+	assert_null(try_open(f, text, &err));
+	assert_non_null(strstr(err.msg, "Could not open blkdebug config file"));
+	write_file(f, "rules",
+		   "# comment\n\n[inject-error]\nevent = \"read_aio\"\nerrno = \"28\"\nonce = \"on\"\n\n"
+		   "[set-state \"a\"]\n  event = \"write_aio\"\n  state = \"1\"\n  new_state = \"2\"\n\n"
+		   "[inject-error \"b\"]\nevent = \"flush_to_disk\"\nstate = \"2\"\n");
+	block = open_text(f, text);
+	assert_int_equal(block_pread(block, 0, data, 512), -ENOSPC);
+	assert_int_equal(block_pread(block, 0, data, 512), 0);
+	assert_int_equal(block_flush(block), 0);
+	assert_int_equal(block_pwrite(block, 0, data, 512, 0), 0);
+	assert_int_equal(block_flush(block), -EIO);
+	block_unref(block);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		write_file(f, "rules", wrong[i]);
+		err = (struct error){0};
+		assert_null(try_open(f, text, &err));
+		assert_non_null(strstr(err.msg, "rules"));
+	}
+	free(text);
+}
+
+/* An image grows in its file, whatever filters lie between. */
+static void test_growing(void **fixture)
+{
+	static const char *const filters[] = {
+		"driver=throttle,file.throttle-group=g,file.file.driver=file,file.file.filename=%s",
+		"driver=blkdebug,file.image.driver=file,file.image.filename=%s",
+		"driver=copy-on-read,file.file.driver=file,file.file.filename=%s",
+		"driver=throttle,file.throttle-group=g,file.file.driver=blkdebug,file.file.image.driver=file,"
+		"file.file.image.filename=%s",
+	};
+	static const char *const formats[] = {"qcow2", "qcow", "vdi", "vpc", "vmdk", "vhdx"};
+	struct fixture *f = *fixture;
+	uint8_t page[65536], read[65536];
+
+	group_of(f, "g", "iops-total=100000");
+	for (size_t i = 0; i < ARRAY_SIZE(filters) * ARRAY_SIZE(formats); i++) {
+		const char *format = formats[i / ARRAY_SIZE(filters)];
+		char *path = xasprintf("%s/image.%s", f->directory, format), *file, *text;
+		struct block_create create = {.graph = f->graph, .filename = path, .length = 8 * MIB};
+		struct options none = {0};
+		struct block *block;
+		struct error err = {0};
+
+		create.driver = block_driver_find(format);
+		create.options = &none;
+		if (block_create_image(&create, &err) < 0)
+			fail_msg("%s: %s", format, err.msg);
+		options_free(&none);
+		file = xasprintf(filters[i % ARRAY_SIZE(filters)], path);
+		text = xasprintf("driver=%s,file.%s", format, file);
+		for (unsigned life = 0; life < 2; life++) {
+			block = open_text(f, text);
+			for (uint64_t at = 0; at < 4 * MIB; at += sizeof(page)) {
+				memset(page, 1 + (int)(at / sizeof(page)), sizeof(page));
+				if (life == 0)
+					assert_int_equal(block_pwrite(block, at, page, sizeof(page), 0), 0);
+				assert_int_equal(block_pread(block, at, read, sizeof(read)), 0);
+				assert_memory_equal(page, read, sizeof(page));
+			}
+			assert_int_equal(block_flush(block), 0);
+			block_unref(block);
+		}
+		free(text);
+		free(file);
+		free(path);
+	}
 }
 
 /* --- options of every node --- */
@@ -600,7 +743,8 @@ int main(void)
 		TEST(test_bad_limits),      TEST(test_gate),         TEST(test_group),
 		TEST(test_throttle_node),   TEST(test_copy_on_read), TEST(test_copy_against_writes),
 		TEST(test_detect_zeroes),   TEST(test_json_names),   TEST(test_users),
-		TEST(test_names_in_images), TEST(test_blkdebug),
+		TEST(test_names_in_images), TEST(test_blkdebug),     TEST(test_blkdebug_config),
+		TEST(test_growing),         TEST(test_bottom),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

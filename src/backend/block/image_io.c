@@ -9,11 +9,12 @@
 
 #define WINDOW 64
 
-/* Past the end of a plain file is where new clusters go; other nodes have a length of their own to keep to. */
+/* Past the end of a plain file, also below filters, is where new clusters go; other nodes have a length of their own to
+ * keep to. */
 static int run(struct block *file, enum block_op op, uint64_t offset, const struct iovec *iov, int iov_count,
 	       uint64_t length)
 {
-	if (file->driver->is_protocol)
+	if (block_grows(file))
 		return op != BLOCK_READ && file->read_only ? -EPERM
 							   : block_run(file, op, offset, length, iov, iov_count, 0);
 	if (op == BLOCK_READ && !range_inside(offset, length, file->length)) {
@@ -77,7 +78,7 @@ int image_file_allocate(struct block *file, uint64_t offset, uint64_t length, en
 
 int image_file_clear(struct block *file, enum block_op op, uint64_t offset, uint64_t length, uint32_t flags)
 {
-	if (!file->driver->is_protocol)
+	if (!block_grows(file))
 		return block_execute(file, op, offset, length, NULL, 0, flags);
 	return file->read_only ? -EPERM : block_run(file, op, offset, length, NULL, 0, flags);
 }

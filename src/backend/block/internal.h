@@ -17,7 +17,8 @@ struct io_uring_sqe;
 /* --- drivers.c --- */
 extern const struct block_driver block_file_driver, block_host_device_driver, block_null_driver, block_raw_driver;
 extern const struct block_driver block_vdi_driver, block_vpc_driver, block_qcow_driver;
-extern const struct block_driver block_blkdebug_driver, block_copy_on_read_driver, block_throttle_driver, block_luks_driver;
+extern const struct block_driver block_blkdebug_driver, block_copy_on_read_driver, block_throttle_driver,
+	block_luks_driver;
 /* Name of the format that these first bytes look like, NULL when none does (raw). Also knows formats that have no
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
@@ -80,6 +81,8 @@ struct block *block_data_node(struct block *block, uint64_t offset);
 int block_check(const struct block *block, enum block_op op, uint64_t offset, uint64_t length);
 /* True for a write whose data are all zeroes and which the node is to turn into write zeroes (detect-zeroes=). */
 bool block_zeroes_found(const struct block *block, const struct iovec *iov, int iov_count);
+/* A plain file, perhaps below filters: it grows by being written, so the length it was opened with does not bind. */
+bool block_grows(const struct block *block);
 /* block_execute after block_check. */
 int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t length, const struct iovec *iov,
 	      int iov_count, uint32_t flags);
