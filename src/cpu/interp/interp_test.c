@@ -193,6 +193,31 @@ static void test_rep_movs_faults_midway(void **unused)
 	guest_fini(&guest);
 }
 
+/* Source and destination that have one place in the TLB: a page is copied whole, the next one faults as ever. */
+static void test_rep_movs_one_tlb_place(void **unused)
+{
+	struct guest guest;
+	enum vcpu_exit exit;
+	const uint64_t to = GUEST_DATA + X86_TLB_ENTRIES * PAGE_SIZE;
+
+	start(&guest, X86_CODE64);
+	PLACE(&guest, GUEST_CODE, rep_movs);
+	guest_gate(&guest, X86_PFV, GUEST_CODE + 0x1000);
+	map_4k(&guest, to + PAGE_SIZE, 0, false);
+	guest_code(&guest, 0x5000 + (to >> 12 & 511) * 8, &(uint64_t){0x400067}, 8);
+	for (unsigned i = 0; i < 2 * PAGE_SIZE; i++)
+		*guest_ram(&guest, GUEST_DATA + i) = (uint8_t)(i * 7 + (i >> 8));
+	gpr_of(&guest)[X86_RSI] = GUEST_DATA + 8;
+	gpr_of(&guest)[X86_RDI] = to + 16;
+	gpr_of(&guest)[X86_RCX] = 2 * PAGE_SIZE;
+	guest_run(&guest, 0, 1, &exit);
+	assert_int_equal(state_of(&guest, 0)->cr2, to + PAGE_SIZE);
+	assert_int_equal(gpr_of(&guest)[X86_RSI], GUEST_DATA + PAGE_SIZE - 8);
+	assert_int_equal(gpr_of(&guest)[X86_RCX], PAGE_SIZE + 16);
+	assert_memory_equal(guest_ram(&guest, 0x400010), guest_ram(&guest, GUEST_DATA + 8), PAGE_SIZE - 16);
+	guest_fini(&guest);
+}
+
 static void test_rep_movs_overlap(void **unused)
 {
 	struct guest guest;
@@ -753,6 +778,7 @@ int main(void)
 		cmocka_unit_test(test_modifies_through_alias),
 		cmocka_unit_test(test_other_thread_patches),
 		cmocka_unit_test(test_rep_movs_faults_midway),
+		cmocka_unit_test(test_rep_movs_one_tlb_place),
 		cmocka_unit_test(test_rep_movs_overlap),
 		cmocka_unit_test(test_rep_stos_over_own_code),
 		cmocka_unit_test(test_locked_by_two_cpus),

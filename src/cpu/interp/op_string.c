@@ -226,9 +226,27 @@ static uint64_t bulk_stos(struct interp *ip, const struct op *op, unsigned size,
 	return count;
 }
 
+/* Pages that lie a multiple of the TLB's reach apart have one place in it and turn each other out at every element; so the
+ * page read is looked up first, and its host address is kept while the page written takes the place. */
+static bool movs_pages(struct interp *ip, const struct op *op, unsigned size, uint64_t from_gva, uint64_t to_gva,
+		       const uint8_t **from, uint8_t **to)
+{
+	const struct x86_tlb_entry *slot = mem_slot(ip, from_gva);
+	bool shared = slot == mem_slot(ip, to_gva) && (from_gva ^ to_gva) >= PAGE_SIZE;
+
+	if (shared && !mem_hit(slot->tag_read, from_gva, size))
+		x86_tlb_fill(&ip->cpu, from_gva, X86_READ);
+	if (!mem_hit(slot->tag_read, from_gva, size))
+		return false;
+	*from = (const uint8_t *)(from_gva + slot->addend);
+	if (shared)
+		x86_tlb_fill(&ip->cpu, to_gva, X86_WRITE);
+	*to = writable_page(ip, op, to_gva, size);
+	return *to;
+}
+
 static uint64_t bulk_movs(struct interp *ip, const struct op *op, unsigned size, uint64_t count)
 {
-	const struct x86_tlb_entry *slot;
 	uint64_t from_gva, to_gva;
 	const uint8_t *from;
 	uint8_t *to;
@@ -237,11 +255,8 @@ static uint64_t bulk_movs(struct interp *ip, const struct op *op, unsigned size,
 		return 0;
 	from_gva = source_gva(ip, op, size);
 	to_gva = dest_gva(ip, op, size, X86_WRITE);
-	slot = mem_slot(ip, from_gva);
-	to = writable_page(ip, op, to_gva, size);
-	if (!to || !mem_hit(slot->tag_read, from_gva, size))
+	if (!movs_pages(ip, op, size, from_gva, to_gva, &from, &to))
 		return 0;
-	from = (const uint8_t *)(from_gva + slot->addend);
 	count = min_u64(count, min_u64(room_in_page(from_gva, size), room_in_page(to_gva, size)));
 	if (to > from && to < from + count * size) {
 		/* Overlap forward repeats a pattern: element by element. */
