@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Copying by several threads. Each takes the next chunk, reads it, and writes it; where the order of writes decides how
- * the target is laid out, when its turn has come, so that reading and writing overlap all the same. A chunk is small
- * enough to still lie in a processor's own cache when it is written.
+ * Copying by several threads. Each takes the next chunk, reads it, and writes it. Where the order of writes decides how
+ * the target is laid out, one thread at a time writes what has been read, chunk after chunk, whoever read it: so a
+ * chunk never waits until a thread has woken up, and the others read on meanwhile. A chunk is small enough to still lie
+ * in a processor's own cache when it is written.
  */
 #include "img/copy.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define CHUNK       (1 * MIB)
+#define CHUNK       (512 * KIB)
 #define EXTENT_STEP (1 * GIB)
 #define SECTOR      512u
 #define ANNOUNCED   (2 * MIB) /* what the progress counts at once, as qemu-img does */
@@ -20,10 +20,26 @@ struct chunk {
 	bool zero; /* to be made zero; else data */
 };
 
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_READ, SLOT_WRITING };
+
+/* A chunk on its way. */
+struct slot {
+	enum slot_state state;
+	struct chunk chunk;
+	uint8_t *data; /* CHUNK bytes, made when they are first needed */
+	int result;
+	const char *doing;
+};
+
+enum { SLOTS_MAX = 16 };
+
 struct copying {
 	struct copy *copy;
 	pthread_mutex_t lock;
-	pthread_cond_t turn_came;
+	pthread_cond_t freed; /* a slot, or all is under way */
+	struct slot slots[SLOTS_MAX];
+	unsigned slot_count;
+	bool in_order, writing; /* whether the order matters, and then, whether somebody writes */
 	uint64_t next, tickets, turn, failed_at;
 	uint64_t data_total, data_done, announced_to; /* for the progress */
 	struct block_span extent;                     /* of the sources, at `next` or before */
@@ -250,28 +266,6 @@ static bool offload_chunk(const struct copy *copy, const struct chunk *chunk)
 	return block_copy_range(source, within, copy->target, chunk->offset, chunk->length) == 0;
 }
 
-static void wait_for_turn(struct copying *c, const struct chunk *chunk)
-{
-	pthread_mutex_lock(&c->lock);
-	while (c->turn != chunk->ticket)
-		pthread_cond_wait(&c->turn_came, &c->lock);
-	pthread_mutex_unlock(&c->lock);
-}
-
-static void finish_chunk(struct copying *c, const struct chunk *chunk, int result, const char *doing)
-{
-	pthread_mutex_lock(&c->lock);
-	c->turn++;
-	pthread_cond_broadcast(&c->turn_came);
-	/* Of several the first in the image is told. */
-	if (result && (!c->result || chunk->offset < c->failed_at)) {
-		c->failed_at = chunk->offset;
-		c->result = error_set_errno(c->err, -result, "error while %s at byte %llu", doing,
-					    (unsigned long long)chunk->offset);
-	}
-	pthread_mutex_unlock(&c->lock);
-}
-
 /* Waits until the rate allows to write so much more. */
 static void keep_rate(struct copying *c, uint64_t bytes)
 {
@@ -285,75 +279,142 @@ static void keep_rate(struct copying *c, uint64_t bytes)
 	img_rate_wait(at_ns);
 }
 
-static int copy_chunk(struct copying *c, const struct chunk *chunk, uint8_t *data, bool in_order, const char **doing)
-{
-	const bool offload = c->copy->offload && !chunk->zero;
-	int result = data ? 0 : -ENOMEM;
+/* --- threads --- */
 
-	*doing = "reading";
-	if (in_order && offload)
-		wait_for_turn(c, chunk);
-	if (offload && offload_chunk(c->copy, chunk)) {
-		keep_rate(c, chunk->length);
-		return 0;
+static int read_chunk(struct copying *c, struct slot *slot)
+{
+	slot->doing = "reading";
+	if (!slot->data && posix_memalign((void **)&slot->data, 4096, CHUNK)) {
+		slot->data = NULL;
+		return -ENOMEM;
 	}
-	if (!result && !chunk->zero)
-		result = read_sources(c->copy, chunk->offset, data, chunk->length);
-	if (in_order && !offload)
-		wait_for_turn(c, chunk);
+	return read_sources(c->copy, slot->chunk.offset, slot->data, slot->chunk.length);
+}
+
+static void read_slot(struct copying *c, struct slot *slot)
+{
+	slot->result = slot->chunk.zero || c->copy->offload ? 0 : read_chunk(c, slot);
+}
+
+static void write_slot(struct copying *c, struct slot *slot)
+{
+	const struct chunk *chunk = &slot->chunk;
+
+	if (slot->result)
+		return;
 	if (!chunk->zero)
 		keep_rate(c, chunk->length);
-	if (result)
-		return result;
-	*doing = "writing";
-	return write_chunk(c, chunk, data);
+	if (c->copy->offload && !chunk->zero) {
+		if (offload_chunk(c->copy, chunk))
+			return;
+		slot->result = read_chunk(c, slot);
+	}
+	if (slot->result)
+		return;
+	slot->doing = "writing";
+	slot->result = write_chunk(c, chunk, slot->data);
+}
+
+/* What this thread is to do next: write the chunk whose turn it is, or read another. NULL: nothing any more; what is
+ * under way ends without it. Locked. */
+static struct slot *next_slot(struct copying *c)
+{
+	for (;;) {
+		struct slot *empty = NULL;
+		bool waiting = false; /* a chunk for its turn: it should not get cold behind more of them */
+
+		for (unsigned i = c->slot_count; i-- && !c->result;) {
+			struct slot *slot = &c->slots[i];
+
+			if (slot->state == SLOT_READ && !c->writing && slot->chunk.ticket == c->turn) {
+				c->writing = true;
+				slot->state = SLOT_WRITING;
+				return slot;
+			}
+			if (slot->state == SLOT_FREE)
+				empty = slot;
+			waiting |= slot->state == SLOT_READ;
+		}
+		if (waiting && !c->result) {
+			pthread_cond_wait(&c->freed, &c->lock);
+			continue;
+		}
+		if (c->result || (empty && !next_chunk(c, &empty->chunk))) {
+			pthread_cond_broadcast(&c->freed);
+			return NULL;
+		}
+		if (empty) {
+			empty->state = SLOT_READING;
+			return empty;
+		}
+		pthread_cond_wait(&c->freed, &c->lock);
+	}
+}
+
+/* Locked. */
+static void finish_slot(struct copying *c, struct slot *slot)
+{
+	if (slot->state == SLOT_WRITING) {
+		c->writing = false;
+		c->turn++;
+	}
+	slot->state = SLOT_FREE;
+	/* Of several failures the first in the image is told. */
+	if (slot->result && (!c->result || slot->chunk.offset < c->failed_at)) {
+		c->failed_at = slot->chunk.offset;
+		c->result = error_set_errno(c->err, -slot->result, "error while %s at byte %llu", slot->doing,
+					    (unsigned long long)slot->chunk.offset);
+	}
+	pthread_cond_signal(&c->freed);
 }
 
 static void *work(void *opaque)
 {
 	struct copying *c = opaque;
-	const bool in_order = !c->copy->out_of_order && !c->copy->compress && c->copy->target->driver->own_metadata;
-	uint8_t *data = NULL;
-	struct chunk chunk;
-	bool more;
+	struct slot *slot;
 
-	if (posix_memalign((void **)&data, 4096, CHUNK))
-		data = NULL;
-	for (;;) {
-		const char *doing;
-		int result;
+	pthread_mutex_lock(&c->lock);
+	while ((slot = next_slot(c))) {
+		const bool read = slot->state == SLOT_READING;
 
-		pthread_mutex_lock(&c->lock);
-		more = next_chunk(c, &chunk);
 		pthread_mutex_unlock(&c->lock);
-		if (!more)
-			break;
-		result = copy_chunk(c, &chunk, data, in_order, &doing);
-		finish_chunk(c, &chunk, result, doing);
+		if (read)
+			read_slot(c, slot);
+		if (!read || !c->in_order)
+			write_slot(c, slot);
+		pthread_mutex_lock(&c->lock);
+		if (read && c->in_order)
+			slot->state = SLOT_READ;
+		else
+			finish_slot(c, slot);
 	}
-	free(data);
+	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }
 
 int copy_run(struct copy *copy, struct error *err)
 {
 	struct copying c = {.copy = copy, .err = err};
-	pthread_t threads[16];
+	pthread_t threads[SLOTS_MAX];
 	unsigned started = 0;
 	int result;
 
 	if (copy->progress.on && (result = count_data(&c)) < 0)
 		return error_set_errno(err, -result, "error while reading block status at offset %llu",
 				       (unsigned long long)c.next);
+	c.slot_count = copy->workers < 1 ? 1 : copy->workers < SLOTS_MAX ? copy->workers : SLOTS_MAX;
+	c.in_order = !copy->out_of_order && !copy->compress && copy->target->driver->own_metadata;
 	pthread_mutex_init(&c.lock, NULL);
-	pthread_cond_init(&c.turn_came, NULL);
-	while (started + 1 < copy->workers && pthread_create(&threads[started], NULL, work, &c) == 0)
+	pthread_cond_init(&c.freed, NULL);
+	while (started + 1 < c.slot_count && pthread_create(&threads[started], NULL, work, &c) == 0)
 		started++;
 	work(&c);
 	while (started)
 		pthread_join(threads[--started], NULL);
 	pthread_mutex_destroy(&c.lock);
-	pthread_cond_destroy(&c.turn_came);
+	pthread_cond_destroy(&c.freed);
+	for (unsigned i = 0; i < c.slot_count; i++)
+		free(c.slots[i].data);
 	if (c.result)
 		return c.result;
 	result = block_flush(copy->target);

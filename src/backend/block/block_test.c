@@ -118,12 +118,15 @@ static void start(struct block_queue *queue, struct wait *wait, enum block_op op
 		  uint64_t length, uint32_t flags)
 {
 	*wait = (struct wait){.request = {.op = op, .flags = flags, .offset = offset, .length = length}};
-	/* Three pieces, as a guest would give them. */
-	wait->iov[0] = (struct iovec){data, length / 512 / 3 * 512};
-	wait->iov[1] = (struct iovec){(char *)data + wait->iov[0].iov_len, wait->iov[0].iov_len};
-	wait->iov[2] = (struct iovec){(char *)data + 2 * wait->iov[0].iov_len, length - 2 * wait->iov[0].iov_len};
-	wait->request.iov = data ? wait->iov : NULL;
-	wait->request.iov_count = data ? 3 : 0;
+	if (data) {
+		/* Three pieces, as a guest would give them. */
+		wait->iov[0] = (struct iovec){data, length / 512 / 3 * 512};
+		wait->iov[1] = (struct iovec){(char *)data + wait->iov[0].iov_len, wait->iov[0].iov_len};
+		wait->iov[2] =
+			(struct iovec){(char *)data + 2 * wait->iov[0].iov_len, length - 2 * wait->iov[0].iov_len};
+		wait->request.iov = wait->iov;
+		wait->request.iov_count = 3;
+	}
 	wait->request.done = on_done;
 	wait->request.opaque = wait;
 	wait->submitting = true;
