@@ -39,6 +39,22 @@ int log_open(struct log *log, const char *path, struct error *err)
 	return 0;
 }
 
+int log_redirect(struct log *log, const char *path, struct error *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0644);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "Error opening logfile %s", path);
+	if (log->fd == STDERR_FILENO) {
+		log->fd = fd;
+	} else {
+		/* The number stays, for those who have just read it. */
+		dup3(fd, log->fd, O_CLOEXEC);
+		close(fd);
+	}
+	return 0;
+}
+
 void log_close(struct log *log)
 {
 	if (log->fd != STDERR_FILENO)

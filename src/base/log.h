@@ -27,7 +27,7 @@ enum log_item {
 
 struct log {
 	_Atomic uint32_t items;
-	int fd; /* owned unless STDERR_FILENO */
+	_Atomic int fd; /* owned unless STDERR_FILENO */
 };
 
 struct log_limit {
@@ -37,6 +37,8 @@ struct log_limit {
 
 /* path NULL: standard error. Creates or truncates the file. */
 int log_open(struct log *log, const char *path, struct error *err);
+/* What is written from now on goes to another file; any thread may be writing. */
+int log_redirect(struct log *log, const char *path, struct error *err);
 void log_close(struct log *log);
 
 static inline bool log_on(const struct log *log, uint32_t items)

@@ -106,6 +106,16 @@ void options_free(struct options *options)
 	*options = (struct options){0};
 }
 
+const char *options_peek(const struct options *options, const char *key)
+{
+	const char *value = NULL;
+
+	for (size_t i = 0; i < options->count; i++)
+		if (strcmp(options->items[i].key, key) == 0)
+			value = options->items[i].value;
+	return value;
+}
+
 const char *options_get(struct options *options, const char *key)
 {
 	const char *value = NULL;

@@ -38,7 +38,9 @@ void options_free(struct options *options);
 
 /* The last value of key, or NULL; marks all of its occurrences used. */
 const char *options_get(struct options *options, const char *key);
-/* As above with a conversion; the default stands when the key is absent. Errors name key, value and what is accepted. */
+/* The same for who only looks: it does not make the key used. */
+const char *options_peek(const struct options *options, const char *key);
+/* As options_get with a conversion; the default stands when the key is absent. Errors name key, value and what is accepted. */
 int options_bool(struct options *options, const char *key, bool *value, struct error *err);
 int options_u64(struct options *options, const char *key, uint64_t *value, uint64_t max, struct error *err);
 /* Sizes: 512M, 2G, 0x1000; without a suffix bytes times default_unit. */

@@ -87,16 +87,6 @@ static bool drive_exists(const struct domain_config *config, const char *id)
 	return config_list_find(&config->blockdevs, id) != NULL;
 }
 
-static const char *value_of(const struct options *options, const char *key)
-{
-	const char *value = NULL;
-
-	for (size_t i = 0; i < options->count; i++)
-		if (strcmp(options->items[i].key, key) == 0)
-			value = options->items[i].value;
-	return value;
-}
-
 static int check_references(const struct domain_config *config, struct error *err)
 {
 	const struct {
@@ -114,13 +104,13 @@ static int check_references(const struct domain_config *config, struct error *er
 
 		snprintf(user, sizeof(user), "-device %.100s", device->type);
 		for (size_t j = 0; j < ARRAY_SIZE(kinds); j++) {
-			id = value_of(&device->options, kinds[j].key);
+			id = options_peek(&device->options, kinds[j].key);
 			if (id && !config_list_find(kinds[j].list, id))
 				return missing(kinds[j].list,
 					       kinds[j].list == &config->objects ? "object" : kinds[j].key, user, id,
 					       err);
 		}
-		id = value_of(&device->options, "drive");
+		id = options_peek(&device->options, "drive");
 		if (id && !drive_exists(config, id))
 			return missing(&config->blockdevs, "drive", user, id, err);
 	}
@@ -134,14 +124,14 @@ static int check_references(const struct domain_config *config, struct error *er
 static int check_single_use(const struct domain_config *config, const char *key, struct error *err)
 {
 	for (size_t i = 0; i < config->devices.count; i++) {
-		const char *id = value_of(&config->devices.items[i].options, key);
+		const char *id = options_peek(&config->devices.items[i].options, key);
 		const struct config_item *chardev = id ? config_list_find(&config->chardevs, id) : NULL;
-		const char *mux = chardev && strcmp(key, "chardev") == 0 ? value_of(&chardev->options, "mux") : NULL;
+		const char *mux = chardev && strcmp(key, "chardev") == 0 ? options_peek(&chardev->options, "mux") : NULL;
 
 		if (!id || (mux && strcmp(mux, "on") == 0))
 			continue;
 		for (size_t j = 0; j < i; j++) {
-			const char *other = value_of(&config->devices.items[j].options, key);
+			const char *other = options_peek(&config->devices.items[j].options, key);
 
 			if (other && strcmp(other, id) == 0)
 				return error_set(err, EBUSY, "%s '%s' is used by two devices (%s and %s)", key, id,
@@ -153,7 +143,7 @@ static int check_single_use(const struct domain_config *config, const char *key,
 
 static void add_missing(struct options *options, const char *key, const char *value)
 {
-	if (value && !value_of(options, key))
+	if (value && !options_peek(options, key))
 		options_add(options, key, value);
 }
 
@@ -241,7 +231,7 @@ static void attach_drives(struct domain_config *config)
 		struct options options = {0};
 
 		for (size_t j = 0; drive->interface == DRIVE_NONE && j < named; j++) {
-			const char *id = value_of(&config->devices.items[j].options, "drive");
+			const char *id = options_peek(&config->devices.items[j].options, "drive");
 
 			if (id && strcmp(id, drive->id) == 0)
 				pass_drive_policies(&config->devices.items[j].options, drive);
@@ -270,7 +260,7 @@ static bool names_device(const struct domain_config *config, const char *const *
 /* The firmware's flash chips: 0 is the code, 1 its variables; and what does not go together with them. */
 static int check_flash(struct domain_config *config, struct error *err)
 {
-	const char *names[2] = {value_of(&config->board_options, "pflash0"), value_of(&config->board_options, "pflash1")};
+	const char *names[2] = {options_peek(&config->board_options, "pflash0"), options_peek(&config->board_options, "pflash1")};
 
 	for (size_t i = 0; i < config->drive_count; i++) {
 		const struct drive_config *drive = &config->drives[i];
@@ -299,7 +289,7 @@ static int check_flash(struct domain_config *config, struct error *err)
 static int check_machine(struct config_parse *parse, struct error *err)
 {
 	struct domain_config *config = parse->config;
-	const char *backend = value_of(&config->board_options, "memory-backend");
+	const char *backend = options_peek(&config->board_options, "memory-backend");
 
 	if (parse->has_accel_key && parse->has_machine_accel)
 		return error_set(err, EINVAL, "-accel and -machine accel= (or two of them) exclude each other");
@@ -309,7 +299,7 @@ static int check_machine(struct config_parse *parse, struct error *err)
 
 		if (!item)
 			return missing(&config->objects, "object", "-machine memory-backend", backend, err);
-		if (parse_size(value_of(&item->options, "size") ? value_of(&item->options, "size") : "0", 1, &bytes,
+		if (parse_size(options_peek(&item->options, "size") ? options_peek(&item->options, "size") : "0", 1, &bytes,
 			       err) < 0)
 			return -EINVAL;
 		if (bytes != config->ram_bytes)

@@ -127,3 +127,39 @@ char *inspect_interrupts(struct machine *machine, const struct vcpu *vcpu)
 	free(text);
 	return NULL;
 }
+
+static void print_counts(FILE *to, const char *name, const uint64_t *counts, unsigned count)
+{
+	fprintf(to, "IRQ statistics for %s:\n", name);
+	for (unsigned i = 0; i < count; i++)
+		if (counts[i])
+			fprintf(to, "%2u: %llu\n", i, (unsigned long long)counts[i]);
+}
+
+char *inspect_interrupt_counts(struct machine *machine)
+{
+	uint64_t counts[IOAPIC_PINS];
+	size_t length;
+	char *text;
+	FILE *to = open_memstream(&text, &length);
+
+	if (!to)
+		return NULL;
+	for (struct device *device = machine->devices; device; device = device->next) {
+		if (device->class == &ioapic_class) {
+			ioapic_count((struct ioapic *)device, counts);
+			print_counts(to, "ioapic", counts, IOAPIC_PINS);
+		}
+	}
+	for (struct device *device = machine->devices; device; device = device->next) {
+		if (device->class == &i8259_class) {
+			i8259_count((struct i8259 *)device, counts);
+			print_counts(to, "isa-i8259", counts, 16);
+		}
+	}
+	fclose(to);
+	if (*text)
+		return text;
+	free(text);
+	return NULL;
+}

@@ -36,6 +36,9 @@ int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *e
 /* Text of the interrupt controllers (vcpu NULL) or of a vCPU's local APIC; heap. NULL: they are the engine's own. */
 char *inspect_interrupts(struct machine *machine, const struct vcpu *vcpu);
 
+/* How many interrupts came at each input of the controllers, in info irq's form; heap. NULL: as above. */
+char *inspect_interrupt_counts(struct machine *machine);
+
 /* False when the machine has no vmgenid. */
 bool inspect_generation_id(struct machine *machine, char text[37]);
 

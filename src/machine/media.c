@@ -23,7 +23,7 @@ char *machine_device_path(const struct machine *machine, const struct device *de
 	if (device->id)
 		return xasprintf("/machine/peripheral/%s%s", device->id, inner);
 	for (const struct device *d = machine->devices; d && d != device; d = d->next)
-		index += !d->id;
+		index += !d->id && !d->class->internal;
 	return xasprintf("/machine/peripheral-anon/device[%u]%s", index, inner);
 }
 

@@ -11,16 +11,20 @@ ABSENT = {
     "query-blockstats": {"driver-specific"},
 }
 # Values that must be equal, not only of one type.
-EQUAL = {"query-status", "query-name", "query-uuid", "query-memory-size-summary", "query-target", "query-iothreads"}
+EQUAL = {"query-status", "query-name", "query-uuid", "query-memory-size-summary", "query-target", "query-iothreads", "query-memdev", "query-memory-devices"}
 COMMANDS = ["query-status", "query-version", "query-cpus-fast", "query-kvm", "query-block", "query-blockstats", "query-chardev",
             "query-chardev-backends", "query-memory-size-summary", "query-name", "query-uuid", "query-commands", "query-target",
-            "query-iothreads", "query-current-machine", "query-pci", "query-balloon"]
+            "query-iothreads", "query-current-machine", "query-pci", "query-balloon", "query-memdev", "query-memory-devices", "query-hotpluggable-cpus"]
 HUMAN = ["info status", "info name", "info uuid", "info kvm", "info memory_size_summary", "info balloon", "p 6*7", "p /x 0x10+1", "p 'a'",
          "p /c 'a'", "p /d 1-2", "p /o 8", "p 3", "p", "p 1+", "p (1", "p 1 2", "x /2xw 0x300000", "xp /3xh 0x300000",
          "xp /2xg 0x300000", "xp /4c 0x300000", "xp /9cb 0x300000", "xp /4db 0x300000", "xp /2o 0x300000", "xp /3ug 0x300000", "xp 0x300000",
          "x /z 0", "xp /2xw 0x7000000000", "gva2gpa 0x1000", "stop", "info status", "system_reset x", "balloon", "balloon x", "cpu 7",
          "nonsense", "info nonsense", "stop \"", "hostfwd_add", "info network", "hostfwd_remove tcp::2", "hostfwd_remove n0 tcp::2",
-         "set_link n0 off", "set_link nic0 on", "set_link virtio-net-pci.1 off", "set_link virtio-net-pci.0 off", "info usernet", "hostfwd_remove", "set_link nope on", "set_link nope maybe"]
+         "set_link n0 off", "set_link nic0 on", "set_link virtio-net-pci.1 off", "set_link virtio-net-pci.0 off", "info usernet", "hostfwd_remove", "set_link nope on", "set_link nope maybe",
+         "info numa", "info memdev", "info memory-devices", "info irq x", "logfile", "logfile /nonexistent/x", "log", "boot_set x",
+         "change nope", "change", "eject", "block_resize", "screendump", "memsave 0", "p $nope", "info registers 7",
+         "sendkey", "watchdog_action", "info lapic 9", "info roms x", "cont x", "system_wakeup", "help stop", "help cpu",
+         "help logfile", "help info irq", "help info memdev", "help info registers", "help change"]
 BAD = ['{"execute":"foo"}', '{"execute":"stop","arguments":{"x":1}}', '{"exec":1}', '{"execute":1}', '[1]', '{}',
        '{"execute":"human-monitor-command"}', '{"execute":"human-monitor-command","arguments":{"command-line":3}}',
        '{"execute":"stop","arguments":3}', '{"execute":"qmp_capabilities"}']

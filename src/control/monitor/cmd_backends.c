@@ -101,8 +101,7 @@ static json_t *run_network(struct command_call *call, struct error *err)
 			text_printf(call->text, "\n \\ ");
 		}
 		/* The text begins with the driver's name. */
-		text_printf(call->text, "%s: index=0,type=%s%s\n", netdev->id, *text ? text : netdev->driver->name,
-			    netdev->link_up ? "" : ",link=down");
+		text_printf(call->text, "%s: index=0,type=%s\n", netdev->id, *text ? text : netdev->driver->name);
 	}
 	return json_object();
 }
@@ -165,8 +164,11 @@ static json_t *run_hostfwd_add(struct command_call *call, struct error *err)
 	const char *rule;
 	struct net_backend *netdev = forward_arguments(call, &rule, err);
 
-	if (!netdev || netdev->driver->hostfwd(netdev, true, rule, err) < 0)
+	if (!netdev)
 		return NULL;
+	/* Without "Error: ", as qemu. */
+	if (netdev->driver->hostfwd(netdev, true, rule, err) < 0)
+		text_printf(call->text, "%s\n", err->msg);
 	return json_object();
 }
 

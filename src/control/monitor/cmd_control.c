@@ -134,6 +134,13 @@ static json_t *run_log(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+static json_t *run_logfile(struct command_call *call, struct error *err)
+{
+	if (log_redirect(call->machine->log, argument_string(call, "filename"), err) < 0)
+		text_printf(call->text, "%s\n", err->msg);
+	return json_object();
+}
+
 static json_t *run_history(struct command_call *call, struct error *err)
 {
 	struct readline *readline = &call->monitor->readline;
@@ -175,9 +182,11 @@ static json_t *run_boot_set(struct command_call *call, struct error *err)
 {
 	const char *letters = argument_string(call, "bootdevice");
 
+	/* Without "Error: ", as qemu. */
 	if (machine_set_boot_order(call->machine, letters, err) < 0)
-		return NULL;
-	text_printf(call->text, "boot device list now set to %s\n", letters);
+		text_printf(call->text, "%s\n", err->msg);
+	else
+		text_printf(call->text, "boot device list now set to %s\n", letters);
 	return json_object();
 }
 
@@ -203,6 +212,8 @@ const struct command commands_control[] = {
 	 (const struct command_argument[]){{"name", ARGUMENT_LINE, true, WORDS_COMMANDS}, {0}}, run_help},
 	{NULL, "log", "item1[,...]", "activate logging of the specified items ('none' ends it)",
 	 (const struct command_argument[]){{"items", ARGUMENT_STRING, false, WORDS_LOG_ITEMS}, {0}}, run_log},
+	{NULL, "logfile", "filename", "output logs to 'filename'",
+	 (const struct command_argument[]){{"filename", ARGUMENT_STRING, false, WORDS_FILES}, {0}}, run_logfile},
 	{NULL, "cpu", "index", "set the default CPU", (const struct command_argument[]){{"index", ARGUMENT_INT}, {0}},
 	 run_cpu},
 	{NULL, "gdbserver", "[device]", "start gdbserver on given device (default 'tcp::1234'), stop with 'none'",

@@ -158,10 +158,9 @@ static void show_generation_id(struct command_call *call, const json_t *result)
 	text_printf(call->text, "%s\n", json_string_value(json_object_get(result, "guid")));
 }
 
-static json_t *show_interrupts(struct command_call *call, const struct vcpu *vcpu)
+/* Frees the text. */
+static json_t *show_interrupts(struct command_call *call, char *text)
 {
-	char *text = inspect_interrupts(call->machine, vcpu);
-
 	text_printf(call->text, "%s", text ? text : "the interrupt controllers are the kernel's (KVM) and not shown\n");
 	free(text);
 	return json_object();
@@ -169,7 +168,12 @@ static json_t *show_interrupts(struct command_call *call, const struct vcpu *vcp
 
 static json_t *run_pic(struct command_call *call, struct error *err)
 {
-	return show_interrupts(call, NULL);
+	return show_interrupts(call, inspect_interrupts(call->machine, NULL));
+}
+
+static json_t *run_irq(struct command_call *call, struct error *err)
+{
+	return show_interrupts(call, inspect_interrupt_counts(call->machine));
 }
 
 static json_t *run_lapic(struct command_call *call, struct error *err)
@@ -186,7 +190,7 @@ static json_t *run_lapic(struct command_call *call, struct error *err)
 		if (vcpu->apic_id == (uint64_t)id)
 			break;
 	}
-	return show_interrupts(call, vcpu);
+	return show_interrupts(call, inspect_interrupts(call->machine, vcpu));
 }
 
 static json_t *run_watchdog_action(struct command_call *call, struct error *err)
@@ -209,6 +213,7 @@ static json_t *run_watchdog_action(struct command_call *call, struct error *err)
 const struct command commands_devices[] = {
 	{"query-pci", "info pci", "", "show PCI info", NULL, run_pci, show_pci},
 	{"query-balloon", "info balloon", "", "show balloon information", NULL, run_query_balloon, show_balloon},
+	{NULL, "info irq", "", "show the interrupts statistics (if available)", NULL, run_irq},
 	{NULL, "info pic", "", "show PIC state", NULL, run_pic},
 	{NULL, "info lapic", "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)",
 	 (const struct command_argument[]){{"apic-id", ARGUMENT_INT, true}, {0}}, run_lapic},

@@ -350,7 +350,8 @@ static json_t *run_info_block(struct command_call *call, struct error *err)
 			continue;
 		text_printf(call->text, "%s", first ? "" : "\n");
 		show_node(call->text, nodes ? NULL : row, inserted);
-		show_images(call, inserted);
+		if (inserted)
+			show_images(call, inserted);
 		first = false;
 	}
 	/* A node may be asked for where a disk is expected. */
@@ -439,13 +440,12 @@ static void show_blockstats(struct command_call *call, const json_t *result)
 	json_array_foreach(result, index, disk)
 	{
 		const json_t *stats = json_object_get(disk, "stats");
-		const char *name = string_at(disk, "device");
 
-		text_printf(call->text, "%s:", *name ? name : string_at(disk, "node-name"));
+		text_printf(call->text, "%s:", string_at(disk, "device"));
 		for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
 			text_printf(call->text, " %s=%lld", counters[i],
 				    (long long)json_integer_value(json_object_get(stats, counters[i])));
-		text_printf(call->text, "\n");
+		text_printf(call->text, " \n");
 	}
 }
 

@@ -49,7 +49,7 @@ const struct command commands_display[] = {
 	{"screendump", "screendump", "filename [-f format] [device [head]]",
 	 "save screen from head 'head' of display device 'device' in specified format 'format' as image 'filename'. "
 	 "Formats: ppm (default), png, and text for text modes",
-	 (const struct command_argument[]){{"filename", ARGUMENT_STRING, false},
+	 (const struct command_argument[]){{"filename", ARGUMENT_STRING, false, WORDS_FILES},
 					   {"format", ARGUMENT_OPTION, true},
 					   {"device", ARGUMENT_STRING, true},
 					   {"head", ARGUMENT_INT, true},

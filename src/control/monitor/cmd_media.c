@@ -124,10 +124,10 @@ const struct command commands_media[] = {
 	 (const struct command_argument[]){
 		 {"force", ARGUMENT_FLAG, true}, {"device", ARGUMENT_STRING, false, WORDS_DISKS}, {0}},
 	 run_eject},
-	{NULL, "change", "device [-f] filename [format [read-only-mode]]", "change a removable medium, optional format",
+	{NULL, "change", "device [-f] filename [format [read-only-mode]]", "change a removable medium, optional format, use -f to force the operation",
 	 (const struct command_argument[]){{"device", ARGUMENT_STRING, false, WORDS_DISKS},
 					   {"force", ARGUMENT_FLAG, true},
-					   {"target", ARGUMENT_STRING},
+					   {"target", ARGUMENT_STRING, false, WORDS_FILES},
 					   {"arg", ARGUMENT_STRING, true},
 					   {"read-only-mode", ARGUMENT_STRING, true},
 					   {0}},

@@ -85,8 +85,13 @@ static void show_registers_of(struct command_call *call, struct vcpu *vcpu)
 
 static json_t *run_registers(struct command_call *call, struct error *err)
 {
+	int64_t index = argument_int(call, "vcpu", registers_vcpu(call)->index);
+
 	if (!argument_bool(call, "all", false)) {
-		show_registers_of(call, registers_vcpu(call));
+		if (index >= 0 && index < call->machine->vcpu_count)
+			show_registers_of(call, call->machine->vcpus[index]);
+		else
+			text_printf(call->text, "CPU#%lld not available\n", (long long)index);
 		return json_object();
 	}
 	for (unsigned i = 0; i < call->machine->vcpu_count; i++)
@@ -286,8 +291,10 @@ const struct command commands_query[] = {
 	 show_status},
 	{"query-version", "info version", "", "show the version", NULL, run_version, show_version},
 	{"query-cpus-fast", "info cpus", "", "show infos for each CPU", NULL, run_cpus_fast, show_cpus},
-	{NULL, "info registers", "[-a]", "show the cpu registers (-a: of all CPUs)",
-	 (const struct command_argument[]){{"all", ARGUMENT_FLAG, true}, {0}}, run_registers},
+	{NULL, "info registers", "[-a|vcpu]",
+	 "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's "
+	 "registers if no argument is specified)",
+	 (const struct command_argument[]){{"all", ARGUMENT_FLAG, true}, {"vcpu", ARGUMENT_INT, true}, {0}}, run_registers},
 	{"query-kvm", "info kvm", "", "show KVM information", NULL, run_kvm, show_kvm},
 	{"x-query-accel", "info accel", "", "show what executes the CPUs, and why nothing better does", NULL, run_accel,
 	 show_accel},

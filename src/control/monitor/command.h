@@ -28,7 +28,7 @@ enum argument_type {
 };
 
 /* What completes an argument. */
-enum argument_words { WORDS_NONE, WORDS_COMMANDS, WORDS_NETDEVS, WORDS_CHARDEVS, WORDS_DISKS, WORDS_LOG_ITEMS, WORDS_INFO };
+enum argument_words { WORDS_NONE, WORDS_COMMANDS, WORDS_NETDEVS, WORDS_CHARDEVS, WORDS_DISKS, WORDS_LOG_ITEMS, WORDS_INFO, WORDS_FILES };
 
 struct command_argument {
 	const char *name;

@@ -7,6 +7,7 @@
 
 extern const struct command commands_control[]; /* the machine as a whole; the monitor itself */
 extern const struct command commands_query[];   /* what the machine is and does */
+extern const struct command commands_topology[]; /* memory back ends, CPU slots */
 extern const struct command commands_disks[];
 extern const struct command commands_disk_change[];
 extern const struct command commands_media[];

@@ -2,6 +2,7 @@
 #include "control/monitor/disassemble.h"
 
 #include <Zydis/Zydis.h>
+#include <string.h>
 
 #define EFER_LMA (1u << 10)
 
@@ -28,19 +29,22 @@ size_t disassemble(struct text *text, enum code_width width, uint64_t address, c
 	ZydisFormatter formatter;
 	ZydisDecodedInstruction instruction;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	char line[256] = "(bad)";
+	char line[256] = "(bad)", *blank;
 	size_t used = 1;
 
 	if (ZYAN_SUCCESS(ZydisDecoderInit(&decoder, modes[width].mode, modes[width].stack)) &&
 	    ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, length, &instruction, operands))) {
 		used = instruction.length;
 		ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_ATT);
+		ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
 		ZydisFormatterFormatInstruction(&formatter, &instruction, operands, instruction.operand_count_visible,
 						line, sizeof(line), address, NULL);
 	}
 	text_printf(text, "0x%08llx: ", (unsigned long long)address);
 	for (size_t i = 0; i < used || i < 8; i++)
 		text_printf(text, i < used ? " %02x" : "   ", i < used ? code[i] : 0);
-	text_printf(text, "  %s\n", line);
+	/* Operands in one column. */
+	blank = strchr(line, ' ');
+	text_printf(text, "  %-*.*s%s\n", blank ? 8 : 0, blank ? (int)(blank - line) : -1, line, blank ? blank : "");
 	return used;
 }

@@ -154,10 +154,22 @@ static void help_row(struct text *text, const struct command *command)
 	text_printf(text, "%s %s -- %s\n", command->hmp, command->params, command->help);
 }
 
+/* The row that stands for all info commands in the help. */
+static const struct command info_row = {.hmp = "info",
+					.params = "[subcommand]",
+					.help = "show various information about the system state"};
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(const struct command *const *)a)->hmp, (*(const struct command *const *)b)->hmp);
+}
+
 void hmp_help(struct text *text, const char *topic)
 {
+	const struct command **rows = NULL;
 	char word[64] = "", second[64] = "";
-	bool info, found = false;
+	size_t count = 0;
+	bool info;
 
 	if (topic)
 		take_word(take_word(topic, word, sizeof(word)), second, sizeof(second));
@@ -166,19 +178,20 @@ void hmp_help(struct text *text, const char *topic)
 		bool is_info = c->hmp && strncmp(c->hmp, "info ", 5) == 0;
 		const char *wanted = info ? second : word;
 
-		if (!c->hmp || is_info != info)
+		if (!c->hmp || is_info != info || (*wanted && !command_names_include(c->hmp + (info ? 5 : 0), wanted)))
 			continue;
-		if (*wanted && !command_names_include(c->hmp + (info ? 5 : 0), wanted))
-			continue;
-		help_row(text, c);
-		found = true;
+		rows = xrealloc(rows, (count + 2) * sizeof(*rows));
+		rows[count++] = c;
 	}
-	if (!*word)
-		text_printf(
-			text,
-			"info [subcommand]  -- show various information about the machine ('help info' lists them)\n");
-	if (!found)
+	if (!count)
 		say_unknown(text, info ? second : word, info);
+	else if (!*word)
+		rows[count++] = &info_row;
+	if (count)
+		qsort(rows, count, sizeof(*rows), by_name);
+	for (size_t i = 0; i < count; i++)
+		help_row(text, rows[i]);
+	free(rows);
 }
 
 struct completion {
@@ -224,6 +237,7 @@ static void offer_words(struct monitor *monitor, const struct completion *comple
 
 	switch (words) {
 	case WORDS_NONE:
+	case WORDS_FILES:
 		break;
 	case WORDS_COMMANDS:
 		offer_commands(completion, false);

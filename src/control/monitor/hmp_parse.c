@@ -47,7 +47,7 @@ static int64_t take_register(struct expression *e)
 	name[length] = 0;
 	e->at += length;
 	if (!register_value(e->call, name, &value))
-		return fail(e, "unknown register '$%s'", name);
+		return fail(e, "%s", "unknown register");
 	return (int64_t)value;
 }
 
@@ -329,6 +329,11 @@ static int parse_format_word(struct command_call *call, const struct command_arg
 	return 0;
 }
 
+static const char *kind_of(const struct command_argument *argument)
+{
+	return argument->words == WORDS_FILES ? "filename" : argument->words == WORDS_DISKS ? "block device name" : "string";
+}
+
 int hmp_parse_arguments(struct command_call *call, const char *text, struct error *err)
 {
 	for (const struct command_argument *a = call->command->arguments; a && a->name; a++) {
@@ -356,13 +361,14 @@ int hmp_parse_arguments(struct command_call *call, const char *text, struct erro
 		if (!*text && a->optional)
 			continue;
 		if (!*text && a->type == ARGUMENT_STRING)
-			return error_set(err, EINVAL, "%.*s: string expected", (int)strcspn(call->command->hmp, "|"),
-					 call->command->hmp);
+			return error_set(err, EINVAL, "%.*s: %s expected", (int)strcspn(call->command->hmp, "|"),
+					 call->command->hmp, kind_of(a));
 		if (parse_one(call, a, &text, err) < 0)
 			return -EINVAL;
 	}
 	text += strspn(text, " \t");
 	if (*text)
-		return error_set(err, EINVAL, "%s: extraneous characters at the end of line", call->command->hmp);
+		return error_set(err, EINVAL, "%s: extraneous characters at the end of line",
+				 call->command->hmp + (strncmp(call->command->hmp, "info ", 5) == 0 ? 5 : 0));
 	return 0;
 }

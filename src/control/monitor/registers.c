@@ -129,7 +129,8 @@ static void show_flags(struct text *text, const struct x86_state *s, bool wide, 
 		    s->shadow_sti || s->shadow_ss, halted);
 }
 
-static void show_segment(struct text *text, const char *name, const struct x86_segment *segment, bool wide, bool system)
+static void show_segment(struct text *text, const char *name, const struct x86_segment *segment, bool wide, bool system,
+			 bool protected)
 {
 	uint32_t attr = segment->attr, flags = (attr & 0xf0ff) << 8 & 0xf0ff00;
 	uint32_t type = attr & X86_SEG_TYPE;
@@ -142,7 +143,7 @@ static void show_segment(struct text *text, const char *name, const struct x86_s
 	else
 		text_printf(text, "%-3s=%04x %08x %08x %08x", name, segment->selector, (uint32_t)segment->base,
 			    segment->limit, flags);
-	if (attr & X86_SEG_UNUSABLE || !(attr & X86_SEG_P)) {
+	if (!protected || attr & X86_SEG_UNUSABLE || !(attr & X86_SEG_P)) {
 		text_printf(text, "\n");
 		return;
 	}
@@ -174,13 +175,15 @@ static void show_segment(struct text *text, const char *name, const struct x86_s
 
 static void show_system(struct text *text, const struct x86_state *s, bool wide)
 {
+	bool protected = s->cr0 & 1;
+
 	for (size_t i = 0; i < X86_SEGMENTS; i++) {
 		static const char *const names[] = {"ES ", "CS ", "SS ", "DS ", "FS ", "GS "};
 
-		show_segment(text, names[i], &s->seg[i], wide, false);
+		show_segment(text, names[i], &s->seg[i], wide, false, protected);
 	}
-	show_segment(text, "LDT", &s->ldtr, wide, true);
-	show_segment(text, "TR ", &s->tr, wide, true);
+	show_segment(text, "LDT", &s->ldtr, wide, true, protected);
+	show_segment(text, "TR ", &s->tr, wide, true, protected);
 	if (wide) {
 		text_printf(text, "GDT=     %016llx %08x\nIDT=     %016llx %08x\n", (unsigned long long)s->gdtr.base,
 			    s->gdtr.limit, (unsigned long long)s->idtr.base, s->idtr.limit);
@@ -193,19 +196,19 @@ static void show_system(struct text *text, const struct x86_state *s, bool wide)
 			    (uint32_t)s->cr3, (uint32_t)s->cr4);
 	}
 	for (size_t i = 0; i < 4; i++)
-		text_printf(text, "DR%zu=%016llx%s", i, (unsigned long long)s->dr[i], i == 3 ? "\n" : " ");
-	text_printf(text, "DR6=%016llx DR7=%016llx\nEFER=%016llx\n", (unsigned long long)s->dr6,
+		text_printf(text, "DR%zu=%016llx ", i, (unsigned long long)s->dr[i]);
+	text_printf(text, "\nDR6=%016llx DR7=%016llx\nEFER=%016llx\n", (unsigned long long)s->dr6,
 		    (unsigned long long)s->dr7, (unsigned long long)s->efer);
 }
 
-static void show_fpu(struct text *text, const struct x86_fpu *f)
+static void show_fpu(struct text *text, const struct x86_fpu *f, bool wide)
 {
 	text_printf(text, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", f->fcw, f->fsw & ~0x3800u,
 		    f->fsw >> 11 & 7, f->ftw, f->mxcsr);
 	for (size_t i = 0; i < 8; i++)
 		text_printf(text, "FPR%zu=%016llx %04x%s", i, (unsigned long long)load_le64(f->st[i]),
 			    load_le16(f->st[i] + 8), i % 2 ? "\n" : " ");
-	for (size_t i = 0; i < 16; i++)
+	for (size_t i = 0; i < (wide ? 16 : 8); i++)
 		text_printf(text, "XMM%02zu=%016llx %016llx%s", i, (unsigned long long)load_le64(f->vector[i] + 8),
 			    (unsigned long long)load_le64(f->vector[i]), i % 2 ? "\n" : " ");
 }
@@ -217,5 +220,5 @@ void registers_show(struct text *text, const struct x86_state *s, bool halted)
 	show_general(text, s, wide);
 	show_flags(text, s, wide, halted);
 	show_system(text, s, wide);
-	show_fpu(text, &s->fpu);
+	show_fpu(text, &s->fpu, wide);
 }

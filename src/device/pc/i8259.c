@@ -34,6 +34,7 @@ struct i8259 {
 	bool asserted;
 	struct region regions[3];
 	struct log_limit limit;
+	uint64_t raised[16]; /* rises of each input since the machine was made; for people only, not part of the state */
 };
 
 static const uint8_t elcr_writable[2] = {0xf8, 0xde};
@@ -91,6 +92,7 @@ static void set_line(void *opaque, unsigned line, bool level)
 		chip->irr |= bit;
 	else if (!level && chip->elcr & bit)
 		chip->irr &= ~bit;
+	pic->raised[line & 15] += level && !(chip->lines & bit);
 	chip->lines = level ? chip->lines | bit : chip->lines & ~bit;
 	update(pic);
 	pthread_mutex_unlock(&pic->lock);
@@ -415,6 +417,13 @@ static const struct state_table state = {
 			STATE_END,
 		},
 };
+
+void i8259_count(struct i8259 *pic, uint64_t counts[16])
+{
+	pthread_mutex_lock(&pic->lock);
+	memcpy(counts, pic->raised, sizeof(pic->raised));
+	pthread_mutex_unlock(&pic->lock);
+}
 
 void i8259_describe(struct i8259 *pic, FILE *to)
 {

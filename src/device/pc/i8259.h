@@ -21,6 +21,9 @@ struct irq i8259_input(struct i8259 *pic, unsigned line);
  * Any thread; no lock of a local APIC held. */
 int i8259_ack(void *i8259);
 
+/* How often each input went up since the machine was made. Any thread. */
+void i8259_count(struct i8259 *pic, uint64_t counts[16]);
+
 /* What info pic shows. Any thread. */
 void i8259_describe(struct i8259 *pic, FILE *to);
 

@@ -56,6 +56,8 @@ static void line(unsigned n, bool level)
 
 static void edge_is_taken_once(void **unused)
 {
+	uint64_t counts[16];
+
 	line(3, true);
 	assert_true(t.wires[INT].level);
 	assert_int_equal(i8259_ack(pic), 0x23);
@@ -65,6 +67,10 @@ static void edge_is_taken_once(void **unused)
 	line(3, false);
 	line(3, true);
 	assert_int_equal(i8259_ack(pic), 0x23);
+	line(3, true);
+	i8259_count(pic, counts);
+	assert_int_equal(counts[3], 2);
+	assert_int_equal(counts[2] + counts[4], 0);
 }
 
 static void pulse_stays_latched(void **unused)

@@ -29,6 +29,7 @@ struct ioapic {
 	uint64_t table[IOAPIC_PINS];
 	uint32_t lines; /* level at the pins */
 	uint8_t select, id;
+	uint64_t sent[IOAPIC_PINS]; /* messages since the machine was made; for people only, not part of the state */
 	struct region region;
 };
 
@@ -62,6 +63,7 @@ static void service(struct ioapic *ioapic, unsigned pin)
 			return;
 		*entry |= ENTRY_REMOTE_IRR;
 	}
+	ioapic->sent[pin]++;
 	send(ioapic, *entry);
 }
 
@@ -233,6 +235,13 @@ static void describe_pins(FILE *to, const char *name, uint32_t pins)
 		if (pins >> i & 1)
 			fprintf(to, "%u ", i);
 	fprintf(to, "%s\n", pins ? "" : "(none)");
+}
+
+void ioapic_count(struct ioapic *ioapic, uint64_t counts[IOAPIC_PINS])
+{
+	pthread_mutex_lock(&ioapic->lock);
+	memcpy(counts, ioapic->sent, sizeof(ioapic->sent));
+	pthread_mutex_unlock(&ioapic->lock);
 }
 
 void ioapic_describe(struct ioapic *ioapic, FILE *to)
