@@ -446,8 +446,6 @@ static void test_drives(void **state)
 		{"-drive if=pflash,file=a,unit=2", "-drive if=pflash: there are units 0 (code) and 1 (variables), no unit 2"},
 		{"-drive if=pflash,file=a,unit=1", "pflash unit 1 (variables) requires unit 0 (the firmware's code)"},
 		{"-pflash a -bios b", "-bios and a pflash unit 0 exclude each other: both are the firmware"},
-		{"-kernel k -bios b", "-kernel with -bios is not supported yet: a kernel is booted without firmware; leave one of them out"},
-		{"-kernel k -pflash a", "-kernel with pflash is not supported yet: a kernel is booted without firmware; leave one of them out"},
 		{"-pflash a -machine pflash0=n",
 		 "-drive if=pflash,unit=0 and -machine pflash0= exclude each other"},
 		{"-machine pflash0=n", "-machine pflash0: there is no block device 'n'"},
