@@ -47,7 +47,7 @@ flat:	mov	$16, %ax
 	out	%al, $0xe9
 	mov	$'g', %al		# text
 	out	%al, $0xe9
-	mov	$400, %ebp
+	mov	$20000, %ebp
 3:	mov	$0xb8000, %edi
 	mov	$2000, %ecx
 4:	mov	%ax, (%edi)

@@ -300,6 +300,19 @@ static void windows_open_move_and_close(void **state)
 	ram_window_hide(&high);
 	assert_null(ram_find(ram, 3 * MIB + 64 * KIB));
 
+	/* One that yields lies below the others. */
+	low.yields = true;
+	assert_true(ram_window_show(&low, 3 * MIB + PAGE_SIZE, false));
+	assert_true(ram_window_show(&high, 3 * MIB, false));
+	assert_null(low.shown);
+	assert_false(ram_window_show(&low, 3 * MIB, false));
+	assert_ptr_equal(ram_find(ram, 3 * MIB + PAGE_SIZE), high.shown);
+	ram_window_hide(&high);
+	assert_ptr_equal(ram_find(ram, 3 * MIB), low.shown);
+	assert_non_null(low.shown);
+	ram_window_hide(&low);
+	low.yields = false;
+
 	/* A guest that moves a window about does not make the VMM grow without end. */
 	for (unsigned i = 0; i < 5000; i++)
 		ram_window_show(&low, 16 * MIB + i * PAGE_SIZE, false);

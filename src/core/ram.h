@@ -51,6 +51,7 @@ struct ram_slot {
 	_Atomic uint8_t *page_flags; /* of the first page */
 	_Atomic uint16_t *code_pages; /* for each aligned 2 MiB of gpa: pages whose RAM_CODE is clear (never fewer) */
 	bool fixed;
+	struct ram_window *window; /* under the layout's lock: the one that shows it */
 	struct ram_slot *next; /* of those taken away */
 };
 
@@ -92,11 +93,12 @@ void ram_block_written(struct ram_block *block, uint64_t offset, uint64_t length
  * thread, also a vCPU's in a region callback: that vCPU sees the change at once, the others soon. show returns false, and
  * the window is closed, when gpa is taken (it opens when the place is left) or too many places were shown since the last
  * ram_forget_slots: then the guest has to reach the memory through a region of the bus, as it does for writes where
- * read_only is set.
+ * read_only is set. A window that yields leaves its place to one that does not, and comes back when that is gone.
  */
 struct ram_window {
 	struct ram_block *block;
 	uint64_t offset, size; /* whole pages */
+	bool yields;
 	const struct ram_slot *shown; /* NULL: closed */
 	size_t number;
 	/* Waits for its place. */

@@ -183,12 +183,37 @@ static void close_window(struct ram *ram, struct ram_window *window)
 	window->shown = NULL;
 }
 
+static void wait_for_place(struct ram *ram, struct ram_window *window, uint64_t gpa, bool read_only)
+{
+	window->wanted_gpa = gpa;
+	window->wanted_read_only = read_only;
+	window->waits = true;
+	window->next = ram->waiting;
+	ram->waiting = window;
+}
+
+/* Those that yield make room. */
+static void clear_place(struct ram *ram, const struct ram_window *window, uint64_t gpa)
+{
+	for (size_t i = 0; i < ram_slot_count(ram) && !window->yields; i++) {
+		const struct ram_slot *slot = ram_slot_at(ram, i);
+		struct ram_window *other = slot ? slot->window : NULL;
+
+		if (!other || other == window || !other->yields || gpa >= slot->gpa + slot->size ||
+		    slot->gpa >= gpa + window->size)
+			continue;
+		close_window(ram, other);
+		wait_for_place(ram, other, slot->gpa, slot->read_only);
+	}
+}
+
 static bool open_window(struct ram *ram, struct ram_window *window, uint64_t gpa, bool read_only)
 {
 	struct ram_slot *slot;
 
 	if (window->shown && window->shown->gpa == gpa && window->shown->read_only == read_only)
 		return true;
+	clear_place(ram, window, gpa);
 	if ((gpa | window->size | window->offset) & (PAGE_SIZE - 1) || gpa + window->size < gpa ||
 	    ram_slot_taken(ram, gpa, window->size, window->shown ? window->number : SIZE_MAX)) {
 		close_window(ram, window);
@@ -202,18 +227,10 @@ static bool open_window(struct ram *ram, struct ram_window *window, uint64_t gpa
 		close_window(ram, window);
 		return false;
 	}
+	slot->window = window;
 	window->shown = slot;
 	replace(ram, window->number, slot);
 	return true;
-}
-
-static void wait_for_place(struct ram *ram, struct ram_window *window, uint64_t gpa, bool read_only)
-{
-	window->wanted_gpa = gpa;
-	window->wanted_read_only = read_only;
-	window->waits = true;
-	window->next = ram->waiting;
-	ram->waiting = window;
 }
 
 static void wait_no_more(struct ram *ram, struct ram_window *window)

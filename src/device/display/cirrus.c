@@ -325,33 +325,28 @@ static bool blit_registers_at(const struct vga *vga, uint32_t offset)
 	return (vga->sequencer[0x17] & 0x44) == 0x04 && offset - 0x18000 < 0x100;
 }
 
-static bool legacy_write(struct vga *vga, uint32_t offset, uint8_t value)
+static bool legacy_own(struct vga *vga)
 {
-	if (!extended(vga))
-		return false;
+	return extended(vga);
+}
+
+static void legacy_write(struct vga *vga, uint32_t offset, uint8_t value)
+{
 	if (blit_registers_at(vga, offset))
 		blit_register_write(vga, offset & 0xff, value);
 	else if (offset < 0x10000)
 		write_memory(vga, bank_base(vga, offset >> 15) + (offset & 0x7fff), value);
-	return true;
 }
 
-static bool legacy_read(struct vga *vga, uint32_t offset, uint8_t *value)
+static uint8_t legacy_read(struct vga *vga, uint32_t offset)
 {
-	if (!extended(vga))
-		return false;
 	if (blit_registers_at(vga, offset))
-		*value = blit_register_read(vga, offset & 0xff);
-	else
-		*value = offset < 0x10000 ? vga->memory[scale(vga, bank_base(vga, offset >> 15) + (offset & 0x7fff))]
-					  : 0xff;
-	return true;
+		return blit_register_read(vga, offset & 0xff);
+	return offset < 0x10000 ? vga->memory[scale(vga, bank_base(vga, offset >> 15) + (offset & 0x7fff))] : 0xff;
 }
 
 static bool legacy_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset)
 {
-	if (!extended(vga))
-		return vga_legacy_is_direct(vga, first, bytes, offset);
 	*first = 0;
 	*bytes = 0x10000;
 	*offset = bank_base(vga, 0);
@@ -541,6 +536,7 @@ static const struct vga_ops ops = {
 	.crtc_read = crtc_read,
 	.dac_write = dac_write,
 	.dac_read = dac_read,
+	.legacy_own = legacy_own,
 	.legacy_write = legacy_write,
 	.legacy_read = legacy_read,
 	.legacy_direct = legacy_direct,

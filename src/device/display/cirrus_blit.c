@@ -285,6 +285,7 @@ void cirrus_blit_start(struct cirrus *cirrus)
 	struct blit blit;
 
 	cirrus_blit_reset(cirrus);
+	vga_cells_close(&cirrus->vga);
 	read_registers(&blit, cirrus);
 	memset(blit.drawn, 0xff, sizeof(blit.drawn));
 	if (blit.mode & TO_CPU) {

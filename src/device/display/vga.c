@@ -65,7 +65,10 @@ int vga_init(struct vga *vga, const char *name, uint32_t bytes, struct error *er
 	vga->memory = vga->vram->hva;
 	vga->bytes = bytes;
 	vga->direct.block = vga->direct_high.block = vga->vram;
-	ret = vga_screen_new(vga, name, err);
+	vga->direct.yields = vga->direct_high.yields = true;
+	ret = vga_cells_init(vga, err);
+	if (!ret)
+		ret = vga_screen_new(vga, name, err);
 	if (!ret)
 		ret = add_regions(vga, err);
 	if (ret)
@@ -80,6 +83,7 @@ void vga_fini(struct vga *vga)
 	bus_remove(vga->env->io, &vga->dispi_region);
 	ram_window_hide(&vga->direct);
 	ram_window_hide(&vga->direct_high);
+	vga_cells_fini(vga);
 	vga_screen_free(vga);
 	ram_block_free(vga->vram);
 	vga->vram = NULL;
@@ -119,6 +123,7 @@ static const uint8_t text_attribute[21] = {0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0
 void vga_set_text_mode(struct vga *vga, const uint8_t font[4096])
 {
 	pthread_mutex_lock(&vga->lock);
+	vga_cells_close(vga);
 	vga->misc = 0x67;
 	memcpy(vga->sequencer, (const uint8_t[]){3, 0, 3, 0, 2}, 5);
 	memcpy(vga->crtc, text_crtc, sizeof(text_crtc));
@@ -154,8 +159,11 @@ static int check_state(const void *staged, struct error *err)
 
 static void before_save(void *object)
 {
-	pthread_mutex_lock(&((struct vga *)object)->lock);
-	pthread_mutex_unlock(&((struct vga *)object)->lock);
+	struct vga *vga = object;
+
+	pthread_mutex_lock(&vga->lock);
+	vga_cells_sync(vga);
+	pthread_mutex_unlock(&vga->lock);
 }
 
 static void after_load(void *object)
@@ -163,6 +171,7 @@ static void after_load(void *object)
 	struct vga *vga = object;
 
 	pthread_mutex_lock(&vga->lock);
+	vga_cells_forget(vga);
 	vga_map_legacy(vga);
 	pthread_mutex_unlock(&vga->lock);
 }

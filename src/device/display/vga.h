@@ -30,6 +30,7 @@ struct vga_screen;
 
 #define VGA_LEGACY_GPA   0xa0000u
 #define VGA_LEGACY_BYTES 0x20000u
+#define VGA_CELLS_BYTES  0x8000u
 #define VGA_REGISTERS    64 /* of the sequencer, graphics and CRT controllers, extensions included */
 
 enum vga_kind {
@@ -98,10 +99,11 @@ struct vga_ops {
 	/* Port 0x3c6 (pixel mask) and the palette port 0x3c9. */
 	bool (*dac_write)(struct vga *vga, uint16_t port, uint8_t value);
 	bool (*dac_read)(struct vga *vga, uint16_t port, uint8_t *value);
-	/* The window at 0xa0000 where it is not a VGA's: offset in the window. */
-	bool (*legacy_write)(struct vga *vga, uint32_t offset, uint8_t value);
-	bool (*legacy_read)(struct vga *vga, uint32_t offset, uint8_t *value);
-	/* Where [0xa0000 + *first, + *bytes) can be mapped to video memory as it is; false: nowhere. */
+	/* Whether the window at 0xa0000 is the adapter's own now, and how it answers then: offset in the window. */
+	bool (*legacy_own)(struct vga *vga);
+	void (*legacy_write)(struct vga *vga, uint32_t offset, uint8_t value);
+	uint8_t (*legacy_read)(struct vga *vga, uint32_t offset);
+	/* Then: where [0xa0000 + *first, + *bytes) can be mapped to video memory as it is; false: nowhere. */
 	bool (*legacy_direct)(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset);
 	/* Main loop, without the lock, once a frame: draws what lies over the picture (a hardware cursor) into a row.
 	 * overlay_key changes when what it draws does, and says which rows; 0: nothing. */
@@ -120,6 +122,10 @@ struct vga {
 	uint32_t bytes;                /* a power of two */
 	struct ram_window direct;      /* the window at 0xa0000 where memory is linear */
 	struct ram_window direct_high; /* its second half, where an adapter has two banks */
+	struct ram_block *cells;       /* vga_cells.c */
+	struct ram_window cells_window;
+	uint64_t cells_gpa;
+	bool cells_hold; /* what the CPU sees at cells_gpa is in cells, and planes 0 and 1 are old */
 
 	/* Saved: */
 	uint8_t misc, feature;
@@ -160,8 +166,18 @@ uint64_t vga_legacy_read(void *opaque, uint64_t offset, unsigned size);
 void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned size);
 /* Registers changed that say what the CPU sees at 0xa0000. */
 void vga_map_legacy(struct vga *vga);
-/* A VGA's own answer for vga_ops.legacy_direct. */
-bool vga_legacy_is_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset);
+/* vga_cells.c: planes 0 and 1 are as the CPU has written them. */
+void vga_cells_sync(struct vga *vga);
+/* The same, and from now on the CPU writes to the planes, until vga_map_legacy: before somebody else writes there. */
+void vga_cells_close(struct vga *vga);
+/* The cell's byte that the CPU reaches at this offset from 0xa0000; NULL: none. */
+uint8_t *vga_cells_at(struct vga *vga, uint32_t offset);
+/* For vga_map_legacy. */
+void vga_cells_map(struct vga *vga);
+/* Registers and video memory were replaced. */
+void vga_cells_forget(struct vga *vga);
+int vga_cells_init(struct vga *vga, struct error *err);
+void vga_cells_fini(struct vga *vga);
 /* What the registers mean. */
 void vga_decode(struct vga *vga, struct vga_mode *mode, struct vga_text_cursor *cursor);
 /* Fills width, height, stride, start, split, scan_lines and the interleave from the CRT controller. */

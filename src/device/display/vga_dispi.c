@@ -119,6 +119,7 @@ static void write_enable(struct vga *vga, uint16_t value)
 	uint16_t *r = vga->dispi.registers;
 	bool was = r[ENABLE] & ENABLED;
 
+	vga_cells_close(vga);
 	r[ENABLE] = value;
 	if (value & ENABLED && !was) {
 		r[VIRTUAL_WIDTH] = 0;

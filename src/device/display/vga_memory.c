@@ -4,7 +4,8 @@
  * controller): odd/even and chain-4 addressing, planes, latches, write modes 0 to 3, read modes 0 and 1.
  *
  * Where an access does nothing but reach a byte (256-colour modes and VBE banks, without any of the graphics
- * controller's functions), video memory itself is mapped there, so that guests write to it at memory speed.
+ * controller's functions), video memory itself is mapped there, so that guests write to it at memory speed. Text is in
+ * vga_cells.c.
  */
 #include "device/display/vga.h"
 
@@ -52,6 +53,11 @@ static uint32_t bank_offset(const struct vga *vga)
 static bool linear(const struct vga *vga)
 {
 	return vga_dispi_enabled(vga) && vga->dispi.registers[3] >= 8;
+}
+
+static bool is_own(struct vga *vga)
+{
+	return vga->ops && vga->ops->legacy_own && vga->ops->legacy_own(vga);
 }
 
 /* --- planes --- */
@@ -131,11 +137,19 @@ static bool plane_word(const struct vga *vga, uint32_t offset, uint32_t *word)
 
 static void write_byte(struct vga *vga, uint32_t offset, uint8_t value)
 {
-	uint8_t planes = vga->sequencer[2] & 15;
+	uint8_t planes = vga->sequencer[2] & 15, *cell;
 	uint32_t word;
 
-	if (vga->ops && vga->ops->legacy_write && vga->ops->legacy_write(vga, offset, value))
+	if (is_own(vga)) {
+		vga->ops->legacy_write(vga, offset, value);
 		return;
+	}
+	cell = vga_cells_at(vga, offset);
+	if (cell) {
+		*cell = value;
+		ram_block_written(vga->cells, (uint64_t)(cell - vga->cells->hva), 1);
+		return;
+	}
 	if (!in_map(vga, &offset))
 		return;
 	if (linear(vga)) {
@@ -156,11 +170,14 @@ static void write_byte(struct vga *vga, uint32_t offset, uint8_t value)
 
 static uint8_t read_byte(struct vga *vga, uint32_t offset)
 {
+	const uint8_t *cell;
 	uint32_t word;
-	uint8_t value;
 
-	if (vga->ops && vga->ops->legacy_read && vga->ops->legacy_read(vga, offset, &value))
-		return value;
+	if (is_own(vga))
+		return vga->ops->legacy_read(vga, offset);
+	cell = vga_cells_at(vga, offset);
+	if (cell)
+		return *cell;
 	if (!in_map(vga, &offset))
 		return 0xff;
 	if (linear(vga)) {
@@ -200,7 +217,7 @@ void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
 /* --- mapped as it is --- */
 
-bool vga_legacy_is_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset)
+static bool is_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset)
 {
 	const uint8_t *graphics = vga->graphics;
 	unsigned map = graphics[6] >> 2 & 3;
@@ -225,10 +242,9 @@ void vga_map_legacy(struct vga *vga)
 	uint32_t first, bytes, offset;
 	bool wanted;
 
-	if (vga->ops && vga->ops->legacy_direct)
-		wanted = vga->ops->legacy_direct(vga, &first, &bytes, &offset);
-	else
-		wanted = vga_legacy_is_direct(vga, &first, &bytes, &offset);
+	vga_cells_map(vga);
+	wanted = is_own(vga) ? vga->ops->legacy_direct(vga, &first, &bytes, &offset)
+			     : is_direct(vga, &first, &bytes, &offset);
 	if (!wanted || offset != vga->direct.offset || bytes != vga->direct.size)
 		ram_window_hide(&vga->direct);
 	if (!wanted)

@@ -190,6 +190,7 @@ static void update(void *opaque, enum display_content content)
 	bool changed;
 
 	pthread_mutex_lock(&vga->lock);
+	vga_cells_sync(vga);
 	vga_decode(vga, &mode, &cursor);
 	pthread_mutex_unlock(&vga->lock);
 	bound(&mode);

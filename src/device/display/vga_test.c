@@ -212,9 +212,10 @@ static void test_odd_even_and_chain4(void **state)
 {
 	struct fixture *f = *state;
 
+	set(f, 0x3c4, 2, 7); /* plane 2 too: even addresses */
 	poke(f, 0xb8000, 'A');
 	poke(f, 0xb8001, 0x1f);
-	assert_int_equal(word(f, 0) & 0xffff, 0x1f41);
+	assert_int_equal(word(f, 0) & 0xffffff, 0x411f41);
 	assert_int_equal(peek(f, 0xb8001), 0x1f);
 	assert_null(f->vga->direct.shown);
 	planar_mode(f);
@@ -229,6 +230,53 @@ static void test_odd_even_and_chain4(void **state)
 	assert_null(ram_hva(f->machine->env.ram, 0xa0005, 1));
 	poke(f, 0xa0005, 0x11);
 	assert_int_equal(f->vga->memory[5], 0x77);
+}
+
+/* Text cells are memory of their own while nothing but odd/even addressing lies between CPU and planes. */
+static void test_cells_are_mapped(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *cells = ram_hva(f->machine->env.ram, 0xb8000, 0x8000);
+
+	assert_non_null(cells);
+	assert_null(ram_hva(f->machine->env.ram, 0xb0000, 1));
+	assert_int_equal(load_le16(cells), 0x0720);
+	store_le16(cells, 0x1f41);
+	store_le16(cells + 0x7ffe, 0x1234);
+	/* The region is the way of who does not see it there yet. */
+	assert_int_equal(peek(f, 0xb8001), 0x1f);
+	poke(f, 0xb8003, 0x2e);
+	assert_int_equal(cells[3], 0x2e);
+	assert_int_equal(peek(f, 0xb0000), 0xff);
+	/* As a BIOS loads a font: plane 2 at 0xa0000, then back. */
+	set(f, 0x3c4, 2, 4);
+	assert_null(ram_hva(f->machine->env.ram, 0xb8000, 1));
+	assert_int_equal(word(f, 0) & 0xffff, 0x1f41);
+	assert_int_equal(word(f, 1) & 0xffff, 0x2e20);
+	assert_int_equal(word(f, 0x3fff) & 0xffff, 0x1234);
+	set(f, 0x3c4, 4, 6);
+	set(f, 0x3ce, 5, 0);
+	set(f, 0x3ce, 6, 0);
+	poke(f, 0xa0000, 0x99);
+	set(f, 0x3c4, 2, 1);
+	poke(f, 0xa0002, 'B');
+	set(f, 0x3c4, 2, 3);
+	set(f, 0x3c4, 4, 2);
+	set(f, 0x3ce, 5, 0x10);
+	set(f, 0x3ce, 6, 0x0a); /* 0xb0000 */
+	assert_null(ram_hva(f->machine->env.ram, 0xb8000, 1));
+	assert_ptr_equal(ram_hva(f->machine->env.ram, 0xb0000, 0x8000), cells);
+	assert_int_equal(word(f, 0), 0x00991f41);
+	assert_int_equal(load_le16(cells + 4), 0x0742);
+	/* What the CPU wrote is there when somebody else writes to video memory, and is not put over it. */
+	cells[0] = 'C';
+	bus_write(f->machine->env.io, 0x1ce, 4, 2);
+	bus_write(f->machine->env.io, 0x1cf, 0x81, 2); /* VBE on, memory kept */
+	assert_int_equal(word(f, 0) & 0xff, 'C');
+	bus_write(f->machine->env.io, 0x1cf, 0, 2);
+	cells[0] = 'D';
+	bus_write(f->machine->env.io, 0x1cf, 1, 2); /* and cleared */
+	assert_int_equal(word(f, 0) & 0xffff, 0);
 }
 
 static void test_planar_pixels_pan_and_split(void **state)
@@ -490,6 +538,7 @@ int main(void)
 		TEST(test_write_modes),
 		TEST(test_read_modes),
 		TEST(test_odd_even_and_chain4),
+		TEST(test_cells_are_mapped),
 		TEST(test_planar_pixels_pan_and_split),
 		TEST(test_text_is_drawn_cell_by_cell),
 		TEST(test_underline_blink_and_512),
