@@ -15,6 +15,7 @@
 #include "core/clock.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -64,6 +65,7 @@ static void build(void)
 	struct clock *clock = clock_new(true, 1000000);
 	struct options options;
 
+	signal(SIGPIPE, SIG_IGN); /* as in the VMM */
 	clock_start(clock);
 	loop = loop_new(NULL);
 	host.loop = loop;

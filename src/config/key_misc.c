@@ -45,6 +45,9 @@ static const struct object_type {
 	{"rng-random", (const char *const[]){"filename", NULL}},
 	{"rng-builtin", (const char *const[]){NULL}},
 	{"secret", (const char *const[]){"data", "file", "format", "keyid", "iv", NULL}},
+	{"tls-creds-anon", (const char *const[]){"endpoint", "dir", "verify-peer", "priority", NULL}},
+	{"tls-creds-x509",
+	 (const char *const[]){"endpoint", "dir", "verify-peer", "sanity-check", "passwordid", "priority", NULL}},
 	{"throttle-group", (const char *const[]){RATES("limits."), RATES("x-"), NULL}},
 };
 
@@ -77,7 +80,7 @@ void keys_print_objects(FILE *to, const char *type)
 /* Names and values; what they mean is the machine's business. */
 static int check_object(const struct object_type *type, struct options *options, struct error *err)
 {
-	static const char *const booleans[] = {"share", "prealloc", "merge", "dump", "hugetlb"};
+	static const char *const booleans[] = {"share", "prealloc", "merge", "dump", "hugetlb", "verify-peer", "sanity-check"};
 	uint64_t size = 1;
 	bool on;
 

@@ -151,7 +151,7 @@ const struct key config_keys[] = {
 	/* Debug and expert options */
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]",
 	  "create an object: iothread, memory-backend-memfd, memory-backend-file,\n"
-	  "memory-backend-ram, rng-random, rng-builtin, throttle-group, secret; also as a JSON object",
+	  "memory-backend-ram, rng-random, rng-builtin, throttle-group, secret, tls-creds-x509, tls-creds-anon; also as a JSON object",
 	  SECTION_DEBUG, KEY_LIST, .list = list_object, .implied = "qom-type", .group = "object", .group_id = "id", .json = true },
 	{ "fw_cfg", "[name=]name,file=file | string=str",
 	  "add a named fw_cfg entry", SECTION_DEBUG, KEY_LIST, .list = list_fw_cfg, .implied = "name", .group = "fw_cfg" },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "machine/screens.h"
 
+#include "backend/block/block.h"
 #include "backend/display/driver.h"
 #include "base/util.h"
 #include "config/domain.h"
@@ -24,6 +25,30 @@ static void host_event(void *opaque, const char *name, const char *data_json)
 	machine_emit(opaque, name, data_json);
 }
 
+static const char *host_secret(void *opaque, const char *id, size_t *length, struct error *err)
+{
+	const struct machine *machine = opaque;
+
+	if (machine->blocks)
+		return block_secret_find(machine->blocks, id, length, err);
+	error_set(err, ENOENT, "No secret with id '%s'", id);
+	return NULL;
+}
+
+static struct options *host_object(void *opaque, const char *id, const char **type)
+{
+	const struct machine *machine = opaque;
+	const struct config_list *list = &machine->config->objects;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->items[i].id && !strcmp(list->items[i].id, id)) {
+			*type = list->items[i].type;
+			return (struct options *)&list->items[i].options;
+		}
+	}
+	return NULL;
+}
+
 struct screens *screens_new(struct machine *machine)
 {
 	struct screens *screens = xcalloc(1, sizeof(*screens));
@@ -36,6 +61,8 @@ struct screens *screens_new(struct machine *machine)
 		.log = machine->log,
 		.machine_name = machine->config->name,
 		.keyboard = machine->config->keyboard,
+		.secret = host_secret,
+		.object = host_object,
 		.quit = host_quit,
 		.event = host_event,
 		.opaque = machine,

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import socket
+import subprocess
 
 import vmm
 
@@ -20,7 +21,8 @@ REQUESTS = [("query-vnc", {}), ("query-vnc-servers", {}),
             ("set_password", {"protocol": "foo", "password": "x"}),
             ("expire_password", {"protocol": "vnc", "time": "now"}),
             ("change-vnc-password", {"password": "a"}),
-            ("display-reload", {"type": "vnc"})]
+            ("display-reload", {"type": "vnc"}),
+            ("display-reload", {"type": "vnc", "tls-certs": True})]
 
 
 def free_display():
@@ -45,6 +47,22 @@ def session(program, arguments):
         return answers
 
 
+def refusal(program, arguments):
+    """The last line's reason, behind the option that qemu repeats and xuni names."""
+    done = subprocess.run([program, "-accel", "interp" if program == vmm.VMM else "tcg", "-nodefaults", *arguments], capture_output=True, text=True,
+                          timeout=vmm.PATIENCE, check=False, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stderr.strip().rsplit(": ", 1)[-1]
+
+
+PKI = """
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca-cert.pem
+for name in server client; do
+  openssl req -newkey rsa:2048 -nodes -subj /CN=$name -keyout $name-key.pem -out $name.csr
+  openssl x509 -req -in $name.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateserial -days 2 -out $name-cert.pem
+done
+"""
+
+
 def main():
     qemu = os.environ.get("XUNI_QEMU") or shutil.which("qemu-system-x86_64")
     if not qemu:
@@ -54,10 +72,18 @@ def main():
     checks = vmm.Checks()
     number = free_display()
     with vmm.Folder() as folder:
-        for arguments in (["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
+        subprocess.run(["sh", "-ec", PKI], cwd=folder.path, check=True, capture_output=True)
+        x509, anonymous = f"tls-creds-x509,id=t,endpoint=server,dir={folder.path},verify-peer=off", "tls-creds-anon,id=t,endpoint=server"
+        for arguments in (["-object", x509, "-vnc", f"127.0.0.1:{number},tls-creds=t,password=on,websocket=on"],
+                          ["-object", anonymous, "-vnc", f"127.0.0.1:{number},tls-creds=t"],
+                          ["-object", "secret,id=s,data=abc", "-vnc", f"127.0.0.1:{number},password-secret=s"], ["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
                           ["-vnc", f"unix:{folder.path}/vnc"], ["-display", "none"]):
             for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
                 checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")
+        for arguments in (["-vnc", "none,password-secret=x"], ["-vnc", "none,tls-creds=x"],
+                          ["-object", "secret,id=x,data=a", "-vnc", "none,password=on,password-secret=x"],
+                          ["-object", "secret,id=x,data=a", "-vnc", "none,tls-creds=x"], ["-object", "tls-creds-anon,id=x", "-vnc", "none,tls-creds=x"]):
+            checks.same(*(refusal(program, arguments) for program in (vmm.VMM, qemu)), f"{' '.join(arguments)}: refused alike")
     checks.end()
 
 

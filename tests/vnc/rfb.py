@@ -25,7 +25,10 @@ class WebSocket:
                       f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: binary\r\nOrigin: http://{host}\r\n\r\n").encode())
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
-            answer += sock.recv(1)
+            more = sock.recv(1)
+            if not more:
+                raise Refused("closed")
+            answer += more
         assert b" 101 " in answer, answer
         self.sock, self.data = sock, b""
 
@@ -72,8 +75,16 @@ def response(challenge, password):
     return buffer.raw[:16]
 
 
+def trusting():
+    """A TLS context that takes any certificate, or none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 class Client:
-    def __init__(self, address, password=None, websocket=False, shared=True, version=b"RFB 003.008\n", timeout=20, secure=False):
+    def __init__(self, address, password=None, websocket=False, shared=True, version=b"RFB 003.008\n", timeout=20, secure=False, context=None):
+        self.context = context
         self.sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         self.sock.settimeout(timeout)
         self.sock.connect(address)
@@ -117,13 +128,12 @@ class Client:
         self.send(struct.pack(">I", subtype))
         assert self.exactly(1) == b"\1"
         self.secure()
-        self.type = {260: 1, 261: 2}[subtype]
+        self.type = {257: 1, 258: 2, 260: 1, 261: 2}[subtype]
 
     def secure(self):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = self.context or trusting()
         self.sock = context.wrap_socket(self.sock)
-        self.tls = self.sock.version()
+        self.tls, self.certificate = self.sock.version(), self.sock.getpeercert(True)
 
     def exactly(self, count):
         data = bytearray()

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "monitor"))
 import vmm  # noqa: E402
-from rfb import DESKTOP_SIZE, HEXTILE, QEMU_KEYS, QEMU_LED, QEMU_POINTER, RAW, ZRLE, Client, Refused  # noqa: E402
+from rfb import DESKTOP_SIZE, HEXTILE, QEMU_KEYS, QEMU_LED, QEMU_POINTER, RAW, ZRLE, Client, Refused, trusting  # noqa: E402
 
 
 RESERVED = []
@@ -315,6 +316,61 @@ def hostile(checks, folder):
         checks.same(vm.process.wait(vmm.PATIENCE), 0, "quit with clients there")
 
 
+PKI = """
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca-cert.pem
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=stranger -keyout stranger-key.pem -out stranger-cert.pem
+for name in server client; do
+  openssl req -newkey rsa:2048 -nodes -subj /CN=$name -keyout $name-key.pem -out $name.csr
+  openssl x509 -req -in $name.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateserial -days 2 -out $name-cert.pem
+done
+"""
+
+
+def credentials(checks, folder):
+    """tls-creds= and password-secret= with qemu's objects."""
+    subprocess.run(["sh", "-ec", PKI], cwd=folder.path, check=True, capture_output=True)
+    (folder.path / "password").write_text("from fil")
+    known, anonymous, secret = (free_display() for _ in range(3))
+
+    def attempt(port, password=None, context=None, **options):
+        try:
+            client = Client(("127.0.0.1", 5900 + port), password, context=context, **options)
+            picture = client.whole()
+            client.close()
+            return client if len(picture) == client.width * client.height * 4 else None
+        except (Refused, OSError):
+            return None
+
+    def with_certificate(name):
+        context = trusting()
+        context.load_cert_chain(folder.path / f"{name}-cert.pem", folder.path / f"{name}-key.pem")
+        return context
+
+    with machine(folder, "-S", "-object", f"tls-creds-x509,id=known,dir={folder.path},endpoint=server", "-object",
+                 "tls-creds-anon,id=anonymous,endpoint=server", "-object", f"secret,id=password,file={folder.path}/password",
+                 "-vnc", f"127.0.0.1:{known},tls-creds=known,websocket=on", "-vnc", f"127.0.0.1:{anonymous},tls-creds=anonymous,password=on",
+                 "-vnc", f"127.0.0.1:{secret},password-secret=password") as vm:
+        vm.qmp.call("qmp_capabilities")
+        checks.holds(attempt(known, context=with_certificate("client")), "a client with a certificate of the authority")
+        checks.holds(not attempt(known), "one without a certificate")
+        checks.holds(not attempt(known, context=with_certificate("stranger")), "one with another's")
+        checks.holds(attempt(known - 200, context=with_certificate("client"), secure=True, websocket=True) and
+                     not attempt(known - 200, context=with_certificate("stranger"), secure=True, websocket=True), "the same in a WebSocket")
+        before = attempt(known, context=with_certificate("client")).certificate
+        subprocess.run("openssl x509 -req -in server.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateserial -days 3 -out server-cert.pem",
+                       shell=True, cwd=folder.path, check=True, capture_output=True)
+        checks.same(vm.qmp.call("display-reload", type="vnc", tls_certs=True), {"return": {}}, "display-reload")
+        after = attempt(known, context=with_certificate("client")).certificate
+        checks.holds(before and after and before != after, "the new certificate is shown after it")
+        nobody = trusting()
+        nobody.maximum_version = ssl.TLSVersion.TLSv1_2
+        nobody.set_ciphers("ADH:AECDH:@SECLEVEL=0")
+        vm.qmp.human("set_password vnc sesame -d vnc2")
+        checks.holds(attempt(anonymous, "sesame", nobody), "TLS without a certificate, behind a password")
+        checks.holds(not attempt(anonymous, "wrong", nobody), "a wrong one there")
+        checks.holds(attempt(secret, "from fil") and not attempt(secret, ""), "the password of a secret")
+
+
 def cpu_seconds(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -394,7 +450,7 @@ def main():
     checks = vmm.Checks()
     if not (pathlib.Path(vmm.VMM).parent / "display-vnc.so").exists():
         vmm.skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
-    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile, "peers": peers}
+    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile, "peers": peers, "credentials": credentials}
     with vmm.Folder() as folder:
         cases[sys.argv[1]](checks, folder)
     checks.end()

@@ -195,6 +195,8 @@ void block_graph_free(struct block_graph *graph);
 /* Makes a secret (id=, data= or file=, format=raw|base64, keyid= and iv= where it is encrypted) for nodes that name it
  * as their key. */
 int block_secret_add(struct block_graph *graph, struct options *options, struct error *err);
+/* Its text, with a NUL behind it; NULL: there is none of that id. */
+const char *block_secret_find(const struct block_graph *graph, const char *id, size_t *length, struct error *err);
 /* Opens a node from -blockdev's options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
  * cache.direct=, cache.no-flush=, discard=, detect-zeroes=, auto-read-only=). */
 struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err);

@@ -65,7 +65,6 @@ struct block *block_open_protocol(struct block_graph *graph, const char *filenam
 
 /* --- secret.c --- */
 /* The bytes of a secret, with a NUL behind them; the graph's. NULL with a message when there is none of that id. */
-const char *block_secret_find(const struct block_graph *graph, const char *id, size_t *length, struct error *err);
 void block_secrets_free(struct block_secret *first);
 
 /* --- file_create.c --- */

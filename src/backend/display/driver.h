@@ -28,6 +28,10 @@ struct display_host {
 	struct log *log;
 	const char *machine_name; /* -name, or NULL */
 	const char *keyboard;     /* -k: name of a key map, or NULL */
+	/* A secret's text with a NUL behind it (-object secret); NULL: there is none of that id. */
+	const char *(*secret)(void *opaque, const char *id, size_t *length, struct error *err);
+	/* What -object says of this id, and its type; NULL: there is none. Reading marks nothing for others. */
+	struct options *(*object)(void *opaque, const char *id, const char **type);
 	/* The user closes the screen for good (a window's close button, not a client that leaves). */
 	void (*quit)(void *opaque);
 	/* A QMP event; data is a JSON object's text or NULL. */
@@ -43,8 +47,10 @@ struct display_server_ops {
 	void (*expire_password)(struct display_ui *ui, int64_t when_s);
 	/* Listens elsewhere; who is connected stays so. */
 	int (*change)(struct display_ui *ui, const char *address, struct error *err);
-	/* JSON {id, auth, server: [{host, service, family, websocket, auth}], clients: [{host, service, family,
-	 * websocket}]}; heap. */
+	/* Reads TLS's files again, for those who come from now on; on failure the old ones stay. */
+	int (*reload_tls)(struct display_ui *ui, struct error *err);
+	/* JSON {id, auth, vencrypt, server: [{host, service, family, websocket, auth, vencrypt}], clients: [{host,
+	 * service, family, websocket}]}, vencrypt only where auth is; heap. */
 	char *(*describe)(struct display_ui *ui);
 };
 
@@ -67,7 +73,7 @@ struct display_ui {
 };
 
 /* Raised by hand when the meaning of a member changes. */
-#define DISPLAY_MODULE_VERSION 2
+#define DISPLAY_MODULE_VERSION 3
 #define DISPLAY_MODULE_ABI                                                                                             \
 	((uint64_t)DISPLAY_MODULE_VERSION << 48 ^ (uint64_t)sizeof(struct display_driver) << 36 ^                      \
 	 (uint64_t)sizeof(struct display_ui) << 24 ^ (uint64_t)sizeof(struct display_host) << 12 ^                     \

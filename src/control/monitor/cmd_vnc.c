@@ -43,6 +43,23 @@ static json_t *describe(struct display_ui *ui)
 
 /* --- queries --- */
 
+static const char *word(const json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
+/* Type and subtype in one word: vencrypt+x509+vnc. */
+static json_t *auth_word(const json_t *server)
+{
+	const char *sub = word(server, "vencrypt"), *dash = strchr(sub, '-');
+
+	if (!dash)
+		return json_string(word(server, "auth"));
+	return json_sprintf("%s+%.*s+%s", word(server, "auth"), (int)(dash - sub), sub, dash + 1);
+}
+
 static json_t *run_query(struct command_call *call, struct error *err)
 {
 	struct display_ui *ui = find_server(call->machine, NULL);
@@ -57,7 +74,7 @@ static json_t *run_query(struct command_call *call, struct error *err)
 		json_object_set(result, "host", json_object_get(socket, "host"));
 		json_object_set(result, "service", json_object_get(socket, "service"));
 		json_object_set(result, "family", json_object_get(socket, "family"));
-		json_object_set(result, "auth", json_object_get(socket, "auth"));
+		json_object_set_new(result, "auth", auth_word(socket));
 		json_object_set(result, "clients", json_object_get(all, "clients"));
 		break;
 	}
@@ -76,17 +93,17 @@ static json_t *run_servers(struct command_call *call, struct error *err)
 	return list;
 }
 
-static const char *word(const json_t *object, const char *name)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-
-	return text ? text : "";
-}
-
 static void show_end(struct command_call *call, const char *what, const json_t *end)
 {
 	text_printf(call->text, "  %s: %s:%s (%s%s)\n", what, word(end, "host"), word(end, "service"),
 		    word(end, "family"), json_is_true(json_object_get(end, "websocket")) ? " (Websocket)" : "");
+}
+
+static void show_auth(struct command_call *call, const char *indent, const json_t *server)
+{
+	const char *sub = word(server, "vencrypt");
+
+	text_printf(call->text, "%sAuth: %s (Sub: %s)\n", indent, word(server, "auth"), *sub ? sub : "none");
 }
 
 static void show_servers(struct command_call *call, const json_t *result)
@@ -102,7 +119,7 @@ static void show_servers(struct command_call *call, const json_t *result)
 		json_array_foreach(json_object_get(server, "server"), j, end)
 		{
 			show_end(call, "Server", end);
-			text_printf(call->text, "    Auth: %s (Sub: none)\n", word(end, "auth"));
+			show_auth(call, "    ", end);
 		}
 		json_array_foreach(json_object_get(server, "clients"), j, end)
 		{
@@ -110,7 +127,7 @@ static void show_servers(struct command_call *call, const json_t *result)
 			text_printf(call->text, "    x509_dname: none\n    sasl_username: none\n");
 		}
 		if (!json_array_size(json_object_get(server, "server")))
-			text_printf(call->text, "  Auth: %s (Sub: none)\n", word(server, "auth"));
+			show_auth(call, "  ", server);
 	}
 }
 
@@ -237,13 +254,21 @@ static json_t *run_update(struct command_call *call, struct error *err)
 	return rc < 0 ? NULL : json_object();
 }
 
-/* Certificates are read for each connection: there is nothing to do. */
 static json_t *run_reload(struct command_call *call, struct error *err)
 {
-	if (!strcmp(argument_string(call, "type"), "vnc"))
+	struct display_ui *ui = find_server(call->machine, NULL);
+
+	if (strcmp(argument_string(call, "type"), "vnc")) {
+		error_set(err, EINVAL, "Parameter 'type' does not accept value '%.50s'", argument_string(call, "type"));
+		return NULL;
+	}
+	if (!json_is_true(json_object_get(call->arguments, "tls-certs")))
 		return json_object();
-	error_set(err, EINVAL, "Parameter 'type' does not accept value '%.50s'", argument_string(call, "type"));
-	return NULL;
+	if (!ui) {
+		error_set(err, EINVAL, "Can not find vnc display");
+		return NULL;
+	}
+	return ui->driver->server->reload_tls(ui, err) < 0 ? NULL : json_object();
 }
 
 #define ARGUMENTS(...) ((const struct command_argument[]){__VA_ARGS__, {0}})

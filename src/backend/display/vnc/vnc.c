@@ -3,7 +3,7 @@
  * VNC server (RFB 3.3, 3.7 and 3.8, RFC 6143) on libvncserver: -vnc and -display vnc=. Options, what the main loop does
  * for the clients, the picture that they copy from (threads: vnc.h).
  *
- * Left out: SASL, audio, several screens (display= chooses one), TLS without a certificate.
+ * Left out: SASL, audio, several screens (display= chooses one), TLS with keys shared before (tls-creds-psk).
  */
 #include "backend/display/vnc/vnc.h"
 
@@ -305,7 +305,8 @@ static int set_password(struct display_ui *ui, const char *password, struct erro
 {
 	struct vnc *vnc = (struct vnc *)ui;
 
-	if (!vnc->password)
+	/* With TLS alone it is taken and never asked for, as in qemu. */
+	if (!vnc->password && !vnc->tls)
 		return error_set(err, EINVAL,
 				 "If you want use passwords please enable password auth using '-vnc ${dpy},password'.");
 	pthread_mutex_lock(&vnc->lock);
@@ -338,10 +339,12 @@ int vnc_change(struct display_ui *ui, const char *address, struct error *err)
 
 /* --- life --- */
 
-static const char *const known[] = {
-	"vnc",       "password",     "password-secret", "share", "display",   "head",          "connections", "to",
-	"ipv4",      "ipv6",         "reverse",         "lossy", "websocket", "lock-key-sync", "tls-cert",    "tls-key",
-	"clipboard", "non-adaptive", "key-delay-ms",    NULL};
+static const char *const known[] = {"vnc",       "password",      "password-secret", "share",
+				    "display",   "head",          "connections",     "to",
+				    "ipv4",      "ipv6",          "reverse",         "lossy",
+				    "websocket", "lock-key-sync", "tls-cert",        "tls-key",
+				    "tls-creds", "clipboard",     "non-adaptive",    "key-delay-ms",
+				    NULL};
 
 static int read_share(struct vnc *vnc, struct options *options, struct error *err)
 {
@@ -359,16 +362,64 @@ static int read_share(struct vnc *vnc, struct options *options, struct error *er
 	return share ? error_set(err, EINVAL, "unknown vnc share= option") : 0;
 }
 
+static char *copy_of(const char *text)
+{
+	return text ? xstrdup(text) : NULL;
+}
+
+static int open_tls(struct vnc *vnc, struct error *err)
+{
+	struct vnc_tls *tls = vnc->tls_id ? vnc_tls_of_object(vnc->ui.host, vnc->tls_id, err)
+					  : vnc_tls_of_files(vnc->tls_cert, vnc->tls_key, err);
+
+	if (!tls)
+		return -EINVAL;
+	vnc_tls_free(vnc->tls);
+	vnc->tls = tls;
+	return 0;
+}
+
 static int read_tls(struct vnc *vnc, struct options *options, struct error *err)
 {
-	const char *cert = options_get(options, "tls-cert"), *key = options_get(options, "tls-key");
-
-	if (!cert && !key)
-		return 0;
-	if (!cert || !key)
+	vnc->tls_cert = copy_of(options_get(options, "tls-cert"));
+	vnc->tls_key = copy_of(options_get(options, "tls-key"));
+	vnc->tls_id = copy_of(options_get(options, "tls-creds"));
+	if (!vnc->tls_cert != !vnc->tls_key)
 		return error_set(err, EINVAL, "tls-cert= and tls-key= go together");
-	vnc->tls = vnc_tls_new(cert, key, err);
-	return vnc->tls ? 0 : -EINVAL;
+	if (vnc->tls_id && vnc->tls_cert)
+		return error_set(err, EINVAL, "tls-creds= and tls-cert= do not go together");
+	return vnc->tls_id || vnc->tls_cert ? open_tls(vnc, err) : 0;
+}
+
+static int reload_tls(struct display_ui *ui, struct error *err)
+{
+	struct vnc *vnc = (struct vnc *)ui;
+
+	if (!vnc->tls)
+		return error_set(err, EINVAL, "vnc tls is not enabled");
+	if (vnc_tls_is_anonymous(vnc->tls))
+		return error_set(err, EINVAL, "tls-creds-anon doesn't support to reload TLS credential");
+	return open_tls(vnc, err);
+}
+
+/* password=on, whose password comes later, or password-secret=. */
+static int read_password(struct vnc *vnc, struct options *options, struct error *err)
+{
+	const char *id = options_get(options, "password-secret"), *secret;
+	size_t length;
+
+	if (!id)
+		return options_bool(options, "password", &vnc->password, err);
+	if (options_get(options, "password"))
+		return error_set(err, EINVAL, "'password' flag is redundant with 'password-secret'");
+	secret = vnc->ui.host->secret(vnc->ui.host->opaque, id, &length, err);
+	if (!secret)
+		return -ENOENT;
+	if (strlen(secret) != length)
+		return error_set(err, EINVAL, "the secret '%s' has a byte of zero: it is no password", id);
+	vnc->secret = xstrdup(secret);
+	vnc->password = true;
+	return 0;
 }
 
 static int read_options(struct vnc *vnc, struct options *options, struct error *err)
@@ -377,8 +428,7 @@ static int read_options(struct vnc *vnc, struct options *options, struct error *
 	bool flag;
 
 	vnc->lock_key_sync = true;
-	if (options_bool(options, "password", &vnc->password, err) < 0 ||
-	    options_bool(options, "reverse", &vnc->reverse, err) < 0 ||
+	if (read_password(vnc, options, err) < 0 || options_bool(options, "reverse", &vnc->reverse, err) < 0 ||
 	    options_bool(options, "lossy", &vnc->lossy, err) < 0 ||
 	    options_bool(options, "non-adaptive", &flag, err) < 0 ||
 	    options_bool(options, "clipboard", &vnc->clipboard, err) < 0 ||
@@ -426,6 +476,9 @@ static void close_vnc(struct display_ui *ui)
 	free(vnc->text);
 	free(vnc->display);
 	vnc_tls_free(vnc->tls);
+	free(vnc->tls_cert);
+	free(vnc->tls_key);
+	free(vnc->tls_id);
 }
 
 static int open_vnc(struct display_ui *ui, struct options *options, struct error *err)
@@ -465,6 +518,7 @@ static int open_vnc(struct display_ui *ui, struct options *options, struct error
 static const struct display_server_ops server = {
 	.set_password = set_password,
 	.expire_password = expire_password,
+	.reload_tls = reload_tls,
 	.change = vnc_change,
 	.describe = vnc_describe,
 };

@@ -54,7 +54,8 @@ struct vnc {
 	/* Options. */
 	char *display;
 	bool password, reverse, lossy, clipboard, lock_key_sync;
-	struct vnc_tls *tls; /* or NULL */
+	char *tls_cert, *tls_key, *tls_id; /* files, or an object; all NULL: without TLS */
+	struct vnc_tls *tls;               /* or NULL */
 	enum vnc_share share;
 	unsigned connections;
 
@@ -114,8 +115,9 @@ struct vnc_client {
 
 	/* The client's thread. */
 	struct vnc_stream *stream;
-	int minor; /* of RFB's version */
-	int plain; /* the carrier's end of what the library reads and writes; -1: the library has fd itself */
+	struct vnc_tls *tls; /* the server's at its beginning, held; or NULL */
+	int minor;           /* of RFB's version */
+	int plain;           /* the carrier's end of what the library reads and writes; -1: the library has fd itself */
 	pthread_t carrier;
 	rfbScreenInfoPtr screen;
 	rfbClientPtr cl;
@@ -158,10 +160,17 @@ bool vnc_handshake(struct vnc_client *client);
 
 /* --- vnc_tls.c --- */
 /* Names of PEM files. */
-struct vnc_tls *vnc_tls_new(const char *certificate, const char *key, struct error *err);
+struct vnc_tls *vnc_tls_of_files(const char *certificate, const char *key, struct error *err);
+/* id: of an object tls-creds-x509 or tls-creds-anon. */
+struct vnc_tls *vnc_tls_of_object(const struct display_host *host, const char *id, struct error *err);
+/* Another user of it, who lets it go with vnc_tls_free. NULL is fine for both. */
+struct vnc_tls *vnc_tls_hold(struct vnc_tls *tls);
 void vnc_tls_free(struct vnc_tls *tls);
+bool vnc_tls_is_anonymous(const struct vnc_tls *tls);
 /* A server's session; any thread. NULL: there is no memory. */
 gnutls_session_t vnc_tls_session(const struct vnc_tls *tls);
+/* After the handshake: whether the client is one of those that may come. Any thread. */
+bool vnc_tls_accepts(const struct vnc_tls *tls, gnutls_session_t session);
 
 /* --- vnc_extension.c: in the client's thread --- */
 /* Makes qemu's pseudo-encodings known to the library; once per process. */
@@ -192,6 +201,5 @@ uint32_t vnc_keysym_of_character(uint32_t character);
 /* --- vnc_info.c --- */
 char *vnc_describe(struct display_ui *ui);
 void vnc_emit(struct vnc *vnc, const char *name, const struct vnc_client *client);
-const char *vnc_auth_name(const struct vnc *vnc);
 
 #endif

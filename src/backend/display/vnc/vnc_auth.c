@@ -13,7 +13,7 @@
 #include <time.h>
 
 enum { TYPE_NONE = 1, TYPE_VNC = 2, TYPE_VENCRYPT = 19 };
-enum { X509_NONE = 260, X509_VNC = 261 };
+enum { TLS_NONE = 257, TLS_VNC = 258, X509_NONE = 260, X509_VNC = 261 };
 enum { VERSION_BYTES = 12, CHALLENGE_BYTES = 16 };
 
 static bool receive(struct vnc_client *client, void *to, size_t bytes)
@@ -85,14 +85,16 @@ static bool ask_password(struct vnc_client *client, int minor)
 
 static bool start_tls(struct vnc_client *client)
 {
-	gnutls_session_t session = vnc_tls_session(client->vnc->tls);
+	gnutls_session_t session = vnc_tls_session(client->tls);
 
-	return session && vnc_stream_start_tls(client->stream, session);
+	return session && vnc_stream_start_tls(client->stream, session) && vnc_tls_accepts(client->tls, session);
 }
 
 static bool negotiate_vencrypt(struct vnc_client *client, bool password, int minor)
 {
-	uint32_t wanted = password ? X509_VNC : X509_NONE;
+	uint32_t wanted = vnc_tls_is_anonymous(client->tls) ? (password ? TLS_VNC : TLS_NONE)
+			  : password                        ? X509_VNC
+							    : X509_NONE;
 	uint8_t bytes[5] = {0, 2};
 
 	if (!tell(client, bytes, 2) || !receive(client, bytes, 2))
@@ -128,7 +130,7 @@ static bool authenticate(struct vnc_client *client, int type, bool password, int
 bool vnc_handshake(struct vnc_client *client)
 {
 	const struct vnc *vnc = client->vnc;
-	bool password = vnc->password && !client->reverse, tls = vnc->tls && !client->reverse;
+	bool password = vnc->password && !client->reverse, tls = client->tls && !client->reverse;
 	uint8_t type = tls && !client->websocket ? TYPE_VENCRYPT : password ? TYPE_VNC : TYPE_NONE;
 	uint8_t list[2] = {1, type}, choice;
 	char version[VERSION_BYTES + 1] = "";

@@ -416,6 +416,7 @@ void vnc_client_start(struct vnc *vnc, int fd, bool websocket, bool reverse)
 	client->plain = -1;
 	client->websocket = websocket;
 	client->reverse = reverse;
+	client->tls = vnc_tls_hold(vnc->tls);
 	client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	client->x = -1;
 	client->pointer_told = -1;
@@ -432,6 +433,7 @@ void vnc_client_start(struct vnc *vnc, int fd, bool websocket, bool reverse)
 		if (client->wake >= 0)
 			close(client->wake);
 		close(fd);
+		vnc_tls_free(client->tls);
 		free(client);
 		return;
 	}
@@ -455,5 +457,6 @@ void vnc_client_end(struct vnc_client *client)
 	vnc_emit(vnc, "VNC_DISCONNECTED", client);
 	close(client->wake);
 	close(client->fd);
+	vnc_tls_free(client->tls);
 	free(client);
 }

@@ -7,9 +7,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *vnc_auth_name(const struct vnc *vnc)
+/* The security type, and VeNCrypt's, as QMP calls them; *sub NULL: it is another type. */
+static const char *auth_of(const struct vnc *vnc, bool websocket, const char **sub)
 {
-	return vnc->tls ? "vencrypt" : vnc->password ? "vnc" : "none";
+	*sub = NULL;
+	if (!vnc->tls || websocket)
+		return vnc->password ? "vnc" : "none";
+	if (vnc_tls_is_anonymous(vnc->tls))
+		*sub = vnc->password ? "tls-vnc" : "tls-none";
+	else
+		*sub = vnc->password ? "x509-vnc" : "x509-none";
+	return "vencrypt";
+}
+
+/* Both in one word, as older commands and events have it; heap. */
+static char *auth_word(const struct vnc *vnc)
+{
+	const char *sub, *auth = auth_of(vnc, false, &sub);
+
+	return sub ? xasprintf("%s+%.*s+%s", auth, (int)strcspn(sub, "-"), sub, strchr(sub, '-') + 1) : xstrdup(auth);
 }
 
 /* The text as a JSON string; heap. */
@@ -57,25 +73,37 @@ void vnc_emit(struct vnc *vnc, const char *name, const struct vnc_client *client
 {
 	char *peer = end_members(&client->peer, client->websocket),
 	     *local = end_members(&client->local, client->websocket);
-	char *data =
-		xasprintf("{\"server\": {%s, \"auth\": \"%s\"}, \"client\": {%s}}", local, vnc_auth_name(vnc), peer);
+	char *auth = auth_word(vnc);
+	char *data = xasprintf("{\"server\": {%s, \"auth\": \"%s\"}, \"client\": {%s}}", local, auth, peer);
 
 	vnc->ui.host->event(vnc->ui.host->opaque, name, data);
 	free(data);
+	free(auth);
 	free(peer);
 	free(local);
+}
+
+/* The members that say how clients prove who they are. */
+static char *auth_members(const struct vnc *vnc, bool websocket)
+{
+	const char *sub, *auth = auth_of(vnc, websocket, &sub);
+
+	return xasprintf("\"auth\": \"%s\"%s%s%s", auth, sub ? ", \"vencrypt\": \"" : "", sub ? sub : "",
+			 sub ? "\"" : "");
 }
 
 char *vnc_describe(struct display_ui *ui)
 {
 	struct vnc *vnc = (struct vnc *)ui;
-	char *servers = xstrdup(""), *clients = xstrdup(""), *id = quote(ui->id ? ui->id : "default"), *text;
+	char *servers = xstrdup(""), *clients = xstrdup(""), *id = quote(ui->id ? ui->id : "default"), *text, *auth;
 
 	for (unsigned i = vnc->socket_count; i--;) { /* WebSockets first, as qemu has it */
 		char *members = end_members(&vnc->sockets[i].end, vnc->sockets[i].websocket);
 
-		append(&servers, ", ", xasprintf("{%s, \"auth\": \"%s\"}", members, vnc_auth_name(vnc)));
+		auth = auth_members(vnc, vnc->sockets[i].websocket);
+		append(&servers, ", ", xasprintf("{%s, %s}", members, auth));
 		free(members);
+		free(auth);
 	}
 	for (const struct vnc_client *client = vnc->clients; client; client = client->next) {
 		char *members = end_members(&client->peer, client->websocket);
@@ -84,10 +112,11 @@ char *vnc_describe(struct display_ui *ui)
 			append(&clients, ", ", xasprintf("{%s}", members));
 		free(members);
 	}
-	text = xasprintf("{\"id\": %s, \"auth\": \"%s\", \"server\": [%s], \"clients\": [%s]}", id, vnc_auth_name(vnc),
-			 servers, clients);
+	auth = auth_members(vnc, false);
+	text = xasprintf("{\"id\": %s, %s, \"server\": [%s], \"clients\": [%s]}", id, auth, servers, clients);
 	free(servers);
 	free(clients);
+	free(auth);
 	free(id);
 	return text;
 }
