@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
-from system import PATIENCE, Checks, System, VMM, need, run, skip
+from disks import GRUB
+from system import GUEST, PATIENCE, Checks, System, VMM, need, run, skip
 
 RESCUE = "/usr/lib/grub-rescue"
 
@@ -71,19 +73,27 @@ def syslinux_prompt(checks, system, name):
 
 
 def isolinux(engine, checks):
-    """ISOLINUX on a disc that xorriso makes."""
+    """ISOLINUX on a disc that xorriso makes, and a program it starts: Syslinux' Hardware Detection Tool."""
     need(("/usr/lib/ISOLINUX/isolinux.bin", "isolinux"), ("/usr/lib/syslinux/modules/bios/ldlinux.c32", "syslinux-common"),
          ("xorriso", "xorriso"))
+    modules = [f"/usr/lib/syslinux/modules/bios/{name}.c32" for name in ["ldlinux", "hdt", "libcom32", "libutil", "libmenu", "libgpl"]]
     with tempfile.TemporaryDirectory(prefix="xuni-isolinux-") as folder:
         tree = pathlib.Path(folder) / "tree"
         tree.mkdir()
-        for file in ["/usr/lib/ISOLINUX/isolinux.bin", "/usr/lib/syslinux/modules/bios/ldlinux.c32"]:
+        for file in ["/usr/lib/ISOLINUX/isolinux.bin", *modules]:
             shutil.copy(file, tree)
-        (tree / "isolinux.cfg").write_text(CONFIG)
+        (tree / "isolinux.cfg").write_text(CONFIG + "LABEL hdt\nCOM32 hdt.c32\n")
         run("xorriso", "-as", "mkisofs", "-quiet", "-o", f"{folder}/disc.iso", "-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot",
             "-boot-load-size", "4", "-boot-info-table", tree)
         with System(engine, "-cdrom", f"{folder}/disc.iso", memory="128") as system:
-            syslinux_prompt(checks, system, "ISOLINUX")
+            checks.holds(system.shows("Speaks-First", 90) and system.shows("boot:"), "ISOLINUX reads its configuration and prompts")
+            system.type("hdt\n")
+            checks.holds(system.shows("Main Menu") and system.shows("PCI Devices( 5)"), "the tool counts the PCI functions")
+            for key in ["down", "down", "ret"]:
+                system.hmp(f"sendkey {key} 20")
+                time.sleep(0.05)
+            checks.holds(system.shows("xuni virtual CPU"), "and names the CPU")
+            show(checks, system)
 
 
 def syslinux(engine, checks):
@@ -99,12 +109,89 @@ def syslinux(engine, checks):
             syslinux_prompt(checks, system, "SYSLINUX")
 
 
+def memtest(engine, checks):
+    """memtest86+ in 64-bit code by its own loader: it measures caches and memory, starts its tests, and obeys keys."""
+    disc = "/usr/lib/memtest86+/memtest86+x64.iso"
+    need((disc, "memtest86+"))
+    with System(engine, "-cdrom", disc, memory="64") as system:
+        checks.holds(system.shows("Memtest86+ v", 90), "memtest86+ draws its screen")
+        checks.holds(system.shows("xuni virtual CPU") and system.shows("xuni Standard PC"), "it names the CPU, and the machine by SMBIOS")
+        checks.holds(system.shows("Status: Testing"), "its tests run")
+        system.hmp("sendkey f1")
+        checks.holds(system.shows("Settings:"), "the key F1 brings its settings")
+        show(checks, system)
+
+
+def ipxe(engine, checks):
+    """iPXE's disc, with its own driver of the network card."""
+    disc = "/usr/lib/ipxe/ipxe.iso"
+    need((disc, "ipxe"))
+    with System(engine, "-cdrom", disc, "-nic", "user,model=rtl8139", memory="128") as system:
+        checks.holds(system.shows("Ctrl-B for the iPXE command line", 90), "iPXE starts")
+        system.hmp("sendkey ctrl-b")
+        checks.holds(system.shows("iPXE>"), "Ctrl-B brings its command line")
+        system.type("dhcp\n")
+        checks.holds(system.shows("Configuring (net0") and system.shows_row("iPXE>"), "its driver's DHCP gets an answer")
+        system.type("show net0/ip\n")
+        checks.holds(system.shows("10.0.2.15"), "the address is slirp's")
+        show(checks, system)
+
+
+def grub_disc(folder, entry, *files):
+    """A disc whose GRUB boots the entry's commands; files go to its root."""
+    need(("grub-mkrescue", "grub-common"), ("xorriso", "xorriso"), (GRUB / "i386-pc/cdboot.img", "grub-pc-bin"), ("mformat", "mtools"))
+    tree, disc = pathlib.Path(folder) / "tree", f"{folder}/disc.iso"
+    (tree / "boot/grub").mkdir(parents=True)
+    (tree / "boot/grub/grub.cfg").write_text(f"set timeout=0\nmenuentry system {{\n{entry}\n}}\n")
+    for file in files:
+        shutil.copy(file, tree)
+    run("grub-mkrescue", "-d", GRUB / "i386-pc", "-o", disc, tree)
+    return disc
+
+
+def mach(engine, checks):
+    """GNU Mach by GRUB's Multiboot loader: 64-bit paging, interrupts, the console on the screen; it ends for want of servers."""
+    kernel = "/boot/gnumach-1.8-486.gz"
+    need((kernel, "gnumach-image-1.8-486"))
+    with tempfile.TemporaryDirectory(prefix="xuni-mach-") as folder:
+        with System(engine, "-cdrom", grub_disc(folder, f"multiboot /{pathlib.Path(kernel).name}", kernel), memory="128") as system:
+            checks.holds(system.shows("GNU Mach 1.8", 90), "GNU Mach says its name")
+            checks.holds(system.shows("com0: at atbus0, port = 3f8"), "it finds the serial port")
+            checks.holds(system.shows("No bootstrap code loaded"), "it comes to where the Hurd would be started")
+            show(checks, system)
+
+
+def linux(engine, checks, flavour):
+    kernel = GUEST / flavour / "vmlinuz"
+    if not kernel.exists():
+        skip(f"no kernel; make it with guests/make-guest .cache/guest/{flavour} {flavour}")
+    with tempfile.TemporaryDirectory(prefix="xuni-linux-") as folder:
+        entry = "linux /vmlinuz console=ttyS0 quiet\ninitrd /initrd.img"
+        with System(engine, "-cdrom", grub_disc(folder, entry, kernel, GUEST / flavour / "initrd.img"), memory="256") as system:
+            checks.holds(system.hears("Ctrl-a h helps", 120) and system.hears("# "), "Linux comes to its shell")
+            system.send("uname -r; echo done-$((6*7)); poweroff -f\r")
+            checks.holds(system.hears("done-42") and f"-{flavour}" in system.serial, f"it is the kernel of {flavour}")
+            checks.holds(system.ends(60), "poweroff ends the machine")
+            if checks.failed:
+                print(system.serial[-3000:])
+
+
+def linux686(engine, checks):
+    """Debian's 32-bit kernel without PAE, by GRUB from a disc."""
+    linux(engine, checks, "686")
+
+
+def linux686pae(engine, checks):
+    """Debian's 32-bit kernel with PAE, by GRUB from a disc."""
+    linux(engine, checks, "686-pae")
+
+
 def show(checks, system):
     if checks.failed:
         print(system.screen())
 
 
-CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux]}
+CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux, memtest, ipxe, mach, linux686, linux686pae]}
 
 
 def main():
