@@ -151,9 +151,12 @@ static uint32_t killed_flags(const struct guest_instruction *g)
 	return (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & ALL_FLAGS;
 }
 
-static bool plain_move(ZydisMnemonic mnemonic)
+/* What it writes to registers does not depend on what they held, if it does not read them besides. */
+static bool overwrites(const ZydisDecodedInstruction *insn)
 {
-	return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_MOVZX || mnemonic == ZYDIS_MNEMONIC_MOVSX ||
+	const ZydisMnemonic mnemonic = insn->mnemonic;
+
+	return insn->meta.isa_ext == ZYDIS_ISA_EXT_BMI2 || mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_MOVZX || mnemonic == ZYDIS_MNEMONIC_MOVSX ||
 	       mnemonic == ZYDIS_MNEMONIC_MOVSXD || mnemonic == ZYDIS_MNEMONIC_LEA || mnemonic == ZYDIS_MNEMONIC_POP;
 }
 
@@ -234,9 +237,10 @@ static void take_register(struct guest_instruction *g, const ZydisDecodedOperand
 	if (gpr < 0)
 		return;
 	g->uses |= 1u << gpr;
+	g->direct |= 1u << gpr;
 	if (operand->reg.value >= ZYDIS_REGISTER_AH && operand->reg.value <= ZYDIS_REGISTER_BH)
 		g->high_byte = true;
-	if (plain_move(g->insn.mnemonic) && operand->actions == ZYDIS_OPERAND_ACTION_WRITE && operand->size >= 32)
+	if (overwrites(&g->insn) && operand->actions == ZYDIS_OPERAND_ACTION_WRITE && operand->size >= 32)
 		g->overwrites |= 1u << gpr;
 	else
 		*read |= 1u << gpr;
@@ -497,7 +501,7 @@ static enum kind kind_of(const struct translator *t, struct guest_instruction *g
 
 void classify(const struct translator *t, struct guest_instruction *g)
 {
-	g->uses = g->overwrites = 0;
+	g->uses = g->direct = g->overwrites = 0;
 	g->vector = g->x87 = g->faults = g->high_byte = g->writes = g->reads = false;
 	g->size = 0;
 	g->kind = KIND_INTERPRET;

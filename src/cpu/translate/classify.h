@@ -33,6 +33,7 @@ struct guest_instruction {
 	uint64_t rip;
 	enum kind kind;
 	uint16_t uses;       /* GPRs read or written in any way */
+	uint16_t direct;     /* of those, all but what only KIND_MEMORY's address is made of */
 	uint16_t overwrites; /* GPRs that get a new value whatever they held, and that are not read */
 	uint32_t flags_read, flags_killed; /* status flags */
 	uint32_t flags_live; /* before it; filled backwards */

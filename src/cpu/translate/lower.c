@@ -46,15 +46,15 @@ static void note_fault(struct lowering *l)
 /* False: cannot be written; the interpreter takes it. */
 static bool lower_operand(struct lowering *l, struct guest_instruction *g)
 {
-	uint16_t needed = g->uses & (uint16_t)~g->overwrites;
+	uint16_t direct = g->direct & (uint16_t)~g->overwrites;
 	uint8_t bytes[32];
 	struct place place;
 	unsigned length;
 
 	if (!rewrite(bytes, g, RBX, RCX, 0)) /* whether it can be */
 		return false;
-	bring_back(l, needed);
-	place = lower_memory(l, &g->memory, g->size, g->writes, g->flags_live, true, needed);
+	bring_back(l, memory_served(l, l->at) ? direct : g->uses & (uint16_t)~g->overwrites);
+	place = lower_memory(l, &g->memory, g->size, g->writes, g->flags_live, true, direct);
 	if (g->faults)
 		note_fault(l);
 	length = rewrite(bytes, g, place.base, place.index, place.disp);
@@ -621,6 +621,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	}
 	code_want_jumps(t);
 	live = find_live_flags(&l, bytes);
+	l.pending = NULL;
 	l.share = !*code_alone(t, block->gpa);
 	memory_symbols(&l);
 	block->flags_live = live;

@@ -63,6 +63,7 @@ struct lowering {
 	bool share; /* groups are made */
 	unsigned group_next;
 	struct group groups[4];
+	const struct group *pending; /* the one that is being made, NULL: none */
 	uint32_t symbol_count;
 	struct symbol symbols[BLOCK_MAX_INSTRUCTIONS][16]; /* before each instruction */
 	struct cold cold[MAX_COLD];
@@ -98,12 +99,26 @@ static inline void bring_back(struct lowering *l, uint16_t mask)
 	l->parked &= (uint16_t)~mask;
 }
 
+/* memory.c: the address of a KIND_MEMORY instruction need not be computed, as things are. */
+bool memory_served(const struct lowering *l, unsigned at);
+/* Something that is still to be lowered is served by the group. */
+bool memory_waits(const struct lowering *l, const struct group *group);
+
+static inline bool needs(const struct lowering *l, unsigned at, unsigned reg)
+{
+	const struct guest_instruction *g = &l->list[at];
+
+	if (g->kind != KIND_MEMORY || !(g->uses >> reg & 1))
+		return g->uses >> reg & 1;
+	return g->direct >> reg & 1 || !memory_served(l, at);
+}
+
 /* How many instructions from now the register is not needed. */
 static inline unsigned distance(const struct lowering *l, unsigned reg)
 {
 	unsigned i = l->at + 1;
 
-	while (i < l->count && !(l->list[i].uses >> reg & 1))
+	while (i < l->count && !needs(l, i, reg))
 		i++;
 	return i - l->at;
 }
@@ -119,11 +134,11 @@ static inline bool holds_group(const struct lowering *l, unsigned reg)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++)
 		if (reg && l->groups[i].reg == reg && l->parked >> reg & 1)
-			return true;
+			return memory_waits(l, &l->groups[i]);
 	return false;
 }
 
-/* A parked register, if possible one that holds nothing. */
+/* A parked register, if possible one that holds nothing that is waited for. */
 static inline unsigned scratch(struct lowering *l, uint16_t avoid)
 {
 	unsigned best = 16, best_score = 0;
@@ -260,9 +275,9 @@ bool loop_branch(struct lowering *l, unsigned condition, uint64_t target);
 /* --- memory.c --- */
 
 /*
- * Emits the look-up for [m, +size) and says where the datum is. What the address is made of is in registers. Changes
- * EFLAGS; when `flags` they are saved in memory first, and with `restored` they are brought back, for which RAX is kept out
- * of the place. `keep`: registers that the instruction itself needs.
+ * Emits the look-up for [m, +size) and says where the datum is. What the address is made of is in registers, but where
+ * memory_served. Changes EFLAGS; when `flags` they are saved in memory first, and with `restored` they are brought back, for
+ * which RAX is parked and kept out of the place. `keep`: registers that the instruction itself needs; these are not parked.
  */
 struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
 			  bool restored, uint16_t keep);

@@ -253,23 +253,63 @@ bool memory_stride(const struct lowering *l, const struct group *group, unsigned
 	return fits32(*stride);
 }
 
-static struct group *group_find(struct lowering *l, const struct group *key, unsigned size, bool write)
+/* The group that serves what the instruction `at` wants. */
+static const struct group *group_covers(const struct lowering *l, unsigned at, const struct group *wanted)
+{
+	for (unsigned i = 0; i < l->carried_count; i++)
+		if (memory_covers(&l->carried[i].group, wanted))
+			return &l->carried[i].group;
+	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++) {
+		const struct group *group = &l->groups[i];
+
+		if (group->reg && l->parked >> group->reg & 1 && memory_covers(group, wanted) &&
+		    !(l->list[at].high_byte && group->reg >= 8))
+			return group;
+	}
+	return NULL;
+}
+
+static const struct group *group_find(const struct lowering *l, const struct group *key, unsigned size, bool write)
 {
 	struct group wanted = *key;
 
 	wanted.high = key->low + size;
 	wanted.write = write;
-	for (unsigned i = 0; i < l->carried_count; i++)
-		if (memory_covers(&l->carried[i].group, &wanted))
-			return &l->carried[i].group;
-	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++) {
-		struct group *group = &l->groups[i];
+	return group_covers(l, l->at, &wanted);
+}
 
-		if (group->reg && l->parked >> group->reg & 1 && memory_covers(group, &wanted) &&
-		    !(l->list[l->at].high_byte && group->reg >= 8))
-			return group;
+bool memory_served(const struct lowering *l, unsigned at)
+{
+	const struct guest_instruction *g = &l->list[at];
+	struct group wanted;
+
+	if (g->kind != KIND_MEMORY || !group_key(l, at, &g->memory, &wanted))
+		return false;
+	wanted.high = wanted.low + g->size;
+	wanted.write = g->writes;
+	if (at > l->at && l->pending && memory_covers(l->pending, &wanted))
+		return true;
+	return group_covers(l, at, &wanted);
+}
+
+bool memory_waits(const struct lowering *l, const struct group *group)
+{
+	for (unsigned i = l->at + 1; i < l->count && keeps_groups(l->list[i].kind); i++) {
+		struct access accesses[2];
+		unsigned count = accesses_of(l, &l->list[i], accesses);
+
+		for (unsigned k = 0; k < count; k++) {
+			struct group wanted;
+
+			if (!group_key(l, i, &accesses[k].memory, &wanted))
+				continue;
+			wanted.high = wanted.low + accesses[k].size;
+			wanted.write = accesses[k].write;
+			if (memory_covers(group, &wanted))
+				return true;
+		}
 	}
-	return NULL;
+	return false;
 }
 
 /* Widens *group, which is what an access needs, by what later ones need; returns how many those are. */
@@ -380,6 +420,8 @@ static uint32_t look_up(struct lowering *l, unsigned a, const struct memory *m, 
 		PUT(e, (uint8_t)(0x48 | (a & 8) >> 1 | a >> 3), 0x85, (uint8_t)(0xc0 | (a & 7) << 3 | (a & 7))); /* test a, a */
 		from = branch_ahead(e, CONDITION_E);
 	} else {
+		if ((int)a == m->base || (int)a == m->index) /* when it is tried again, too */
+			load_abs(e, a, home(l, a));
 		memory_address(l, a, m);
 		op_abs(e, true, 0x2b, a, &window->start);
 		op_abs(e, true, 0x3b, a, &window->limit);
@@ -407,10 +449,12 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
                           uint16_t keep)
 {
 	struct memory all = *m;
-	struct group key, *group = NULL;
+	const struct group *group = NULL;
+	const uint16_t needed = keep, address = bit(m->base) | bit(m->index);
+	struct group key;
 	enum kind kind = l->list[l->at].kind;
 	bool shared = keeps_groups(kind) || (kind >= KIND_JMP && kind <= KIND_CALL_INDIRECT);
-	bool grouped = false;
+	bool grouped = false, held;
 	int64_t disp = 0;
 	uint32_t site;
 	unsigned a;
@@ -422,13 +466,18 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 		group = group_find(l, &key, size, write);
 	if (group) {
 		if (flags && !restored)
-			save_flags(l, keep);
+			save_flags(l, keep | bit(group->reg));
 		return (struct place){ .base = group->reg, .index = NO_REGISTER, .disp = (int32_t)(key.low - group->low) };
 	}
 	if (l->list[l->at].high_byte)
 		keep |= 0xff00;
-	if (flags)
-		save_flags(l, keep);
+	held = flags && restored && !(address & 1u << RAX);
+	if (held) {
+		save_flags_rax(l);
+		groups_drop(l, RAX);
+	} else if (flags) {
+		save_flags(l, keep | address);
+	}
 	if (flags && restored)
 		keep |= 1u << RAX;
 	if (shared) {
@@ -444,7 +493,9 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 		write = key.write;
 		keep |= 1u << RAX; /* flags are saved there */
 	}
+	l->pending = grouped ? &key : NULL;
 	a = scratch(l, keep);
+	l->pending = NULL;
 	check_limit(l, a, m, size);
 	site = look_up(l, a, &all, size, write, grouped);
 	if (shared && l->at < l->turn && l->met_count < LOOK_UPS)
@@ -453,7 +504,11 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 		key.reg = (uint8_t)a;
 		group_keep(l, &key);
 	}
-	if (flags && restored)
+	if (held) {
+		PUT(&l->e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf: they are still there */
+		bring_back(l, needed & 1u << RAX);
+	} else if (flags && restored) {
 		restore_flags(l);
+	}
 	return (struct place){ .base = (int)a, .index = NO_REGISTER, .disp = (int32_t)disp };
 }
