@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Copying by several threads. Each takes the next chunk, reads it, and writes it. Where the order of writes decides how
- * the target is laid out, one thread at a time writes what has been read, chunk after chunk, whoever read it: so a
- * chunk never waits until a thread has woken up, and the others read on meanwhile. A chunk is small enough to still lie
- * in a processor's own cache when it is written.
+ * Copying by several threads. Each takes the next chunk, reads it, and writes it. A chunk is small enough to still lie
+ * in a processor's own cache when it is written. Where the order of writes decides how the target is laid out, chunks
+ * get their places in that order, once they have been read, and are then written at the same time; or, where the driver
+ * cannot do that, one thread at a time writes what has been read, whoever read it.
  */
 #include "img/copy.h"
 
@@ -20,7 +20,13 @@ struct chunk {
 	bool zero; /* to be made zero; else data */
 };
 
-enum slot_state { SLOT_FREE, SLOT_READING, SLOT_READ, SLOT_WRITING };
+enum slot_state {
+	SLOT_FREE,
+	SLOT_READING,
+	SLOT_READ,   /* its turn has to come */
+	SLOT_PLACED, /* may be written */
+	SLOT_WRITING
+};
 
 /* A chunk on its way. */
 struct slot {
@@ -39,7 +45,9 @@ struct copying {
 	pthread_cond_t freed; /* a slot, or all is under way */
 	struct slot slots[SLOTS_MAX];
 	unsigned slot_count;
-	bool in_order, writing; /* whether the order matters, and then, whether somebody writes */
+	bool in_order; /* the order of writes matters */
+	bool placing;  /* and can be told beforehand */
+	bool writing;  /* somebody does, in order, without that */
 	uint64_t next, tickets, turn, failed_at;
 	uint64_t data_total, data_done, announced_to; /* for the progress */
 	struct block_span extent;                     /* of the sources, at `next` or before */
@@ -315,25 +323,80 @@ static void write_slot(struct copying *c, struct slot *slot)
 	slot->result = write_chunk(c, chunk, slot->data);
 }
 
-/* What this thread is to do next: write the chunk whose turn it is, or read another. NULL: nothing any more; what is
- * under way ends without it. Locked. */
-static struct slot *next_slot(struct copying *c)
+/* What will be written of a chunk takes its place. */
+static int place_data(const struct copy *copy, const struct slot *slot)
+{
+	const uint8_t *data = slot->data;
+	uint64_t offset = slot->chunk.offset, left = slot->chunk.length;
+	int result = slot->result;
+
+	while (left && !result && !slot->chunk.zero) {
+		bool zero = false;
+		const uint64_t run = copy->sparse ? run_of(data, left, copy->sparse, &zero) : left;
+
+		result = zero ? 0 : copy->target->driver->place(copy->target, offset, run);
+		offset += run;
+		data += run;
+		left -= run;
+	}
+	return result;
+}
+
+/* Gives places to all chunks whose turn has come, and wakes somebody for those that are not the thread's own. Locked.
+ */
+static void place_chunks(struct copying *c, const struct slot *own)
+{
+	for (unsigned i = 0; i < c->slot_count;) {
+		struct slot *slot = &c->slots[i++];
+
+		if (slot->state != SLOT_READ || slot->chunk.ticket != c->turn)
+			continue;
+		slot->result = place_data(c->copy, slot);
+		slot->state = SLOT_PLACED;
+		c->turn++;
+		if (slot != own)
+			pthread_cond_signal(&c->freed);
+		i = 0;
+	}
+}
+
+/* One to be written now; what the thread itself has read comes first. */
+static struct slot *slot_to_write(struct copying *c, struct slot *own)
+{
+	if (own && own->state == SLOT_PLACED)
+		return own;
+	for (unsigned i = 0; i < c->slot_count; i++) {
+		struct slot *slot = &c->slots[i];
+
+		if (slot->state == SLOT_PLACED)
+			return slot;
+		if (slot->state == SLOT_READ && !c->placing && !c->writing && slot->chunk.ticket == c->turn) {
+			c->writing = true;
+			return slot;
+		}
+	}
+	return NULL;
+}
+
+/* What this thread, which may have just read `own`, is to do next: write a chunk whose turn it is, or read another.
+ * NULL: nothing any more; what is under way ends without it. Locked. */
+static struct slot *next_slot(struct copying *c, struct slot *own)
 {
 	for (;;) {
-		struct slot *empty = NULL;
+		struct slot *empty = NULL, *slot;
 		bool waiting = false; /* a chunk for its turn: it should not get cold behind more of them */
 
-		for (unsigned i = c->slot_count; i-- && !c->result;) {
-			struct slot *slot = &c->slots[i];
-
-			if (slot->state == SLOT_READ && !c->writing && slot->chunk.ticket == c->turn) {
-				c->writing = true;
-				slot->state = SLOT_WRITING;
-				return slot;
-			}
-			if (slot->state == SLOT_FREE)
-				empty = slot;
-			waiting |= slot->state == SLOT_READ;
+		if (c->placing && !c->result)
+			place_chunks(c, own);
+		slot = c->result ? NULL : slot_to_write(c, own);
+		if (slot) {
+			slot->state = SLOT_WRITING;
+			return slot;
+		}
+		for (unsigned i = c->slot_count; i--;) {
+			if (c->slots[i].state == SLOT_FREE)
+				empty = &c->slots[i];
+			waiting |= c->slots[i].state == SLOT_READ;
 		}
 		if (waiting && !c->result) {
 			pthread_cond_wait(&c->freed, &c->lock);
@@ -356,7 +419,7 @@ static void finish_slot(struct copying *c, struct slot *slot)
 {
 	if (slot->state == SLOT_WRITING) {
 		c->writing = false;
-		c->turn++;
+		c->turn += !c->placing;
 	}
 	slot->state = SLOT_FREE;
 	/* Of several failures the first in the image is told. */
@@ -371,10 +434,10 @@ static void finish_slot(struct copying *c, struct slot *slot)
 static void *work(void *opaque)
 {
 	struct copying *c = opaque;
-	struct slot *slot;
+	struct slot *slot = NULL;
 
 	pthread_mutex_lock(&c->lock);
-	while ((slot = next_slot(c))) {
+	while ((slot = next_slot(c, slot))) {
 		const bool read = slot->state == SLOT_READING;
 
 		pthread_mutex_unlock(&c->lock);
@@ -404,6 +467,7 @@ int copy_run(struct copy *copy, struct error *err)
 				       (unsigned long long)c.next);
 	c.slot_count = copy->workers < 1 ? 1 : copy->workers < SLOTS_MAX ? copy->workers : SLOTS_MAX;
 	c.in_order = !copy->out_of_order && !copy->compress && copy->target->driver->own_metadata;
+	c.placing = c.in_order && copy->target->driver->place && !copy->offload;
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.freed, NULL);
 	while (started + 1 < c.slot_count && pthread_create(&threads[started], NULL, work, &c) == 0)

@@ -127,6 +127,9 @@ static int write_out(struct qcow2 *q)
 {
 	int result = 0;
 
+	pthread_mutex_lock(&q->lock);
+	qcow2_places_give_back(q);
+	pthread_mutex_unlock(&q->lock);
 	if (q->bitmaps_changed || q->bitmaps_in_use)
 		result = qcow2_bitmaps_save(q);
 	/* The frees that one flush applies go with a second one. */
@@ -258,6 +261,7 @@ const struct block_driver block_qcow2_driver = {
 	.flush = qcow2_flush,
 	.discard = qcow2_discard,
 	.write_zeroes = qcow2_write_zeroes,
+	.place = qcow2_place,
 	.truncate = qcow2_truncate,
 	.preallocate = qcow2_preallocate,
 	.extent = qcow2_extent,

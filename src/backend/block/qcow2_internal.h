@@ -96,6 +96,14 @@ struct qcow2_flight {
 	uint64_t first, count;
 };
 
+/* Clusters that wait for a write, see qcow2_place.c. */
+struct qcow2_place {
+	struct qcow2_place *next;
+	uint64_t first, count; /* of the guest */
+	uint64_t host;
+	bool fresh; /* reads as zeroes */
+};
+
 struct qcow2_free {
 	uint64_t offset, bytes; /* whole clusters of the file */
 	bool discard;
@@ -128,6 +136,7 @@ struct qcow2 {
 	pthread_mutex_t lock, flush_lock;
 	pthread_cond_t landed;
 	struct qcow2_flight *flights;
+	struct qcow2_place *places;
 	uint64_t *l1; /* host order */
 	uint32_t l1_dirty_from, l1_dirty_to;
 	uint64_t *reftable; /* host order */
@@ -232,6 +241,14 @@ bool qcow2_wait_for_flights(struct qcow2 *q, uint64_t first, uint64_t count, con
 /* Begins and ends the time in which a write has these clusters for itself. The flight is the caller's. Locked. */
 void qcow2_take_off(struct qcow2 *q, struct qcow2_flight *flight, uint64_t first, uint64_t count);
 void qcow2_land(struct qcow2 *q, struct qcow2_flight *flight);
+
+/* --- qcow2_place.c --- */
+int qcow2_place(struct block *block, uint64_t offset, uint64_t length);
+/* The place that waits for a write from this guest cluster on: cuts *count to it. False: there is none, and *count ends
+ * before the next one. Locked. */
+bool qcow2_place_take(struct qcow2 *q, uint64_t first, uint64_t *count, uint64_t *host, bool *fresh);
+/* Those that are left. Locked. */
+void qcow2_places_give_back(struct qcow2 *q);
 
 /* --- qcow2_clear.c --- */
 int qcow2_discard(struct block *block, uint64_t offset, uint64_t length);

@@ -171,6 +171,9 @@ static void *work(void *opaque)
 			check_part(w, offset, length);
 			break;
 		default:
+			if (step % 4 == 0)
+				assert_int_equal(
+					w->block->driver->place(w->block, step % 16 ? offset : offset / 2, length), 0);
 			memset(w->shadow + offset, (int)next_random(&w->seed), length);
 			assert_int_equal(
 				block_pwrite(w->block, offset, w->shadow + offset, length, step % 32 ? 0 : BLOCK_FUA),
@@ -316,6 +319,38 @@ static void test_threads(void **state)
 	exercise(f, &how, 4, 300);
 }
 
+/* The order of places lays the image out, whatever the order of the writes; what is not written leaves nothing. */
+static void test_places(void **state)
+{
+	struct fixture *f = *state;
+	struct qcow2_create how;
+	struct block *block;
+	uint8_t page[65536];
+	uint64_t host[6];
+
+	qcow2_create_defaults(&how);
+	how.length = DISK_BYTES;
+	create(f, &how);
+	block = open_image(f, false);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_int_equal(block->driver->place(block, i * 65536 + 4096, 65536), 0);
+	for (uint64_t i = 6; i--;) {
+		memset(page, (int)i + 1, sizeof(page));
+		assert_int_equal(block_pwrite(block, i * 65536 + 1000, page, sizeof(page) - 1000, 0), 0);
+	}
+	for (uint64_t i = 0; i < 6; i++) {
+		uint64_t length = 65536;
+
+		assert_true(block->driver->extent(block, i * 65536, &length, &host[i]) & BLOCK_EXTENT_OFFSET_VALID);
+		assert_int_equal(host[i], host[0] + i * 65536);
+		assert_int_equal(block_pread(block, i * 65536, page, sizeof(page)), 0);
+		assert_int_equal(page[999], 0);
+		assert_int_equal(page[1000], i + 1);
+	}
+	block_unref(block);
+	qemu_check(f); /* leaks too */
+}
+
 static void test_data_files(void **state)
 {
 	struct fixture *f = *state;
@@ -408,6 +443,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_geometries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_data_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encryption, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),

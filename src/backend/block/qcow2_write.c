@@ -137,6 +137,7 @@ static void widen_fill(const struct qcow2 *q, const struct qcow2_mapping *mappin
 /* Where the data go. */
 static int place_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint64_t *count, struct fill *fill)
 {
+	bool fresh;
 	int result;
 
 	if (qcow2_is_external(q)) {
@@ -148,6 +149,10 @@ static int place_fill(struct qcow2 *q, const struct qcow2_mapping *mapping, uint
 		if (qcow2_is_metadata(q, fill->host, *count << q->cluster_bits))
 			return qcow2_set_corrupt(q, "the data of guest offset %#llx lie over its tables",
 						 (unsigned long long)fill->guest);
+		return 0;
+	}
+	if (q->places && qcow2_place_take(q, fill->first, count, &fill->host, &fresh)) {
+		fill->fresh = fresh && !q->cipher;
 		return 0;
 	}
 	result = qcow2_allocate(q, count, false, &fill->host);

@@ -241,6 +241,10 @@ void tape_step(struct block *block, struct tape *tape, uint8_t *shadow, uint32_t
 			note(tape, TAPE_GUEST_FLUSHED, 0, 0, shadow, block->length);
 		break;
 	default:
+		/* Room for this write and what lies around it, or for one that never comes. */
+		if (block->driver->place && next_random(seed) % 4 == 0)
+			block->driver->place(block, align_down(offset, 4096),
+					     min_u64(3 * length, block->length - offset));
 		note(tape, TAPE_GUEST_CHANGE, offset, length, NULL, 0);
 		memset(shadow + offset, (int)next_random(seed) | 1, length);
 		block_pwrite(block, offset, shadow + offset, length, 0);
