@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,6 +91,15 @@ bool buffer_is_zero(const void *data, size_t length)
 		if (*p++)
 			return false;
 	return true;
+}
+
+uint64_t host_memory_bytes(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info))
+		return UINT64_MAX;
+	return (uint64_t)(info.totalram + info.totalswap) * info.mem_unit;
 }
 
 int64_t host_now_ns(void)

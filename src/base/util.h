@@ -134,4 +134,7 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* CLOCK_MONOTONIC, ns. */
 int64_t host_now_ns(void);
 
+/* Memory and swap of the host; UINT64_MAX: unknown. */
+uint64_t host_memory_bytes(void);
+
 #endif

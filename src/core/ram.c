@@ -14,17 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
-
-static uint64_t host_memory_bytes(void)
-{
-	struct sysinfo info;
-
-	if (sysinfo(&info))
-		return UINT64_MAX;
-	return (uint64_t)(info.totalram + info.totalswap) * info.mem_unit;
-}
 
 /* A file, made if it is not there, or a nameless one in a directory (hugetlbfs, as -mem-path is mostly used). */
 static int open_file(const char *path, struct error *err)
@@ -70,7 +60,7 @@ static int ram_open_backing(const struct ram_config *config, uint64_t *size, str
 		fd = memfd_create("guest-ram", flags);
 		if (fd < 0)
 			return error_set_errno(err, errno, "cannot make guest RAM%s",
-			                       config->hugetlb ? " of huge pages (see /proc/sys/vm/nr_hugepages)" : "");
+					       config->hugetlb ? " of huge pages (see /proc/sys/vm/nr_hugepages)" : "");
 	}
 	*size = align_up(*size, page);
 	if (config->path && !fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size >= *size)
@@ -78,7 +68,8 @@ static int ram_open_backing(const struct ram_config *config, uint64_t *size, str
 	if (ftruncate(fd, (off_t)*size)) {
 		code = errno;
 		close(fd);
-		return error_set_errno(err, code, "cannot size guest RAM to %llu MiB", (unsigned long long)(*size / MIB));
+		return error_set_errno(err, code, "cannot size guest RAM to %llu MiB",
+				       (unsigned long long)(*size / MIB));
 	}
 	return fd;
 }
@@ -91,8 +82,9 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 	struct ram *ram;
 
 	if (!config->size || config->size > host) {
-		error_set(err, ENOMEM, "guest RAM of %llu MiB: the host has %llu MiB of memory and swap; choose a smaller -m",
-		          (unsigned long long)(config->size / MIB), (unsigned long long)(host / MIB));
+		error_set(err, ENOMEM,
+			  "guest RAM of %llu MiB: the host has %llu MiB of memory and swap; choose a smaller -m",
+			  (unsigned long long)(config->size / MIB), (unsigned long long)(host / MIB));
 		return NULL;
 	}
 	ram = xcalloc(1, sizeof(*ram));
@@ -106,7 +98,8 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 	base = mmap(NULL, ram->map_size, PROT_READ | PROT_WRITE, map_flags | MAP_NORESERVE, ram->fd, 0);
 	ram->main.page_flags = malloc(ram->main.size / PAGE_SIZE);
 	if (base == MAP_FAILED || !ram->main.page_flags) {
-		error_set_errno(err, errno, "cannot map %llu MiB of guest RAM", (unsigned long long)(config->size / MIB));
+		error_set_errno(err, errno, "cannot map %llu MiB of guest RAM",
+				(unsigned long long)(config->size / MIB));
 		if (base != MAP_FAILED)
 			munmap(base, ram->map_size);
 		close(ram->fd);
@@ -126,7 +119,7 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 		madvise(base, ram->map_size, MADV_DONTDUMP);
 	if (config->prealloc && madvise(base, ram->map_size, MADV_POPULATE_WRITE)) {
 		error_set_errno(err, errno, "cannot allocate %llu MiB of guest RAM beforehand (prealloc)",
-		                (unsigned long long)(config->size / MIB));
+				(unsigned long long)(config->size / MIB));
 		ram_free(ram);
 		return NULL;
 	}
@@ -156,7 +149,8 @@ int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t offset, bool 
 	size_t number;
 
 	if (!size || (gpa | size | offset) & (PAGE_SIZE - 1) || !range_inside(offset, size, ram->main.size))
-		return error_set(err, EINVAL, "guest RAM slot at 0x%llx: not whole pages of the backing", (unsigned long long)gpa);
+		return error_set(err, EINVAL, "guest RAM slot at 0x%llx: not whole pages of the backing",
+				 (unsigned long long)gpa);
 	if (ram_slot_taken(ram, gpa, size, SIZE_MAX))
 		return error_set(err, EEXIST, "guest RAM slot at 0x%llx overlaps another", (unsigned long long)gpa);
 	number = ram_slot_number(ram);
@@ -289,7 +283,8 @@ static void tell_code_client(struct ram *ram, const struct ram_block *block, uin
 			continue;
 		gpn = ((slot->gpa - slot->offset) >> PAGE_SHIFT) + page;
 		if (slot->fixed)
-			atomic_fetch_sub_explicit(&slot->code_pages[(gpn >> 9) - (slot->gpa >> 21)], 1, memory_order_acq_rel);
+			atomic_fetch_sub_explicit(&slot->code_pages[(gpn >> 9) - (slot->gpa >> 21)], 1,
+						  memory_order_acq_rel);
 		if (ram->code_client.written)
 			ram->code_client.written(ram->code_client.opaque, gpn, gpn);
 	}
@@ -303,7 +298,8 @@ static void written_page(struct ram_block *block, uint64_t page)
 		bool ends_watch;
 
 		atomic_fetch_add_explicit(&ram->telling, 1, memory_order_acq_rel);
-		ends_watch = !(atomic_fetch_or_explicit(&block->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE);
+		ends_watch =
+			!(atomic_fetch_or_explicit(&block->page_flags[page], RAM_ALL, memory_order_acq_rel) & RAM_CODE);
 		if (ends_watch)
 			tell_code_client(ram, block, page);
 		atomic_fetch_sub_explicit(&ram->telling, 1, memory_order_acq_rel);
@@ -369,8 +365,10 @@ bool ram_watch_code(struct ram *ram, uint64_t page)
 	code_pages = &slot->code_pages[(page >> 9) - (slot->gpa >> 21)];
 	if (slot->fixed)
 		atomic_fetch_add_explicit(code_pages, 1, memory_order_acq_rel);
-	if (!(atomic_fetch_and_explicit(&slot->page_flags[page - (slot->gpa >> PAGE_SHIFT)], ~RAM_CODE, memory_order_acq_rel) &
-	      RAM_CODE) && slot->fixed)
+	if (!(atomic_fetch_and_explicit(&slot->page_flags[page - (slot->gpa >> PAGE_SHIFT)], ~RAM_CODE,
+					memory_order_acq_rel) &
+	      RAM_CODE) &&
+	    slot->fixed)
 		atomic_fetch_sub_explicit(code_pages, 1, memory_order_acq_rel);
 	return true;
 }

@@ -10,6 +10,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define HUGE_PAGE (2 * MIB)
+
 static void *map_table(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -17,12 +23,28 @@ static void *map_table(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* Within reach of translated code. */
+/* Within reach of translated code, at the beginning of a huge page. */
+static void *map_low(size_t bytes, int protection, int flags, int fd)
+{
+	uint8_t *p = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT,
+			  -1, 0),
+		*start;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	start = (uint8_t *)(uintptr_t)align_up((uintptr_t)p, HUGE_PAGE);
+	if (start > p)
+		munmap(p, (size_t)(start - p));
+	munmap(start + bytes, (size_t)(p + HUGE_PAGE - start));
+	if (mmap(start, bytes, protection, flags | MAP_FIXED, fd, 0) != MAP_FAILED)
+		return start;
+	munmap(start, bytes);
+	return NULL;
+}
+
 static void *map_low_table(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
+	return map_low(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
 static int map_code(struct translator *t, size_t bytes, struct error *err)
@@ -36,11 +58,9 @@ static int map_code(struct translator *t, size_t bytes, struct error *err)
 		goto out;
 	}
 	t->write_base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	t->exec_base = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
+	t->exec_base = map_low(bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
 	if (t->write_base == MAP_FAILED)
 		t->write_base = NULL;
-	if (t->exec_base == MAP_FAILED)
-		t->exec_base = NULL;
 	if (!t->write_base || !t->exec_base)
 		ret = error_set_errno(err, errno, "mapping %zu bytes for translated code below 2 GiB", bytes);
 	t->code_bytes = bytes;
@@ -49,40 +69,73 @@ out:
 	return ret;
 }
 
+/*
+ * Large programs execute code and use windows all over the place, which costs more in the host's TLB than in its
+ * caches. What has been filled is brought into huge pages; the kernel may refuse (Linux before 6.1, no such page free).
+ */
+static void fill_huge(uint8_t *base, uint32_t *number, uint64_t used)
+{
+	uint32_t now = (uint32_t)(used / HUGE_PAGE);
+
+	if (now == *number)
+		return;
+	madvise(base + *number * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE);
+	*number = now;
+}
+
+/* How many slots a jump table has: all together take an eighth of the budget, of which most is never touched. */
+static unsigned choose_jump_bits(uint64_t budget)
+{
+	unsigned bits = 10;
+
+	while (bits < 16 && JUMP_TABLES * sizeof(struct jump_slot) << (bits + 1) <= budget / 8)
+		bits++;
+	return bits;
+}
+
+static size_t jump_bytes(const struct translator *t)
+{
+	return JUMP_TABLES * sizeof(struct jump_slot) << t->jump_bits;
+}
+
 void code_want_jumps(struct translator *t)
 {
 	struct jump_slot *table;
 
 	if (jump_table(t, t->key) || t->jump_tables == JUMP_TABLES)
 		return;
-	table = t->jump[t->jump_tables];
-	for (unsigned i = 0; i < 1 << JUMP_BITS; i++)
-		table[i] = (struct jump_slot){ .rip = jump_empty(i), .host = low_address(t->exec_base) + t->no_jump };
+	table = t->jump + ((size_t)t->jump_tables << t->jump_bits);
+	table[0] = (struct jump_slot){.rip = jump_empty(0), .host = low_address(t->exec_base) + t->no_jump};
 	t->jump_keys[t->jump_tables++] = t->key;
 }
 
-int code_init(struct translator *t, size_t code_bytes, struct error *err)
+int code_init(struct translator *t, uint64_t budget, struct error *err)
 {
-	int ret = map_code(t, code_bytes, err);
+	int ret;
 
+	t->jump_bits = choose_jump_bits(budget);
+	ret = map_code(t, region_code_bytes(budget - jump_bytes(t)), err);
 	if (ret)
 		return ret;
+	t->jump = map_low_table(jump_bytes(t));
 	region_tables(t);
 	t->sites = map_table(t->site_max * sizeof(*t->sites));
 	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
 	t->faults = map_table(t->fault_max * sizeof(*t->faults));
 	t->windows = map_low_table(t->site_max * sizeof(*t->windows));
 	t->window_next = map_low_table(t->site_max * sizeof(*t->window_next));
-	if (!t->windows || !t->window_next || !t->sites || !t->blocks || !t->faults)
+	if (!t->jump || !t->windows || !t->window_next || !t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
 	stubs_emit(t);
-	t->sites[0] = (struct site){ .kind = SITE_INDIRECT };
+	t->sites[0] = (struct site){.kind = SITE_INDIRECT};
 	region_init(t);
 	return 0;
 }
 
 void code_fini(struct translator *t)
 {
+	if (t->jump)
+		munmap(t->jump, jump_bytes(t));
 	if (t->write_base)
 		munmap(t->write_base, t->code_bytes);
 	if (t->exec_base)
@@ -105,6 +158,7 @@ void code_flush(struct translator *t)
 	memset(t->hash, 0, sizeof(t->hash));
 	memset(t->pages, 0, sizeof(t->pages));
 	t->page_count = 0;
+	madvise(t->jump, jump_bytes(t), MADV_DONTNEED);
 	t->jump_tables = 0;
 	region_init(t);
 	t->generation++;
@@ -141,7 +195,8 @@ static uint32_t entry_for(const struct site *site, const struct block *from, con
 	if (site->flags_in_memory)
 		return to->flags_live || to->other ? to->indirect : to->poll;
 	/* Every loop passes a head that looks at `poll`; a backward jump is where it is. */
-	if (to->linear <= from->linear || (to->fpu && !from->fpu) || (to->x87 && !from->x87) || site->rip <= from->linear)
+	if (to->linear <= from->linear || (to->fpu && !from->fpu) || (to->x87 && !from->x87) ||
+	    site->rip <= from->linear)
 		return to->poll;
 	return to->same;
 }
@@ -183,8 +238,8 @@ static void link_forget(struct translator *t, struct site *site)
 
 /* --- blocks --- */
 
-/* One page may be mapped at many places, and a block is of one of them. Their difference is often a constant: the two are
- * mixed by more than that. */
+/* One page may be mapped at many places, and a block is of one of them. Their difference is often a constant: the two
+ * are mixed by more than that. */
 static uint32_t *hash_slot(struct translator *t, uint64_t gpa, uint64_t linear)
 {
 	return &t->hash[(gpa * 0x9e3779b97f4a7c15ull + linear * 0xc2b2ae3d27d4eb4full) >> (64 - BLOCK_HASH_BITS)];
@@ -240,9 +295,9 @@ void code_forget(struct translator *t, uint32_t number)
 		if (site->kind == SITE_LINK && site->linked)
 			link_forget(t, site);
 	}
-	if (table && table[jump_index(rip)].rip == rip)
-		table[jump_index(rip)] =
-			(struct jump_slot){ .rip = jump_empty(jump_index(rip)), .host = low_address(t->exec_base) + t->no_jump };
+	if (table && table[jump_index(t, rip)].rip == rip)
+		table[jump_index(t, rip)] = (struct jump_slot){.rip = jump_empty(jump_index(t, rip)),
+							       .host = low_address(t->exec_base) + t->no_jump};
 }
 
 /* The entry stays, without blocks: its page is watched again when code is made of it. */
@@ -305,6 +360,8 @@ static void make_room(struct translator *t)
 
 	if (region_full(t))
 		region_next(t);
+	fill_huge(t->exec_base, &t->huge_code, t->code_used);
+	fill_huge((uint8_t *)t->windows, &t->huge_windows, t->site_count * sizeof(*t->windows));
 	if (t->page_count > most)
 		pages_purge(t);
 	while (t->page_count > most) {
@@ -379,8 +436,9 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	number = record_new(t, (struct block){.linear = linear, .gpa = gpa, .key = t->key});
 	block = &t->blocks[number];
 	if (rest) {
-		block->other = record_new(t, (struct block){.linear = next, .gpa = next_gpa, .key = t->key, .stand_in = true,
-		                                            .other = number});
+		block->other = record_new(
+			t, (struct block){
+				   .linear = next, .gpa = next_gpa, .key = t->key, .stand_in = true, .other = number});
 		memcpy(both, bytes, length);
 		memcpy(both + length, rest, ZYDIS_MAX_INSTRUCTION_LENGTH);
 		bytes = both;

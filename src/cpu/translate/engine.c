@@ -10,9 +10,9 @@
 
 /* Of all vCPUs; with what lies around it translated code must have room below 2 GiB. */
 #define MOST_BYTES  (1 * GIB)
-#define DEFAULT_MOST (512 * MIB)
-/* Of one vCPU: code and tables. */
-#define DEFAULT_EACH (64 * MIB)
+/* Of one vCPU: code and tables. Memory is only what is used: a compiler's 14 MiB of code become 170 MiB, and half as much
+ * of tables. */
+#define DEFAULT_EACH (512 * MIB)
 #define LEAST_EACH   (6 * MIB)
 
 /* Code has to be mapped twice, and below 2 GiB: a host may forbid the one (vm.memfd_noexec, SELinux) or have no room there. */
@@ -87,13 +87,13 @@ static void engine_vectors_out(const struct x86_cpu *cpu)
 }
 
 /* tb-size: as in qemu, what cannot be is brought to what can. */
-static size_t code_bytes(const struct engine_env *env)
+static uint64_t code_budget(const struct engine_env *env)
 {
-	uint64_t all = min_u64(env->max_vcpus * DEFAULT_EACH, DEFAULT_MOST);
+	uint64_t most = min_u64(MOST_BYTES, host_memory_bytes() / 8), all = min_u64(env->max_vcpus * DEFAULT_EACH, most);
 
 	if (env->tuning.code_bytes)
 		all = min_u64(env->tuning.code_bytes, MOST_BYTES);
-	return region_code_bytes(max_u64(all / env->max_vcpus, LEAST_EACH) - sizeof(struct translator));
+	return max_u64(all / env->max_vcpus, LEAST_EACH) - sizeof(struct translator);
 }
 
 static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
@@ -115,7 +115,7 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	t->perf_map = -1;
 	decoder_init(&t->decoders[0], cpu->features, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	decoder_init(&t->decoders[1], cpu->features, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
-	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, code_bytes(&cpu->vcpu.engine->env), err)) {
+	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, code_budget(&cpu->vcpu.engine->env), err)) {
 		translator_free(t);
 		return NULL;
 	}

@@ -50,10 +50,10 @@ static uint64_t go_on(struct translator *t)
 	t->key = (uint16_t)key;
 	t->decoder = &t->decoders[(key & KEY_CODE32) != 0];
 	table = jump_table(t, t->key);
-	if (!table || table[jump_index(cpu->s.rip)].rip != cpu->s.rip)
+	if (!table || table[jump_index(t, cpu->s.rip)].rip != cpu->s.rip)
 		return 0;
 	t->fpu_want = t->x87_want = 0;
-	return table[jump_index(cpu->s.rip)].host;
+	return table[jump_index(t, cpu->s.rip)].host;
 }
 
 /* Behind the instruction when that is where it led and nothing has changed that its block depends on. */

@@ -152,10 +152,9 @@ struct jump_slot {
 	uint64_t rip;
 	uint64_t host;
 };
-#define JUMP_BITS 12
 #define JUMP_SLOT_SHIFT 4
 _Static_assert(sizeof(struct jump_slot) == 1 << JUMP_SLOT_SHIFT, "translated code shifts");
-#define JUMP_TABLES 24 /* keys are many while a system starts; memory is only what is used */
+enum { JUMP_TABLES = 24 }; /* keys are many while a system starts; memory is only what is used */
 
 struct fault_entry {
 	uint32_t host; /* code offset of the instruction; ascending */
@@ -176,7 +175,7 @@ struct x87_image {
 };
 _Static_assert(sizeof(struct x87_image) == 576, "legacy region and header of XSAVE");
 
-#define BLOCK_HASH_BITS 16
+#define BLOCK_HASH_BITS 18
 #define PAGE_HASH_BITS 14
 /* BLOCK_ROOM, BLOCK_SITES: no block needs more code, sites or fault entries. */
 enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024, BLOCK_SITES = 1024 };
@@ -230,7 +229,8 @@ struct translator {
 	/* At a SITE_MEMORY, with registers in out: likewise; with MISS_FAULTED, a fault was delivered and they are in cpu->s. */
 	uint64_t (*miss)(struct translator *t);
 	struct x87_image x87_image;
-	struct jump_slot jump[JUMP_TABLES][1 << JUMP_BITS];
+	struct jump_slot *jump; /* JUMP_TABLES of 1 << jump_bits */
+	unsigned jump_bits;
 	/* The rest is C's. */
 	uint16_t key;
 	uint16_t jump_keys[JUMP_TABLES];
@@ -242,6 +242,7 @@ struct translator {
 	uint32_t code_start; /* the stubs lie before */
 	struct code_region regions[REGIONS];
 	unsigned region;     /* that is being filled: code_used and the counts are its */
+	uint32_t huge_code, huge_windows; /* numbers of the huge pages that are being filled (code.c) */
 	uint64_t generation; /* grows when numbers of sites and blocks get another meaning */
 	uint32_t code_used;
 	uint32_t enter, leave, leave_flags, no_jump, miss_stub;
@@ -306,21 +307,21 @@ static inline struct jump_slot *jump_table(struct translator *t, uint16_t key)
 {
 	for (unsigned i = 0; i < t->jump_tables; i++)
 		if (t->jump_keys[i] == key)
-			return t->jump[i];
+			return t->jump + ((size_t)i << t->jump_bits);
 	return NULL;
 }
 
 /* The factor spreads addresses that are multiples of 16, as functions' are. */
 #define JUMP_FACTOR 0x9e3779b1u
-static inline unsigned jump_index(uint64_t rip)
+static inline unsigned jump_index(const struct translator *t, uint64_t rip)
 {
-	return (uint32_t)rip * JUMP_FACTOR >> (32 - JUMP_BITS);
+	return (uint32_t)rip * JUMP_FACTOR >> (32 - t->jump_bits);
 }
 
-/* An empty slot has an address that is looked up in another one. */
+/* A rip that is not looked up in slot `index`. Slots other than the first are so when they are all zero. */
 static inline uint64_t jump_empty(unsigned index)
 {
-	return jump_index(1) == index ? 2 : 1;
+	return index == 0;
 }
 
 /* The current mode as a key; -1: code of this mode is not translated. May flush the code. */
@@ -373,7 +374,8 @@ uint64_t helper_miss(struct translator *t);
 uint64_t helper_address(const struct translator *t, const struct site *site);
 
 /* --- code.c --- */
-int code_init(struct translator *t, size_t code_bytes, struct error *err);
+/* budget: for code and all its tables. */
+int code_init(struct translator *t, uint64_t budget, struct error *err);
 void code_fini(struct translator *t);
 /* Forgets everything. */
 void code_flush(struct translator *t);

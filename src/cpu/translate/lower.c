@@ -221,8 +221,8 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 		PUT(e, 0x69, (uint8_t)(0xc0 | (b & 7) << 3 | (a & 7))); /* imul b32, a32, .. */
 		put32(e, JUMP_FACTOR);
 		put_rex(e, false, 0, (int)b, -1);
-		PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 32 - JUMP_BITS - JUMP_SLOT_SHIFT); /* shr b32, .. */
-		alu_imm(e, false, 4, b, ((1 << JUMP_BITS) - 1) << JUMP_SLOT_SHIFT);
+		PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 32 - l->t->jump_bits - JUMP_SLOT_SHIFT); /* shr b32, .. */
+		alu_imm(e, false, 4, b, ((1 << l->t->jump_bits) - 1) << JUMP_SLOT_SHIFT);
 		op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
 		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
 		l->t->sites[site].disp = undo;

@@ -63,7 +63,7 @@ static void remember_jump(struct translator *t, struct block *block)
 	uint64_t rip = rip_of(t, t->key, block->linear);
 
 	if (table)
-		table[jump_index(rip)] =
+		table[jump_index(t, rip)] =
 			(struct jump_slot){ .rip = rip, .host = low_address(t->exec_base) + block->indirect };
 }
 
