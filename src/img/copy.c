@@ -467,7 +467,8 @@ int copy_run(struct copy *copy, struct error *err)
 				       (unsigned long long)c.next);
 	c.slot_count = copy->workers < 1 ? 1 : copy->workers < SLOTS_MAX ? copy->workers : SLOTS_MAX;
 	c.in_order = !copy->out_of_order && !copy->compress && copy->target->driver->own_metadata;
-	c.placing = c.in_order && copy->target->driver->place && !copy->offload;
+	c.placing = c.in_order && !copy->offload && copy->target->driver->place &&
+		    copy->target->driver->place(copy->target, 0, 0) != -ENOTSUP;
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.freed, NULL);
 	while (started + 1 < c.slot_count && pthread_create(&threads[started], NULL, work, &c) == 0)

@@ -115,8 +115,8 @@ struct block_driver {
 	int (*flush)(struct block *block);
 	int (*discard)(struct block *block, uint64_t offset, uint64_t length);
 	int (*write_zeroes)(struct block *block, uint64_t offset, uint64_t length, uint32_t flags);
-	/* Takes room for a range that is going to be written: the order of these calls lays the image out, whatever the order
-	 * of the writes. May do nothing; NULL: the order of writes decides. Any thread. */
+	/* Takes room for a range that is going to be written: the order of these calls lays the image out, whatever the
+	 * order of the writes. NULL, or -ENOTSUP for any range: the order of writes decides. Any thread. */
 	int (*place)(struct block *block, uint64_t offset, uint64_t length);
 	int (*truncate)(struct block *block, uint64_t length, struct error *err);
 	/* Allocates from `from` to the end, which truncate has just added; NULL: there is nothing to be allocated. */

@@ -573,8 +573,8 @@ static void test_growing(void **fixture)
 		"driver=throttle,file.throttle-group=g,file.file.driver=file,file.file.filename=%s",
 		"driver=blkdebug,file.image.driver=file,file.image.filename=%s",
 		"driver=copy-on-read,file.file.driver=file,file.file.filename=%s",
-		"driver=throttle,file.throttle-group=g,file.file.driver=blkdebug,file.file.image.driver=file,"
-		"file.file.image.filename=%s",
+		("driver=throttle,file.throttle-group=g,file.file.driver=blkdebug,file.file.image.driver=file,"
+		 "file.file.image.filename=%s"),
 	};
 	static const char *const formats[] = {"qcow2", "qcow", "vdi", "vpc", "vmdk", "vhdx"};
 	struct fixture *f = *fixture;

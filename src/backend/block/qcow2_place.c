@@ -7,6 +7,7 @@
  */
 #include "backend/block/qcow2_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* The first place at or behind this guest cluster. */
@@ -120,7 +121,7 @@ int qcow2_place(struct block *block, uint64_t offset, uint64_t length)
 	int result;
 
 	if (qcow2_is_external(q) || qcow2_is_extended(q))
-		return 0;
+		return -ENOTSUP;
 	result = qcow2_begin_change(q, offset, length);
 	pthread_mutex_lock(&q->lock);
 	while (length && !result) {
