@@ -85,7 +85,7 @@ void domain_config_free(struct domain_config *config)
 		config->name,       config->process_name, config->uuid,    config->board,    config->cpu,
 		config->ram_path,   config->kernel,       config->initrd,  config->append,   config->dtb,
 		config->bios,       config->display,      config->vga,     config->boot_order,
-		config->boot_once,  config->pidfile,      config->run_as,  config->incoming, config->gdb,
+		config->boot_once,  config->boot_splash, config->pidfile,      config->run_as,  config->incoming, config->gdb,
 		config->chroot_dir, config->log_path,     config->keyboard,
 	};
 

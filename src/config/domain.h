@@ -109,6 +109,7 @@ struct domain_config {
 	size_t monitor_count;
 	char *boot_order, *boot_once; /* letters a, b, c, d, n; NULL: default */
 	bool boot_menu, boot_strict;
+	char *boot_splash;     /* a picture for the boot menu; NULL: none */
 	int boot_menu_wait_ms; /* -boot splash-time=; -1: the firmware's own */
 	int boot_fail_wait_ms; /* -boot reboot-timeout=; -1: never */
 	struct rtc_config rtc;

@@ -438,8 +438,7 @@ int list_boot(struct config_parse *parse, const struct key *key, struct options 
 			return -EINVAL;
 		config->boot_menu_wait_ms = (int)wait_ms;
 	}
-	if (options_get(options, "splash"))
-		return not_yet(err, "splash");
+	take_string(options, "splash", &config->boot_splash);
 	return options_check_used(options, "-boot", known, err);
 }
 

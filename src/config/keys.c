@@ -54,7 +54,7 @@ const struct key config_keys[] = {
 	{ "global", "driver.property=value",
 	  "set a global default for a device property;\nalso driver=driver,property=property,value=value",
 	  SECTION_STANDARD, KEY_LIST, .list = list_global, .group = "global" },
-	{ "boot", "[order=drives][,once=drives][,menu=on|off][,splash-time=ms]\n"
+	{ "boot", "[order=drives][,once=drives][,menu=on|off][,splash=file][,splash-time=ms]\n"
 	  "      [,reboot-timeout=ms][,strict=on|off]",
 	  "'drives': floppy (a), hard disk (c), CD-ROM (d), network (n)",
 	  SECTION_STANDARD, KEY_LIST, .list = list_boot, .implied = "order", .group = "boot-opts" },

@@ -11,6 +11,7 @@
 #include "device/pc/fw_cfg.h"
 #include "device/pc/vmgenid.h"
 #include "machine/acpi/loader.h"
+#include "machine/boot/firmware.h"
 #include "machine/machine.h"
 #include "machine/smbios/smbios.h"
 
@@ -167,6 +168,31 @@ static int add_u16_file(struct fw_cfg *fw_cfg, const char *name, uint16_t value,
 	return fw_cfg_add_file(fw_cfg, name, bytes, sizeof(bytes), err);
 }
 
+/* The picture goes by a name that tells its kind. SeaBIOS shows it with the boot menu's message, when the menu is on. */
+static int add_splash(struct fw_cfg *fw_cfg, const struct domain_config *config, struct error *err)
+{
+	enum { BMP_DEPTH = 28, LEAST_BYTES = 30, DEPTH = 24 };
+	char *path = firmware_find(config->firmware_dirs, config->boot_splash, err);
+	uint8_t *bytes = NULL;
+	size_t length = 0;
+	int ret = path ? 0 : -ENOENT;
+
+	if (!ret)
+		bytes = firmware_read(path, &length, err);
+	free(path);
+	if (!bytes)
+		return error_prefix(err, "-boot splash");
+	if (length >= LEAST_BYTES && load_le16(bytes) == 0xd8ff)
+		ret = fw_cfg_add_file(fw_cfg, "bootsplash.jpg", bytes, length, err);
+	else if (length >= LEAST_BYTES && load_le16(bytes) == 0x4d42 && load_le16(bytes + BMP_DEPTH) == DEPTH)
+		ret = fw_cfg_add_file(fw_cfg, "bootsplash.bmp", bytes, length, err);
+	else
+		ret = error_set(err, EINVAL, "-boot splash: '%s' is not a JPEG or a BMP of 24 bits a pixel",
+				config->boot_splash);
+	free(bytes);
+	return ret;
+}
+
 int firmware_config_boot(struct machine *machine, struct fw_cfg *fw_cfg, struct error *err)
 {
 	const struct domain_config *config = machine->config;
@@ -199,5 +225,7 @@ int firmware_config_boot(struct machine *machine, struct fw_cfg *fw_cfg, struct 
 		ret = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", fail_wait, sizeof(fail_wait), err);
 	if (!ret && config->boot_menu_wait_ms >= 0)
 		ret = add_u16_file(fw_cfg, "etc/boot-menu-wait", (uint16_t)config->boot_menu_wait_ms, err);
+	if (!ret && config->boot_splash && config->firmware)
+		ret = add_splash(fw_cfg, config, err);
 	return ret;
 }

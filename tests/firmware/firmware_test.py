@@ -4,13 +4,17 @@
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "boot"))
+sys.path.insert(0, str(HERE.parent / "display"))
+from screen import Machine  # noqa: E402
 from machine import GUEST, PATIENCE, VMM, Checks, skip  # noqa: E402
 
 
@@ -133,6 +137,26 @@ def kernel(engine, work, checks):
             print(text[-3000:])
 
 
+def splash(engine, work, checks):
+    """-boot splash=: SeaBIOS shows the picture by the VGA BIOS' VBE mode of its size, for the time given."""
+    width, height = 640, 480
+    rows = b"".join(bytes([y // 2 % 256, 0x40, 0xc0 if y < height // 2 else 0]) * width for y in range(height))
+    head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + len(rows), 0, 0, 54, 40, width, height, 1, 24, 0, len(rows), 0, 0, 0, 0)
+    (work / "splash.bmp").write_bytes(head + rows)
+    with Machine([VMM, "-accel", engine, "-m", "64", "-nodefaults", "-display", "none", "-vga", "std", "-qmp", "stdio", "-boot",
+                  f"menu=on,splash={work}/splash.bmp,splash-time=60000"]) as machine:
+        # A BMP begins with its lowest row, and has blue first.
+        wanted = b"".join(rows[y * width * 3:(y * width + 1) * 3][::-1] * width for y in reversed(range(height)))
+        deadline = time.monotonic() + 60 * PATIENCE
+        while (picture := machine.pixels()) != (width, height, wanted) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        checks.holds(picture[:2] == (width, height), f"the screen has the picture's size (was {picture[0]}x{picture[1]})")
+        checks.holds(picture[2] == wanted, "and is the picture")
+    (work / "text").write_text("not a picture, but as long as one has to be")
+    said = subprocess.run([VMM, "-accel", engine, "-display", "none", "-boot", f"splash={work}/text"], capture_output=True, text=True)
+    checks.holds(said.returncode == 1 and "is not a JPEG or a BMP of 24 bits" in said.stderr, f"a text is refused: {said.stderr.strip()}")
+
+
 def bootorder(engine, work, checks):
     """bootindex= decides, -boot order= where there is none; SeaBIOS logs what it was told."""
     first, second = work / "first", work / "second"
@@ -185,7 +209,7 @@ def grub(engine, work, checks):
         print(log[-2000:])
 
 
-CASES = {f.__name__: f for f in [seabios, ovmf, kernel, bootorder, grub]}
+CASES = {f.__name__: f for f in [seabios, ovmf, kernel, splash, bootorder, grub]}
 
 
 def main():
