@@ -17,16 +17,25 @@ static bool stdio_taken(const struct domain_config *config)
 /*
  * With -nographic serial port and monitor share the terminal. There is no window to put them in otherwise, so that is
  * also what happens when no display was chosen at all; with -display none or -daemonize, or when something else took
- * the terminal, they lead nowhere.
+ * the terminal, they lead nowhere. Where there is a screen (VNC, curses) they are text consoles of it.
  */
 static int add_default_consoles(struct config_parse *parse, struct error *err)
 {
 	struct domain_config *config = parse->config;
 	bool terminal = config->no_graphic || (!config->display && !config->daemonize && !stdio_taken(config));
+	bool screen = config->displays.count && !config->no_graphic;
 	int ret = 0;
 
 	if (terminal && !parse->has_serial && !parse->has_monitor)
 		return add_serial(parse, "mon:stdio", err);
+	if (screen) {
+		/* The monitor is the first of the text consoles. */
+		if (!parse->has_monitor)
+			ret = word_monitor(parse, NULL, "vc:80Cx24C", err);
+		if (ret == 0 && !parse->has_serial)
+			ret = add_serial(parse, "vc:80Cx24C", err);
+		return ret;
+	}
 	if (!parse->has_serial)
 		ret = add_serial(parse, terminal ? "stdio" : "null", err);
 	if (ret == 0 && !parse->has_monitor && terminal && parse->has_serial && !stdio_taken(config))

@@ -75,12 +75,30 @@ static const char *after(const char *text, const char *prefix)
 	return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
+/* "80Cx24C" in characters, "640x384" in pixels. */
+static int parse_vc(const char *text, struct options *options, struct error *err)
+{
+	char columns[8], rows[8];
+	int length = 0;
+
+	if (sscanf(text, "%7[0-9]Cx%7[0-9]C%n", columns, rows, &length) == 2 && length && !text[length]) {
+		options_add(options, "cols", columns);
+		options_add(options, "rows", rows);
+	} else if (sscanf(text, "%7[0-9]x%7[0-9]%n", columns, rows, &length) == 2 && length && !text[length]) {
+		options_add(options, "width", columns);
+		options_add(options, "height", rows);
+	} else {
+		return error_set(err, EINVAL, "vc:%.50s: expected a size such as vc:80Cx24C or vc:640x384", text);
+	}
+	return 0;
+}
+
 /* Everything but "mon:" and "chardev:". */
 static int parse_legacy(const char *text, const char **type, struct options *options, struct error *err)
 {
 	static const char *const bare[] = {"stdio", "null", "pty", "vc", "none", "msmouse", "braille", "testdev", NULL};
 	static const char *const prefixes[] = {"file:", "pipe:",    "unix:", "tcp:", "telnet:", "websocket:", "udp:",
-					       "mon:",  "chardev:", "stdio", "null", "pty",     NULL};
+					       "mon:",  "chardev:", "stdio", "null", "pty",     "vc",        NULL};
 	const char *rest, *near;
 
 	*options = (struct options){0};
@@ -88,7 +106,11 @@ static int parse_legacy(const char *text, const char **type, struct options *opt
 		*type = text;
 		return 0;
 	}
-	for (int i = 3; bare[i]; i++)
+	if (strcmp(text, "vc") == 0 || after(text, "vc:")) {
+		*type = "vc";
+		return text[2] ? parse_vc(text + 3, options, err) : 0;
+	}
+	for (int i = 4; bare[i]; i++)
 		if (strncmp(text, bare[i], strlen(bare[i])) == 0 && strcmp(bare[i], "none") != 0)
 			return not_yet(err, bare[i]);
 	if ((rest = after(text, "file:")) || (rest = after(text, "pipe:"))) {
@@ -114,7 +136,7 @@ static int parse_legacy(const char *text, const char **type, struct options *opt
 	if (near)
 		return error_set(err, EINVAL, "unknown character device '%.100s'; did you mean '%s'?", text, near);
 	return error_set(err, EINVAL,
-			 "unknown character device '%.100s' (known: stdio, mon:stdio, null, pty, file:PATH, "
+			 "unknown character device '%.100s' (known: stdio, mon:stdio, null, pty, vc, file:PATH, "
 			 "pipe:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID)",
 			 text);
 }

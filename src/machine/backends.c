@@ -175,7 +175,7 @@ static int open_chardevs(struct backends *backends, const struct config_list *li
 	struct machine *machine = backends->machine;
 
 	backends->chardev_host =
-		(struct chardev_host){.quit = host_quit, .sync_disks = host_sync_disks, .opaque = machine};
+		(struct chardev_host){.console = machine_text_console, .quit = host_quit, .sync_disks = host_sync_disks, .opaque = machine};
 	backends->chardevs = xcalloc(list->count, sizeof(struct chardev *));
 	for (size_t i = 0; i < list->count; i++) {
 		const struct config_item *item = &list->items[i];

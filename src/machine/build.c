@@ -245,10 +245,11 @@ static int machine_build(struct machine *machine, struct error *err)
 	if (ret)
 		return ret;
 	machine->input = input_new(machine->clock);
+	/* Back ends may put text consoles there. */
+	priv->screens = screens_new(machine);
 	/* Sets priv->backends also when it fails, for machine_free. */
 	if (!backends_open(machine, err))
 		return -err->code;
-	priv->screens = screens_new(machine);
 	machine->env = (struct device_env){
 		.log = machine->log, .loop = machine->loop, .clock = machine->clock, .ram = machine->ram, .io = machine->io,
 		.memory = machine->memory, .input = machine->input, .backends = backends_lookup(priv->backends), .request = machine_device_request,
@@ -318,10 +319,10 @@ void machine_free(struct machine *machine)
 	loop_timer_cancel(&priv->clock_timer);
 	screens_close(priv->screens);
 	destroy_devices(machine);
-	screens_free(priv->screens);
 	if (priv->board && machine->io)
 		priv->board->free(machine);
 	backends_close(priv->backends);
+	screens_free(priv->screens);
 	if (machine->engine)
 		engine_debug(machine->engine, NULL, NULL);
 	for (unsigned i = 0; i < machine->vcpu_count; i++)

@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 
 struct backends;
+struct chardev;
+struct chardev_console;
 struct board_state;
 struct machine_private;
 
@@ -91,6 +93,11 @@ int machine_load(struct machine *machine, struct error *err);
 
 /* text_screen.c: puts the first display adapter into a text mode; false: there is none. vCPUs stand still. */
 bool machine_text_screen(struct machine *machine);
+/* The font of the installed video BIOS: 256 glyphs of 16 lines; zero, which cannot be seen, where there is none. */
+enum { MACHINE_FONT_BYTES = 4096 };
+void machine_read_font(const struct machine *machine, uint8_t font[MACHINE_FONT_BYTES]);
+/* text_console.c: for struct chardev_host, whose opaque is the machine. */
+struct chardev_console *machine_text_console(void *opaque, struct chardev *chardev, uint16_t columns, uint16_t rows);
 
 /* --- backends.c: everything that -chardev, -netdev, -drive, -blockdev and -object made --- */
 struct backends *backends_open(struct machine *machine, struct error *err);

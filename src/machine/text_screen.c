@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "device/display/display_devices.h"
 #include "device/display/vga.h"
+#include "machine/boot/firmware.h"
 #include "machine/internal.h"
 
 #include <fcntl.h>
@@ -13,28 +14,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FONT_BYTES 4096 /* 256 glyphs of 16 lines */
-
 /* The letter A of every PC's font. */
 static const uint8_t letter[16] = {0x00, 0x00, 0x10, 0x38, 0x6c, 0xc6, 0xc6, 0xfe, 0xc6, 0xc6, 0xc6, 0xc6};
 
-static void find_font(const uint8_t *rom, size_t bytes, uint8_t font[FONT_BYTES])
+static void find_font(const uint8_t *rom, size_t bytes, uint8_t font[MACHINE_FONT_BYTES])
 {
 	const uint8_t *at = memmem(rom, bytes, letter, sizeof(letter));
 	size_t offset = at ? (size_t)(at - rom) : 0;
 
-	if (at && offset >= 'A' * 16 && range_inside(offset - 'A' * 16, FONT_BYTES, bytes))
-		memcpy(font, rom + offset - 'A' * 16, FONT_BYTES);
+	if (at && offset >= 'A' * 16 && range_inside(offset - 'A' * 16, MACHINE_FONT_BYTES, bytes))
+		memcpy(font, rom + offset - 'A' * 16, MACHINE_FONT_BYTES);
 }
 
-static void read_font(const struct device_env *env, uint8_t font[FONT_BYTES])
+void machine_read_font(const struct machine *machine, uint8_t font[MACHINE_FONT_BYTES])
 {
 	struct error missing = {0};
-	char *path = env->find_rom ? env->find_rom(env->find_rom_opaque, "vgabios-stdvga.bin", &missing) : NULL;
+	char *path = firmware_find(machine->config->firmware_dirs, "vgabios-stdvga.bin", &missing);
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	uint8_t *rom = calloc(1, 64 * KIB);
 	ssize_t bytes = fd >= 0 && rom ? pread(fd, rom, 64 * KIB, 0) : 0;
 
+	memset(font, 0, MACHINE_FONT_BYTES);
 	if (bytes > 0)
 		find_font(rom, (size_t)bytes, font);
 	if (fd >= 0)
@@ -45,14 +45,14 @@ static void read_font(const struct device_env *env, uint8_t font[FONT_BYTES])
 
 bool machine_text_screen(struct machine *machine)
 {
-	uint8_t font[FONT_BYTES] = {0};
+	uint8_t font[MACHINE_FONT_BYTES];
 
 	for (struct device *device = machine->devices; device; device = device->next) {
 		struct vga *vga = vga_of_device(device);
 
 		if (!vga)
 			continue;
-		read_font(&machine->env, font);
+		machine_read_font(machine, font);
 		vga_set_text_mode(vga, font);
 		return true;
 	}

@@ -75,7 +75,7 @@ def main():
         image = build(folder)
         terminal = Terminal(folder)
         try:
-            terminal.keys(f"{VMM} -accel {engine} -m 16 -nodefaults -vga std -display curses,charset=CP437 "
+            terminal.keys(f"{VMM} -accel {engine} -m 16 -nodefaults -vga std -display curses,charset=CP437 -monitor vc "
                           f"-qmp unix:{folder}/qmp,server=on,wait=off "
                           f"-drive file={image},format=raw,if=ide; echo status $?", "Enter")
             good &= terminal.wait("type:")
@@ -97,6 +97,15 @@ def main():
             good &= terminal.wait("640 x 400 Graphic mode", 10)
             terminal.keys("x")
             good &= terminal.wait("type:", 10)
+            # The monitor beside it.
+            terminal.keys("M-2")
+            good &= terminal.wait("(qemu)", 30)
+            terminal.keys("info status", "BSpace", "s", "Enter")
+            good &= terminal.wait("VM status: running", 30)
+            terminal.keys("Up")
+            good &= terminal.wait("(qemu) info status\n\n", 30)
+            terminal.keys("M-1")
+            good &= terminal.wait("type:", 30)
             subprocess.run([sys.executable, "-c", "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
                             "s.recv(4096); s.send(b'{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}'); time.sleep(1)",
                             f"{folder}/qmp"], check=True)

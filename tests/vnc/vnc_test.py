@@ -134,6 +134,9 @@ def pictures(checks, folder):
             if old:
                 checks.holds(rgb(old.whole()) == wanted, f"{version.decode().strip()}: the same picture")
                 old.close()
+        deadline = time.monotonic() + vmm.PATIENCE
+        while len(vm.qmp.call("query-vnc")["return"]["clients"]) > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
         listed = vm.qmp.call("query-vnc")["return"]
         checks.same((listed["enabled"], len(listed["clients"]), listed["service"]), (True, 1, str(5900 + number)), "query-vnc")
         for event in ("VNC_CONNECTED", "VNC_INITIALIZED", "VNC_DISCONNECTED"):
@@ -371,6 +374,99 @@ def credentials(checks, folder):
         checks.holds(attempt(secret, "from fil") and not attempt(secret, ""), "the password of a secret")
 
 
+def glyphs():
+    """Bits of a character's cell -> the character, of the font that text consoles use."""
+    for folder in ("/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu"):
+        path = pathlib.Path(folder) / "vgabios-stdvga.bin"
+        if path.exists():
+            rom = path.read_bytes()
+            at = rom.index(bytes.fromhex("000010386cc6c6fec6c6c6c6")) - 65 * 16
+            return {rom[at + 16 * code:at + 16 * code + 16]: chr(code) for code in range(32, 127)}
+    return vmm.skip("vgabios-stdvga.bin is not installed")
+
+
+def characters(client, font):
+    """The rows of a text console's picture."""
+    rows = []
+    for top in range(0, client.height - 15, 16):
+        row = ""
+        for left in range(0, client.width - 7, 8):
+            cell = bytearray()
+            for y in range(top, top + 16):
+                at = (y * client.width + left) * 4
+                cell.append(sum(0x80 >> x for x in range(8) if any(client.pixels[at + 4 * x:at + 4 * x + 3])))
+            row += font.get(bytes(cell), "#")
+        rows.append(row.rstrip())
+    return rows
+
+
+def consoles(checks, folder):
+    """Ctrl-Alt-2 shows the monitor, Ctrl-Alt-3 the serial port, Ctrl-Alt-1 the screen again."""
+    font, number = glyphs(), free_display()
+    control, alt, enter, page_up = 0xffe3, 0xffe9, 0xff0d, 0xff55
+    with vmm.QmpMachine(folder.command("-vnc", f"127.0.0.1:{number}", "-vga", "std", "-monitor", "vc:80Cx24C", "-serial", "vc:60Cx20C", "-qmp",
+                                       "stdio")) as vm:
+        vm.qmp.call("qmp_capabilities")
+        client = Client(("127.0.0.1", 5900 + number))
+        client.encodings(RAW, DESKTOP_SIZE, QEMU_KEYS)
+
+        def until(size, wanted):
+            deadline = time.monotonic() + vmm.PATIENCE
+            rows = []
+            while time.monotonic() < deadline:
+                client.whole()
+                rows = characters(client, font) if (client.width, client.height) == size else []
+                if any(wanted in row for row in rows):
+                    return True
+            print((client.width, client.height), rows)
+            return False
+
+        def chord(*keysyms):
+            for keysym in keysyms:
+                client.key(keysym, True)
+            for keysym in reversed(keysyms):
+                client.key(keysym, False)
+
+        def say(text):
+            client.press(*(ord(character) for character in text), enter)
+
+        chord(control, alt, ord("2"))
+        checks.holds(until((640, 384), "(qemu)"), "the monitor")
+        say("info name")
+        say("info status")
+        checks.holds(until((640, 384), "VM status: running"), "answers what is typed")
+        say("help")
+        checks.holds(until((640, 384), "x /fmt addr"), "and more than its rows")
+        for _ in range(60):
+            chord(control, page_up)
+        checks.holds(until((640, 384), "VM status: running"), "Ctrl-PageUp shows what has gone")
+        client.key_number(0x1d, True)
+        client.key_number(0x38, True)
+        client.key_number(0x04, True)
+        for key in (0x04, 0x38, 0x1d):
+            client.key_number(key, False)
+        checks.holds(until((480, 320), "hi"), "the serial port, of another size; keys by their places")
+        say("echoed 123")
+        checks.holds(until((480, 320), "echoed 123"), "the guest echoes what is typed there")
+        chord(control, alt, ord("1"))
+        checks.holds(until_size(client, [(720, 400), (640, 480), (640, 400)]), "the screen again")
+        chord(control, alt, ord("9"))
+        chord(control, alt, ord("2"))
+        checks.holds(until((640, 384), "(qemu)"), "a number without a console changes nothing")
+        say("quit")
+        checks.same(vm.process.wait(vmm.PATIENCE), 0, "quit typed there")
+
+
+def until_size(client, sizes):
+    deadline = time.monotonic() + vmm.PATIENCE
+    while time.monotonic() < deadline:
+        client.whole()
+        if (client.width, client.height) in sizes:
+            return True
+    print((client.width, client.height))
+    return False
+
+
 def cpu_seconds(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -450,7 +546,7 @@ def main():
     checks = vmm.Checks()
     if not (pathlib.Path(vmm.VMM).parent / "display-vnc.so").exists():
         vmm.skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
-    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile, "peers": peers, "credentials": credentials}
+    cases = {"pictures": pictures, "sizes": sizes, "passwords": passwords, "transports": transports, "hostile": hostile, "peers": peers, "credentials": credentials, "consoles": consoles}
     with vmm.Folder() as folder:
         cases[sys.argv[1]](checks, folder)
     checks.end()

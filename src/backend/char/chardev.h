@@ -32,12 +32,21 @@ struct chardev_front {
 	bool background;
 };
 
-/* What the mux's special keys ask of the machine; one per machine, handed to chardev_open. */
+/* A text console of the machine's display, as the back end vc uses it. */
+struct chardev_console {
+	/* What is written to it; any thread. */
+	void (*write)(struct chardev_console *console, const uint8_t *data, size_t length);
+	void (*close)(struct chardev_console *console);
+};
+
+/* What back ends and the mux's special keys ask of the machine; one per machine, handed to chardev_open. */
 struct chardev_host {
 	void (*quit)(void *opaque);       /* Ctrl-a x */
 	void (*sync_disks)(void *opaque); /* Ctrl-a s */
 	void *opaque;
 	uint8_t escape; /* -echr; 0: Ctrl-a */
+	/* What is typed there comes by chardev_typed. May be NULL: the machine has no display. */
+	struct chardev_console *(*console)(void *opaque, struct chardev *chardev, uint16_t columns, uint16_t rows);
 };
 
 struct chardev_driver {
@@ -107,6 +116,8 @@ void chardev_describe(struct chardev *chardev, char *text, size_t size);
 /* The monitor's ringbuf-read and ringbuf-write; -EINVAL when the chardev is no ring buffer. */
 int64_t chardev_ringbuf_read(struct chardev *chardev, uint8_t *data, size_t size);
 int64_t chardev_ringbuf_write(struct chardev *chardev, const uint8_t *data, size_t length);
+/* What somebody types at the console of a vc; loop's thread. */
+void chardev_typed(struct chardev *chardev, const char *bytes, size_t length);
 /* For drivers: sends to the front end, if there is one. */
 void chardev_event(struct chardev *chardev, enum chardev_event event);
 /* For drivers: appends to logfile=, if there is one. */

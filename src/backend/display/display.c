@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 struct display {
-	struct display_console *consoles; /* in order of creation */
+	struct display_console *consoles; /* in order of creation, text consoles last */
 };
 
 struct display_console {
@@ -86,8 +86,9 @@ struct display_console *display_console_new(struct display *display, const char 
 	console->display = display;
 	console->name = xstrdup(name);
 	console->source = *source;
-	while (*at)
+	while (*at && (source->type || !(*at)->source.type))
 		at = &(*at)->next;
+	console->next = *at;
 	*at = console;
 	return console;
 }
@@ -357,4 +358,15 @@ void display_prefer(struct display_console *console, uint32_t width, uint32_t he
 {
 	if (console->source.prefer)
 		console->source.prefer(console->source.opaque, width, height);
+}
+
+bool display_console_is_text(const struct display_console *console)
+{
+	return console->source.type;
+}
+
+void display_console_type(struct display_console *console, const struct display_typed *typed)
+{
+	if (console->source.type)
+		console->source.type(console->source.opaque, typed);
 }

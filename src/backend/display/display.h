@@ -14,6 +14,8 @@
 #ifndef XUNI_BACKEND_DISPLAY_DISPLAY_H
 #define XUNI_BACKEND_DISPLAY_DISPLAY_H
 
+#include "backend/display/keys.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -79,6 +81,13 @@ void display_free(struct display *display);
 
 /* --- the device's side --- */
 
+/* A key as a terminal understands it. */
+struct display_typed {
+	uint32_t character; /* Unicode; 0: `key` is one that makes none */
+	enum input_key key;
+	bool ctrl;
+};
+
 /* How a console reaches its device. */
 struct display_source {
 	/* Brings the console up to date: shows surface and text, marks what changed as dirty. `content`: what is asked
@@ -89,6 +98,9 @@ struct display_source {
 	void (*watch)(void *opaque, bool on);
 	/* A viewer would like this size; may be NULL. */
 	void (*prefer)(void *opaque, uint32_t width, uint32_t height);
+	/* A text console takes what is typed while it is shown, which does not go to the guest's keyboard then; NULL:
+	 * the console of a display device. */
+	void (*type)(void *opaque, const struct display_typed *typed);
 	void *opaque;
 };
 
@@ -132,7 +144,7 @@ struct display_listener_ops {
 	void (*gone)(void *opaque);
 };
 
-/* In order of creation; NULL behind the last. A device that is plugged in later comes last. */
+/* Those of devices in order of creation, then text consoles likewise; NULL behind the last. */
 struct display_console *display_console_at(const struct display *display, unsigned index);
 struct display_console *display_console_find(const struct display *display, const char *name);
 const char *display_console_name(const struct display_console *console);
@@ -155,6 +167,9 @@ void display_graphics_size(const struct display_console *console, uint32_t *widt
 /* NULL: none. */
 const struct display_cursor *display_cursor(const struct display_console *console);
 void display_cursor_place(const struct display_console *console, int32_t *x, int32_t *y, bool *visible);
+/* True for a text console, which display_console_type is for. */
+bool display_console_is_text(const struct display_console *console);
+void display_console_type(struct display_console *console, const struct display_typed *typed);
 /* The size that a viewer would like; the guest may or may not follow. */
 void display_prefer(struct display_console *console, uint32_t width, uint32_t height);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * -display curses: text modes in the terminal that the program was started in. Of graphics it says how large they are.
- * Alt with a digit shows another console, everything else goes to the guest.
+ * Alt with a digit shows another console; everything else goes to the guest, or to the text console that is shown.
  *
  * The terminal is looked after by a timer: 20 times a second while something changes, 4 times while nothing does.
  */
@@ -235,6 +235,24 @@ static void send(struct curses_ui *c, struct curses_key key, bool alt)
 			input_key_delayed(input, c->console, modifiers[i].key, false, 1);
 }
 
+/* True: it was for the text console that is shown. */
+static bool type_at_console(struct curses_ui *c, wint_t code, bool function)
+{
+	struct curses_key key = curses_key_of(code, function);
+	struct display_typed typed = {.key = key.key, .ctrl = key.ctrl};
+
+	if (!c->console || !display_console_is_text(c->console))
+		return false;
+	/* The terminal's own control characters are what Ctrl makes; Enter, Tab and Backspace are keys. */
+	if (!function && code != '\r' && code != '\n' && code != '\t' && code != 127 && code != '\b') {
+		typed.character = (uint32_t)code;
+		typed.ctrl = false;
+	}
+	if (typed.character || key.key != INPUT_KEY_UNMAPPED)
+		display_console_type(c->console, &typed);
+	return true;
+}
+
 static void terminal_resized(struct curses_ui *c)
 {
 	struct winsize size;
@@ -244,6 +262,16 @@ static void terminal_resized(struct curses_ui *c)
 		resizeterm(size.ws_row, size.ws_col);
 	clear();
 	c->redraw = true;
+}
+
+static void send_key(struct curses_ui *c, struct curses_key key, bool alt)
+{
+	struct display_typed typed = {.key = key.key, .ctrl = key.ctrl};
+
+	if (c->console && display_console_is_text(c->console))
+		display_console_type(c->console, &typed);
+	else
+		send(c, key, alt);
 }
 
 /* What follows "ESC [" when terminfo did not know it: sends the key; nothing followed: it was Alt-[. */
@@ -259,9 +287,9 @@ static void read_sequence(struct curses_ui *c)
 			break;
 	}
 	if (length)
-		send(c, curses_key_of_sequence(sequence), false);
+		send_key(c, curses_key_of_sequence(sequence), false);
 	else
-		send(c, curses_key_of('[', false), true);
+		send_key(c, curses_key_of('[', false), true);
 }
 
 /* Escape and a key that comes with it is Alt and that key. */
@@ -290,7 +318,7 @@ static void read_keys(struct curses_ui *c)
 			read_sequence(c);
 		else if (alt && kind == OK && code >= '1' && code <= '9')
 			show_console(c, code - '1');
-		else
+		else if (!type_at_console(c, code, kind == KEY_CODE_YES))
 			send(c, curses_key_of(code, kind == KEY_CODE_YES), alt);
 	}
 }

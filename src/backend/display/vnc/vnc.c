@@ -73,7 +73,7 @@ static struct display_console *console_of(const struct vnc *vnc)
 {
 	struct display *display = vnc->ui.host->display;
 
-	return vnc->display ? display_console_find(display, vnc->display) : display_console_at(display, 0);
+	return vnc->display ? display_console_find(display, vnc->display) : display_console_at(display, vnc->shown);
 }
 
 /* Brings the shadow up to date; true when something changed. */
@@ -192,6 +192,7 @@ static void on_gone(void *opaque)
 
 	display_unlisten(vnc->listener);
 	vnc->listener = NULL;
+	vnc->shown = 0;
 }
 
 static const struct display_listener_ops listener_ops = {
@@ -202,6 +203,7 @@ void vnc_watch(struct vnc *vnc)
 {
 	struct display_console *console = console_of(vnc);
 
+	atomic_store(&vnc->types, console && display_console_is_text(console));
 	if (vnc->clients && !vnc->listener && console) {
 		vnc->listener = display_listen(console, DISPLAY_PIXELS, &listener_ops, vnc);
 		on_cursor(vnc);
@@ -218,6 +220,34 @@ void vnc_watch(struct vnc *vnc)
 }
 
 /* --- what the clients' threads ask for --- */
+
+/* Ctrl-Alt-1 and so on. */
+static void settle_console(struct vnc *vnc)
+{
+	unsigned wanted = atomic_exchange(&vnc->wanted, 0);
+
+	if (!wanted || !display_console_at(vnc->ui.host->display, wanted - 1))
+		return;
+	vnc->shown = wanted - 1;
+	if (vnc->listener)
+		display_unlisten(vnc->listener);
+	vnc->listener = NULL;
+}
+
+static void settle_typed(struct vnc *vnc)
+{
+	struct display_typed typed[VNC_TYPED_MAX];
+	struct display_console *console = console_of(vnc);
+	unsigned count;
+
+	pthread_mutex_lock(&vnc->lock);
+	count = vnc->typed_count;
+	memcpy(typed, vnc->typed, count * sizeof(*typed));
+	vnc->typed_count = 0;
+	pthread_mutex_unlock(&vnc->lock);
+	for (unsigned i = 0; i < count && console; i++)
+		display_console_type(console, &typed[i]);
+}
 
 /* Who wants to be alone is, or is sent away. */
 static void settle_exclusive(struct vnc *vnc, struct vnc_client *client)
@@ -266,6 +296,8 @@ static void on_attention(void *opaque, uint32_t events)
 			vnc_client_end(client);
 		}
 	}
+	settle_typed(vnc);
+	settle_console(vnc);
 	vnc_watch(vnc);
 	hurry(vnc);
 	if (vnc->told_input != input)

@@ -9,7 +9,7 @@
  * encodes and sends without a lock. Input goes straight to the router. What the main loop is to do for a client it
  * learns through `attention`.
  *
- * vnc->lock guards the shadow, the cursor, the passwords, the text to be typed and each client's `dirty`; it is held
+ * vnc->lock guards the shadow, the cursor, the passwords, what is to be typed and each client's `dirty`; it is held
  * for copying only, never while something waits. Lock order: vnc->lock, then nothing.
  */
 #ifndef XUNI_BACKEND_DISPLAY_VNC_VNC_H
@@ -29,7 +29,14 @@ struct vnc_client;
 struct vnc_keymap;
 struct vnc_tls;
 
-enum { VNC_SOCKETS_MAX = 8, VNC_WIDTH_MAX = 8000, VNC_HEIGHT_MAX = 8000, VNC_HELD_MAX = 64, VNC_TEXT_MAX = 64 * 1024 };
+enum {
+	VNC_SOCKETS_MAX = 8,
+	VNC_WIDTH_MAX = 8000,
+	VNC_HEIGHT_MAX = 8000,
+	VNC_HELD_MAX = 64,
+	VNC_TEXT_MAX = 64 * 1024,
+	VNC_TYPED_MAX = 64
+};
 
 enum vnc_share { VNC_ALLOW_EXCLUSIVE, VNC_FORCE_SHARED, VNC_IGNORE };
 
@@ -73,6 +80,10 @@ struct vnc {
 	struct input_listener input_listener;
 	_Atomic bool absolute;
 	_Atomic unsigned leds;
+	/* The console that is shown, if display= names none, and what a client would like (from 1; 0: nothing). */
+	unsigned shown;
+	_Atomic unsigned wanted;
+	_Atomic bool types;  /* a text console is shown: keys and pointers are not the guest's */
 	unsigned told_input; /* leds and absolute as the clients have been woken for them */
 
 	pthread_mutex_t lock;
@@ -85,6 +96,8 @@ struct vnc {
 	int64_t expires_s; /* seconds since 1970 when it stops being good; INT64_MAX: never */
 	char *text;        /* UTF-8 to be typed, or NULL */
 	size_t text_at;
+	struct display_typed typed[VNC_TYPED_MAX]; /* for the text console */
+	unsigned typed_count;
 	uint32_t prefer_width, prefer_height; /* what a client would like; 0: nothing */
 };
 

@@ -97,6 +97,48 @@ static void sync_num_lock(struct vnc *vnc, uint32_t keysym)
 	}
 }
 
+/* --- consoles --- */
+
+/* Ctrl-Alt-1 and so on show another console, and are nobody's keys then. */
+static bool chooses_console(struct vnc_client *client, enum input_key key)
+{
+	if (client->vnc->display || key < INPUT_KEY_1 || key > INPUT_KEY_9 ||
+	    !holds(client, INPUT_KEY_CTRL, INPUT_KEY_CTRL_R) || !holds(client, INPUT_KEY_ALT, INPUT_KEY_ALT_R))
+		return false;
+	vnc_release_all(client);
+	atomic_store(&client->vnc->wanted, 1 + key - INPUT_KEY_1);
+	vnc_attention(client->vnc);
+	return true;
+}
+
+static uint32_t character_of(uint32_t keysym)
+{
+	if ((keysym >= 0x20 && keysym < 0x7f) || (keysym >= 0xa0 && keysym <= 0xff))
+		return keysym;
+	return keysym >> 24 == 1 ? keysym & 0xffffff : 0; /* X's way to write Unicode */
+}
+
+/* A key goes to the text console that is shown; false: it is the guest's. Ctrl, Shift and Alt are held in both cases,
+ * so that one sees them here. */
+static bool type_at_console(struct vnc_client *client, uint32_t keysym, enum input_key key, bool down)
+{
+	struct vnc *vnc = client->vnc;
+	struct display_typed typed = {.character = character_of(keysym), .key = key};
+
+	if (!atomic_load(&vnc->types) || key == INPUT_KEY_CTRL || key == INPUT_KEY_CTRL_R || key == INPUT_KEY_ALT ||
+	    key == INPUT_KEY_ALT_R || key == INPUT_KEY_SHIFT || key == INPUT_KEY_SHIFT_R)
+		return false;
+	typed.ctrl = holds(client, INPUT_KEY_CTRL, INPUT_KEY_CTRL_R);
+	if (!down || (!typed.character && key == INPUT_KEY_UNMAPPED))
+		return true;
+	pthread_mutex_lock(&vnc->lock);
+	if (vnc->typed_count < VNC_TYPED_MAX)
+		vnc->typed[vnc->typed_count++] = typed;
+	pthread_mutex_unlock(&vnc->lock);
+	vnc_attention(vnc);
+	return true;
+}
+
 void vnc_key(struct vnc_client *client, uint32_t keysym, bool down)
 {
 	struct vnc *vnc = client->vnc;
@@ -109,16 +151,17 @@ void vnc_key(struct vnc_client *client, uint32_t keysym, bool down)
 
 	if (!keysym)
 		return;
-	if (!down) {
-		if (held)
-			let_go(client, held);
+	if (!down && held) {
+		let_go(client, held);
 		return;
 	}
+	key = vnc_keymap_find(vnc->keymap, keysym, &level);
+	if ((down && chooses_console(client, key)) || type_at_console(client, keysym, key, down) || !down)
+		return;
 	if (held) {
 		press(vnc, held->key, true);
 		return;
 	}
-	key = vnc_keymap_find(vnc->keymap, keysym, &level);
 	if (key == INPUT_KEY_UNMAPPED)
 		return;
 	sync_num_lock(vnc, keysym);
@@ -138,6 +181,8 @@ void vnc_key_number(struct vnc_client *client, uint32_t keysym, uint32_t number,
 	if (key == INPUT_KEY_SYSRQ)
 		key = INPUT_KEY_PRINT;
 	held = find_held(client, 0, key);
+	if ((down && chooses_console(client, key)) || (!held && type_at_console(client, keysym, key, down)))
+		return;
 	if (down && !held)
 		hold(client, (struct vnc_held){0, key, 0});
 	else if (down)
@@ -165,7 +210,7 @@ void vnc_pointer(struct vnc_client *client, int buttons, int x, int y)
 	const rfbScreenInfo *screen = client->screen;
 	unsigned count = 0;
 
-	if (!router(client->vnc))
+	if (!router(client->vnc) || (atomic_load(&client->vnc->types) && !client->buttons))
 		return;
 	if (atomic_load(&client->vnc->absolute)) {
 		events[count++] = (struct input_event){INPUT_ABSOLUTE, INPUT_X, scale(x, screen->width)};
