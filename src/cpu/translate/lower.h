@@ -303,11 +303,22 @@ void memory_emit_cold(struct lowering *l, const struct cold *cold);
 /* All instructions, and what follows them. */
 void lower_instructions(struct lowering *l);
 
+/* --- stack.c --- */
+
+void stack_lower(struct lowering *l, struct guest_instruction *g);
 struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep);
 struct place lower_stack_top(struct lowering *l, bool flags, bool restored);
+void lower_stack_move(struct lowering *l, int32_t bytes);
 /* Moves a stack slot's bits between the place and a register: opcode 0x8b loads, 0x89 stores. */
 void lower_move(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place);
-void lower_stack_move(struct lowering *l, int32_t bytes);
+void lower_load_word(struct lowering *l, unsigned reg, const uint64_t *from);
+void lower_store_imm(struct lowering *l, const struct place *place, uint64_t value);
+/* The datum of the memory operand into t->datum, where it survives a second look-up. */
+void lower_fetch_datum(struct lowering *l, struct guest_instruction *g, bool restored);
+
+/* --- branch.c --- */
+
+void branch_lower(struct lowering *l, struct guest_instruction *g);
 
 /* --- strings.c --- */
 void string_lower(struct lowering *l, struct guest_instruction *g);
