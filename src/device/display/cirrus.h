@@ -3,6 +3,7 @@
 #ifndef XUNI_DEVICE_DISPLAY_CIRRUS_H
 #define XUNI_DEVICE_DISPLAY_CIRRUS_H
 
+#include "base/util.h"
 #include "device/display/vga.h"
 #include "device/pci/pci.h"
 
@@ -29,6 +30,33 @@ struct cirrus {
 	uint8_t colour0, colour1;   /* GR0 and GR1 with all eight bits */
 	struct cirrus_feed feed;
 };
+
+static inline struct cirrus *cirrus_of(struct vga *vga)
+{
+	return container_of(vga, struct cirrus, vga);
+}
+
+/* SR7: the extensions are on. */
+static inline bool cirrus_is_extended(const struct vga *vga)
+{
+	return vga->sequencer[7] & 1;
+}
+
+/* cirrus_ports.c and cirrus_memory.c: of vga_ops. */
+bool cirrus_sequencer_write(struct vga *vga, uint8_t index, uint8_t value);
+bool cirrus_sequencer_read(struct vga *vga, uint8_t index, uint8_t *value);
+bool cirrus_graphics_write(struct vga *vga, uint8_t index, uint8_t value);
+bool cirrus_graphics_read(struct vga *vga, uint8_t index, uint8_t *value);
+bool cirrus_crtc_write(struct vga *vga, uint8_t index, uint8_t value);
+bool cirrus_crtc_read(struct vga *vga, uint8_t index, uint8_t *value);
+bool cirrus_dac_write(struct vga *vga, uint16_t port, uint8_t value);
+bool cirrus_dac_read(struct vga *vga, uint16_t port, uint8_t *value);
+bool cirrus_legacy_own(struct vga *vga);
+void cirrus_legacy_write(struct vga *vga, uint32_t offset, uint8_t value);
+uint8_t cirrus_legacy_read(struct vga *vga, uint32_t offset);
+bool cirrus_legacy_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset);
+/* BARs 0 and 1; opaque is the adapter. */
+extern const struct region_ops cirrus_linear_ops, cirrus_mmio_ops;
 
 /* GR20..GR35 describe it, GR31 was told to start. The lock is held for these. */
 void cirrus_blit_start(struct cirrus *cirrus);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An AHCI host bus adapter: ahci.c (registers, the PCI function), ahci_port.c (command lists, FISes, data). */
+/* An AHCI host bus adapter: ahci.c (registers, the PCI function), ahci_port.c (a port's registers),
+ * ahci_list.c (command lists, FISes, data). */
 #ifndef XUNI_DEVICE_STORAGE_AHCI_H
 #define XUNI_DEVICE_STORAGE_AHCI_H
 
@@ -61,8 +62,19 @@ struct ahci {
 	struct ahci_port ports[AHCI_PORTS];
 };
 
-/* ahci_port.c; under the port's lock. */
+/* ahci_list.c; under the port's lock. */
 extern const struct ata_port_ops ahci_port_ops;
+/* Starts what is issued and can be started. */
+void ahci_port_issue(struct ahci_port *port);
+/* The drive's registers go to memory, as a FIS. */
+void ahci_port_post_registers(struct ahci_port *port, const struct ata_drive *drive, bool interrupt);
+/* The drive, or NULL. */
+static inline struct ata_drive *ahci_port_drive(const struct ahci_port *port)
+{
+	return port->port.drives[0];
+}
+
+/* ahci_port.c; under the port's lock. */
 uint32_t ahci_port_read(struct ahci_port *port, unsigned offset);
 void ahci_port_write(struct ahci_port *port, unsigned offset, uint32_t value);
 /* Registers as after power-on or HBA reset; the drive is the caller's. */

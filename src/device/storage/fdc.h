@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The floppy disk controller and its drives: fdc.c (registers, commands), fdc_transfer.c (data), floppy.c (drives). */
+/* The floppy disk controller and its drives: fdc.c (registers), fdc_command.c, fdc_transfer.c (data), floppy.c
+ * (drives).
+ */
 #ifndef XUNI_DEVICE_STORAGE_FDC_H
 #define XUNI_DEVICE_STORAGE_FDC_H
 
@@ -66,6 +68,14 @@ struct fdc {
 
 /* fdc.c */
 void fdc_raise(struct fdc *fdc);
+void fdc_lower(struct fdc *fdc);
+/* fdc_command.c: a byte for the command phase, which starts the command when it is the last; one of the result. */
+void fdc_command_byte(struct fdc *fdc, uint8_t value);
+uint8_t fdc_result_byte(struct fdc *fdc);
+/* Nothing of a command is there. */
+void fdc_to_command(struct fdc *fdc);
+/* What the FIFO holds in the command phase is the beginning of a command. */
+bool fdc_command_is_open(const struct fdc *fdc);
 /* Result phase of a data command: status registers 0 to 2 (drive and head are added), address of the next sector. */
 void fdc_finish(struct fdc *fdc, uint8_t st0, uint8_t st1, uint8_t st2);
 /* fdc_transfer.c: READ, WRITE, VERIFY, FORMAT, READ ID with their parameters in the FIFO. */
