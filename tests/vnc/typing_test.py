@@ -1,7 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a VNC client types, points at and pastes, as Debian's kernel reports it: typing_test.py ENGINE PROGRAM (input_report.c)."""
+"""What a VNC client types, points at and pastes, as Debian's kernel reports it: typing_test.py ENGINE PROGRAM (input_report.c) [viewer].
+
+viewer: a viewer of the distribution, on a screen in memory, is typed into."""
+import os
 import pathlib
+import select
+import shutil
+import subprocess
 import sys
 import time
 
@@ -10,6 +16,7 @@ sys.path[:0] = [str(HERE.parent / "boot"), str(HERE.parent / "input")]
 from linux_test import Session  # noqa: E402
 from machine import GUEST, VMM, Checks, Workspace, engine_or_skip, skip  # noqa: E402
 from rfb import QEMU_KEYS, QEMU_LED, QEMU_POINTER, RAW, Client  # noqa: E402
+from vnc_test import free_display  # noqa: E402
 
 
 def main():
@@ -20,12 +27,17 @@ def main():
     guest = GUEST / "amd64"
     if not (guest / "vmlinuz").exists():
         skip("no guest with all drivers; make it with guests/make-guest .cache/guest/amd64 amd64")
+    viewer = len(sys.argv) > 3
+    missing = [name for name in ("Xvfb", "xtightvncviewer", "xdotool") if viewer and not shutil.which(name)]
+    if missing:
+        skip(f"{', '.join(missing)}: not installed (packages xvfb, xtightvncviewer, xdotool)")
     checks = Checks()
+    number = free_display()
     with Workspace(guest) as work:
         work.add("bin/input-report", program)
         sockets = [str(work.path / "us"), str(work.path / "qmp")]
         command = work.command(engine, "quiet xuni=input-report", "-no-reboot", "-k", "de", "-vga", "std", "-device", "virtio-tablet-pci",
-                               "-vnc", f"unix:{sockets[0]},clipboard=on", "-qmp", f"unix:{sockets[1]},server=on,wait=off")
+                               "-vnc", f"unix:{sockets[0]},clipboard=on", "-vnc", f"127.0.0.1:{number}", "-qmp", f"unix:{sockets[1]},server=on,wait=off")
         session = Session(command, sockets[1])
         try:
             session.connect()
@@ -33,6 +45,9 @@ def main():
             checks.holds(ready, "the guest is ready")
             if not ready:
                 print("\n".join(session.lines[-40:]))
+                checks.end()
+            if viewer:
+                check_viewer(checks, session, number)
                 checks.end()
             check(checks, session, Client(sockets[0]))
             other = Client(sockets[0])
@@ -42,6 +57,46 @@ def main():
         finally:
             session.end()
     checks.end()
+
+
+class Viewer:
+    """xtightvncviewer, which tells keysyms only, on an X server without a window manager: keys go to where the pointer is."""
+
+    def __init__(self, number):
+        self.server = subprocess.Popen(["Xvfb", "-displayfd", "1", "-screen", "0", "1024x768x24", "-nolisten", "tcp", "-r"], stdout=subprocess.PIPE,
+                                       stderr=subprocess.DEVNULL)
+        if not select.select([self.server.stdout], [], [], 60)[0]:
+            raise AssertionError("Xvfb does not start")
+        self.environment = dict(os.environ, DISPLAY=f":{self.server.stdout.readline().decode().strip()}", LC_ALL="C.UTF-8")
+        self.viewer = subprocess.Popen(["xtightvncviewer", "-geometry", "+0+0", f"127.0.0.1::{5900 + number}"], env=self.environment,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def do(self, *words):
+        return subprocess.run(["xdotool", *words], env=self.environment, timeout=60, check=True, capture_output=True, text=True).stdout
+
+    def end(self):
+        for process in (self.viewer, self.server):
+            process.kill()
+            process.wait()
+
+
+def check_viewer(checks, session, number):
+    viewer = Viewer(number)
+    try:
+        viewer.do("search", "--sync", "--onlyvisible", "--name", "TightVNC")
+        before = len(session.reports())
+        for count, x in enumerate((100, 120), 1):
+            viewer.do("mousemove", str(x), "100")
+            moved = session.until(lambda lines, count=count: " ".join(session.reports()[before:]).count("abs:0=") >= count, "the pointer", 60)
+        checks.holds(moved, "the pointer moves")
+        expect(checks, session, "a click", lambda: viewer.do("click", "1"), "key:272=1 key:272=0")
+        expect(checks, session, "German z and y", lambda: viewer.do("key", "z", "y"), "key:21=1 key:21=0 key:44=1 key:44=0")
+        expect(checks, session, "umlaut, sharp s", lambda: viewer.do("key", "udiaeresis", "ssharp"), "key:26=1 key:26=0 key:12=1 key:12=0")
+        expect(checks, session, "Shift let go before the letter", lambda: viewer.do("key", "shift+z"), "key:42=1 key:21=1 key:42=0 key:21=0")
+        expect(checks, session, "Ctrl-Alt-x, Return, Up", lambda: viewer.do("key", "ctrl+alt+x", "Return", "Up"),
+               "key:29=1 key:56=1 key:45=1 key:29=0 key:56=0 key:45=0 key:28=1 key:28=0 key:103=1 key:103=0")
+    finally:
+        viewer.end()
 
 
 def expect(checks, session, what, act, wanted):
@@ -65,6 +120,8 @@ def check(checks, session, client):
     expect(checks, session, "A without Shift", lambda: press(ord("A")), "key:42=1 key:30=1 key:30=0 key:42=0")
     expect(checks, session, "A with Shift", lambda: (client.key(0xffe1, True), press(ord("A")), client.key(0xffe1, False)),
            "key:42=1 key:30=1 key:30=0 key:42=0")
+    expect(checks, session, "Shift let go before the letter", lambda: (client.key(0xffe1, True), client.key(ord("A"), True),
+           client.key(0xffe1, False), client.key(ord("a"), False)), "key:42=1 key:30=1 key:42=0 key:30=0")
     expect(checks, session, "German z and y", lambda: press(ord("z"), ord("y")), "key:21=1 key:21=0 key:44=1 key:44=0")
     expect(checks, session, "German @ (AltGr q) and umlaut", lambda: press(ord("@"), 0xe4),
            "key:100=1 key:16=1 key:16=0 key:100=0 key:40=1 key:40=0")

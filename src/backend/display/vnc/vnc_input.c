@@ -52,6 +52,15 @@ static struct vnc_held *find_held(struct vnc_client *client, uint32_t keysym, en
 	return NULL;
 }
 
+/* Pressed by whatever keysym. */
+static struct vnc_held *find_held_key(struct vnc_client *client, enum input_key key)
+{
+	for (unsigned i = 0; i < client->held_count; i++)
+		if (client->held[i].keysym && client->held[i].key == key && key != INPUT_KEY_UNMAPPED)
+			return &client->held[i];
+	return NULL;
+}
+
 static bool holds(const struct vnc_client *client, enum input_key one, enum input_key other)
 {
 	for (unsigned i = 0; i < client->held_count; i++)
@@ -151,11 +160,14 @@ void vnc_key(struct vnc_client *client, uint32_t keysym, bool down)
 
 	if (!keysym)
 		return;
+	key = vnc_keymap_find(vnc->keymap, keysym, &level);
+	/* Shift may have been let go before: then the same key has another keysym. */
+	if (!down && !held)
+		held = find_held_key(client, key);
 	if (!down && held) {
 		let_go(client, held);
 		return;
 	}
-	key = vnc_keymap_find(vnc->keymap, keysym, &level);
 	if ((down && chooses_console(client, key)) || type_at_console(client, keysym, key, down) || !down)
 		return;
 	if (held) {
