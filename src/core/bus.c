@@ -352,6 +352,16 @@ size_t bus_write_run(struct bus *bus, uint64_t offset, const void *from, unsigne
 	return region->ops->write_run(region->opaque, offset - interval.base, from, size, count);
 }
 
+int bus_peek(struct bus *bus, uint64_t offset, uint8_t *to)
+{
+	struct bus_interval interval = bus_at(bus, offset);
+
+	if (!interval.region || !interval.region->ops->peek)
+		return -EFAULT;
+	*to = interval.region->ops->peek(interval.region->opaque, offset - interval.base);
+	return 0;
+}
+
 const struct region *bus_find(struct bus *bus, uint64_t offset)
 {
 	return bus_at(bus, offset).region;

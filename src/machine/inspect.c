@@ -8,7 +8,9 @@
 #include "device/pc/vmgenid.h"
 #include "device/pci/pci.h"
 #include "device/virtio/virtio_balloon.h"
+#include "core/bus.h"
 #include "core/engine.h"
+#include "core/ram.h"
 #include "machine/machine.h"
 
 #include <stdio.h>
@@ -162,4 +164,15 @@ char *inspect_interrupt_counts(struct machine *machine)
 		return text;
 	free(text);
 	return NULL;
+}
+
+int inspect_memory(struct machine *machine, uint64_t gpa, void *to, size_t length)
+{
+	if (ram_read(machine->ram, gpa, to, length) == 0)
+		return 0;
+	for (size_t i = 0; i < length; i++)
+		if (ram_read(machine->ram, gpa + i, (uint8_t *)to + i, 1) < 0 &&
+		    bus_peek(machine->memory, gpa + i, (uint8_t *)to + i) < 0)
+			return -EFAULT;
+	return 0;
 }

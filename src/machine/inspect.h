@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct machine;
@@ -32,6 +33,10 @@ bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out
 /* -ENXIO when the machine has no balloon. */
 int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err);
 int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *err);
+
+/* Guest-physical memory for a debugger: RAM, and devices that a look does not change; -EFAULT, with some of it read,
+ * where anything else is in the way. Any thread. */
+int inspect_memory(struct machine *machine, uint64_t gpa, void *to, size_t length);
 
 /* Text of the interrupt controllers (vcpu NULL) or of a vCPU's local APIC; heap. NULL: they are the engine's own. */
 char *inspect_interrupts(struct machine *machine, const struct vcpu *vcpu);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Guest memory and the points at which the guest stops. Addresses are the chosen vCPU's virtual ones, or physical ones
- * (Qqemu.PhyMemMode). A debugger's look must not change a device: what is not RAM is not read.
+ * (Qqemu.PhyMemMode). A debugger's look must not change a device: of those it reads what such a look
+ * does not change.
  */
 #include "control/gdb/internal.h"
 
 #include "base/util.h"
 #include "core/engine.h"
 #include "core/ram.h"
+#include "machine/inspect.h"
 
 #include <stdlib.h>
 
@@ -35,7 +37,7 @@ static void transfer_memory(struct vcpu *vcpu, void *opaque)
 		else if (transfer->write)
 			transfer->failed = ram_write(ram, gpa, transfer->bytes + done, run) < 0;
 		else
-			transfer->failed = ram_read(ram, gpa, transfer->bytes + done, run) < 0;
+			transfer->failed = inspect_memory(transfer->gdb->machine, gpa, transfer->bytes + done, run) < 0;
 		done += run;
 	}
 }

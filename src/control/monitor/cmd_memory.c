@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Looking at guest memory: x, xp, print, memsave, pmemsave, i, o, gva2gpa, info mtree. Addresses that are not RAM are
- * not read by x and xp: a look must not change a device.
+ * Looking at guest memory: x, xp, print, memsave, pmemsave, i, o, gva2gpa, info mtree. Of devices x and xp
+ * read only what a look does not change.
  */
 #include "base/util.h"
 #include "control/monitor/commands.h"
@@ -11,6 +11,7 @@
 #include "core/bus.h"
 #include "core/engine.h"
 #include "core/ram.h"
+#include "machine/inspect.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -82,7 +83,7 @@ static void read_memory(struct vcpu *vcpu, void *opaque)
 		size_t run = (size_t)min_u64(reader->length - done, PAGE_SIZE - at % PAGE_SIZE);
 
 		reader->failed = (reader->vcpu && vcpu->engine->ops->translate_gva(vcpu, at, &gpa) < 0) ||
-				 ram_read(reader->machine->ram, gpa, reader->to + done, run) < 0;
+				 inspect_memory(reader->machine, gpa, reader->to + done, run) < 0;
 		reader->failed_at = at;
 		done += run;
 	}

@@ -205,6 +205,20 @@ uint64_t vga_legacy_read(void *opaque, uint64_t offset, unsigned size)
 	return value;
 }
 
+uint8_t vga_legacy_peek(void *opaque, uint64_t offset)
+{
+	struct vga *vga = opaque;
+	uint32_t latch;
+	uint8_t value;
+
+	pthread_mutex_lock(&vga->lock);
+	latch = vga->latch;
+	value = read_byte(vga, (uint32_t)offset);
+	vga->latch = latch;
+	pthread_mutex_unlock(&vga->lock);
+	return value;
+}
+
 void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct vga *vga = opaque;

@@ -191,10 +191,16 @@ static void test_write_modes(void **state)
 static void test_read_modes(void **state)
 {
 	struct fixture *f = *state;
+	uint8_t byte;
 
 	planar_mode(f);
 	store_le32(f->vga->memory + 40, 0x0f0000f0);
 	set(f, 0x3ce, 4, 3);
+	f->vga->latch = 0x1234;
+	assert_int_equal(bus_peek(f->machine->env.memory, 0xa000a, &byte), 0);
+	assert_int_equal(byte, 0x0f);
+	assert_int_equal(f->vga->latch, 0x1234); /* a debugger leaves no trace */
+	assert_int_equal(bus_peek(f->machine->env.memory, f->mmio, &byte), -EFAULT);
 	assert_int_equal(peek(f, 0xa000a), 0x0f);
 	set(f, 0x3ce, 5, 8); /* colour compare with 9: planes 0 and 3 set, 1 and 2 clear */
 	set(f, 0x3ce, 2, 9);
@@ -236,7 +242,7 @@ static void test_odd_even_and_chain4(void **state)
 static void test_cells_are_mapped(void **state)
 {
 	struct fixture *f = *state;
-	uint8_t *cells = ram_hva(f->machine->env.ram, 0xb8000, 0x8000);
+	uint8_t *cells = ram_hva(f->machine->env.ram, 0xb8000, 0x8000), byte;
 
 	assert_non_null(cells);
 	assert_null(ram_hva(f->machine->env.ram, 0xb0000, 1));
@@ -248,6 +254,8 @@ static void test_cells_are_mapped(void **state)
 	poke(f, 0xb8003, 0x2e);
 	assert_int_equal(cells[3], 0x2e);
 	assert_int_equal(peek(f, 0xb0000), 0xff);
+	assert_int_equal(bus_peek(f->machine->env.memory, 0xb8001, &byte), 0);
+	assert_int_equal(byte, 0x1f);
 	/* As a BIOS loads a font: plane 2 at 0xa0000, then back. */
 	set(f, 0x3c4, 2, 4);
 	assert_null(ram_hva(f->machine->env.ram, 0xb8000, 1));
