@@ -37,11 +37,20 @@ def free_display():
     return vmm.skip("no free display number")
 
 
-def session(program, arguments):
+def elsewhere(number):
+    """Requests that have the server listen at another address, and what it says of it."""
+    inet = {"type": "inet", "host": "127.0.0.1"}
+    return [("display-update", {"type": "vnc", "addresses": [{**inet, "port": str(5900 + number)}]}), ("query-vnc-servers", {}),
+            ("display-update", {"type": "vnc", "addresses": [{**inet, "port": str(5901 + number)}], "websockets": []}), ("query-vnc", {}),
+            ("display-update", {"type": "vnc"}), ("query-vnc-servers", {}), ("query-vnc", {}),
+            ("display-update", {"type": "spice"}), ("display-update", {})]
+
+
+def session(program, arguments, requests=tuple(REQUESTS)):
     with vmm.QmpMachine([program, "-accel", "interp" if program == vmm.VMM else "tcg", "-nodefaults", "-S", "-qmp", "stdio", *arguments]) as machine:
         machine.qmp.call("qmp_capabilities")
         answers = [machine.qmp.human(line) for line in HUMAN]
-        answers += [machine.qmp.call(name, **arguments) for name, arguments in REQUESTS]
+        answers += [machine.qmp.call(name, **arguments) for name, arguments in requests]
         machine.qmp.call("quit")
         machine.process.wait(vmm.PATIENCE)
         return answers
@@ -80,6 +89,9 @@ def main():
                           ["-vnc", f"unix:{folder.path}/vnc"], ["-display", "none"]):
             for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
                 checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")
+        arguments, requests = ["-vnc", f"127.0.0.1:{number}"], elsewhere(number)
+        for what, mine, theirs in zip(HUMAN + requests, session(vmm.VMM, arguments, requests), session(qemu, arguments, requests)):
+            checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")
         for arguments in (["-vnc", "none,password-secret=x"], ["-vnc", "none,tls-creds=x"],
                           ["-object", "secret,id=x,data=a", "-vnc", "none,password=on,password-secret=x"],
                           ["-object", "secret,id=x,data=a", "-vnc", "none,tls-creds=x"], ["-object", "tls-creds-anon,id=x", "-vnc", "none,tls-creds=x"]):

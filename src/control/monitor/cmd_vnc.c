@@ -248,6 +248,12 @@ static json_t *run_update(struct command_call *call, struct error *err)
 		error_set(err, EINVAL, "there is no VNC server");
 		return NULL;
 	}
+	if (!addresses)
+		return json_object();
+	if (json_array_size(addresses) != 1) {
+		error_set(err, EINVAL, "Parameter 'addresses': exactly one address is supported");
+		return NULL;
+	}
 	text = address_text(json_array_get(addresses, 0), err);
 	rc = text ? ui->driver->server->change(ui, text, err) : -EINVAL;
 	free(text);

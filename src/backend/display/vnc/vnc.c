@@ -193,6 +193,7 @@ static void on_gone(void *opaque)
 	display_unlisten(vnc->listener);
 	vnc->listener = NULL;
 	vnc->shown = 0;
+	vnc_attention(vnc); /* the first one is shown then */
 }
 
 static const struct display_listener_ops listener_ops = {
