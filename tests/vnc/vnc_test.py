@@ -320,10 +320,10 @@ def hostile(checks, folder):
 
 
 PKI = """
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca-cert.pem
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=stranger -keyout stranger-key.pem -out stranger-cert.pem
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca-cert.pem
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=stranger -keyout stranger-key.pem -out stranger-cert.pem
 for name in server client; do
-  openssl req -newkey rsa:2048 -nodes -subj /CN=$name -keyout $name-key.pem -out $name.csr
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=$name -keyout $name-key.pem -out $name.csr
   openssl x509 -req -in $name.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateserial -days 2 -out $name-cert.pem
 done
 """
@@ -355,6 +355,11 @@ def credentials(checks, folder):
                  "-vnc", f"127.0.0.1:{secret},password-secret=password") as vm:
         vm.qmp.call("qmp_capabilities")
         checks.holds(attempt(known, context=with_certificate("client")), "a client with a certificate of the authority")
+        staying = Client(("127.0.0.1", 5900 + known), context=with_certificate("client"))
+        staying.whole()
+        checks.same(vm.qmp.call("query-vnc")["return"]["clients"][-1].get("x509_dname"), "CN=client", "query-vnc names it")
+        checks.holds("    x509_dname: CN=client\r\n" in vm.qmp.human("info vnc"), "info vnc names it")
+        staying.close()
         checks.holds(not attempt(known), "one without a certificate")
         checks.holds(not attempt(known, context=with_certificate("stranger")), "one with another's")
         checks.holds(attempt(known - 200, context=with_certificate("client"), secure=True, websocket=True) and

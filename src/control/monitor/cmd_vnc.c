@@ -124,7 +124,8 @@ static void show_servers(struct command_call *call, const json_t *result)
 		json_array_foreach(json_object_get(server, "clients"), j, end)
 		{
 			show_end(call, "Client", end);
-			text_printf(call->text, "    x509_dname: none\n    sasl_username: none\n");
+			text_printf(call->text, "    x509_dname: %s\n    sasl_username: none\n",
+				    *word(end, "x509_dname") ? word(end, "x509_dname") : "none");
 		}
 		if (!json_array_size(json_object_get(server, "server")))
 			show_auth(call, "  ", server);

@@ -35,7 +35,8 @@ enum {
 	VNC_HEIGHT_MAX = 8000,
 	VNC_HELD_MAX = 64,
 	VNC_TEXT_MAX = 64 * 1024,
-	VNC_TYPED_MAX = 64
+	VNC_TYPED_MAX = 64,
+	VNC_NAME_MAX = 256
 };
 
 enum vnc_share { VNC_ALLOW_EXCLUSIVE, VNC_FORCE_SHARED, VNC_IGNORE };
@@ -120,6 +121,7 @@ struct vnc_client {
 	_Atomic bool fresh;
 	_Atomic bool waiting;        /* has asked for an update */
 	_Atomic bool initialized;    /* is past the password */
+	char name[VNC_NAME_MAX];     /* of its certificate, once `initialized`; empty: none was asked for */
 	_Atomic bool exclusive;      /* wants to be alone */
 	_Atomic bool gone;           /* the thread is at its end */
 	_Atomic bool leaving;        /* the thread shall end */
@@ -182,8 +184,9 @@ void vnc_tls_free(struct vnc_tls *tls);
 bool vnc_tls_is_anonymous(const struct vnc_tls *tls);
 /* A server's session; any thread. NULL: there is no memory. */
 gnutls_session_t vnc_tls_session(const struct vnc_tls *tls);
-/* After the handshake: whether the client is one of those that may come. Any thread. */
-bool vnc_tls_accepts(const struct vnc_tls *tls, gnutls_session_t session);
+/* After the handshake: whether the client is one of those that may come; name: of the certificate that was asked for,
+ * or empty. Any thread. */
+bool vnc_tls_accepts(const struct vnc_tls *tls, gnutls_session_t session, char name[VNC_NAME_MAX]);
 
 /* --- vnc_extension.c: in the client's thread --- */
 /* Makes qemu's pseudo-encodings known to the library; once per process. */

@@ -87,7 +87,8 @@ static bool start_tls(struct vnc_client *client)
 {
 	gnutls_session_t session = vnc_tls_session(client->tls);
 
-	return session && vnc_stream_start_tls(client->stream, session) && vnc_tls_accepts(client->tls, session);
+	return session && vnc_stream_start_tls(client->stream, session) &&
+	       vnc_tls_accepts(client->tls, session, client->name);
 }
 
 static bool negotiate_vencrypt(struct vnc_client *client, bool password, int minor)

@@ -92,6 +92,20 @@ static char *auth_members(const struct vnc *vnc, bool websocket)
 			 sub ? "\"" : "");
 }
 
+static char *client_object(const struct vnc_client *client)
+{
+	char *members = end_members(&client->peer, client->websocket), *text;
+	char *name = quote(atomic_load(&client->initialized) ? client->name : "");
+
+	if (strcmp(name, "\"\""))
+		text = xasprintf("{%s, \"x509_dname\": %s}", members, name);
+	else
+		text = xasprintf("{%s}", members);
+	free(members);
+	free(name);
+	return text;
+}
+
 char *vnc_describe(struct display_ui *ui)
 {
 	struct vnc *vnc = (struct vnc *)ui;
@@ -105,13 +119,9 @@ char *vnc_describe(struct display_ui *ui)
 		free(members);
 		free(auth);
 	}
-	for (const struct vnc_client *client = vnc->clients; client; client = client->next) {
-		char *members = end_members(&client->peer, client->websocket);
-
+	for (const struct vnc_client *client = vnc->clients; client; client = client->next)
 		if (!atomic_load(&client->gone))
-			append(&clients, ", ", xasprintf("{%s}", members));
-		free(members);
-	}
+			append(&clients, ", ", client_object(client));
 	auth = auth_members(vnc, false);
 	text = xasprintf("{\"id\": %s, %s, \"server\": [%s], \"clients\": [%s]}", id, auth, servers, clients);
 	free(servers);

@@ -12,6 +12,7 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <gnutls/x509.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -183,9 +184,30 @@ gnutls_session_t vnc_tls_session(const struct vnc_tls *tls)
 	return session;
 }
 
-bool vnc_tls_accepts(const struct vnc_tls *tls, gnutls_session_t session)
+/* Distinguished name of the certificate that the client has shown. */
+static void read_name(gnutls_session_t session, char name[VNC_NAME_MAX])
+{
+	const gnutls_datum_t *shown = gnutls_certificate_get_peers(session, NULL);
+	size_t length = VNC_NAME_MAX;
+	gnutls_x509_crt_t certificate;
+
+	if (!shown || gnutls_x509_crt_init(&certificate) < 0)
+		return;
+	if (gnutls_x509_crt_import(certificate, shown, GNUTLS_X509_FMT_DER) < 0 ||
+	    gnutls_x509_crt_get_dn(certificate, name, &length) < 0)
+		name[0] = 0;
+	gnutls_x509_crt_deinit(certificate);
+}
+
+bool vnc_tls_accepts(const struct vnc_tls *tls, gnutls_session_t session, char name[VNC_NAME_MAX])
 {
 	unsigned status;
 
-	return !tls->verify || (gnutls_certificate_verify_peers2(session, &status) >= 0 && status == 0);
+	name[0] = 0;
+	if (!tls->verify)
+		return true;
+	if (gnutls_certificate_verify_peers2(session, &status) < 0 || status)
+		return false;
+	read_name(session, name);
+	return true;
 }
