@@ -188,6 +188,9 @@ struct device {
 	const struct device_class *class;
 	char *id;        /* as given, or NULL */
 	char *bus_name;  /* bus=, or NULL */
+	/* Whose bus it is on and that bus' name (the owner's), set by the bus' attach; NULL: one of the board's own. */
+	const struct device *parent;
+	const char *parent_bus;
 	int32_t bootindex; /* place in the firmware's boot order; -1: none */
 	const char *boot_name; /* of what can be booted from: what follows the bus' boot_path ("/disk@0,0"); set by init */
 	const struct device_env *env;

@@ -39,6 +39,26 @@ static struct inspect_bar bar_of(const struct pci_bar *bar)
 	};
 }
 
+/* PCI Code and ID Assignment 1.11, as far as such devices are met. */
+static const struct {
+	uint16_t code;
+	const char *name;
+} class_names[] = {
+	{0x0100, "SCSI controller"},  {0x0101, "IDE controller"},      {0x0102, "Floppy controller"},
+	{0x0106, "SATA controller"},  {0x0200, "Ethernet controller"}, {0x0300, "VGA controller"},
+	{0x0401, "Audio controller"}, {0x0500, "RAM controller"},      {0x0600, "Host bridge"},
+	{0x0601, "ISA bridge"},       {0x0604, "PCI bridge"},          {0x0680, "Bridge"},
+	{0x0700, "Serial port"},      {0x0c03, "USB controller"},      {0x0c05, "SMBus"},
+};
+
+const char *inspect_pci_class(uint16_t class_code)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(class_names); i++)
+		if (class_names[i].code == class_code)
+			return class_names[i].name;
+	return NULL;
+}
+
 bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out)
 {
 	struct pci_device *pci = machine->env.pci_bus ? pci_bus_device(machine->env.pci_bus, devfn) : NULL;

@@ -30,6 +30,12 @@ struct inspect_pci {
 /* False when there is no function at slot * 8 + function. */
 bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out);
 
+/* "VGA controller" and so on, or NULL for a class (with subclass) that is not in the table. */
+const char *inspect_pci_class(uint16_t class_code);
+
+/* The devices by the buses they are on, with their properties, as info qtree shows them; heap. NULL: no memory. */
+char *inspect_tree(struct machine *machine);
+
 /* -ENXIO when the machine has no balloon. */
 int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err);
 int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *err);

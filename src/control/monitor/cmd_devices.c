@@ -10,26 +10,6 @@
 
 #include <stdlib.h>
 
-/* PCI Code and ID Assignment 1.11, as far as such devices are met. */
-static const struct {
-	uint16_t code;
-	const char *name;
-} class_names[] = {
-	{0x0100, "SCSI controller"},  {0x0101, "IDE controller"},      {0x0102, "Floppy controller"},
-	{0x0106, "SATA controller"},  {0x0200, "Ethernet controller"}, {0x0300, "VGA controller"},
-	{0x0401, "Audio controller"}, {0x0500, "RAM controller"},      {0x0600, "Host bridge"},
-	{0x0601, "ISA bridge"},       {0x0604, "PCI bridge"},          {0x0680, "Bridge"},
-	{0x0700, "Serial port"},      {0x0c03, "USB controller"},      {0x0c05, "SMBus"},
-};
-
-static const char *class_name(uint16_t code)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(class_names); i++)
-		if (class_names[i].code == code)
-			return class_names[i].name;
-	return NULL;
-}
-
 static json_t *regions_of(const struct inspect_pci *pci)
 {
 	json_t *list = json_array();
@@ -63,8 +43,8 @@ static json_t *run_pci(struct command_call *call, struct error *err)
 		if (!inspect_pci(call->machine, (uint8_t)devfn, &pci))
 			continue;
 		class = json_pack("{s:i}", "class", pci.class_code);
-		if (class_name(pci.class_code))
-			json_object_set_new(class, "desc", json_string(class_name(pci.class_code)));
+		if (inspect_pci_class(pci.class_code))
+			json_object_set_new(class, "desc", json_string(inspect_pci_class(pci.class_code)));
 		row = json_pack("{s:i,s:i,s:s,s:i,s:o,s:{s:i,s:i,s:i,s:i},s:i,s:o}", "irq_pin", pci.interrupt_pin,
 				"bus", 0, "qdev_id", pci.id ? pci.id : "", "slot", pci.slot, "class_info", class, "id",
 				"device", pci.device, "vendor", pci.vendor, "subsystem-vendor", pci.subsystem_vendor,
@@ -97,8 +77,8 @@ static void show_pci(struct command_call *call, const json_t *result)
 		if (!inspect_pci(call->machine, (uint8_t)devfn, &pci))
 			continue;
 		text_printf(call->text, "  Bus  0, device %3u, function %u:\n", pci.slot, pci.function);
-		if (class_name(pci.class_code))
-			text_printf(call->text, "    %s", class_name(pci.class_code));
+		if (inspect_pci_class(pci.class_code))
+			text_printf(call->text, "    %s", inspect_pci_class(pci.class_code));
 		else
 			text_printf(call->text, "    Class %04d", pci.class_code);
 		text_printf(call->text, ": PCI device %04x:%04x\n", pci.vendor, pci.device);

@@ -9,6 +9,7 @@
 #include "core/bus.h"
 #include "core/engine.h"
 #include "core/ram.h"
+#include "machine/inspect.h"
 
 #include <stdlib.h>
 
@@ -210,28 +211,12 @@ static void show_iothreads(struct command_call *call, const json_t *result)
 		text_printf(call->text, "%s\n", json_string_value(json_object_get(thread, "id")));
 }
 
-static const char *const bus_names[DEVICE_BUS_KINDS] = {
-	[DEVICE_SYSTEM] = "System", [DEVICE_ISA] = "ISA",
-	[DEVICE_PCI] = "PCI",       [DEVICE_VIRTIO_SERIAL] = "virtio-serial-bus",
-	[DEVICE_IDE] = "IDE",       [DEVICE_SCSI] = "SCSI",
-	[DEVICE_USB] = "usb-bus",
-};
-
 static json_t *run_qtree(struct command_call *call, struct error *err)
 {
-	for (size_t bus = 0; bus < DEVICE_BUS_KINDS; bus++) {
-		bool titled = false;
+	char *text = inspect_tree(call->machine);
 
-		for (const struct device *device = call->machine->devices; device; device = device->next) {
-			if (device->class->bus != bus)
-				continue;
-			if (!titled)
-				text_printf(call->text, "bus: %s\n", bus_names[bus]);
-			titled = true;
-			text_printf(call->text, "  dev: %s, id \"%s\"\n", device->class->name,
-				    device->id ? device->id : "");
-		}
-	}
+	text_printf(call->text, "%s", text ? text : "");
+	free(text);
 	return json_object();
 }
 

@@ -94,6 +94,8 @@ static int attach(struct device *device, struct error *err)
 	if (drive->unit == NOWHERE)
 		drive->unit = port->drives[0] ? 1 : 0;
 	drive->port = port;
+	device->parent = port->controller;
+	device->parent_bus = port->name;
 	return 0;
 }
 

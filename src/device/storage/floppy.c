@@ -102,6 +102,8 @@ static int attach(struct device *device, struct error *err)
 	if (fdc->drives[floppy->unit])
 		return error_set(err, EBUSY, "Floppy unit %u is in use", floppy->unit);
 	floppy->fdc = fdc;
+	device->parent = (const struct device *)fdc;
+	device->parent_bus = "floppy-bus.0";
 	return 0;
 }
 

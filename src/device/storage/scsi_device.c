@@ -127,6 +127,8 @@ static int attach(struct device *device, struct error *err)
 	if (!bus)
 		return error_set(err, ENODEV, "No 'SCSI' bus found for device '%s'", device->class->name);
 	((struct scsi_device *)device)->bus = bus;
+	device->parent = bus->adapter;
+	device->parent_bus = bus->name;
 	return place((struct scsi_device *)device, bus, err);
 }
 

@@ -293,6 +293,8 @@ static int port_init(struct device *device, struct error *err)
 		result = check_name(port, serial, err);
 	if (result)
 		return result;
+	device->parent = (const struct device *)serial;
+	device->parent_bus = "virtio-serial-bus.0";
 	port->host_connected = port->is_console;
 	if (port->chardev) {
 		port->handle = chardev_attach(port->chardev, &front, err);
