@@ -31,6 +31,8 @@ static void setup(struct guest *guest, const uint8_t *head)
 	interp_engine.get_state(&guest->cpu[0]->vcpu, &state);
 	for (unsigned i = 0; i < 16; i++)
 		state.gpr[i] = interesting(head[8 + i]);
+	/* A repeated instruction may take thousands of elements a step; 150 such steps are a minute. */
+	state.gpr[X86_RCX] &= 0x3ff;
 	state.rflags = (load_le16(head + 2) & 0x57fd7) | 2 | (uint64_t)(head[1] & 4) << 16;
 	state.cr4 ^= load_le32(head + 4) & (X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_UMIP | X86_CR4_TSD | X86_CR4_FSGSBASE |
 	                                    X86_CR4_OSXSAVE | X86_CR4_OSFXSR | X86_CR4_PKE | X86_CR4_VME | X86_CR4_PVI);
