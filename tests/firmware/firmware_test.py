@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "boot"))
 sys.path.insert(0, str(HERE.parent / "display"))
 from screen import Machine  # noqa: E402
-from machine import GUEST, PATIENCE, VMM, Checks, skip  # noqa: E402
+from machine import GUEST, PATIENCE, VMM, Checks, kvm_is_software, skip  # noqa: E402
 
 
 def sector(work, name="a disk"):
@@ -159,6 +159,8 @@ def splash(engine, work, checks):
 
 def bootorder(engine, work, checks):
     """bootindex= decides, -boot order= where there is none; SeaBIOS logs what it was told."""
+    if engine == "kvm" and kvm_is_software():
+        skip("this host's KVM runs in software, where SeaBIOS does not come out of its wait for keys")
     first, second = work / "first", work / "second"
     first.mkdir()
     second.mkdir()
