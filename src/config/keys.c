@@ -117,9 +117,9 @@ const struct key config_keys[] = {
 
 	/* Character device options */
 	{ "chardev", "type,id=id[,mux=on|off][,logfile=path][,prop=value...]",
-	  "configure a character back end: stdio, file, pipe, pty, socket, null, ringbuf",
+	  "configure a character back end: stdio, file, pipe, pty, socket, null, ringbuf, vc",
 	  SECTION_CHARACTER, KEY_LIST, .list = list_chardev, .implied = "backend", .group = "chardev", .group_id = "id" },
-	{ "serial", "dev", "redirect the serial port to char device 'dev' (stdio, mon:stdio, file:path, unix:path,server=on, ...)",
+	{ "serial", "dev", "redirect the serial port to char device 'dev' (stdio, mon:stdio, vc, file:path, unix:path,server=on, ...)",
 	  SECTION_CHARACTER, KEY_WORD, .word = word_serial },
 	{ "monitor", "dev", "redirect the monitor to char device 'dev'", SECTION_CHARACTER, KEY_WORD, .word = word_monitor },
 	{ "mon", "[chardev=]name[,mode=readline|control][,pretty=on|off]",
@@ -141,8 +141,8 @@ const struct key config_keys[] = {
 	{ "nographic", NULL, "no display; serial port and monitor on the terminal (Ctrl-a h helps)", SECTION_DISPLAY, KEY_WORD, .word = word_nographic },
 	{ "display", "none | curses | vnc=display[,option=value...]", "select display type ('-display help' for the list)", SECTION_DISPLAY, KEY_WORD, .word = word_display },
 	{ "curses", NULL, "shorthand for -display curses", SECTION_DISPLAY, KEY_WORD, .word = word_curses },
-	{ "vnc", "host:display | unix:path | none [,password=on][,to=display][,websocket=on|port][,reverse=on][,share=policy]\n"
-	  "                [,tls-cert=file,tls-key=file][,clipboard=on][,connections=n][,display=id]",
+	{ "vnc", "host:display | unix:path | none [,password=on | password-secret=id][,to=display][,websocket=on|port][,reverse=on][,share=policy]\n"
+	  "                [,tls-creds=id | tls-cert=file,tls-key=file][,clipboard=on][,connections=n][,display=id]",
 	  "start a VNC server; clipboard=on types into the guest what clients copy", SECTION_DISPLAY, KEY_LIST,
 	  .list = list_vnc, .implied = "vnc", .group = "vnc", .group_id = "id" },
 	{ "k", "language", "key map of VNC clients that tell characters only ('de', 'fr'; default en-us)", SECTION_DISPLAY, KEY_STRING, FIELD(keyboard) },
