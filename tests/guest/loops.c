@@ -184,6 +184,64 @@ static void faults(void)
 	write_cr0(read_cr0() & ~(word)0x10000);
 }
 
+/* Words of the target that are the sum with the carry, up to `done`, and 0xeeeeeeee behind. */
+static u32 added(u32 done, u32 *carry)
+{
+	u32 right = 0;
+
+	*carry = 0;
+	for (u32 i = 0; i < BYTES / 4; i++) {
+		u32 want = 0xeeeeeeee, got = 0;
+
+		for (u32 k = 0; k < 4; k++)
+			got |= (u32)*(volatile u8 *)to_at(4 * i + k) << 8 * k;
+		if (i < done) {
+			u64 sum = (u64)0xeeeeeeee + read_u32(4 * i) + *carry;
+
+			want = (u32)sum;
+			*carry = sum >> 32;
+		}
+		right += got == want;
+	}
+	return right;
+}
+
+/* The carry is live from turn to turn: the target becomes the sum. */
+#define CHAIN_BY_ADDRESS \
+	"clc\n 1: mov (" A_SI "), %%eax\n adc %%eax, (" A_DI ")\n lea 4(" A_SI "), " A_SI "\n lea 4(" A_DI "), " A_DI "\n dec " A_CX "\n jnz 1b\n"
+#define CHAIN_BY_INDEX "clc\n 1: mov (" A_SI ", " A_CX ", 4), %%eax\n adc %%eax, (" A_DI ", " A_CX ", 4)\n inc " A_CX "\n jnz 1b\n"
+
+static void chains(void)
+{
+	word si, di, cx;
+	u32 carry;
+	u8 out;
+
+	for (u32 round = 0; round < 3; round++) {
+		fill();
+		si = VA_FROM, di = VA_TO, cx = BYTES / 4;
+		asm volatile(CHAIN_BY_ADDRESS "setc %3" : "+S"(si), "+D"(di), "+c"(cx), "=q"(out)::"eax", "memory");
+		check_eq("a chain by address", added(BYTES / 4, &carry), BYTES / 4);
+		check_eq("a chain by address, its carry", out, carry);
+		fill();
+		si = VA_FROM + BYTES, di = VA_TO + BYTES, cx = -(word)(BYTES / 4);
+		asm volatile(CHAIN_BY_INDEX "setc %1" : "+c"(cx), "=q"(out) : "S"(si), "D"(di) : "eax", "memory");
+		check_eq("a chain by index", added(BYTES / 4, &carry), BYTES / 4);
+		check_eq("a chain by index, its carry", out, carry);
+		fill();
+		map(VA_TO + 2 * PAGE, 0, 1);
+		invlpg(VA_TO + 2 * PAGE);
+		TRY(CHAIN_BY_INDEX, ::"S"(si), "D"(di), "c"(cx = -(word)(BYTES / 4)) : "eax", "memory");
+		check_eq("a chain to a page that is not there", fault.vector, VEC_PF);
+		check_eq("a chain to a page that is not there", fault.cr2, VA_TO + 2 * PAGE);
+		check_eq("a chain to a page that is not there", fault.cx, -(word)(BYTES / 8));
+		check_eq("a chain to a page that is not there", fault.si, si);
+		check_eq("a chain to a page that is not there", fault.di, di);
+		check_eq("a chain to a page that is not there", added(BYTES / 8, &carry), BYTES / 4);
+		map_both();
+	}
+}
+
 static u32 sum_first_page(void)
 {
 	word si = VA_FROM, cx = PAGE / 4;
@@ -302,6 +360,7 @@ void guest_main(void)
 	copies();
 	sums();
 	faults();
+	chains();
 	remapped();
 	across_pages();
 	device();

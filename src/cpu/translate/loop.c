@@ -12,24 +12,26 @@
  *
  * What a register points to stays valid until the next poll as a group does: nothing is taken from a vCPU before.
  *
+ * Flags that are live from turn to turn: loop_flags.c.
+ *
  * Parked registers: when nothing can be carried, but registers are parked at the end of a turn, the block is lowered
  * once more so that they stay parked from turn to turn.
  */
 #include "cpu/translate/lower.h"
 
-enum { LONGEST = 24 /* instructions of a block that is lowered twice */ };
+/* Instructions of a block that is lowered twice. */
+enum { LONGEST = 24, LONGEST_WITH_FLAGS = 48 };
 
 static bool to_start(const struct lowering *l, const struct guest_instruction *g)
 {
 	return g->kind == KIND_JCC && classify_target(l->t, g) == l->list[0].rip;
 }
 
-/* Registers that a turn has no use for, also not for its flags. 0: its addresses cannot be carried. */
-static uint16_t idle_registers(const struct lowering *l)
+uint16_t loop_idle_registers(const struct lowering *l, bool addresses)
 {
 	uint16_t used = 1u << RSP | 1u << RAX;
 
-	if (!l->turn || l->turn > LONGEST)
+	if (!l->turn || l->turn > (addresses ? LONGEST_WITH_FLAGS : LONGEST))
 		return 0;
 	for (unsigned i = 0; i < l->turn; i++) {
 		const struct guest_instruction *g = &l->list[i];
@@ -37,7 +39,7 @@ static uint16_t idle_registers(const struct lowering *l)
 		if (g->high_byte || (g->kind != KIND_COPY && g->kind != KIND_SKIP && g->kind != KIND_MEMORY &&
 				     g->kind != KIND_LEA_RIP && g->kind != KIND_JCC))
 			return 0;
-		used |= g->uses | g->overwrites;
+		used |= (addresses && g->kind == KIND_MEMORY ? g->direct : g->uses) | g->overwrites;
 	}
 	return (uint16_t)~used;
 }
@@ -169,6 +171,10 @@ bool loop_branch(struct lowering *l, unsigned condition, uint64_t target)
 	uint16_t parked = l->parked;
 	uint32_t over;
 
+	if (l->loop_top && l->flags_turn) {
+		ahead_branch(l, condition, target);
+		return true;
+	}
 	if (!l->loop_top) {
 		l->loop_parked |= parked & (uint16_t)~l->spare;
 		return false;
@@ -185,6 +191,13 @@ bool loop_branch(struct lowering *l, unsigned condition, uint64_t target)
 	return true;
 }
 
+void loop_form_begin(struct lowering *l)
+{
+	l->parked = l->spare;
+	l->shadow = false;
+	memory_forget(l);
+}
+
 /* What a form of the block has written. */
 struct form {
 	struct emitter e;
@@ -194,9 +207,7 @@ struct form {
 
 static struct form form_begin(struct lowering *l)
 {
-	l->parked = l->spare;
-	l->shadow = false;
-	memory_forget(l);
+	loop_form_begin(l);
 	return (struct form){.e = l->e, .sites = l->t->site_count, .faults = l->t->fault_count, .colds = l->cold_count};
 }
 
@@ -249,12 +260,13 @@ static void lower_twice(struct lowering *l, uint16_t idle)
 	l->unreadable = unreadable;
 }
 
-void loop_body(struct lowering *l, bool loops)
+void loop_body(struct lowering *l, bool loops, bool flags)
 {
 	struct form form = form_begin(l);
 	uint16_t idle;
 
 	l->turn = 0;
+	l->flags_turn = flags;
 	for (unsigned i = 0; i < l->count && loops; i++)
 		if (to_start(l, &l->list[i]))
 			l->turn = i + 1;
@@ -262,7 +274,14 @@ void loop_body(struct lowering *l, bool loops)
 	l->loop_top = 0;
 	l->met_count = l->carried_count = 0;
 	lower_instructions(l);
-	idle = idle_registers(l);
+	if (flags) {
+		if (ahead_choose(l)) {
+			form_again(l, &form);
+			ahead_lower(l);
+		}
+		return;
+	}
+	idle = loop_idle_registers(l, false);
 	if (idle && any_can_be_carried(l)) {
 		form_again(l, &form);
 		lower_twice(l, idle);

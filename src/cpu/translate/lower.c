@@ -365,7 +365,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	memory_symbols(&l);
 	block->flags_live = live;
 	emit_head(&l, live);
-	loop_body(&l, !live && !block->other);
+	loop_body(&l, !block->other, live);
 	cold = l.e.at;
 	emit_cold(&l);
 	block->guest_bytes = (uint16_t)(l.end - block->linear);

@@ -6,7 +6,7 @@
 
 #include "cpu/translate/classify.h"
 
-enum { MAX_COLD = 4 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8 };
+enum { MAX_COLD = 6 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8 };
 
 struct cold {
 	uint32_t from; /* rel32 that leads here */
@@ -51,6 +51,7 @@ struct lowering {
 	/* loop.c. A branch to the block's own start goes to loop_top (0: not there yet), with loop_parked parked. */
 	uint16_t loop_parked, carried_registers;
 	uint32_t loop_top;
+	bool flags_turn; /* flags are live from turn to turn */
 	unsigned turn; /* instructions up to the last branch to the start that may stay inside; 0: there is none */
 	unsigned met_count, carried_count;
 	struct look_up met[LOOK_UPS];
@@ -101,6 +102,8 @@ static inline void bring_back(struct lowering *l, uint16_t mask)
 
 /* memory.c: the address of a KIND_MEMORY instruction need not be computed, as things are. */
 bool memory_served(const struct lowering *l, unsigned at);
+/* What a KIND_MEMORY instruction accesses. False: that is not shared. */
+bool memory_wants(const struct lowering *l, unsigned at, struct group *group);
 /* Something that is still to be lowered is served by the group. */
 bool memory_waits(const struct lowering *l, const struct group *group);
 
@@ -267,10 +270,24 @@ static inline void link_parked(struct lowering *l, uint32_t from, uint64_t targe
 
 /* --- loop.c --- */
 
-/* Lowers the block's instructions. loops: the block may keep branches to its start to itself. */
-void loop_body(struct lowering *l, bool loops);
+/* Lowers the block's instructions. loops: the block may keep branches to its start to itself; flags: they are live there. */
+void loop_body(struct lowering *l, bool loops, bool flags);
 /* A conditional branch to the block's start. False: it is to be a link. */
 bool loop_branch(struct lowering *l, unsigned condition, uint64_t target);
+/* Registers that a turn has no use for, also not for its flags; with addresses, but for those of memory operands. 0: its
+ * addresses cannot be carried. */
+uint16_t loop_idle_registers(const struct lowering *l, bool addresses);
+/* As at the start of the block. */
+void loop_form_begin(struct lowering *l);
+
+/* --- loop_flags.c --- */
+
+/* Once the first form was lowered: which groups are looked up ahead, and where their addresses are. False: none. */
+bool ahead_choose(struct lowering *l);
+/* Both forms. */
+void ahead_lower(struct lowering *l);
+/* loop_branch in the second form. */
+void ahead_branch(struct lowering *l, unsigned condition, uint64_t target);
 
 /* --- memory.c --- */
 

@@ -278,15 +278,23 @@ static const struct group *group_find(const struct lowering *l, const struct gro
 	return group_covers(l, l->at, &wanted);
 }
 
-bool memory_served(const struct lowering *l, unsigned at)
+bool memory_wants(const struct lowering *l, unsigned at, struct group *group)
 {
 	const struct guest_instruction *g = &l->list[at];
+
+	if (!group_key(l, at, &g->memory, group))
+		return false;
+	group->high = group->low + g->size;
+	group->write = g->writes;
+	return true;
+}
+
+bool memory_served(const struct lowering *l, unsigned at)
+{
 	struct group wanted;
 
-	if (g->kind != KIND_MEMORY || !group_key(l, at, &g->memory, &wanted))
+	if (l->list[at].kind != KIND_MEMORY || !memory_wants(l, at, &wanted))
 		return false;
-	wanted.high = wanted.low + g->size;
-	wanted.write = g->writes;
 	if (at > l->at && l->pending && memory_covers(l->pending, &wanted))
 		return true;
 	return group_covers(l, at, &wanted);
