@@ -266,6 +266,10 @@ static int load_table(const struct state_table *table, char *staged, struct read
 static void apply(const struct state_table *table, char *object, char *staged)
 {
 	for (const struct state_field *field = table->fields; field->name; field++) {
+		if (field->type == STATE_BYTES) {
+			memcpy(object + field->offset, staged + field->offset, wire_count(field));
+			continue;
+		}
 		for (uint32_t i = 0; i < field->count; i++) {
 			size_t at = field->offset + (size_t)i * field->stride;
 
@@ -279,8 +283,7 @@ static void apply(const struct state_table *table, char *object, char *staged)
 				else
 					clock_timer_set((struct clock_timer *)(object + at), deadline_ns);
 			} else {
-				memcpy(object + at, staged + at,
-				       field->type == STATE_BYTES ? field->stride : scalar_bytes(field->type));
+				memcpy(object + at, staged + at, scalar_bytes(field->type));
 			}
 		}
 	}
