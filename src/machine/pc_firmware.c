@@ -35,12 +35,29 @@ static const char *flash_drive(const struct domain_config *config, unsigned unit
 	return options_get((struct options *)&config->board_options, keys[unit]);
 }
 
+/* OVMF's builds with secure boot end in a loop without a word. */
+static void warn_of_smm(struct machine *machine)
+{
+	const struct domain_config *config = machine->config;
+
+	for (size_t i = 0; i < config->drive_count; i++) {
+		const struct drive_config *drive = &config->drives[i];
+
+		if (drive->interface == DRIVE_PFLASH && drive->unit == 0 && drive->file && firmware_needs_smm(drive->file))
+			log_warn(machine->log,
+				 "firmware '%s' needs system management mode, which this machine does not have, and will not "
+				 "start; OVMF_CODE_4M.fd does without",
+				 drive->file);
+	}
+}
+
 /* Chip 0, the firmware, ends at 4 GiB; chip 1, its variables, lies below. */
 static int build_flash(struct machine *machine, struct board_state *board, struct error *err)
 {
 	uint64_t end = 4 * GIB;
 	int ret = 0;
 
+	warn_of_smm(machine);
 	for (unsigned unit = 0; !ret && unit < FLASH_CHIPS; unit++) {
 		const char *drive = flash_drive(machine->config, unit);
 		struct device *flash;

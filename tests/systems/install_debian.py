@@ -86,6 +86,7 @@ class Mirror:
                 try:
                     body = PRESEED.format(port=mirror.port).encode() if self.path == "/preseed.cfg" else mirror.file(upstream, self.path)
                 except (urllib.error.URLError, OSError) as error:
+                    print(f"the mirror has no {self.path}: {error}", flush=True)
                     self.send_error(getattr(error, "code", 502))
                     return
                 mirror.served_bytes += len(body)

@@ -6,6 +6,8 @@
 #include "core/ram.h"
 
 #include <fcntl.h>
+#include <glob.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,6 +50,43 @@ char *firmware_find(char *const *directories, const char *name, struct error *er
 			"firmware '%s' is not there (Debian: packages seabios, ipxe-qemu, ovmf, qemu-system-data; -L names a directory)",
 			name);
 	return path;
+}
+
+/* --- what the distribution says of its images (qemu docs/interop/firmware.json) --- */
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat first, second;
+
+	return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+	       first.st_ino == second.st_ino;
+}
+
+static bool says_smm(const char *descriptor, const char *path)
+{
+	json_t *root = json_load_file(descriptor, 0, NULL), *feature;
+	json_t *executable = json_object_get(json_object_get(root, "mapping"), "executable");
+	const char *image = json_string_value(json_object_get(executable, "filename"));
+	bool says = false;
+	size_t i;
+
+	if (image && same_file(image, path))
+		json_array_foreach (json_object_get(root, "features"), i, feature)
+			says |= json_is_string(feature) && !strcmp(json_string_value(feature), "requires-smm");
+	json_decref(root);
+	return says;
+}
+
+bool firmware_needs_smm(const char *path)
+{
+	glob_t found = {0};
+	bool needs = false;
+
+	if (glob("/usr/share/qemu/firmware/*.json", 0, NULL, &found) == 0)
+		for (size_t i = 0; i < found.gl_pathc && !needs; i++)
+			needs = says_smm(found.gl_pathv[i], path);
+	globfree(&found);
+	return needs;
 }
 
 uint8_t *firmware_read(const char *path, size_t *length, struct error *err)

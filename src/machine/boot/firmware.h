@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,9 @@ struct ram_block;
 char *firmware_find(char *const *directories, const char *name, struct error *err);
 /* Directory number i of the fixed ones; NULL behind the last. */
 const char *firmware_directory(size_t i);
+
+/* Whether a descriptor of this host's firmware packages says that the image does not run without SMM. */
+bool firmware_needs_smm(const char *path);
 
 /* Reads a file of up to 16 MiB; heap. */
 uint8_t *firmware_read(const char *path, size_t *length, struct error *err);
