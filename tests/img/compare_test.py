@@ -630,6 +630,7 @@ GROUPS = {
         $IMG create -q -f qcow2 -b a.vpc -F vpc over.qcow2; $IMG info --backing-chain over.qcow2; $IMG compare over.qcow2 a.vpc
         qemu-io -f qcow2 -c 'write -P 9 5M 100k' over.qcow2 >/dev/null; $IMG commit -q over.qcow2; $IMG convert -O raw a.vpc a2.raw; sha256sum < a2.raw
         $IMG info -f vpc a.raw; $IMG info -f raw a.vpc | head -2
+        cp g.vpc diff.vhd; python3 ../vhd_type.py diff.vhd 4; $IMG info diff.vhd; $IMG info --output=json diff.vhd
     """,
     "qcow": """
         $IMG create -f qcow -o help; $IMG create -f qcow -o help x; $IMG convert -O qcow -o help
@@ -736,6 +737,15 @@ for i in range(count):
     print(d[at + 24 + extra:at + 24 + extra + name].decode(), flags, bits, data.rstrip(b'\\0').hex())
     at += (24 + extra + name + 7) & ~7
 """
+# Makes a dynamic VHD another type of disk, by its two footers: vhd_type.py IMAGE TYPE.
+VHD_TYPE = """
+import struct, sys
+image = bytearray(open(sys.argv[1], 'rb').read())
+for at in 0, len(image) - 512:
+    struct.pack_into('>II', image, at + 60, int(sys.argv[2]), 0)
+    struct.pack_into('>I', image, at + 64, ~sum(image[at:at + 512]) & 0xffffffff)
+open(sys.argv[1], 'wb').write(image)
+"""
 # Where an image of a chain has its clusters, whatever they hold: `map --output=json | places.py`.
 PLACES = """
 import json, sys
@@ -829,6 +839,7 @@ def test(group):
         (pathlib.Path(directory) / "mark.py").write_text(MARK)
         (pathlib.Path(directory) / "bits.py").write_text(BITS)
         (pathlib.Path(directory) / "places.py").write_text(PLACES)
+        (pathlib.Path(directory) / "vhd_type.py").write_text(VHD_TYPE)
         for mine, wanted in zip(run(OURS, lines, ours), run(THEIRS, lines, theirs)):
             if mine == wanted:
                 continue

@@ -9,7 +9,7 @@
  * stays, and the copy at the beginning is never touched.
  *
  * Bitmaps are not looked at when reading, as in qemu: a sector that is not in use is zero. A block that is written gets
- * a bitmap that says that all is there. Left out: differencing images (refused).
+ * a bitmap that says that all is there. Left out: differencing images (only info describes them).
  */
 #include "backend/block/vpc.h"
 
@@ -127,15 +127,17 @@ static int find_data_end(struct vpc *vpc, struct error *err)
 
 static const struct block_table_format vpc_table;
 
-static int open_dynamic(struct block *block, uint64_t disk, struct error *err)
+static int open_dynamic(struct block *block, uint64_t disk, bool describe, struct error *err)
 {
 	struct vpc *vpc = block->private_data;
 	uint8_t header[VPC_HEADER_BYTES];
 	int result;
 
 	vpc->header_offset = load_be64(vpc->footer + VPC_AT_DATA_OFFSET);
-	if (load_be32(vpc->footer + VPC_AT_TYPE) == VPC_DIFFERENCING)
-		return error_set(err, ENOTSUP, "differencing VHD images are not supported");
+	/* It can be described; what it does not hold lies in its parent. */
+	if (load_be32(vpc->footer + VPC_AT_TYPE) == VPC_DIFFERENCING && !describe)
+		return error_set(err, ENOTSUP,
+				 "differencing VHD images are not supported: merge it with its parent first");
 	if (!range_inside(vpc->header_offset, sizeof(header), block->file->length))
 		return error_set(err, EINVAL, "Invalid header magic");
 	result = image_file_read(block->file, vpc->header_offset, header, sizeof(header));
@@ -179,7 +181,7 @@ static int vpc_open(struct block *block, struct options *options, const struct b
 		return error_set(err, EINVAL,
 				 "the file (%llu bytes) is too short for its disk (%llu bytes) and the footer",
 				 (unsigned long long)block->file->length, (unsigned long long)disk);
-	result = vpc->fixed ? 0 : open_dynamic(block, disk, err);
+	result = vpc->fixed ? 0 : open_dynamic(block, disk, how->describe, err);
 	if (result)
 		free(vpc->ones);
 	block->length = disk;
