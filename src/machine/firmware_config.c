@@ -144,7 +144,8 @@ static char *boot_list(const struct machine *machine, struct error *err)
 	char *list = NULL;
 
 	collect(machine, &entries);
-	qsort(entries.items, entries.count, sizeof(*entries.items), by_bootindex);
+	if (entries.count)
+		qsort(entries.items, entries.count, sizeof(*entries.items), by_bootindex);
 	for (size_t i = 0; i < entries.count; i++) {
 		char *longer = xasprintf("%s%s%s", list ? list : "", list ? "\n" : "", entries.items[i].path);
 

@@ -207,7 +207,7 @@ static bool group_key(const struct lowering *l, unsigned at, const struct memory
 	}
 	if (m->index >= 0) {
 		key->index = symbols[m->index].id;
-		key->low += (int64_t)symbols[m->index].offset << m->scale;
+		key->low += (int64_t)symbols[m->index].offset * (1 << m->scale);
 	}
 	return true;
 }

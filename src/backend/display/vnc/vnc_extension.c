@@ -97,7 +97,8 @@ static void tell(struct vnc_client *client, int32_t encoding, uint16_t x, const 
 	store_be16(message + 8, (uint16_t)client->screen->width);
 	store_be16(message + 10, (uint16_t)client->screen->height);
 	store_be32(message + 12, (uint32_t)encoding);
-	memcpy(message + 16, payload, length);
+	if (length)
+		memcpy(message + 16, payload, length);
 	if (rfbWriteExact(client->cl, (const char *)message, (int)(16 + length)) < 0)
 		rfbCloseClient(client->cl);
 }
