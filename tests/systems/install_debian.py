@@ -6,7 +6,7 @@
     install_debian.py ENGINE install      an unattended installation onto a qcow2 disk, to the first login from it; says how long it took
 
 The whole installation fetches about 200 MiB of packages through a server of this script on loopback, which keeps what it has fetched
-from the host's Debian mirror in .cache/mirror.
+from the host's Debian mirror in .cache/mirror. What the installer says on its console is in .cache/install.log.
 """
 import http.server
 import pathlib

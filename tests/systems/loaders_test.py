@@ -12,6 +12,7 @@ from disks import GRUB
 from system import GUEST, PATIENCE, Checks, System, VMM, need, run, skip
 
 RESCUE = "/usr/lib/grub-rescue"
+OVMF = pathlib.Path("/usr/share/OVMF")
 
 
 def grub_menu(checks, system):
@@ -60,6 +61,38 @@ def grub_vnc(engine, checks):
             checks.holds(said.returncode == 0, f"LibVNCClient's session: {said.stdout.strip()}")
             checks.holds(system.shows_row("Over_VNC"), "echo says what the client typed")
             show(checks, system)
+
+
+def uefi_menu(engine, disc, folder, checks):
+    """The picture of GRUB's menu, drawn by OVMF in a graphics mode, after the second entry was chosen with a key."""
+    variables = pathlib.Path(folder) / f"{engine}.fd"
+    shutil.copy(OVMF / "OVMF_VARS_4M.fd", variables)
+    with System(engine, "-cdrom", disc, "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd", "-drive",
+                f"if=pflash,format=raw,file={variables}", memory="256") as system:
+        checks.holds(system.hears("The last entry", 120), f"{engine}: OVMF starts GRUB, which draws its menu")
+        before = system.pixels()
+        system.hmp("sendkey down")
+        deadline = time.monotonic() + 20 * PATIENCE
+        while system.pixels() == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)  # the bar moves in several steps
+        after = system.pixels()
+        checks.holds(after != before, f"{engine}: the key Down moves the bar")
+        return after
+
+
+def grub_uefi(engine, checks):
+    """GRUB's menu in graphics, as qemu shows it: the same firmware draws the same picture, dot by dot."""
+    need((OVMF / "OVMF_CODE_4M.fd", "ovmf"), (GRUB / "x86_64-efi/moddep.lst", "grub-efi-amd64-bin"), ("qemu-system-x86_64", "qemu-system-x86"),
+         ("grub-mkrescue", "grub-common"), ("xorriso", "xorriso"), ("mformat", "mtools"))
+    with tempfile.TemporaryDirectory(prefix="xuni-uefi-") as folder:
+        tree, disc = pathlib.Path(folder) / "tree", f"{folder}/disc.iso"
+        (tree / "boot/grub").mkdir(parents=True)
+        (tree / "boot/grub/grub.cfg").write_text("set timeout=-1\nmenuentry 'The first entry' { true; }\nmenuentry 'The last entry' { true; }\n")
+        run("grub-mkrescue", "-d", GRUB / "x86_64-efi", "-o", disc, tree)
+        ours, theirs = [uefi_menu(e, disc, folder, checks) for e in (engine, "tcg")]
+        checks.holds(ours[:2] == (1280, 800), f"the mode is 1280x800 (was {ours[0]}x{ours[1]})")
+        checks.holds(ours == theirs, "the picture is qemu's")
 
 
 CONFIG = "PROMPT 1\nTIMEOUT 0\nSAY Speaks-First\nDEFAULT nothing\n"
@@ -191,7 +224,7 @@ def show(checks, system):
         print(system.screen())
 
 
-CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux, memtest, ipxe, mach, linux686, linux686pae]}
+CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux, grub_uefi, memtest, ipxe, mach, linux686, linux686pae]}
 
 
 def main():
