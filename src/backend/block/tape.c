@@ -23,7 +23,10 @@ static void tape_room(struct tape *tape, uint64_t end)
 {
 	if (end <= tape->size)
 		return;
-	tape->bytes = xrealloc(tape->bytes, end);
+	if (end > tape->room) { /* sanitizers make it dear */
+		tape->room = end + end / 2;
+		tape->bytes = xrealloc(tape->bytes, tape->room);
+	}
 	memset(tape->bytes + tape->size, 0, end - tape->size);
 	tape->size = end;
 }

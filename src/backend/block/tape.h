@@ -24,7 +24,7 @@ struct tape {
 	struct tape *data; /* an external data file besides, or NULL; its events are in this tape's list */
 	struct tape *main; /* of such a data file */
 	uint8_t *bytes;
-	uint64_t size;
+	uint64_t size, room;
 	struct tape_event *events;
 	size_t count;
 	bool recording;
