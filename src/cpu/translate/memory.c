@@ -249,7 +249,7 @@ bool memory_stride(const struct lowering *l, const struct group *group, unsigned
 	if (base >= 0)
 		*stride += now[base].offset;
 	if (index >= 0)
-		*stride += (int64_t)now[index].offset << group->scale;
+		*stride += (int64_t)now[index].offset * (1 << group->scale);
 	return fits32(*stride);
 }
 
