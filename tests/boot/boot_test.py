@@ -259,7 +259,7 @@ def linux32(engine, work, checks):
 CASES = {f.__name__: f for f in (report, disk, ide, ahci, scsi, facts, floppy, net, smp, reboot, panic, debian, compat, deterministic)}
 GUESTS = {"linux686": "686", "linux686pae": "686-pae"}
 GUEST_OF = {**GUESTS, "floppy": "686", "ahci": "686", "facts": "686"}
-SLOW = ["compat", "debian", "ide", "scsi"]
+SLOW = ["compat", "debian", "ide", "net", "reboot", "scsi"]
 CASES.update({name: linux32 for name in GUESTS})
 
 if __name__ == "__main__":
