@@ -318,6 +318,7 @@ static const struct state_field fields[] = {
 	STATE_FIELD(STATE_U32, struct i8255x, cu_base),
 	STATE_FIELD(STATE_U32, struct i8255x, ru_base),
 	STATE_FIELD(STATE_U32, struct i8255x, cu_offset),
+	STATE_FIELD(STATE_U32, struct i8255x, cu_last),
 	STATE_FIELD(STATE_U32, struct i8255x, ru_offset),
 	STATE_FIELD(STATE_U32, struct i8255x, counters_gpa),
 	STATE_FIELD_N(STATE_U32, struct i8255x, counters, I8255X_COUNTERS),

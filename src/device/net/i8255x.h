@@ -69,6 +69,7 @@ struct i8255x {
 	uint8_t cu_state, ru_state;
 	uint32_t cu_base, ru_base;     /* gpa */
 	uint32_t cu_offset, ru_offset; /* of the next command block and receive frame descriptor */
+	uint32_t cu_last;              /* guest-physical, of the command block that the command unit suspended at */
 	uint32_t counters_gpa;
 	uint32_t counters[I8255X_COUNTERS];
 	uint8_t config[I8255X_CONFIG_BYTES];

@@ -73,6 +73,9 @@ static void command_list_runs_and_suspends(void **state)
 	assert_false(test_nic_irq(nic));
 	transmit_block(nic, 2, 0x8000, 2); /* end */
 	test_nic_save_and_load(nic);
+	command(nic, 0, 0x20); /* the block that it stopped at says so still */
+	assert_int_equal(nic->frames, 1);
+	store_le16(test_nic_memory(nic, LIST + 64 + 2), 0x2000 | 4);
 	command(nic, 0, 0x20);
 	assert_int_equal(nic->frames, 2);
 	assert_int_equal(get(nic, SCB_STATUS, 1) >> 6, 0);

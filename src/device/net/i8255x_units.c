@@ -33,7 +33,7 @@ void i8255x_units_reset(struct i8255x *card)
 	memcpy(card->config, initial, sizeof(initial));
 	card->cu_state = CU_IDLE;
 	card->ru_state = RU_IDLE;
-	card->cu_base = card->ru_base = card->cu_offset = card->ru_offset = card->counters_gpa = 0;
+	card->cu_base = card->ru_base = card->cu_offset = card->ru_offset = card->cu_last = card->counters_gpa = 0;
 }
 
 /* --- statistics (6.4.4) --- */
@@ -48,6 +48,16 @@ static void dump_counters(struct i8255x *card, uint32_t done)
 
 /* --- command unit --- */
 
+/* A driver takes the suspend bit out of the last block, puts it into the one that it has added, and says Resume. When the
+ * unit went from one to the other before it said so, Resume must not lead behind the new one, where an old block lies. */
+static bool suspend_is_gone(struct i8255x *card)
+{
+	uint16_t command = 0;
+
+	pci_dma_read(&card->pci, (uint64_t)card->cu_last + 2, &command, sizeof(command));
+	return !(command & COMMAND_SUSPEND);
+}
+
 void i8255x_cu_command(struct i8255x *card, unsigned command)
 {
 	enum { START = 1, RESUME = 2, COUNTERS = 4, DUMP = 5, BASE = 6, DUMP_RESET = 7, STATIC_RESUME = 10 };
@@ -61,7 +71,7 @@ void i8255x_cu_command(struct i8255x *card, unsigned command)
 		break;
 	case RESUME:
 	case STATIC_RESUME:
-		if (card->cu_state == CU_SUSPENDED) {
+		if (card->cu_state == CU_SUSPENDED && suspend_is_gone(card)) {
 			card->cu_state = CU_ACTIVE;
 			nic_kick(&card->nic, NIC_KICK_TRANSMIT);
 		}
@@ -182,6 +192,7 @@ static bool run_block(struct i8255x *card, struct nic_out *out)
 	card->cu_offset = load_le32(head + 4);
 	if (command & (COMMAND_END | COMMAND_SUSPEND)) {
 		card->cu_state = command & COMMAND_END ? CU_IDLE : CU_SUSPENDED;
+		card->cu_last = gpa;
 		card->csr[SCB_ACK] |= ACK_CNA;
 	}
 	i8255x_raise(card, command & COMMAND_INTERRUPT ? ACK_CX : 0);
