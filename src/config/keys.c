@@ -43,7 +43,7 @@ const struct key config_keys[] = {
 	{ "cpu", "cpu", "select CPU ('-cpu help' for the list)", SECTION_STANDARD, KEY_WORD, .word = word_cpu },
 	{ "accel", "[accel=]accelerator[,accelerator...][,prop=value]",
 	  "select the engine, several are tried in order (use 'help' for a list)\n"
-	  "tb-size=n (translate) bounds translated code and its tables of all CPUs, in MiB [default=512 a CPU, at most 1024]\n"
+	  "tb-size=n (translate) bounds translated code and its tables of all CPUs, in MiB [default=512 a CPU, at most 768]\n"
 	  "verify=on|off|n (translate): the interpreter executes all that was translated as well (n: each block n times),\n"
 	  "and the machine stops where the two part",
 	  SECTION_STANDARD, KEY_LIST, .list = list_accel, .implied = "accel", .group = "accel" },

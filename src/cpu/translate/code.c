@@ -23,19 +23,21 @@ static void *map_table(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* Within reach of translated code, at the beginning of a huge page. */
+/* Within reach of translated code; what is large at the beginning of a huge page. */
 static void *map_low(size_t bytes, int protection, int flags, int fd)
 {
-	uint8_t *p = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT,
+	const size_t more = bytes < 4 * HUGE_PAGE ? 0 : HUGE_PAGE;
+	uint8_t *p = mmap(NULL, bytes + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT,
 			  -1, 0),
 		*start;
 
 	if (p == MAP_FAILED)
 		return NULL;
-	start = (uint8_t *)(uintptr_t)align_up((uintptr_t)p, HUGE_PAGE);
+	start = more ? (uint8_t *)(uintptr_t)align_up((uintptr_t)p, HUGE_PAGE) : p;
 	if (start > p)
 		munmap(p, (size_t)(start - p));
-	munmap(start + bytes, (size_t)(p + HUGE_PAGE - start));
+	if (start < p + more)
+		munmap(start + bytes, (size_t)(p + more - start));
 	if (mmap(start, bytes, protection, flags | MAP_FIXED, fd, 0) != MAP_FAILED)
 		return start;
 	munmap(start, bytes);

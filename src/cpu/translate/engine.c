@@ -10,6 +10,8 @@
 
 /* Of all vCPUs; with what lies around it translated code must have room below 2 GiB. */
 #define MOST_BYTES  (1 * GIB)
+/* Of all, if nothing is said: most of it has to lie in the 1 GiB that MAP_32BIT knows, with all vCPUs. */
+#define DEFAULT_MOST (768 * MIB)
 /* Of one vCPU: code and tables. Memory is only what is used: a compiler's 14 MiB of code become 170 MiB, and half as much
  * of tables. */
 #define DEFAULT_EACH (512 * MIB)
@@ -89,7 +91,7 @@ static void engine_vectors_out(const struct x86_cpu *cpu)
 /* tb-size: as in qemu, what cannot be is brought to what can. */
 static uint64_t code_budget(const struct engine_env *env)
 {
-	uint64_t most = min_u64(MOST_BYTES, host_memory_bytes() / 8), all = min_u64(env->max_vcpus * DEFAULT_EACH, most);
+	uint64_t most = min_u64(DEFAULT_MOST, host_memory_bytes() / 8), all = min_u64(env->max_vcpus * DEFAULT_EACH, most);
 
 	if (env->tuning.code_bytes)
 		all = min_u64(env->tuning.code_bytes, MOST_BYTES);
