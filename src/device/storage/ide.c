@@ -87,12 +87,24 @@ static void advance(struct ata_drive *drive, unsigned bytes)
 	}
 }
 
-static uint32_t data_read(struct ide_channel *channel, unsigned size)
+/* The selected drive when it gives (takes) data now, or NULL. */
+static struct ata_drive *data_drive(struct ide_channel *channel, bool gives)
 {
 	struct ata_drive *drive = selected(channel);
+
+	if (!drive)
+		return NULL;
+	if (gives)
+		return drive->phase == ATA_DATA_IN ? drive : NULL;
+	return drive->phase == ATA_DATA_OUT || drive->phase == ATA_PACKET ? drive : NULL;
+}
+
+static uint32_t data_read(struct ide_channel *channel, unsigned size)
+{
+	struct ata_drive *drive = data_drive(channel, true);
 	uint32_t value = 0;
 
-	if (!drive || drive->phase != ATA_DATA_IN)
+	if (!drive)
 		return 0;
 	memcpy(&value, ata_data(drive), min_u64(size, drive->data_end - drive->data_at));
 	advance(drive, size);
@@ -101,9 +113,9 @@ static uint32_t data_read(struct ide_channel *channel, unsigned size)
 
 static void data_write(struct ide_channel *channel, uint32_t value, unsigned size)
 {
-	struct ata_drive *drive = selected(channel);
+	struct ata_drive *drive = data_drive(channel, false);
 
-	if (!drive || (drive->phase != ATA_DATA_OUT && drive->phase != ATA_PACKET))
+	if (!drive)
 		return;
 	memcpy(ata_data(drive), &value, min_u64(size, drive->data_end - drive->data_at));
 	advance(drive, size);
@@ -124,8 +136,8 @@ static size_t data_read_run(void *opaque, uint64_t offset, void *to, unsigned si
 	if (offset != REG_DATA)
 		return 0;
 	pthread_mutex_lock(&channel->port.lock);
-	drive = selected(channel);
-	if (drive && drive->phase == ATA_DATA_IN)
+	drive = data_drive(channel, true);
+	if (drive)
 		done = run_of(drive, size, count);
 	if (done) {
 		memcpy(to, ata_data(drive), done * size);
@@ -144,8 +156,8 @@ static size_t data_write_run(void *opaque, uint64_t offset, const void *from, un
 	if (offset != REG_DATA)
 		return 0;
 	pthread_mutex_lock(&channel->port.lock);
-	drive = selected(channel);
-	if (drive && (drive->phase == ATA_DATA_OUT || drive->phase == ATA_PACKET))
+	drive = data_drive(channel, false);
+	if (drive)
 		done = run_of(drive, size, count);
 	if (done) {
 		memcpy(ata_data(drive), from, done * size);
