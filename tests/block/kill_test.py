@@ -48,8 +48,9 @@ class Stream:
     def batch(self):
         """[(first block, blocks, kind, number)]; kind is "write", "discard" or "zero"."""
         steps = []
-        for _ in range(1 + self.next() % 24):
-            kind = self.next() % 16
+        count = 1 + self.next() % 24
+        for i in range(count):
+            kind = 12 + self.next() % 4 if i + 1 == count else self.next() % 16
             length = 1 + self.next() % (4 if kind < 8 else MOST)
             block = self.first + self.next() % (self.count - length)
             self.operation += 1

@@ -66,7 +66,9 @@ static void *run(void *opaque)
 		const uint32_t batch = 1 + next(t) % 24;
 
 		for (uint32_t i = 0; i < batch; i++) {
-			const uint32_t kind = next(t) % 16, length = 1 + next(t) % (kind < 8 ? 4 : MOST);
+			/* Whatever comes last has no later write to carry it to the disk. */
+			const uint32_t kind = i + 1 == batch ? 12 + next(t) % 4 : next(t) % 16;
+			const uint32_t length = 1 + next(t) % (kind < 8 ? 4 : MOST);
 			const uint32_t block = t->first + next(t) % (t->count - length);
 			uint64_t range[2] = {(uint64_t)block * BLOCK, (uint64_t)length * BLOCK};
 

@@ -39,7 +39,7 @@ struct throttle_group;
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
 enum block_flags {
-	BLOCK_FUA = 1 << 0,       /* write: durable before done */
+	BLOCK_FUA = 1 << 0,       /* write, write zeroes: durable before done */
 	BLOCK_MAY_UNMAP = 1 << 1, /* write zeroes: may deallocate */
 	BLOCK_NO_FALLBACK = 1 << 2, /* write zeroes: -ENOTSUP rather than writing the bytes */
 };

@@ -325,7 +325,8 @@ static void write_same(struct scsi_request *request, bool have_data)
 		return;
 	}
 	scsi_good(request);
-	disk_range(request, BLOCK_WRITE_ZEROES, extent, unmaps ? BLOCK_MAY_UNMAP : 0);
+	disk_range(request, BLOCK_WRITE_ZEROES, extent,
+		   (unmaps ? BLOCK_MAY_UNMAP : 0) | (request->unit->write_cache ? 0 : BLOCK_FUA));
 }
 
 void scsi_disk_parameters(struct scsi_request *request)

@@ -190,6 +190,37 @@ static void thin(void **state)
 	assert_int_equal(in[4] << 8 | in[6], 8 << 8);
 }
 
+static int note_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags)
+{
+	*(uint32_t *)block->private_data = flags;
+	return 0;
+}
+
+/* With the write cache off zeroes are durable when they are done, as other writes. */
+static void zeroes_are_durable(void **state)
+{
+	struct fixture *f = *state;
+	struct block *block = f->t->blocks[0];
+	const struct block_driver *driver = block->driver;
+	struct block_driver noting = *driver;
+	void *private_data = block->private_data;
+	uint8_t page[28] = {[8] = 8, [9] = 18}, zeroes[512] = {0};
+	uint32_t with_cache = UINT32_MAX, without = UINT32_MAX;
+
+	noting.write_zeroes = note_zeroes;
+	attention(f);
+	block->driver = &noting;
+	block->private_data = &with_cache;
+	assert_int_equal(command(f, 2, 0, CDB(0x41, 0, 0, 0, 0, 80, 0, 0, 4), 0, zeroes, 512), 0);
+	block->private_data = &without;
+	assert_int_equal(command(f, 2, 0, CDB(0x55, 0x10, 0, 0, 0, 0, 0, 0, 28), 0, page, 28), 0);
+	assert_int_equal(command(f, 2, 0, CDB(0x41, 8, 0, 0, 0, 80, 0, 0, 4), 0, zeroes, 512), 0);
+	block->driver = driver;
+	block->private_data = private_data;
+	assert_int_equal(with_cache, 0);
+	assert_int_equal(without, BLOCK_FUA | BLOCK_MAY_UNMAP);
+}
+
 static void disc(void **state)
 {
 	struct fixture *f = *state;
@@ -267,7 +298,7 @@ static void places(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(identity), TEST(transfers), TEST(thin), TEST(disc), TEST(management), cmocka_unit_test(places),
+		TEST(identity), TEST(transfers), TEST(thin), TEST(zeroes_are_durable), TEST(disc), TEST(management), cmocka_unit_test(places),
 	};
 
 	return cmocka_run_group_tests_name("virtio-scsi", tests, NULL, NULL);

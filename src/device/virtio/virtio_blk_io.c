@@ -149,6 +149,12 @@ static void submit(struct blk_request *request, enum block_op op, uint64_t secto
 	block_submit(request->lane->queue, &request->io);
 }
 
+/* Without a write cache what the guest wrote is durable when it is told so, zeroes as well. */
+static uint32_t durable(const struct virtio_blk *blk)
+{
+	return __atomic_load_n(&blk->write_through, __ATOMIC_RELAXED) ? BLOCK_FUA : 0;
+}
+
 static void transfer(struct blk_request *request, bool write, uint64_t sector)
 {
 	struct virtq_element *element = &request->element;
@@ -167,8 +173,7 @@ static void transfer(struct blk_request *request, bool write, uint64_t sector)
 	}
 	request->io.iov = iov;
 	request->io.iov_count = (int)count;
-	submit(request, write ? BLOCK_WRITE : BLOCK_READ, sector, bytes,
-	       write && __atomic_load_n(&blk->write_through, __ATOMIC_RELAXED) ? BLOCK_FUA : 0);
+	submit(request, write ? BLOCK_WRITE : BLOCK_READ, sector, bytes, write ? durable(blk) : 0);
 }
 
 static void identify(struct blk_request *request)
@@ -213,8 +218,11 @@ static void discard_or_zero(struct blk_request *request, bool zero)
 		finish(request, BLK_S_OK);
 		return;
 	}
-	submit(request, zero ? BLOCK_WRITE_ZEROES : BLOCK_DISCARD, sector, bytes,
-	       zero && (flags & RANGE_UNMAP) ? BLOCK_MAY_UNMAP : 0);
+	if (zero)
+		submit(request, BLOCK_WRITE_ZEROES, sector, bytes,
+		       durable(blk) | (flags & RANGE_UNMAP ? BLOCK_MAY_UNMAP : 0));
+	else
+		submit(request, BLOCK_DISCARD, sector, bytes, 0);
 }
 
 static void dispatch(struct blk_request *request, uint32_t type, uint64_t sector)

@@ -881,6 +881,36 @@ static void write_cache(void **state)
 	assert_int_equal(guest_config(&f->guest, 32, 1), 1);
 }
 
+static int note_zeroes(struct block *block, uint64_t offset, uint64_t length, uint32_t flags)
+{
+	*(uint32_t *)block->private_data = flags;
+	return 0;
+}
+
+/* A guest without a write cache sends no flushes: zeroes are durable when they are done, as other writes. */
+static void zeroes_are_durable(void **state)
+{
+	struct fixture *f = *state;
+	const struct block_driver *driver = f->block->driver;
+	struct block_driver noting = *driver;
+	void *private_data = f->block->private_data;
+	uint32_t with_cache = UINT32_MAX, without = UINT32_MAX;
+
+	noting.write_zeroes = note_zeroes;
+	plug(f, "", false);
+	guest_start(&f->guest, DISK_BITS | 1ull << F_WCE, 1);
+	f->block->driver = &noting;
+	f->block->private_data = &with_cache;
+	assert_int_equal(range_request(f, ZEROES, 8, 8, 0), 0);
+	guest_config_write(&f->guest, 32, 0, 1);
+	f->block->private_data = &without;
+	assert_int_equal(range_request(f, ZEROES, 8, 8, 1), 0);
+	f->block->driver = driver;
+	f->block->private_data = private_data;
+	assert_int_equal(with_cache, 0);
+	assert_int_equal(without, BLOCK_FUA | BLOCK_MAY_UNMAP);
+}
+
 static void in_iothread(void **state)
 {
 	struct fixture *f = *state;
@@ -1101,6 +1131,7 @@ int main(void)
 	        TEST(legacy_early_kick),
 	        TEST(window),
 	        TEST(write_cache),
+	        TEST(zeroes_are_durable),
 	        TEST(in_iothread),
         TEST(in_two_iothreads),
 	        TEST(errors_of_the_host),
