@@ -169,6 +169,10 @@ void vnc_client_start(struct vnc *vnc, int fd, bool websocket, bool reverse);
 void vnc_client_end(struct vnc_client *client);
 void vnc_client_wake(struct vnc_client *client);
 
+/* --- vnc_update.c: in the client's thread --- */
+/* Sends what is modified and requested, if anything; on failure the client is closed. */
+void vnc_update_send(struct vnc_client *client);
+
 /* --- vnc_auth.c: in the client's thread --- */
 /* From the WebSocket's request to the end of authentication; false: the connection is to be closed. */
 bool vnc_handshake(struct vnc_client *client);

@@ -166,7 +166,7 @@ static void update(struct vnc_client *client)
 		cl->tightQualityLevel = cl->turboQualityLevel = -1;
 	vnc_extension_tell(client);
 	if (cl->sock != RFB_INVALID_SOCKET)
-		rfbUpdateClient(cl);
+		vnc_update_send(client);
 	atomic_store(&client->waiting, !sraRgnEmpty(cl->requestedRegion));
 }
 
