@@ -214,6 +214,40 @@ def gdb_script(checks, folder):
     checks.same(log, peer_log, "so is what the guest says, its sum of its code included")
 
 
+# What qemu's server has not: the description of the mode that the CPU is in, so that gdb knows 16-bit code.
+MODES = r"""
+set pagination off
+set confirm off
+set width 0
+target remote SOCKET
+break *0x8001
+continue
+maint packet Qxuni.Description:mode
+unset tdesc filename
+show architecture
+x/i $cs * 16 + $eip
+p $ax
+info registers eip
+maint packet Qxuni.Description:cpu
+unset tdesc filename
+show architecture
+delete
+kill
+"""
+
+
+def modes(checks, folder):
+    script = folder / "script"
+    with Guest(folder, False) as guest:
+        script.write_text(MODES.replace("SOCKET", str(guest.socket)))
+        done = subprocess.run(["gdb", "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, timeout=PATIENCE)
+        status = guest.status()
+    said = done.stdout + done.stderr
+    checks.holds(re.search(r'currently "i8086"\).*\n   0x8001:\s+xor +%ax,%ax\n\$1 = 0\neip +0x1 ', said, re.S), "gdb knows 16-bit code", said)
+    checks.holds('(currently "i386:x86-64")' in said, "and the CPU again", said)
+    checks.same(status, 0, "kill ends the machine")
+
+
 class Client:
     """The protocol, by hand."""
 
@@ -277,6 +311,8 @@ def by_hand(checks, folder):
         after = int.from_bytes(bytes.fromhex(client.ask(f"p{number:x}")), "little")
         checks.same(after & 0x80000001, int.from_bytes(bytes.fromhex(before), "little") & 0x80000001, "but PE and PG are kept")
         checks.same(client.ask(f"P{number:x}={before}"), "OK", "and the rest put back")
+        described(checks, client)
+        segments(checks, client)
         checks.same(client.ask("QStartNoAckMode"), "OK", "no acks")
         client.acks = False
         client.send("qRcmd," + b"info status".hex())
@@ -317,6 +353,35 @@ def by_hand(checks, folder):
         checks.same(guest.status(), 0, "k ends the machine")
 
 
+def description(client):
+    xml = ""
+    while True:
+        part = client.ask(f"qXfer:features:read:target.xml:{len(xml):x},3ff")
+        xml += part[1:]
+        if part[0] == "l":
+            return xml
+
+
+def described(checks, client):
+    wide = len(client.ask("g"))
+    for name, architecture in {"i8086": "i8086", "i386": "i386", "mode": "i386", "i386:x86-64": "i386:x86-64", "cpu": "i386:x86-64"}.items():
+        checks.same(client.ask("Qxuni.Description:" + name), "OK", f"description {name}")
+        checks.same(client.ask("qxuni.Description"), name, "which can be asked for")
+        checks.holds(f"<architecture>{architecture}</architecture>" in description(client), f"is {architecture}")
+        checks.same(len(client.ask("g")) < wide, "64" not in architecture, "with its registers")
+    checks.same(client.ask("Qxuni.Description:z80"), "E22", "no z80")
+
+
+def segments(checks, client):
+    """The guest's GDT has code and data of 32 bits at first; a selector is taken if its descriptor can be."""
+    cs, ss, fs = (register_number(client, name) for name in ("cs", "ss", "fs"))
+    code, stack, data = (client.ask(f"p{number:x}") for number in (cs, ss, fs))
+    for number, selector, wanted in ((cs, "00000000", "E22"), (ss, "00000000", "E22"), (fs, "00000000", "OK"), (cs, stack, "E22"), (ss, code, "E22"),
+                                     (fs, "f8ff0000", "E22"), (fs, stack, "OK"), (fs, data, "OK")):
+        checks.same(client.ask(f"P{number:x}={selector}"), wanted, f"register {number} becomes {selector}")
+    checks.same(client.ask(f"p{fs:x}"), data, "FS is as it was")
+
+
 def monitor(client, line):
     client.send("qRcmd," + line.encode().hex())
     said = ""
@@ -330,13 +395,7 @@ def entry_of(path):
 
 
 def register_number(client, name):
-    xml = ""
-    while True:
-        part = client.ask(f"qXfer:features:read:target.xml:{len(xml):x},400")
-        xml += part[1:]
-        if part[0] == "l":
-            break
-    return int(re.search(rf'<reg name="{name}"[^>]* regnum="(\d+)"', xml).group(1))
+    return int(re.search(rf'<reg name="{name}"[^>]* regnum="(\d+)"', description(client)).group(1))
 
 
 def main():
@@ -349,6 +408,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="xuni-gdb-") as work:
         folder = pathlib.Path(work)
         by_hand(checks, folder)
+        modes(checks, folder)
         gdb_script(checks, folder)
     sys.exit(1 if checks.failed else 0)
 

@@ -164,15 +164,23 @@ static bool query_supported(struct gdb *gdb, const char *text)
 static bool query_features(struct gdb *gdb, const char *text)
 {
 	static const char annex[] = "target.xml:";
-	const char *xml = gdb_registers_xml(gdb->registers);
-	uint64_t offset, length, room = strlen(xml);
+	uint64_t offset, length, room;
+	const char *xml;
 
 	if (strncmp(text, annex, strlen(annex)) != 0) {
 		gdb_put(&gdb->reply, "E00");
 		return true;
 	}
 	text += strlen(annex);
-	if (!gdb_take_number(&text, &offset) || *text++ != ',' || !gdb_take_number(&text, &length) || offset > room) {
+	if (!gdb_take_number(&text, &offset) || *text++ != ',' || !gdb_take_number(&text, &length)) {
+		put_invalid(gdb);
+		return true;
+	}
+	if (!offset)
+		gdb_describe(gdb);
+	xml = gdb_registers_xml(gdb->registers);
+	room = strlen(xml);
+	if (offset > room) {
 		put_invalid(gdb);
 		return true;
 	}
@@ -256,6 +264,32 @@ static bool set_physical(struct gdb *gdb, const char *text)
 	}
 	gdb->physical_memory = on;
 	put_ok(gdb);
+	return true;
+}
+
+static const char *const descriptions[] = {[GDB_DESCRIBE_CPU] = "cpu",
+					   [GDB_DESCRIBE_I8086] = "i8086",
+					   [GDB_DESCRIBE_I386] = "i386",
+					   [GDB_DESCRIBE_X86_64] = "i386:x86-64",
+					   [GDB_DESCRIBE_MODE] = "mode"};
+
+static bool query_description(struct gdb *gdb, const char *text)
+{
+	gdb_put(&gdb->reply, "%s", descriptions[gdb->description]);
+	return true;
+}
+
+/* Until gdb reads the description again (its "unset tdesc filename"), both sides keep to the old one. */
+static bool set_description(struct gdb *gdb, const char *text)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(descriptions); i++) {
+		if (strcmp(text, descriptions[i]))
+			continue;
+		gdb->description = (enum gdb_description)i;
+		put_ok(gdb);
+		return true;
+	}
+	put_invalid(gdb);
 	return true;
 }
 
@@ -424,6 +458,7 @@ static const struct {
 	{"QStartNoAckMode", set_no_acks},
 	{"Qqemu.PhyMemMode:", set_physical},
 	{"Qqemu.sstep=", set_step},
+	{"Qxuni.Description:", set_description},
 	{"qqemu.sstep=", set_step},
 	{"S", run_step_signal},
 	{"T", run_alive},
@@ -445,6 +480,7 @@ static const struct {
 	{"qqemu.sstepbits", query_step_bits},
 	{"qqemu.sstep", query_step},
 	{"qsThreadInfo", query_more_threads},
+	{"qxuni.Description", query_description},
 	{"s", run_step},
 	{"vAttach;", run_vattach},
 	{"vCont?", ask_vcont},

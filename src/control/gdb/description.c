@@ -2,12 +2,13 @@
 /*
  * The target description made for this CPU (gdb's manual, G.5.6 i386 Features): the standard features core, sse,
  * segments and avx, and the system registers in qemu's names. A register's number is its place here. A CPU with long
- * mode is described as x86-64 in every mode, as in qemu: gdb cannot change its mind while it is connected.
+ * mode is described as x86-64 in every mode, as in qemu: gdb changes its mind only when it is told to ask again. Then
+ * (Qxuni.Description) it can also be given the description of the mode that the CPU is in, by which gdb disassembles
+ * 16-bit and 32-bit code as what it is.
  */
 #include "control/gdb/registers.h"
 
 #include "base/util.h"
-#include "control/gdb/internal.h"
 #include "core/engine.h"
 
 #include <stdio.h>
@@ -21,6 +22,9 @@ static const char *const feature_names[FEATURES] = {
 	[SEGMENTS] = "org.gnu.gdb.i386.segments", [SYSTEM] = "org.qemu.gdb.i386.sys.regs",
 	[AVX] = "org.gnu.gdb.i386.avx",
 };
+
+static const char *const architecture_names[] = {
+	[GDB_I8086] = "i8086", [GDB_I386] = "i386", [GDB_X86_64] = "i386:x86-64"};
 
 /* A row is `count` registers whose indices follow each other; %u in the name is their number. */
 struct row {
@@ -176,10 +180,12 @@ static void put_row(struct gdb_registers *registers, FILE *to, const struct row 
 
 static void describe(struct gdb_registers *registers, FILE *to)
 {
+	const bool wide = registers->architecture == GDB_X86_64;
+
 	fprintf(to,
 		"<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM "
 		"\"gdb-target.dtd\"><target><architecture>%s</architecture>",
-		registers->wide ? "i386:x86-64" : "i386");
+		architecture_names[registers->architecture]);
 	for (enum feature feature = 0; feature < FEATURES; feature++) {
 		bool begun = false;
 
@@ -187,7 +193,7 @@ static void describe(struct gdb_registers *registers, FILE *to)
 			const struct row *row = &rows[i];
 
 			if (row->feature != feature || (feature == AVX && !registers->avx) ||
-			    row->when == (registers->wide ? NARROW : WIDE))
+			    row->when == (wide ? NARROW : WIDE))
 				continue;
 			if (!begun) {
 				fprintf(to, "<feature name=\"%s\">", feature_names[feature]);
@@ -211,7 +217,49 @@ static bool cpuid_bit(const struct cpuid_table *table, uint32_t leaf, unsigned e
 	return false;
 }
 
-struct gdb_registers *gdb_registers_new(const struct machine *machine)
+/* Of the code that the CPU executes. */
+static enum gdb_architecture architecture_now(struct gdb *gdb)
+{
+	struct x86_state *state = gdb_state(gdb->machine, gdb->cpu);
+	const uint32_t code = state->seg[X86_CS].attr;
+	enum gdb_architecture now = GDB_I8086;
+
+	if (state->efer >> 10 & 1 && code & X86_SEG_L)
+		now = GDB_X86_64;
+	else if (code & X86_SEG_DB)
+		now = GDB_I386;
+	free(state);
+	return now;
+}
+
+void gdb_describe(struct gdb *gdb)
+{
+	enum gdb_architecture architecture = GDB_I386;
+
+	switch (gdb->description) {
+	case GDB_DESCRIBE_CPU:
+		if (cpuid_bit(gdb->machine->engine->env.cpuid, 0x80000001, 32, 29))
+			architecture = GDB_X86_64;
+		break;
+	case GDB_DESCRIBE_I8086:
+		architecture = GDB_I8086;
+		break;
+	case GDB_DESCRIBE_I386:
+		break;
+	case GDB_DESCRIBE_X86_64:
+		architecture = GDB_X86_64;
+		break;
+	case GDB_DESCRIBE_MODE:
+		architecture = architecture_now(gdb);
+		break;
+	}
+	if (gdb->registers && gdb->registers->architecture == architecture)
+		return;
+	gdb_registers_free(gdb->registers);
+	gdb->registers = gdb_registers_new(gdb->machine, architecture);
+}
+
+struct gdb_registers *gdb_registers_new(const struct machine *machine, enum gdb_architecture architecture)
 {
 	struct gdb_registers *registers = xcalloc(1, sizeof(*registers));
 	const struct cpuid_table *cpuid = machine->engine->env.cpuid;
@@ -219,7 +267,7 @@ struct gdb_registers *gdb_registers_new(const struct machine *machine)
 
 	if (!to)
 		abort();
-	registers->wide = cpuid_bit(cpuid, 0x80000001, 32, 29);
+	registers->architecture = architecture;
 	registers->avx = cpuid_bit(cpuid, 1, 28, 0);
 	describe(registers, to);
 	fclose(to);

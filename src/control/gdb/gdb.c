@@ -31,6 +31,8 @@ static void chardev_changed(void *opaque, enum chardev_event event)
 		gdb->step_bits = 7;
 		gdb->cpu = gdb->go_cpu = 0;
 		gdb->receiving = GDB_IDLE;
+		gdb->description = GDB_DESCRIBE_CPU;
+		gdb_describe(gdb);
 		gdb->sent_length = 0;
 		if (gdb->machine->state == RUN_RUNNING)
 			machine_stop(gdb->machine, RUN_PAUSED);
@@ -171,8 +173,8 @@ int gdb_serve(struct gdb *gdb, const char *device, struct error *err)
 	if (gdb->executing)
 		return error_set(err, EBUSY, "gdb cannot move the server that it talks to; use another monitor");
 	end_serving(gdb);
-	if (!gdb->registers)
-		gdb->registers = gdb_registers_new(gdb->machine);
+	gdb->description = GDB_DESCRIBE_CPU;
+	gdb_describe(gdb);
 	if (strcmp(device, "none") == 0)
 		return 0;
 	if (strncmp(device, prefix, strlen(prefix)) == 0) {

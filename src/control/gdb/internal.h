@@ -38,6 +38,18 @@ struct gdb_reply {
 
 enum gdb_receiving { GDB_IDLE, GDB_DATA, GDB_ESCAPED, GDB_CHECKSUM_HIGH, GDB_CHECKSUM_LOW };
 
+/* What gdb is told that this CPU is. i8086 is i386 whose code gdb disassembles as 16-bit code. */
+enum gdb_architecture { GDB_I8086, GDB_I386, GDB_X86_64 };
+
+/* Which of them, Qxuni.Description: what the CPU can be, one by name, or what it is when gdb asks. */
+enum gdb_description {
+	GDB_DESCRIBE_CPU,
+	GDB_DESCRIBE_I8086,
+	GDB_DESCRIBE_I386,
+	GDB_DESCRIBE_X86_64,
+	GDB_DESCRIBE_MODE
+};
+
 struct gdb_registers;
 
 struct gdb {
@@ -49,11 +61,12 @@ struct gdb {
 	bool open, acks, multiprocess, swbreak, hwbreak;
 	bool going; /* gdb waits for a stop reply */
 	bool physical_memory;
-	bool executing;     /* a packet of this gdb's */
-	unsigned step_bits; /* qqemu.sstepbits: 1 enable, 2 no interrupts, 4 no timers */
-	unsigned cpu;       /* Hg: of registers and memory */
-	unsigned go_cpu;    /* Hc: that steps */
-	struct gdb_registers *registers;
+	bool executing;                  /* a packet of this gdb's */
+	unsigned step_bits;              /* qqemu.sstepbits: 1 enable, 2 no interrupts, 4 no timers */
+	unsigned cpu;                    /* Hg: of registers and memory */
+	unsigned go_cpu;                 /* Hc: that steps */
+	struct gdb_registers *registers; /* as they were last described */
+	enum gdb_description description;
 	struct gdb_point points[GDB_POINTS_MAX];
 	size_t point_count;
 
@@ -98,12 +111,20 @@ void gdb_detach(struct gdb *gdb);
 /* --- memory.c --- */
 void gdb_read_memory(struct gdb *gdb, const char *text);
 void gdb_write_memory(struct gdb *gdb, const char *text, bool binary);
+/* Of the chosen vCPU's address space, whatever Qqemu.PhyMemMode says; false: not mapped. */
+bool gdb_read_gva(struct gdb *gdb, uint64_t gva, uint8_t *bytes, size_t length);
 /* Z and z. */
 void gdb_point(struct gdb *gdb, const char *text, bool insert);
 void gdb_forget_points(struct gdb *gdb);
 
+/* --- segments.c --- */
+/* Into s alone; false: no segment that this register can hold. */
+bool gdb_load_segment(struct gdb *gdb, struct x86_state *s, unsigned number, uint16_t selector);
+
 /* --- description.c, registers.c --- */
-struct gdb_registers *gdb_registers_new(const struct machine *machine);
+struct gdb_registers *gdb_registers_new(const struct machine *machine, enum gdb_architecture architecture);
+/* Makes gdb->registers anew, by gdb->description. */
+void gdb_describe(struct gdb *gdb);
 void gdb_registers_free(struct gdb_registers *registers);
 /* The target description, XML. */
 const char *gdb_registers_xml(const struct gdb_registers *registers);

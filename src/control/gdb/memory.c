@@ -18,7 +18,7 @@ struct transfer {
 	uint64_t address;
 	uint8_t *bytes;
 	size_t length;
-	bool write, failed;
+	bool physical, write, failed;
 };
 
 /* In the vCPU's thread: its page tables stand still then. */
@@ -32,7 +32,7 @@ static void transfer_memory(struct vcpu *vcpu, void *opaque)
 		uint64_t at = transfer->address + done, gpa = at;
 		size_t run = (size_t)min_u64(transfer->length - done, PAGE_SIZE - at % PAGE_SIZE);
 
-		if (!transfer->gdb->physical_memory && vcpu->engine->ops->translate_gva(vcpu, at, &gpa) < 0)
+		if (!transfer->physical && vcpu->engine->ops->translate_gva(vcpu, at, &gpa) < 0)
 			transfer->failed = true;
 		else if (transfer->write)
 			transfer->failed = ram_write(ram, gpa, transfer->bytes + done, run) < 0;
@@ -50,6 +50,13 @@ static bool carry_out(struct transfer *transfer)
 	return !transfer->failed;
 }
 
+bool gdb_read_gva(struct gdb *gdb, uint64_t gva, uint8_t *bytes, size_t length)
+{
+	struct transfer transfer = {.gdb = gdb, .address = gva, .bytes = bytes, .length = length};
+
+	return carry_out(&transfer);
+}
+
 static bool take_range(const char **text, uint64_t *address, uint64_t *length)
 {
 	if (!gdb_take_number(text, address) || *(*text)++ != ',')
@@ -60,7 +67,7 @@ static bool take_range(const char **text, uint64_t *address, uint64_t *length)
 void gdb_read_memory(struct gdb *gdb, const char *text)
 {
 	uint8_t bytes[GDB_PACKET_MAX / 2 - 1];
-	struct transfer transfer = {.gdb = gdb, .bytes = bytes};
+	struct transfer transfer = {.gdb = gdb, .bytes = bytes, .physical = gdb->physical_memory};
 	uint64_t length;
 
 	if (!take_range(&text, &transfer.address, &length) || length > sizeof(bytes)) {
@@ -77,7 +84,7 @@ void gdb_read_memory(struct gdb *gdb, const char *text)
 void gdb_write_memory(struct gdb *gdb, const char *text, bool binary)
 {
 	uint8_t bytes[GDB_PACKET_MAX];
-	struct transfer transfer = {.gdb = gdb, .bytes = bytes, .write = true};
+	struct transfer transfer = {.gdb = gdb, .bytes = bytes, .physical = gdb->physical_memory, .write = true};
 	uint64_t length;
 
 	if (!take_range(&text, &transfer.address, &length) || *text++ != ':' || length > sizeof(bytes)) {

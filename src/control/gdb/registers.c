@@ -2,8 +2,8 @@
 /*
  * Values of registers: g, G, p and P.
  *
- * What chooses the mode of operation (CR0.PE and PG, CR4.PAE and LA57, EFER.LME and LMA, RFLAGS.VM, selectors in
- * protected mode) keeps its value when written: half of such a change is a state that no CPU can be in.
+ * What chooses the mode of operation (CR0.PE and PG, CR4.PAE and LA57, EFER.LME and LMA, RFLAGS.VM) keeps its value
+ * when written: half of such a change is a state that no CPU can be in.
  */
 #include "control/gdb/registers.h"
 
@@ -38,11 +38,6 @@ struct x86_state *gdb_state(struct machine *machine, unsigned cpu)
 static bool in_64bit_code(const struct x86_state *s)
 {
 	return s->efer >> 10 & 1 && s->seg[X86_CS].attr & X86_SEG_L;
-}
-
-static bool in_real_mode(const struct x86_state *s)
-{
-	return !(s->cr0 & 1) || s->rflags >> 17 & 1;
 }
 
 /* The tag word in full: 0 valid, 1 zero, 2 special, 3 empty (SDM 1 8.1.7). */
@@ -214,19 +209,8 @@ static bool set_control(struct x86_state *s, unsigned number, uint64_t value)
 	return true;
 }
 
-static bool set_selector(struct x86_state *s, unsigned number, uint16_t selector)
-{
-	if (s->seg[number].selector == selector)
-		return true;
-	if (!in_real_mode(s))
-		return false;
-	s->seg[number].selector = selector;
-	s->seg[number].base = (uint64_t)selector << 4;
-	return true;
-}
-
 /* False: no state that a CPU can be in. */
-static bool set_number(struct x86_state *s, const struct gdb_slot *slot, uint64_t value)
+static bool set_number(struct gdb *gdb, struct x86_state *s, const struct gdb_slot *slot, uint64_t value)
 {
 	switch (slot->kind) {
 	case GPR:
@@ -242,7 +226,7 @@ static bool set_number(struct x86_state *s, const struct gdb_slot *slot, uint64_
 		s->rflags = mixed(s->rflags, value, 0x3d7fd5);
 		return true;
 	case SELECTOR:
-		return set_selector(s, slot->index, (uint16_t)value);
+		return gdb_load_segment(gdb, s, slot->index, (uint16_t)value);
 	case BASE:
 		if (!canonical(s, value))
 			return false;
@@ -269,7 +253,7 @@ static bool set_number(struct x86_state *s, const struct gdb_slot *slot, uint64_
 	}
 }
 
-static bool set_value(struct x86_state *s, const struct gdb_slot *slot, const uint8_t bytes[16])
+static bool set_value(struct gdb *gdb, struct x86_state *s, const struct gdb_slot *slot, const uint8_t bytes[16])
 {
 	uint8_t old[16];
 
@@ -284,7 +268,7 @@ static bool set_value(struct x86_state *s, const struct gdb_slot *slot, const ui
 	else if (slot->kind == YMM_HIGH)
 		memcpy(s->fpu.vector[slot->index] + 16, bytes, 16);
 	else
-		return set_number(s, slot, slot->bytes == 8 ? load_le64(bytes) : load_le32(bytes));
+		return set_number(gdb, s, slot, slot->bytes == 8 ? load_le64(bytes) : load_le32(bytes));
 	return true;
 }
 
@@ -336,7 +320,7 @@ void gdb_write_registers(struct gdb *gdb, const char *text)
 	for (unsigned i = 0; right && *text && i < gdb->registers->count; i++) {
 		memset(bytes, 0, sizeof(bytes));
 		right = gdb_take_hex(&text, bytes, gdb->registers->slots[i].bytes) &&
-			set_value(state, &gdb->registers->slots[i], bytes);
+			set_value(gdb, state, &gdb->registers->slots[i], bytes);
 	}
 	write_state(gdb, state, right);
 }
@@ -353,5 +337,5 @@ void gdb_write_register(struct gdb *gdb, const char *text)
 		return;
 	}
 	state = gdb_state(gdb->machine, gdb->cpu);
-	write_state(gdb, state, set_value(state, &gdb->registers->slots[number], bytes));
+	write_state(gdb, state, set_value(gdb, state, &gdb->registers->slots[number], bytes));
 }

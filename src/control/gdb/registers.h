@@ -3,6 +3,8 @@
 #ifndef XUNI_CONTROL_GDB_REGISTERS_H
 #define XUNI_CONTROL_GDB_REGISTERS_H
 
+#include "control/gdb/internal.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +20,8 @@ struct gdb_slot {
 struct gdb_registers {
 	struct gdb_slot slots[160];
 	unsigned count;
-	bool wide, avx;
+	enum gdb_architecture architecture;
+	bool avx;
 	char *xml;
 	size_t xml_length;
 };

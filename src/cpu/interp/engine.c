@@ -167,6 +167,9 @@ static void engine_get_state(struct vcpu *vcpu, struct x86_state *state)
 static void engine_set_state(struct vcpu *vcpu, const struct x86_state *state)
 {
 	x86_cpu_set_state(x86_cpu_of(vcpu), state);
+	/* CR8 is the local APIC's task priority, of which it shows the upper half. */
+	if (vcpu->apic_ops && vcpu->apic_ops->get_tpr(vcpu->apic) != state->cr8)
+		vcpu->apic_ops->set_tpr(vcpu->apic, (uint8_t)state->cr8 & 0xf);
 }
 
 static int engine_translate_gva(struct vcpu *vcpu, uint64_t gva, uint64_t *gpa)
