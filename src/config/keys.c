@@ -170,7 +170,8 @@ const struct key config_keys[] = {
 	{ "no-hpet", NULL, "disable HPET", SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", SECTION_DEBUG, KEY_FLAG, FIELD(start_paused) },
 	{ "gdb", "dev", "accept a gdb connection on 'dev': tcp:[host]:port, unix:path, chardev:id, stdio; 'none'. Until gdb connects\n"
-	  "the guest runs, or stands still (-S)", SECTION_DEBUG, KEY_STRING, FIELD(gdb) },
+	  "the guest runs, or stands still (-S). In 16-bit and 32-bit code gdb's 'maint packet Qxuni.Description:mode' and\n"
+	  "'unset tdesc filename' give gdb the registers and the disassembly of that mode", SECTION_DEBUG, KEY_STRING, FIELD(gdb) },
 	{ "s", NULL, "shorthand for -gdb tcp::1234", SECTION_DEBUG, KEY_WORD, .word = word_s },
 	{ "pidfile", "file", "write PID to 'file'", SECTION_DEBUG, KEY_STRING, FIELD(pidfile) },
 	{ "daemonize", NULL, "go to the background once the machine is ready", SECTION_DEBUG, KEY_FLAG, FIELD(daemonize) },
