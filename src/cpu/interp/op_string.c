@@ -162,19 +162,37 @@ static uint64_t room_in_page(uint64_t gva, unsigned size)
 	return (PAGE_SIZE - (gva & (PAGE_SIZE - 1))) / size;
 }
 
-/* The offset must not wrap within the chunk, nor leave a segment that is not flat. */
-static bool bulk_possible(struct interp *ip, const struct op *op, unsigned size)
+static bool bulk_possible(const struct interp *ip)
 {
-	if (ip->cpu.s.rflags & X86_DF || op->disp == 2 || ip->attention) /* a single step is one element */
-		return false;
-	return ip->cpu.code_mode == X86_CODE64 || ip->cpu.flat_data;
+	return !(ip->cpu.s.rflags & X86_DF) && !ip->attention; /* a single step is one element */
 }
 
-/* The same of what is read, which may have another segment. */
-static bool bulk_source_possible(struct interp *ip, const struct op *op, unsigned size)
+/*
+ * How many elements from gva on, going up, lie in this page and in the segment, before the offset wraps. The first one
+ * is inside: linear_of has not raised.
+ */
+static uint64_t room_for_bulk(struct interp *ip, const struct op *op, unsigned number, unsigned reg, uint64_t gva,
+			      unsigned size)
 {
-	return bulk_possible(ip, op, size) && op_segment(op) != X86_CS &&
-	       (ip->cpu.code_mode == X86_CODE64 || op_segment(op) < X86_FS);
+	const struct x86_segment *segment = &ip->cpu.s.seg[number];
+	uint64_t offset = reg_get64(ip, reg) & address_mask(op), last = segment->limit;
+	uint64_t room = min_u64(room_in_page(gva, size), (address_mask(op) - offset) / size + 1);
+
+	if (ip->cpu.code_mode == X86_CODE64)
+		return room;
+	if (offset > last) /* it expands downwards */
+		last = segment->attr & X86_SEG_DB ? 0xffffffff : 0xffff;
+	return min_u64(room, (last - offset + 1) / size);
+}
+
+static uint64_t source_room(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
+{
+	return room_for_bulk(ip, op, op_segment(op), RSI, gva, size);
+}
+
+static uint64_t dest_room(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
+{
+	return room_for_bulk(ip, op, X86_ES, RDI, gva, size);
 }
 
 static void *writable_page(struct interp *ip, const struct op *op, uint64_t gva, unsigned size)
@@ -210,24 +228,23 @@ static void store_pattern(void *to, uint64_t value, unsigned size, uint64_t coun
 /* Returns how many elements were done; 0: do one the careful way. */
 static uint64_t bulk_stos(struct interp *ip, const struct op *op, unsigned size, uint64_t count)
 {
-	uint64_t gva, room;
+	uint64_t gva;
 	void *to;
 
-	if (!bulk_possible(ip, op, size))
+	if (!bulk_possible(ip))
 		return 0;
 	gva = dest_gva(ip, op, size, X86_WRITE);
 	to = writable_page(ip, op, gva, size);
-	room = room_in_page(gva, size);
 	if (!to)
 		return 0;
-	count = count < room ? count : room;
+	count = min_u64(count, dest_room(ip, op, gva, size));
 	store_pattern(to, reg_get64(ip, X86_RAX * 8), size, count);
 	advance(ip, op, RDI, (int64_t)(count * size));
 	return count;
 }
 
-/* Pages that lie a multiple of the TLB's reach apart have one place in it and turn each other out at every element; so the
- * page read is looked up first, and its host address is kept while the page written takes the place. */
+/* Pages that lie a multiple of the TLB's reach apart have one place in it and turn each other out at every element; so
+ * the page read is looked up first, and its host address is kept while the page written takes the place. */
 static bool movs_pages(struct interp *ip, const struct op *op, unsigned size, uint64_t from_gva, uint64_t to_gva,
 		       const uint8_t **from, uint8_t **to)
 {
@@ -251,13 +268,13 @@ static uint64_t bulk_movs(struct interp *ip, const struct op *op, unsigned size,
 	const uint8_t *from;
 	uint8_t *to;
 
-	if (!bulk_source_possible(ip, op, size))
+	if (!bulk_possible(ip))
 		return 0;
 	from_gva = source_gva(ip, op, size);
 	to_gva = dest_gva(ip, op, size, X86_WRITE);
 	if (!movs_pages(ip, op, size, from_gva, to_gva, &from, &to))
 		return 0;
-	count = min_u64(count, min_u64(room_in_page(from_gva, size), room_in_page(to_gva, size)));
+	count = min_u64(count, min_u64(source_room(ip, op, from_gva, size), dest_room(ip, op, to_gva, size)));
 	if (to > from && to < from + count * size) {
 		/* Overlap forward repeats a pattern: element by element. */
 		for (uint64_t i = 0; i < count; i++)
@@ -276,13 +293,14 @@ static uint64_t bulk_ins(struct interp *ip, const struct op *op, unsigned size, 
 	uint64_t gva;
 	void *to;
 
-	if (count == 1 || !bulk_possible(ip, op, size))
+	if (count == 1 || !bulk_possible(ip))
 		return 0;
 	gva = dest_gva(ip, op, size, X86_WRITE);
 	to = writable_page(ip, op, gva, size);
 	if (!to)
 		return 0;
-	count = bus_read_run(ip->io, reg_get16(ip, X86_RDX * 8), to, size, min_u64(count, room_in_page(gva, size)));
+	count = bus_read_run(ip->io, reg_get16(ip, X86_RDX * 8), to, size,
+			     min_u64(count, dest_room(ip, op, gva, size)));
 	advance(ip, op, RDI, (int64_t)(count * size));
 	return count;
 }
@@ -292,14 +310,14 @@ static uint64_t bulk_outs(struct interp *ip, const struct op *op, unsigned size,
 	const struct x86_tlb_entry *slot;
 	uint64_t gva;
 
-	if (count == 1 || !bulk_source_possible(ip, op, size))
+	if (count == 1 || !bulk_possible(ip))
 		return 0;
 	gva = source_gva(ip, op, size);
 	slot = mem_slot(ip, gva);
 	if (!mem_hit(slot->tag_read, gva, size))
 		return 0;
 	count = bus_write_run(ip->io, reg_get16(ip, X86_RDX * 8), (const void *)(gva + slot->addend), size,
-			      min_u64(count, room_in_page(gva, size)));
+			      min_u64(count, source_room(ip, op, gva, size)));
 	advance(ip, op, RSI, (int64_t)(count * size));
 	return count;
 }
@@ -329,7 +347,8 @@ ALWAYS_INLINE void string_run(struct interp *ip, const struct op *op, element_fn
 			break;
 		if (unlikely(must_pause(ip)) && count != done) {
 			block_leave(ip, op);
-			ip->cpu.s.rflags |= X86_RF; /* as an interrupt between two elements shows it (SDM 3B 17.3.1.1) */
+			ip->cpu.s.rflags |=
+				X86_RF; /* as an interrupt between two elements shows it (SDM 3B 17.3.1.1) */
 			return;
 		}
 		if (unlikely(++rounds == ROUNDS_MAX) && count != done) {

@@ -462,10 +462,10 @@ void interp_set_partner(struct x86_cpu *cpu, const struct interp_partner *partne
 	interp_of(cpu)->partner = partner;
 }
 
-/* A limited number of instructions is the interpreter's alone: partners do not count. */
+/* A limited number of instructions is the interpreter's alone, because partners do not count; so is 16-bit code. */
 static bool partnered(const struct interp *ip)
 {
-	return unlikely(ip->partner) && ip->left > 1ll << 62;
+	return unlikely(ip->partner) && ip->cpu.code_mode != X86_CODE16 && ip->left > 1ll << 62;
 }
 
 /* True: a block is to be interpreted. */
