@@ -85,6 +85,8 @@ struct ram_block *ram_block_new(struct ram *ram, const char *name, uint64_t byte
 void ram_block_free(struct ram_block *block);
 /* Main RAM. */
 struct ram_block *ram_main(struct ram *ram);
+/* All blocks, one behind the other: the one after block, NULL for the first one, which is main RAM. Main loop thread. */
+const struct ram_block *ram_block_next(const struct ram *ram, const struct ram_block *block);
 /* As ram_written, for who knows a block and not where the guest sees it. */
 void ram_block_written(struct ram_block *block, uint64_t offset, uint64_t length);
 

@@ -16,6 +16,11 @@
 
 /* --- blocks --- */
 
+const struct ram_block *ram_block_next(const struct ram *ram, const struct ram_block *block)
+{
+	return block ? block->next : &ram->main;
+}
+
 struct ram_block *ram_block_new(struct ram *ram, const char *name, uint64_t bytes, struct error *err)
 {
 	struct ram_block *block = xcalloc(1, sizeof(*block));

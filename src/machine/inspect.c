@@ -39,6 +39,20 @@ static struct inspect_bar bar_of(const struct pci_bar *bar)
 	};
 }
 
+/* A device's regions are parts of it. */
+bool inspect_region_owner(struct machine *machine, const struct region *region, char *text, size_t bytes)
+{
+	const uintptr_t at = (uintptr_t)region;
+
+	for (const struct device *device = machine->devices; device; device = device->next) {
+		if (at - (uintptr_t)device >= device->class->size)
+			continue;
+		snprintf(text, bytes, "%s=%s", device->id ? "id" : "type", device->id ? device->id : device->class->name);
+		return true;
+	}
+	return false;
+}
+
 /* PCI Code and ID Assignment 1.11, as far as such devices are met. */
 static const struct {
 	uint16_t code;

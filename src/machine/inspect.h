@@ -44,6 +44,10 @@ int inspect_balloon_set(struct machine *machine, uint64_t bytes, struct error *e
  * where anything else is in the way. Any thread. */
 int inspect_memory(struct machine *machine, uint64_t gpa, void *to, size_t length);
 
+/* "id=NAME", or "type=CLASS" for a device without an id; false: the region is the board's own. */
+struct region;
+bool inspect_region_owner(struct machine *machine, const struct region *region, char *text, size_t bytes);
+
 /* Text of the interrupt controllers (vcpu NULL) or of a vCPU's local APIC; heap. NULL: they are the engine's own. */
 char *inspect_interrupts(struct machine *machine, const struct vcpu *vcpu);
 

@@ -125,6 +125,8 @@ int pc_set_boot_order(struct machine *machine, const char *letters, struct error
 
 		if (letters[i] < 'a' || letters[i] > 'p')
 			return error_set(err, EINVAL, "Invalid boot device '%c'", letters[i]);
+		if (memchr(letters, letters[i], i))
+			return error_set(err, EINVAL, "Boot device '%c' was given twice", letters[i]);
 		if (i == ARRAY_SIZE(places))
 			return error_set(err, EINVAL, "Too many boot devices for PC");
 		for (uint8_t kind = 0; kind < ARRAY_SIZE(kinds); kind++)

@@ -111,6 +111,13 @@ def memory(checks, qmp, folder):
     checks.same((reply, path.read_bytes()), ({"return": {}}, vmm.echo_kernel()[:32]), "pmemsave")
     checks.holds("error" in qmp.call("pmemsave", val=0, size=1, filename="/nonexistent/x"), "pmemsave into nowhere")
     checks.holds("pci-config" in qmp.human("info mtree"), "info mtree")
+    flat = qmp.human("info mtree -f -o")
+    rows = [(int(first, 16), int(last, 16)) for first, last in re.findall("^  ([0-9a-f]{16})-([0-9a-f]{16}) ", flat[flat.index("FlatView #1"):], re.M)]
+    checks.holds(rows and all(a[1] < b[0] for a, b in zip(rows, rows[1:])), "info mtree -f: ascending, nothing twice")
+    checks.holds("owner:{dev " in flat, "info mtree -o")
+    checks.holds("Physical sections" in qmp.human("info mtree -f -d"), "info mtree -d")
+    checks.same(qmp.call("x-query-ramblock")["return"]["human-readable-text"].replace("\n", "\r\n"), qmp.human("info ramblock"), "info ramblock")
+    checks.holds("pc.ram" in qmp.human("info ramblock"), "names main RAM")
 
 
 def second_monitor(checks, folder, path):

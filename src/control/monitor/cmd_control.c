@@ -214,7 +214,7 @@ const struct command commands_control[] = {
 	 (const struct command_argument[]){{"items", ARGUMENT_STRING, false, WORDS_LOG_ITEMS}, {0}}, run_log},
 	{NULL, "logfile", "filename", "output logs to 'filename'",
 	 (const struct command_argument[]){{"filename", ARGUMENT_STRING, false, WORDS_FILES}, {0}}, run_logfile},
-	{NULL, "cpu", "index", "set the default CPU", (const struct command_argument[]){{"index", ARGUMENT_INT}, {0}},
+	{NULL, "cpu", "index", "set the default CPU", (const struct command_argument[]){{"index", ARGUMENT_INT32}, {0}},
 	 run_cpu},
 	{NULL, "gdbserver", "[device]", "start gdbserver on given device (default 'tcp::1234'), stop with 'none'",
 	 (const struct command_argument[]){{"device", ARGUMENT_STRING, true}, {0}}, run_gdbserver},

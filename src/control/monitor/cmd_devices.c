@@ -139,21 +139,23 @@ static void show_generation_id(struct command_call *call, const json_t *result)
 }
 
 /* Frees the text. */
-static json_t *show_interrupts(struct command_call *call, char *text)
+static json_t *show_interrupts(char *counted)
 {
-	text_printf(call->text, "%s", text ? text : "the interrupt controllers are the kernel's (KVM) and not shown\n");
-	free(text);
-	return json_object();
+	struct text text = {0};
+
+	text_printf(&text, "%s", counted ? counted : "the interrupt controllers are the kernel's (KVM) and not shown\n");
+	free(counted);
+	return text_result(&text);
 }
 
 static json_t *run_pic(struct command_call *call, struct error *err)
 {
-	return show_interrupts(call, inspect_interrupts(call->machine, NULL));
+	return show_interrupts(inspect_interrupts(call->machine, NULL));
 }
 
 static json_t *run_irq(struct command_call *call, struct error *err)
 {
-	return show_interrupts(call, inspect_interrupt_counts(call->machine));
+	return show_interrupts(inspect_interrupt_counts(call->machine));
 }
 
 static json_t *run_lapic(struct command_call *call, struct error *err)
@@ -163,14 +165,16 @@ static json_t *run_lapic(struct command_call *call, struct error *err)
 
 	for (unsigned i = 0; id >= 0; i++) {
 		if (i == call->machine->vcpu_count) {
-			text_printf(call->text, "No CPU available\n");
-			return json_object();
+			struct text none = {0};
+
+			text_printf(&none, "No CPU available\n");
+			return text_result(&none);
 		}
 		vcpu = call->machine->vcpus[i];
 		if (vcpu->apic_id == (uint64_t)id)
 			break;
 	}
-	return show_interrupts(call, inspect_interrupts(call->machine, vcpu));
+	return show_interrupts(inspect_interrupts(call->machine, vcpu));
 }
 
 static json_t *run_watchdog_action(struct command_call *call, struct error *err)
@@ -193,10 +197,10 @@ static json_t *run_watchdog_action(struct command_call *call, struct error *err)
 const struct command commands_devices[] = {
 	{"query-pci", "info pci", "", "show PCI info", NULL, run_pci, show_pci},
 	{"query-balloon", "info balloon", "", "show balloon information", NULL, run_query_balloon, show_balloon},
-	{NULL, "info irq", "", "show the interrupts statistics (if available)", NULL, run_irq},
-	{NULL, "info pic", "", "show PIC state", NULL, run_pic},
+	{"x-query-irq", "info irq", "", "show the interrupts statistics (if available)", NULL, run_irq, show_text_result},
+	{NULL, "info pic", "", "show PIC state", NULL, run_pic, show_text_result},
 	{NULL, "info lapic", "[apic-id]", "show local apic state (apic-id: local apic to read, default is which of current CPU)",
-	 (const struct command_argument[]){{"apic-id", ARGUMENT_INT, true}, {0}}, run_lapic},
+	 (const struct command_argument[]){{"apic-id", ARGUMENT_INT32, true}, {0}}, run_lapic, show_text_result},
 	{"query-vm-generation-id", "info vm-generation-id", "", "show Virtual Machine Generation ID", NULL, run_generation_id,
 	 show_generation_id},
 	{"watchdog-set-action", NULL, "", "what happens when the watchdog has run out",

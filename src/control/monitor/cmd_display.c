@@ -30,18 +30,22 @@ static json_t *run_screendump(struct command_call *call, struct error *err)
 {
 	static const char *const formats[] = {[PICTURE_PPM] = "ppm", [PICTURE_PNG] = "png", [PICTURE_TEXT] = "text"};
 	const char *name = argument_string(call, "format");
-	struct display_console *console = find_console(call, err);
+	struct display_console *console;
 	unsigned format = PICTURE_PPM;
 
-	if (!console)
-		return NULL;
 	if (name)
 		for (format = 0; format < ARRAY_SIZE(formats) && strcmp(formats[format], name); format++)
 			;
 	if (format == ARRAY_SIZE(formats)) {
-		error_set(err, EINVAL, "Invalid parameter '%.50s'", name);
+		if (call->text)
+			error_set(err, EINVAL, "invalid parameter value: %.50s", name);
+		else
+			error_set(err, EINVAL, "Parameter 'format' does not accept value '%.50s'", name);
 		return NULL;
 	}
+	console = find_console(call, err);
+	if (!console)
+		return NULL;
 	return picture_save(console, format, argument_string(call, "filename"), err) ? NULL : json_object();
 }
 

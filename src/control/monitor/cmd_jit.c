@@ -70,7 +70,6 @@ static json_t *run_jit(struct command_call *call, struct error *err)
 	struct machine *machine = call->machine;
 	struct text text = {0};
 	struct jit_report *report;
-	json_t *result;
 
 	if (!machine->engine->ops->jit_report) {
 		error_set(err, ENOTSUP, "JIT information is only available with accel=translate");
@@ -82,17 +81,10 @@ static json_t *run_jit(struct command_call *call, struct error *err)
 	jit_report_sort(report);
 	describe(&text, report);
 	free(report);
-	result = json_pack("{s:s}", "human-readable-text", text.data);
-	text_free(&text);
-	return result;
-}
-
-static void show_jit(struct command_call *call, const json_t *result)
-{
-	text_printf(call->text, "%s", json_string_value(json_object_get(result, "human-readable-text")));
+	return text_result(&text);
 }
 
 const struct command commands_jit[] = {
-	{"x-query-jit", "info jit", "", "show what the translating engine has done", NULL, run_jit, show_jit},
+	{"x-query-jit", "info jit", "", "show what the translating engine has done", NULL, run_jit, show_text_result},
 	{0},
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Looking at guest memory: x, xp, print, memsave, pmemsave, i, o, gva2gpa, info mtree. Of devices x and xp
+ * Looking at guest memory: x, xp, print, memsave, pmemsave, i, o, gva2gpa. Of devices x and xp
  * read only what a look does not change.
  */
 #include "base/util.h"
@@ -25,6 +25,7 @@ struct format {
 	unsigned count;
 	char kind; /* x o d u c, i for instructions */
 	unsigned size;
+	bool sized; /* by a letter */
 };
 
 /* "4xw": count, kind, size (b h w g), as gdb and qemu have it; what is not said is as the last time. */
@@ -52,7 +53,7 @@ static int parse_format(struct command_call *call, struct format *format, struct
 		else if (*end == 'i')
 			format->kind = 'i';
 		else if (isalpha((unsigned char)*end) && size)
-			format->size = (unsigned)size[1];
+			format->sized = true, format->size = (unsigned)size[1];
 		else
 			return error_set(err, EINVAL, "invalid char in format: '%c'", *end);
 	}
@@ -180,7 +181,7 @@ static void dump_instructions(struct command_call *call, bool physical, uint64_t
 		size_t length = read_code(call, physical, address, code);
 
 		if (!length) {
-			text_printf(call->text, "0x%08llx: Cannot access memory\n", (unsigned long long)address);
+			text_printf(call->text, "0x%08llx: unable to read memory\n", (unsigned long long)address);
 			return;
 		}
 		address += disassemble(call->text, width, address, code, length);
@@ -355,15 +356,62 @@ static json_t *run_sum(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+/* The page's RAM or ROM; NULL when there is none, which has been said then. */
+static const struct ram_slot *find_ram(struct command_call *call, uint64_t gpa)
+{
+	const struct ram_slot *slot = ram_find(call->machine->ram, gpa);
+
+	if (!slot && bus_find(call->machine->memory, gpa))
+		text_printf(call->text, "Memory at address 0x%llx is not RAM\n", (unsigned long long)gpa);
+	else if (!slot)
+		text_printf(call->text, "No memory is mapped at address 0x%llx\n", (unsigned long long)gpa);
+	return slot;
+}
+
 static json_t *run_gpa2hva(struct command_call *call, struct error *err)
 {
 	uint64_t gpa = (uint64_t)argument_int(call, "addr", 0);
+	const struct ram_slot *slot = find_ram(call, gpa);
 
-	if (ram_find(call->machine->ram, gpa))
-		error_set(err, EPERM, "addresses of this process are not given away");
-	else
-		error_set(err, EFAULT, "No memory is mapped at address 0x%llx", (unsigned long long)gpa);
-	return NULL;
+	if (slot)
+		text_printf(call->text, "Host virtual address for 0x%llx (%s) is %p\n", (unsigned long long)gpa,
+			    slot->block->name, (void *)(slot->hva + (gpa - slot->gpa)));
+	return json_object();
+}
+
+/* Linux' Documentation/admin-guide/mm/pagemap.rst: eight bytes a page, bit 63 present, 54:0 the frame. */
+static int physical_of(const void *hva, uint64_t *hpa, struct error *err)
+{
+	uint64_t entry, page = (uintptr_t)hva / PAGE_SIZE;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "Cannot open /proc/self/pagemap");
+	got = pread(fd, &entry, sizeof(entry), (off_t)(page * sizeof(entry)));
+	close(fd);
+	if (got != sizeof(entry))
+		return error_set(err, EIO, "Cannot read pagemap");
+	if (!(entry >> 63))
+		return error_set(err, ENOENT, "Page not present");
+	if (!(entry & ((1ull << 55) - 1)))
+		return error_set(err, EPERM, "The kernel shows frames in pagemap only to CAP_SYS_ADMIN");
+	*hpa = (entry & ((1ull << 55) - 1)) * PAGE_SIZE + (uintptr_t)hva % PAGE_SIZE;
+	return 0;
+}
+
+static json_t *run_gpa2hpa(struct command_call *call, struct error *err)
+{
+	uint64_t gpa = (uint64_t)argument_int(call, "addr", 0), hpa = 0;
+	const struct ram_slot *slot = find_ram(call, gpa);
+
+	if (!slot)
+		return json_object();
+	if (physical_of(slot->hva + (gpa - slot->gpa), &hpa, err) < 0)
+		return NULL;
+	text_printf(call->text, "Host physical address for 0x%llx (%s) is 0x%llx\n", (unsigned long long)gpa,
+		    slot->block->name, (unsigned long long)hpa);
+	return json_object();
 }
 
 static int port_size(struct command_call *call, unsigned *size, struct error *err)
@@ -372,7 +420,8 @@ static int port_size(struct command_call *call, unsigned *size, struct error *er
 
 	if (parse_format(call, &format, err) < 0)
 		return -EINVAL;
-	*size = format.size;
+	/* Instructions have no size: without a letter it is a byte. */
+	*size = format.kind == 'i' && !format.sized ? 1 : format.size;
 	if (*size > 4)
 		return error_set(err, EINVAL, "a port is 1, 2 or 4 bytes wide");
 	return 0;
@@ -404,49 +453,6 @@ static json_t *run_out(struct command_call *call, struct error *err)
 	return json_object();
 }
 
-static void mtree_row(void *opaque, uint64_t first, uint64_t last, const struct region *region)
-{
-	text_printf(opaque, "  %016llx-%016llx (prio %d, i/o): %s\n", (unsigned long long)first,
-		    (unsigned long long)last, region->priority, region->name);
-}
-
-static json_t *run_mtree(struct command_call *call, struct error *err)
-{
-	text_printf(call->text, "address-space: memory\n");
-	for (size_t i = 0; i < ram_slot_count(call->machine->ram); i++) {
-		const struct ram_slot *slot = ram_slot_at(call->machine->ram, i);
-
-		if (slot)
-			text_printf(call->text, "  %016llx-%016llx (prio 0, %s): %s @%016llx\n",
-				    (unsigned long long)slot->gpa, (unsigned long long)(slot->gpa + slot->size - 1),
-				    slot->read_only ? "rom" : "ram", slot->block->name, (unsigned long long)slot->offset);
-	}
-	bus_walk(call->machine->memory, mtree_row, call->text);
-	text_printf(call->text, "\naddress-space: I/O\n");
-	bus_walk(call->machine->io, mtree_row, call->text);
-	return json_object();
-}
-
-/* As qemu's, which does not list the ROMs of BARs. */
-static json_t *run_roms(struct command_call *call, struct error *err)
-{
-	struct rom_info rom;
-
-	for (size_t i = 0; machine_rom_at(call->machine, i, &rom); i++) {
-		if (rom.file && (!strncmp(rom.file, "genroms/", 8) || !strncmp(rom.file, "vgaroms/", 8)))
-			text_printf(call->text, "fw=%s size=0x%06zx name=\"%s\"\n", rom.file, rom.bytes, rom.name + 8);
-		else if (rom.file)
-			text_printf(call->text, "/rom@%s size=0x%06zx name=\"%s\"\n", rom.file, rom.bytes, rom.name);
-		else if (rom.devfn)
-			text_printf(call->text, "pci=%02x.%x addr=%016llx size=0x%06zx mem=rom name=\"%s\"\n",
-				    rom.devfn >> 3, rom.devfn & 7, (unsigned long long)rom.gpa, rom.bytes, rom.name);
-		else
-			text_printf(call->text, "addr=%016llx size=0x%06zx mem=rom name=\"%s\"\n",
-				    (unsigned long long)rom.gpa, rom.bytes, rom.name);
-	}
-	return json_object();
-}
-
 #define DUMP_ARGUMENTS                                                                                                 \
 	(const struct command_argument[])                                                                              \
 	{                                                                                                              \
@@ -475,17 +481,17 @@ const struct command commands_memory[] = {
 	 run_pmemsave},
 	{NULL, "gva2gpa", "addr", "print the guest physical address corresponding to a guest virtual address",
 	 (const struct command_argument[]){{"addr", ARGUMENT_INT}, {0}}, run_gva2gpa},
-	{NULL, "gpa2hva", "addr", "is refused: the VMM's own addresses are not given away",
+	{NULL, "gpa2hva", "addr", "print the host virtual address corresponding to a guest physical address",
 	 (const struct command_argument[]){{"addr", ARGUMENT_INT}, {0}}, run_gpa2hva},
+	{NULL, "gpa2hpa", "addr", "print the host physical address corresponding to a guest physical address",
+	 (const struct command_argument[]){{"addr", ARGUMENT_INT}, {0}}, run_gpa2hpa},
 	{NULL, "sum", "addr size", "compute the checksum of a memory region",
 	 (const struct command_argument[]){{"start", ARGUMENT_INT}, {"size", ARGUMENT_INT}, {0}}, run_sum},
 	{NULL, "i", "/fmt addr", "I/O port read",
-	 (const struct command_argument[]){{"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT}, {0}}, run_in},
+	 (const struct command_argument[]){{"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT32}, {0}}, run_in},
 	{NULL, "o", "/fmt addr value", "I/O port write",
 	 (const struct command_argument[]){
-		 {"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT}, {"val", ARGUMENT_INT}, {0}},
+		 {"fmt", ARGUMENT_FORMAT, true}, {"addr", ARGUMENT_INT32}, {"val", ARGUMENT_INT32}, {0}},
 	 run_out},
-	{NULL, "info roms", "", "show roms", NULL, run_roms},
-	{NULL, "info mtree", "", "show memory tree", NULL, run_mtree},
 	{0},
 };

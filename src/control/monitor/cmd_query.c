@@ -279,7 +279,7 @@ const struct command commands_query[] = {
 	{NULL, "info registers", "[-a|vcpu]",
 	 "show the cpu registers (-a: show register info for all cpus; vcpu: specific vCPU to query; show the current CPU's "
 	 "registers if no argument is specified)",
-	 (const struct command_argument[]){{"all", ARGUMENT_FLAG, true}, {"vcpu", ARGUMENT_INT, true}, {0}}, run_registers},
+	 (const struct command_argument[]){{"all", ARGUMENT_FLAG, true}, {"vcpu", ARGUMENT_INT32, true}, {0}}, run_registers},
 	{"query-kvm", "info kvm", "", "show KVM information", NULL, run_kvm, show_kvm},
 	{"x-query-accel", "info accel", "", "show what executes the CPUs, and why nothing better does", NULL, run_accel,
 	 show_accel},

@@ -125,8 +125,10 @@ static void show_hotpluggable(struct command_call *call, const json_t *result)
 
 static json_t *run_numa(struct command_call *call, struct error *err)
 {
-	text_printf(call->text, "0 nodes\n");
-	return json_object();
+	struct text text = {0};
+
+	text_printf(&text, "0 nodes\n");
+	return text_result(&text);
 }
 
 const struct command commands_topology[] = {
@@ -134,6 +136,6 @@ const struct command commands_topology[] = {
 	{"query-memory-devices", "info memory-devices", "", "show memory devices", NULL, run_memory_devices},
 	{"query-hotpluggable-cpus", "info hotpluggable-cpus", "", "Show information about hotpluggable CPUs", NULL,
 	 run_hotpluggable, show_hotpluggable},
-	{NULL, "info numa", "", "show NUMA information", NULL, run_numa},
+	{"x-query-numa", "info numa", "", "show NUMA information", NULL, run_numa, show_text_result},
 	{0},
 };

@@ -116,3 +116,16 @@ bool argument_bool(const struct command_call *call, const char *name, bool fallb
 
 	return value ? json_is_true(value) : fallback;
 }
+
+json_t *text_result(struct text *text)
+{
+	json_t *result = json_pack("{s:s}", "human-readable-text", text->data ? text->data : "");
+
+	text_free(text);
+	return result;
+}
+
+void show_text_result(struct command_call *call, const json_t *result)
+{
+	text_printf(call->text, "%s", json_string_value(json_object_get(result, "human-readable-text")));
+}

@@ -19,6 +19,7 @@ enum argument_type {
 	ARGUMENT_STRING,    /* a word, or "quoted"; JSON string */
 	ARGUMENT_LINE,      /* the rest of the line; JSON string */
 	ARGUMENT_INT,       /* an expression; JSON integer */
+	ARGUMENT_INT32,     /* the same, of 32 bits without sign in HMP */
 	ARGUMENT_MEGABYTES, /* HMP: MiB, or with a suffix; JSON: bytes */
 	ARGUMENT_BOOL,      /* on or off; JSON boolean */
 	ARGUMENT_FLAG,      /* -x with the first letter of the name; JSON boolean */
@@ -76,6 +77,10 @@ bool command_names_include(const char *names, const char *name);
 const char *argument_string(const struct command_call *call, const char *name);
 int64_t argument_int(const struct command_call *call, const char *name, int64_t fallback);
 bool argument_bool(const struct command_call *call, const char *name, bool fallback);
+
+/* A result of text for people, {"human-readable-text": ...}, as QMP's x-query- commands have it; frees the text. */
+json_t *text_result(struct text *text);
+void show_text_result(struct command_call *call, const json_t *result);
 
 /* HMP: runs a line, appends what is to be printed. */
 void hmp_run(struct monitor *monitor, const char *line, struct text *text);

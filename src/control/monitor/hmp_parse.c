@@ -40,7 +40,7 @@ static int64_t take_register(struct expression *e)
 	size_t length = 0;
 	uint64_t value;
 
-	while (isalnum((unsigned char)e->at[length]) && length < sizeof(name) - 1) {
+	while ((isalnum((unsigned char)e->at[length]) || (e->at[length] && strchr("._", e->at[length]))) && length < sizeof(name) - 1) {
 		name[length] = (char)tolower((unsigned char)e->at[length]);
 		length++;
 	}
@@ -288,6 +288,14 @@ static int parse_bool_word(struct command_call *call, const struct command_argum
 	return 0;
 }
 
+/* The command's name without "info ", with what other names it has. */
+static const char *own_name(const struct command_call *call)
+{
+	const char *name = call->command->hmp;
+
+	return strncmp(name, "info ", 5) == 0 ? name + 5 : name;
+}
+
 static int parse_one(struct command_call *call, const struct command_argument *argument, const char **text,
 		     struct error *err)
 {
@@ -295,8 +303,12 @@ static int parse_one(struct command_call *call, const struct command_argument *a
 
 	switch (argument->type) {
 	case ARGUMENT_INT:
+	case ARGUMENT_INT32:
 		if (hmp_expression(call, text, &value, err) < 0)
 			return -EINVAL;
+		if (argument->type == ARGUMENT_INT32 && (uint64_t)value > UINT32_MAX)
+			return error_set(err, EINVAL, "'%.*s' has failed: integer is for 32-bit values",
+					 (int)strcspn(own_name(call), "|"), own_name(call));
 		json_object_set_new(call->arguments, argument->name, json_integer(value));
 		return 0;
 	case ARGUMENT_MEGABYTES:
@@ -334,23 +346,39 @@ static const char *kind_of(const struct command_argument *argument)
 	return argument->words == WORDS_FILES ? "filename" : argument->words == WORDS_DISKS ? "block device name" : "string";
 }
 
+/* "-f", "-f word": this one's, or of one that comes behind it. */
+static int parse_dashed(struct command_call *call, const struct command_argument *argument, const char **text,
+			struct error *err)
+{
+	const char letter = (*text)[1];
+
+	if (**text != '-')
+		return 0;
+	if (letter == argument->name[0]) {
+		*text += 2;
+		if (argument->type == ARGUMENT_OPTION) {
+			*text += strspn(*text, " \t");
+			return **text ? parse_string(call, argument, text, err)
+				      : error_set(err, EINVAL, "%.*s: value expected for -%c",
+						  (int)strcspn(own_name(call), "|"), own_name(call), letter);
+		}
+		json_object_set_new(call->arguments, argument->name, json_true());
+		return 0;
+	}
+	for (const struct command_argument *a = argument + 1; a->name; a++)
+		if ((a->type == ARGUMENT_FLAG || a->type == ARGUMENT_OPTION) && a->name[0] == letter)
+			return 0;
+	return error_set(err, EINVAL, "%.*s: unsupported option -%.1s", (int)strcspn(own_name(call), "|"),
+			 own_name(call), *text + 1);
+}
+
 int hmp_parse_arguments(struct command_call *call, const char *text, struct error *err)
 {
 	for (const struct command_argument *a = call->command->arguments; a && a->name; a++) {
 		text += strspn(text, " \t");
-		if (a->type == ARGUMENT_FLAG) {
-			if (text[0] == '-' && text[1] == a->name[0] && (!text[2] || isspace((unsigned char)text[2]))) {
-				json_object_set_new(call->arguments, a->name, json_true());
-				text += 2;
-			}
-			continue;
-		}
-		if (a->type == ARGUMENT_OPTION) {
-			if (text[0] == '-' && text[1] == a->name[0] && isspace((unsigned char)text[2])) {
-				text += 2 + strspn(text + 2, " \t");
-				if (parse_string(call, a, &text, err) < 0)
-					return -EINVAL;
-			}
+		if (a->type == ARGUMENT_FLAG || a->type == ARGUMENT_OPTION) {
+			if (parse_dashed(call, a, &text, err) < 0)
+				return -EINVAL;
 			continue;
 		}
 		if (a->type == ARGUMENT_FORMAT) {
@@ -368,7 +396,6 @@ int hmp_parse_arguments(struct command_call *call, const char *text, struct erro
 	}
 	text += strspn(text, " \t");
 	if (*text)
-		return error_set(err, EINVAL, "%s: extraneous characters at the end of line",
-				 call->command->hmp + (strncmp(call->command->hmp, "info ", 5) == 0 ? 5 : 0));
+		return error_set(err, EINVAL, "%s: extraneous characters at the end of line", own_name(call));
 	return 0;
 }

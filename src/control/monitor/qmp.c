@@ -44,7 +44,7 @@ static const char *error_class(const struct error *err)
 }
 
 static const char *const type_names[] = {
-	[ARGUMENT_STRING] = "string",     [ARGUMENT_LINE] = "string",  [ARGUMENT_INT] = "integer",
+	[ARGUMENT_STRING] = "string",     [ARGUMENT_LINE] = "string",  [ARGUMENT_INT] = "integer", [ARGUMENT_INT32] = "integer",
 	[ARGUMENT_MEGABYTES] = "integer", [ARGUMENT_BOOL] = "boolean", [ARGUMENT_FLAG] = "boolean",
 	[ARGUMENT_OPTION] = "string",     [ARGUMENT_FORMAT] = "string",     [ARGUMENT_LIST] = "array",
 };
@@ -58,6 +58,7 @@ static bool has_type(const json_t *value, enum argument_type type)
 	case ARGUMENT_FORMAT:
 		return json_is_string(value);
 	case ARGUMENT_INT:
+	case ARGUMENT_INT32:
 	case ARGUMENT_MEGABYTES:
 		return json_is_integer(value);
 	case ARGUMENT_BOOL:

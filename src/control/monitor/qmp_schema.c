@@ -43,6 +43,7 @@ static const char *type_name(enum argument_type type)
 {
 	switch (type) {
 	case ARGUMENT_INT:
+	case ARGUMENT_INT32:
 	case ARGUMENT_MEGABYTES:
 		return "int";
 	case ARGUMENT_BOOL:

@@ -37,12 +37,33 @@ static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rb
 					  "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 static const char *const segment_names[X86_SEGMENTS] = {"es", "cs", "ss", "ds", "fs", "gs"};
 
+/* "cs", "cs.base", "cs.limit". */
+static bool find_segment(const struct x86_state *s, const char *name, uint64_t *value)
+{
+	for (size_t i = 0; i < X86_SEGMENTS; i++) {
+		const char *part = name + strlen(segment_names[i]);
+
+		if (strncmp(name, segment_names[i], strlen(segment_names[i])))
+			continue;
+		if (!*part)
+			*value = s->seg[i].selector;
+		else if (strcmp(part, ".base") == 0)
+			*value = s->seg[i].base;
+		else if (strcmp(part, ".limit") == 0)
+			*value = s->seg[i].limit;
+		else
+			return false;
+		return true;
+	}
+	return false;
+}
+
 static bool find_value(const struct x86_state *s, const char *name, uint64_t *value)
 {
 	const struct {
 		const char *name;
 		uint64_t value;
-	} others[] = {{"pc", s->rip},
+	} others[] = {{"pc", s->rip + s->seg[X86_CS].base}, /* linear, as in qemu */
 		      {"rip", s->rip},
 		      {"eip", (uint32_t)s->rip},
 		      {"rflags", s->rflags},
@@ -68,13 +89,7 @@ static bool find_value(const struct x86_state *s, const char *name, uint64_t *va
 			return true;
 		}
 	}
-	for (size_t i = 0; i < X86_SEGMENTS; i++) {
-		if (strcmp(name, segment_names[i]) == 0) {
-			*value = s->seg[i].base;
-			return true;
-		}
-	}
-	return false;
+	return find_segment(s, name, value);
 }
 
 bool register_value(struct command_call *call, const char *name, uint64_t *value)
