@@ -14,6 +14,11 @@ struct file_block {
 	uint32_t memory_alignment;
 	_Atomic bool no_zero_range, no_punch_hole, no_discard; /* found out at run time: not offered by this host */
 	/*
+	 * errno of a flush through the page cache that failed, or 0. The host says so once and forgets what it could not
+	 * write: a later flush that succeeded would be a lie, so there is none.
+	 */
+	_Atomic int lost;
+	/*
 	 * A write that is not aligned to what O_DIRECT asks for is a read-modify-write of whole units and must not
 	 * overlap in time with other writes to the same unit: aligned writes share the gate, it takes it alone.
 	 */

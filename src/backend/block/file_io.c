@@ -54,7 +54,7 @@ static void gate_leave(struct file_block *file, bool exclusive)
 	pthread_mutex_unlock(&file->gate_lock);
 }
 
-static void gate_leave_shared(void *opaque)
+static void submitted_write_ends(void *opaque, int result)
 {
 	gate_leave(opaque, false);
 }
@@ -179,11 +179,29 @@ int file_pwrite(struct block *block, uint64_t offset, const struct iovec *iov, i
 	return result;
 }
 
+/* With O_DIRECT there is nothing in the page cache to be lost, and the next flush may well succeed. */
+static int flush_failed(struct file_block *file, int error)
+{
+	if (!file->direct)
+		file->lost = error;
+	return -error;
+}
+
+static void submitted_flush_ends(void *opaque, int result)
+{
+	if (result < 0 && result != -EAGAIN && result != -EINTR)
+		flush_failed(opaque, -result);
+}
+
 int file_flush(struct block *block)
 {
 	struct file_block *file = block->private_data;
 
-	return fdatasync(file->fd) < 0 ? -errno : 0;
+	if (file->lost)
+		return -file->lost;
+	if (fdatasync(file->fd) < 0)
+		return flush_failed(file, errno);
+	return -file->lost; /* another thread may have been told meanwhile */
 }
 
 /* --- discard and zeroes --- */
@@ -299,7 +317,7 @@ static int submit_write(struct block *block, struct block_queue *queue, struct b
 		return -EAGAIN;
 	}
 	if (file->direct)
-		block_queue_on_complete(request, gate_leave_shared, file);
+		block_queue_on_complete(request, submitted_write_ends, file);
 	io_uring_prep_writev2(sqe, file->fd, request->iov, (unsigned)request->iov_count, offset,
 			      request->flags & BLOCK_FUA && !block->no_flush ? RWF_DSYNC : 0);
 	set_async(file, sqe, request->length);
@@ -312,9 +330,10 @@ int file_submit(struct block *block, struct block_queue *queue, struct block_req
 	struct io_uring_sqe *sqe;
 
 	if (request->op == BLOCK_FLUSH) {
-		sqe = block_queue_sqe(queue, request);
+		sqe = file->lost ? NULL : block_queue_sqe(queue, request);
 		if (!sqe)
 			return -EAGAIN;
+		block_queue_on_complete(request, submitted_flush_ends, file);
 		io_uring_prep_fsync(sqe, file->fd, IORING_FSYNC_DATASYNC);
 		return 0;
 	}

@@ -89,8 +89,9 @@ int block_run(struct block *block, enum block_op op, uint64_t offset, uint64_t l
 /* --- queue.c, for submit functions of protocols; loop thread --- */
 /* A zeroed submission entry whose completion is the request's, or NULL: use a worker (-EAGAIN). */
 struct io_uring_sqe *block_queue_sqe(struct block_queue *queue, struct block_request *request);
-/* Called, if set, in the loop's thread when an entry obtained above has completed or is handed to a worker. */
-void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque), void *opaque);
+/* Called, if set, in the loop's thread with the kernel's result when an entry obtained above has completed or is handed
+ * to a worker. */
+void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque, int result), void *opaque);
 /* Completes a request soon: done is called from the loop, not from here. Any thread. */
 void block_queue_finish(struct block_queue *queue, struct block_request *request, int result);
 

@@ -44,7 +44,7 @@ struct request_state {
 	struct pool_job job; /* its next also links the finished list */
 	struct block_queue *queue;
 	int result;
-	void (*complete)(void *opaque); /* see block_queue_on_complete */
+	void (*complete)(void *opaque, int result); /* see block_queue_on_complete */
 	void *complete_opaque;
 };
 
@@ -185,7 +185,7 @@ struct io_uring_sqe *block_queue_sqe(struct block_queue *queue, struct block_req
 	return sqe;
 }
 
-void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque), void *opaque)
+void block_queue_on_complete(struct block_request *request, void (*fn)(void *opaque, int result), void *opaque)
 {
 	state_of(request)->complete = fn;
 	state_of(request)->complete_opaque = opaque;
@@ -197,7 +197,7 @@ static void ring_result(struct block_queue *queue, struct block_request *request
 	const bool transfer = request->op == BLOCK_READ || request->op == BLOCK_WRITE;
 
 	if (state->complete) {
-		state->complete(state->complete_opaque);
+		state->complete(state->complete_opaque, result);
 		state->complete = NULL;
 	}
 	if (result == -EAGAIN || result == -EINTR || (transfer && result >= 0 && (uint64_t)result != request->length))

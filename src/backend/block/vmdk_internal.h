@@ -74,7 +74,7 @@ struct vmdk {
 	struct vmdk_descriptor descriptor; /* without text */
 	uint64_t descriptor_offset;        /* in the image's own file */
 	bool parent_matches;
-	pthread_mutex_t lock; /* of changing the CID */
+	pthread_mutex_t lock; /* of changing the CID; of flushing many extents */
 	_Atomic bool cid_written, told_once;
 };
 

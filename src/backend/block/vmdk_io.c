@@ -112,20 +112,33 @@ static int begin_writing(struct vmdk *v)
 	return result;
 }
 
-int vmdk_flush(struct block *block)
+static int flush_extents(struct vmdk *v, bool only_touched)
 {
-	struct vmdk *v = block->private_data;
 	int result = 0;
 
 	for (size_t i = 0; i < v->extent_count && !result; i++) {
 		struct vmdk_extent *e = v->extents[i];
 
-		if (!atomic_exchange(&e->touched, false) && v->extent_count > VMDK_FEW_EXTENTS)
+		if (!atomic_exchange(&e->touched, false) && only_touched)
 			continue;
 		result = e->flat ? block_flush(e->file) : sparse_flush(&e->sparse);
 		if (result)
 			atomic_store(&e->touched, true);
 	}
+	return result;
+}
+
+/* An extent that is no longer marked as touched may be on its way to the disk in another flush: that is waited for. */
+int vmdk_flush(struct block *block)
+{
+	struct vmdk *v = block->private_data;
+	int result;
+
+	if (v->extent_count <= VMDK_FEW_EXTENTS)
+		return flush_extents(v, false);
+	pthread_mutex_lock(&v->lock);
+	result = flush_extents(v, true);
+	pthread_mutex_unlock(&v->lock);
 	return result;
 }
 
