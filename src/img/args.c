@@ -53,19 +53,23 @@ static const struct img_long common_longs[] = {
 	{NULL},
 };
 
-/* Exact, or an unambiguous beginning. */
-static const struct img_long *find_long(const struct img_long *longs, const char *word, size_t length)
+/* Exact, or an unambiguous beginning; a verb's own go before the common ones. */
+static const struct img_long *find_long(const struct img_long *own, const char *word, size_t length)
 {
 	const struct img_long *found = NULL;
+	unsigned count = 0;
 
-	for (const struct img_long *l = longs; l && l->name; l++) {
-		if (strncmp(l->name, word, length))
-			continue;
-		if (strlen(l->name) == length)
-			return l;
-		found = l;
+	for (unsigned i = 0; i < 2; i++) {
+		for (const struct img_long *l = i ? common_longs : own; l && l->name; l++) {
+			if (strncmp(l->name, word, length))
+				continue;
+			if (strlen(l->name) == length)
+				return l;
+			found = l;
+			count++;
+		}
 	}
-	return found;
+	return count == 1 ? found : NULL;
 }
 
 /* What all verbs do alike; 0: go on with the next word. */
@@ -85,17 +89,11 @@ static int next_long(struct img_args *args, const char *word)
 	const size_t length = strcspn(word + 2, "=");
 	const struct img_long *found = find_long(args->longs, word + 2, length);
 
-	if (!found)
-		found = find_long(common_longs, word + 2, length);
-	if (!found) {
+	if (!found || found->code == IMG_OPT_UNKNOWN || (!found->has_value && word[2 + length])) {
 		img_usage(args->img, "unrecognized option '%s'", word);
 		return '?';
 	}
 	args->value = word[2 + length] ? word + 3 + length : NULL;
-	if (!found->has_value && args->value) {
-		img_usage(args->img, "option '--%s' takes no argument", found->name);
-		return '?';
-	}
 	if (found->has_value && !args->value) {
 		if (args->at >= args->argc)
 			return missing(args, word);

@@ -148,6 +148,8 @@ static int open_and_commit(struct commit *c, const char *name)
 	if (!c->top)
 		return 1;
 	block_get_info(c->top, &info);
+	if (!info.backing && c->base)
+		return img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->top->filename);
 	if (!info.backing)
 		return img_fail(c->img, "Image does not have a backing file");
 	if (c->base ? open_base(c, name) : open_backing(c, name, &info))

@@ -268,6 +268,8 @@ static int create_named(struct img *img, struct img_args *args, struct img_creat
 	return status;
 }
 
+static const struct img_long longs[] = {{"image-opts", false, IMG_OPT_UNKNOWN}, {NULL}};
+
 int img_verb_create(struct img *img, int argc, char **argv)
 {
 	struct img_create how = {.format = "raw", .size = UINT64_MAX};
@@ -275,7 +277,7 @@ int img_verb_create(struct img *img, int argc, char **argv)
 	struct img_args args;
 	int code, status = -1;
 
-	img_args_start(&args, img, argc, argv, "F:b:f:ho:qu", NULL);
+	img_args_start(&args, img, argc, argv, "F:b:f:ho:qu", longs);
 	while (status < 0 && (code = img_args_next(&args))) {
 		if (code == 'f')
 			how.format = args.value;

@@ -174,10 +174,10 @@ static json_t *image_json(const struct block *block, const char *filename)
 	char *path;
 
 	block_get_info(block, &info);
-	if (info.snapshot_count)
-		json_object_set_new(row, "snapshots", snapshots_json(block));
 	if (info.backing && info.backing_format)
 		json_object_set_new(row, "backing-filename-format", json_string(info.backing_format));
+	if (info.snapshot_count)
+		json_object_set_new(row, "snapshots", snapshots_json(block));
 	json_object_set_new(row, "virtual-size", json_integer((json_int_t)block->length));
 	json_object_set_new(row, "filename", json_stringn_nocheck(block->filename, strlen(block->filename)));
 	if (info.cluster_bytes)

@@ -153,7 +153,8 @@ int img_verb_bench(struct img *img, int argc, char **argv);
 
 /* Long options every verb has, with their values. */
 enum {
-	IMG_OPT_OUTPUT = 256,
+	IMG_OPT_UNKNOWN = 256, /* a common option that this verb has not */
+	IMG_OPT_OUTPUT,
 	IMG_OPT_BACKING_CHAIN,
 	IMG_OPT_OBJECT,
 	IMG_OPT_IMAGE_OPTS,
@@ -166,8 +167,6 @@ enum {
 	IMG_OPT_BITMAPS,
 	IMG_OPT_SKIP_BROKEN,
 	IMG_OPT_FORCE,
-	IMG_OPT_START_OFFSET,
-	IMG_OPT_MAX_LENGTH,
 	IMG_OPT_FLUSH_INTERVAL,
 	IMG_OPT_NO_DRAIN,
 	IMG_OPT_PATTERN,

@@ -61,8 +61,8 @@ static int run_map(struct img *img, struct block *block, bool json, uint64_t sta
 
 static const struct img_long longs[] = {
 	{"output", true, IMG_OPT_OUTPUT},
-	{"start-offset", true, IMG_OPT_START_OFFSET},
-	{"max-length", true, IMG_OPT_MAX_LENGTH},
+	{"start-offset", true, 's'},
+	{"max-length", true, 'l'},
 	{"force-share", false, 'U'},
 	{NULL},
 };
@@ -85,9 +85,9 @@ static int map_option(struct img *img, struct img_args *args, int code, struct m
 		return -1;
 	case IMG_OPT_OUTPUT:
 		return img_output_argument(img, args->value, &m->json) ? 1 : -1;
-	case IMG_OPT_START_OFFSET:
+	case 's':
 		return img_size_argument(img, args->value, "start offset", &m->start) ? 1 : -1;
-	case IMG_OPT_MAX_LENGTH:
+	case 'l':
 		return img_size_argument(img, args->value, "max length", &m->length) ? 1 : -1;
 	default:
 		return img_args_other(args, code);
@@ -101,7 +101,7 @@ int img_verb_map(struct img *img, int argc, char **argv)
 	struct block *block;
 	int code, status = -1;
 
-	img_args_start(&args, img, argc, argv, "f:hU", longs);
+	img_args_start(&args, img, argc, argv, "f:s:l:hU", longs);
 	while (status < 0 && (code = img_args_next(&args)))
 		status = map_option(img, &args, code, &m);
 	if (status < 0 && args.name_count != 1)

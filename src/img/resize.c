@@ -10,16 +10,27 @@ struct resize {
 	enum block_preallocation preallocation;
 };
 
+static int sign_of(const char *text)
+{
+	return *text == '+' ? 1 : *text == '-' ? -1 : 0;
+}
+
+static int take_value(struct img *img, const char *text, uint64_t *value)
+{
+	if (!img_parse_size(text + (sign_of(text) != 0), value))
+		return -1;
+	return img_fail(img, "Parameter 'size' expects a non-negative number below 2^64\n"
+			     "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+			     "and exabytes, respectively.");
+}
+
 static int new_size(struct img *img, const struct block *block, const char *text, uint64_t *size)
 {
-	const int sign = *text == '+' ? 1 : *text == '-' ? -1 : 0;
+	const int sign = sign_of(text);
 	uint64_t value;
-	int result = img_parse_size(text + (sign != 0), &value);
 
-	if (result)
-		return img_fail(img, "Parameter 'size' expects a non-negative number below 2^64\n"
-				     "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-				     "and exabytes, respectively.");
+	if (take_value(img, text, &value) >= 0)
+		return 1;
 	if (sign < 0 && value >= block->length)
 		return img_fail(img, "New image size must be positive");
 	*size = sign > 0 ? block->length + value : sign < 0 ? block->length - value : value;
@@ -86,6 +97,7 @@ int img_verb_resize(struct img *img, int argc, char **argv)
 	struct img_args args;
 	struct block *block;
 	const char *size;
+	uint64_t ignored;
 	int code, status = -1;
 
 	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))
@@ -108,6 +120,8 @@ int img_verb_resize(struct img *img, int argc, char **argv)
 	}
 	if (status < 0 && args.name_count != 1)
 		status = img_usage(img, "Expecting image file name and size");
+	if (status < 0)
+		status = take_value(img, size, &ignored);
 	if (status < 0) {
 		block = img_open(img, args.names[0], r.format, &how);
 		status = block ? resize_block(img, block, &r, size) : 1;

@@ -20,6 +20,8 @@ static int run_snapshot(struct img *img, struct block *block, char action, const
 	struct error err = {0};
 	int result = 0;
 
+	if (!action)
+		return 0;
 	if (block->driver != &block_qcow2_driver) {
 		if (action == 'l')
 			return 0;
@@ -72,7 +74,7 @@ int img_verb_snapshot(struct img *img, int argc, char **argv)
 	if (status < 0) {
 		how.writable = action && action != 'l';
 		block = img_open(img, args.names[0], NULL, &how);
-		status = block ? run_snapshot(img, block, action ? action : 'l', name) : 1;
+		status = block ? run_snapshot(img, block, action, name) : 1;
 		block_unref(block);
 	}
 	img_args_end(&args);

@@ -100,6 +100,8 @@ GROUPS = {
         $IMG measure -O qcow2 -o help --size 1M
         $IMG measure -O qcow2 -o cluster_size=3k --size 1M
         $IMG measure -O raw -o preallocation=full,nocow=on --size 1M
+        $IMG create -q -f qcow2 r.qcow2 1M; for o in l2-cache-size=1M cache-size=1M cache-size=1M,l2-cache-size=2M cache-size=1M,l2-cache-size=1M,refcount-cache-size=1M refcount-cache-size=2M,cache-size=1M l2-cache-entry-size=4k l2-cache-entry-size=5k l2-cache-entry-size=128k cache-clean-interval=30 overlap-check=all overlap-check=foo overlap-check.template=cached overlap-check.main-header=off overlap-check=all,overlap-check.template=cached pass-discard-request=on pass-discard-snapshot=off,pass-discard-other=on lazy-refcounts=on file.aio-max-batch=3 file.drop-cache=on; do $IMG info --image-opts driver=qcow2,file.filename=r.qcow2,$o 2>&1; done
+        $IMG create -q -f qcow2 -o compat=0.10 r2.qcow2 1M; $IMG info --image-opts driver=qcow2,file.filename=r2.qcow2,lazy-refcounts=on
     """,
     "errors": """
         $IMG
@@ -110,6 +112,9 @@ GROUPS = {
         $IMG info -Z nono
         $IMG check nono
         $IMG create -f raw a.raw 1M
+        for o in foo=1 '' driver=qcow2; do $IMG info --image-opts "$o"; done; $IMG info json:{}; $IMG info 'json:{"driver":"foo"}'
+        $IMG create --image-opts a.raw 1M; $IMG info --image-opts=on a.raw; $IMG info --backing-chain=x a.raw; $IMG convert --tar a.raw b.raw; $IMG info --out=json nono; $IMG resize nono zz
+        $IMG info null-co://; $IMG info null-co:x; $IMG commit -b nono a.raw
         $IMG check a.raw
         $IMG compare a.raw
         $IMG compare a.raw nono
@@ -134,7 +139,8 @@ GROUPS = {
         $IMG create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 12M
         qemu-io -f qcow2 -c 'write -P 3 1M 300k' -c 'write -z 5M 64k' -c 'write -P 9 64k 4k' top.qcow2 >/dev/null
         $IMG check top.qcow2; $IMG check base.qcow2; $IMG check --output=json top.qcow2
-        $IMG map top.qcow2; $IMG map --output=json top.qcow2; $IMG map --output=json --start-offset=1M --max-length=1M top.qcow2
+        $IMG map top.qcow2; $IMG map --output=json top.qcow2; $IMG map --output=json --start-offset=1M --max-length=1M top.qcow2; $IMG map -s 1M -l 2M top.qcow2; $IMG map -s foo top.qcow2
+        $IMG snapshot top.qcow2; $IMG snapshot -c s top.qcow2; $IMG info --output=json --backing-chain top.qcow2; $IMG snapshot -d s top.qcow2
         $IMG compare base.qcow2 top.qcow2
         $IMG convert -O raw top.qcow2 flat.raw
         sha256sum < flat.raw
@@ -322,6 +328,9 @@ GROUPS = {
         qemu-io -f qcow2 -c 'write -P 1 0 64k' -c 'write -z 128k 64k' -c 'write -P 2 192k 64k' -c 'write -z 192k 64k' a.qcow2 >/dev/null; $IMG amend -o compat=0.10 a.qcow2; $IMG info a.qcow2; $IMG check a.qcow2; $IMG map --output=json a.qcow2 | sed 's/, "offset": [0-9]*//g'
         $IMG amend -o lazy_refcounts=on a.qcow2
         $IMG amend -o refcount_bits=8 a.qcow2
+        $IMG create -q -f qcow2 -o compression_type=zstd z.qcow2 1M; qemu-io -c 'write -P 1 0 1M' z.qcow2 >/dev/null; $IMG convert -c -O qcow2 -o compression_type=zstd z.qcow2 z2.qcow2; $IMG amend -o compat=0.10 z2.qcow2; $IMG amend -o compat=0.10 z.qcow2; $IMG info z.qcow2
+        $IMG create -q -f qcow2 -o extended_l2=on z.qcow2 1M; $IMG amend -o compat=0.10 z.qcow2
+        $IMG create -q -f qcow2 v.qcow2 1M; qemu-io -c 'write -P 1 0 1M' v.qcow2 >/dev/null; $IMG snapshot -c one v.qcow2; qemu-io -c 'write -P 3 0 128k' v.qcow2 >/dev/null; $IMG amend -o compat=0.10 v.qcow2; $IMG info v.qcow2 | grep compat; $IMG snapshot -l v.qcow2; $IMG check v.qcow2; $IMG snapshot -a one v.qcow2; $IMG check -q v.qcow2; $IMG resize -q v.qcow2 2M; $IMG amend -o compat=1.1 v.qcow2; $IMG amend -o compat=0.10 v.qcow2
         $IMG amend -p -o compat=1.1 a.qcow2 | tr '\\r' '\\n' | sed -n '1p;$p'; $IMG info a.qcow2; $IMG check -q a.qcow2; $IMG amend -o lazy_refcounts=on a.qcow2; $IMG info a.qcow2
         for b in 1 64 8 16 2 32; do $IMG amend -o refcount_bits=$b a.qcow2; $IMG info a.qcow2 | grep refcount; $IMG check a.qcow2; done
         $IMG amend -o compat=0.10 a.qcow2

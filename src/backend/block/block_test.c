@@ -640,7 +640,7 @@ static void test_open_errors(void **fixture)
 	expect_open_error(f, f->directory, "raw", &plain, "Is a directory");
 	expect_open_error(f, "/dev/null", "raw", &plain, "needs a regular file");
 	expect_open_error(f, "nosuch://host/x", "raw", &plain, "unknown protocol 'nosuch'");
-	expect_open_error(f, "x", "qcow9", &plain, "unknown image format 'qcow9'");
+	expect_open_error(f, "x", "qcow9", &plain, "Unknown driver 'qcow9'");
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	expect_open_error(f, fifo, "raw", &plain, "needs a regular file"); /* and does not wait for a writer */
 	file = fopen(path, "w");

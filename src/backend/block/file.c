@@ -125,6 +125,18 @@ static int parse_locking(struct options *options, const struct block_open *how, 
 	return 0;
 }
 
+/* What tunes qemu's own way to the kernel: known and checked, and not needed here. */
+static int parse_tuning(struct options *options, struct error *err)
+{
+	uint64_t batch = 0;
+	bool ignored = false;
+	int result = options_u64(options, "aio-max-batch", &batch, INT64_MAX, err);
+
+	if (!result)
+		result = options_bool(options, "drop-cache", &ignored, err);
+	return result ? result : options_bool(options, "x-check-cache-dropped", &ignored, err);
+}
+
 static int take_locks(struct block *block, bool required, struct error *err)
 {
 	struct file_block *file = block->private_data;
@@ -143,7 +155,7 @@ static int file_setup(struct block *block, struct options *options, const struct
 	struct stat status;
 	int result;
 
-	if ((result = parse_locking(options, how, &locking, &required, err)))
+	if ((result = parse_locking(options, how, &locking, &required, err)) || (result = parse_tuning(options, err)))
 		return result;
 	file->fd = open_image(block, how, err);
 	if (file->fd < 0)
@@ -233,7 +245,8 @@ static int file_allocated(struct block *block, uint64_t *bytes)
 	return 0;
 }
 
-static const char *const file_options[] = {"filename", "aio", "locking", NULL};
+static const char *const file_options[] = {
+	"filename", "aio", "locking", "aio-max-batch", "drop-cache", "x-check-cache-dropped", NULL};
 
 const struct block_driver block_file_driver = {
 	.name = "file",

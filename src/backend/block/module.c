@@ -28,6 +28,7 @@ static const struct {
 	{"gluster+tcp", "gluster"},
 	{"gluster+unix", "gluster"},
 	{"rbd", "rbd"},
+	{"null-co", "null-co"},
 };
 
 static const struct block_driver *load_driver(const char *name, const char *module, struct error *err)

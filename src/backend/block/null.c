@@ -9,8 +9,12 @@ struct null_block {
 static int null_open(struct block *block, struct options *options, const struct block_open *how, struct error *err)
 {
 	struct null_block *null = block->private_data;
+	const char *name = options_get(options, "filename");
 	uint64_t size = GIB;
 	int result;
+
+	if (name && strcmp(name, "null-co://"))
+		return error_set(err, EINVAL, "The only allowed filename for this driver is 'null-co://'");
 
 	if ((result = options_size(options, "size", &size, 1, err)) ||
 	    (result = options_bool(options, "read-zeroes", &null->read_zeroes, err)))
@@ -55,7 +59,7 @@ static int null_submit(struct block *block, struct block_queue *queue, struct bl
 	return 0;
 }
 
-static const char *const null_options[] = {"size", "read-zeroes", NULL};
+static const char *const null_options[] = {"size", "read-zeroes", "filename", NULL};
 
 const struct block_driver block_null_driver = {
 	.name = "null-co",

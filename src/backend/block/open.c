@@ -231,8 +231,10 @@ static struct block *open_main_child(const struct wanted *wanted, const struct b
 		child_how.discard = true; /* the parent decides; the child does what it is told */
 	if (open_child(wanted, name, wanted->filename, filter ? wanted->protocol : true, &child_how, &child, err) < 0)
 		return NULL;
-	if (!child)
-		error_set(err, EINVAL, "a block device must be specified for '%s'", name);
+	if (!child && !driver)
+		error_set(err, EINVAL, "Must specify either driver or file");
+	else if (!child)
+		error_set(err, EINVAL, "A block device must be specified for \"%s\"", name);
 	return child;
 }
 
@@ -247,7 +249,7 @@ static const struct block_driver *named_driver(const struct wanted *wanted, cons
 		return driver ? driver : block_driver_load(name, err);
 	driver = block_driver_load(name, &why);
 	if (!driver && why.code == EINVAL)
-		error_set(err, EINVAL, "unknown image format '%s'", name);
+		error_set(err, EINVAL, "Unknown driver '%s'", name);
 	else if (!driver)
 		error_set(err, why.code, "%s", why.msg);
 	return driver;

@@ -8,8 +8,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-enum { L2_CACHE_BYTES = 32 << 20, REFCOUNT_CACHE_BYTES = 8 << 20 };
-
 static int qcow2_probe(const uint8_t *head, size_t length, const char *filename)
 {
 	if (length >= 8 && load_be32(head) == QCOW2_MAGIC && load_be32(head + 4) >= 2)
@@ -76,13 +74,11 @@ static int setup(struct qcow2 *q, struct options *options, const struct block_op
 {
 	int result;
 
-	if ((result = qcow2_header_read(q, err)) || (result = load_tables(q, err)) ||
-	    (result = qcow2_bitmaps_open(q, err)) || (result = qcow2_data_open(q, options, how, err)) ||
-	    (result = qcow2_crypt_open(q, options, how, err)) ||
+	if ((result = qcow2_header_read(q, err)) || (result = qcow2_runtime_open(q, options, err)) ||
+	    (result = load_tables(q, err)) || (result = qcow2_bitmaps_open(q, err)) ||
+	    (result = qcow2_data_open(q, options, how, err)) || (result = qcow2_crypt_open(q, options, how, err)) ||
 	    (result = block_backing_open(q->block, q->backing_name, q->backing_format, options, how, err)))
 		return result;
-	qcow2_cache_init(&q->l2, max_u64(16, L2_CACHE_BYTES >> q->cluster_bits));
-	qcow2_cache_init(&q->refcounts, max_u64(8, REFCOUNT_CACHE_BYTES >> q->cluster_bits));
 	q->block->length = q->header.size;
 	q->block->optimal_bytes = q->cluster_bytes;
 	q->fresh_from = qcow2_clusters(q, q->file_end);
@@ -245,13 +241,10 @@ static json_t *qcow2_specific_info(const struct block *block)
 	return data;
 }
 
-static const char *const qcow2_options[] = {"backing",        "backing.*",          "data-file", "data-file.*",
-					    "encrypt.format", "encrypt.key-secret", NULL};
-
 const struct block_driver block_qcow2_driver = {
 	.name = "qcow2",
 	.size = sizeof(struct qcow2),
-	.known = qcow2_options,
+	.known = qcow2_runtime_options,
 	.own_metadata = true,
 	.probe = qcow2_probe,
 	.open = qcow2_open,

@@ -156,11 +156,11 @@ void qcow2_unallocate(struct qcow2 *q, uint64_t offset, uint64_t count)
 	qcow2_refcount_change(q, offset >> q->cluster_bits, count, -1);
 }
 
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard)
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_freed why)
 {
 	struct qcow2_free *last = q->free_count ? &q->frees[q->free_count - 1] : NULL;
 
-	if (last && last->discard == discard && last->offset + last->bytes == offset) {
+	if (last && last->why == why && last->offset + last->bytes == offset) {
 		last->bytes += bytes;
 		return;
 	}
@@ -168,5 +168,5 @@ void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool dis
 		q->free_room = q->free_room ? 2 * q->free_room : 64;
 		q->frees = xrealloc(q->frees, q->free_room * sizeof(*q->frees));
 	}
-	q->frees[q->free_count++] = (struct qcow2_free){offset, bytes, discard};
+	q->frees[q->free_count++] = (struct qcow2_free){offset, bytes, why};
 }

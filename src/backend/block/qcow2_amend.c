@@ -116,8 +116,7 @@ static int forget_zeroes(struct qcow2 *q, uint64_t offset, uint64_t bytes)
 	return result;
 }
 
-/* Version 2 knows no zero clusters: without a backing file they need not be there, else they become data. Snapshots
- * would need the same in their tables. */
+/* Version 2 knows no zero clusters: without a backing file they need not be there, else they become data. */
 static int expand_zeroes(struct qcow2 *q, struct error *err)
 {
 	uint8_t *zeroes = xcalloc(1, q->cluster_bytes);
@@ -151,16 +150,28 @@ static int expand_zeroes(struct qcow2 *q, struct error *err)
 static int downgrade(struct qcow2 *q, struct error *err)
 {
 	const struct qcow2_header old = q->header;
+	const uint64_t features = old.incompatible & ~(uint64_t)(QCOW2_DIRTY | QCOW2_COMPRESSION);
+	uint64_t active = 0, snapshots = 0;
 	int result;
 
 	if (q->refcount_bits != 16)
 		return error_set(err, ENOTSUP, "compat=0.10 requires refcount_bits=16");
 	if (qcow2_is_external(q))
 		return error_set(err, ENOTSUP, "Cannot downgrade an image with a data file");
-	if (q->header.incompatible & ~(uint64_t)QCOW2_DIRTY)
-		return error_set(err, ENOTSUP, "Cannot downgrade an image with incompatible features set");
-	if (q->header.snapshot_count)
-		return error_set(err, ENOTSUP, "Internal snapshots prevent downgrade of image");
+	if (features)
+		return error_set(err, ENOTSUP, "Cannot downgrade an image with incompatible features 0x%llx set",
+				 (unsigned long long)features);
+	if ((result = qcow2_kinds_seen(q, &active, &snapshots)))
+		return error_set_errno(err, -result, "Could not read the tables");
+	if (q->header.compression != QCOW2_ZLIB && (active | snapshots) & QCOW2_COMPRESSED)
+		return error_set(err, ENOTSUP,
+				 "Cannot downgrade an image with zstd compression type and existing "
+				 "compressed clusters");
+	/* The snapshots' tables stay as they are. */
+	for (uint32_t i = 0; i < q->header.snapshot_count; i++)
+		if (snapshots & QCOW2_ZERO || q->snapshots[i].disk_bytes != q->header.size ||
+		    q->snapshots[i].vm_state_bytes > UINT32_MAX)
+			return error_set(err, ENOTSUP, "Internal snapshots prevent downgrade of image");
 	if (q->bitmap_count)
 		return error_set(err, ENOTSUP, "Dirty bitmaps prevent downgrade of image");
 	result = expand_zeroes(q, err);
@@ -173,6 +184,7 @@ static int downgrade(struct qcow2 *q, struct error *err)
 	q->header.version = 2;
 	q->header.header_length = 72;
 	q->header.incompatible = q->header.compatible = q->header.autoclear = 0;
+	q->header.compression = QCOW2_ZLIB;
 	result = qcow2_header_rewrite(q, err);
 	if (result)
 		q->header = old;

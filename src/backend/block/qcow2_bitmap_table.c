@@ -224,7 +224,7 @@ static int write_new(struct qcow2 *q, const uint8_t *data, uint64_t bytes, uint6
 static void free_clusters(struct qcow2 *q, uint64_t offset, uint64_t bytes)
 {
 	if (bytes)
-		qcow2_free_later(q, offset, align_up(bytes, q->cluster_bytes), true);
+		qcow2_free_later(q, offset, align_up(bytes, q->cluster_bytes), QCOW2_FREED_ALWAYS);
 }
 
 /* Frees a table and what it refers to. Of a table that lies only what can be freed. */

@@ -81,7 +81,7 @@ static int clear_entries(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum 
 		qcow2_entry_store(q, table->data, index + i, new);
 		qcow2_entries_dirty(q, table, index + i, 1);
 		if (!qcow2_has_place(q, new.word))
-			qcow2_free_entry(q, old.word, true);
+			qcow2_free_entry(q, old.word, QCOW2_FREED_BY_REQUEST);
 	}
 	return 0;
 }
@@ -134,8 +134,8 @@ static int find_need(struct qcow2 *q, uint64_t offset, uint64_t *bytes, enum cle
 	if (how == EMPTY)
 		*need = mapping.kind == QCOW2_UNALLOCATED ? NOTHING : ENTRIES;
 	else if (mapping.kind == QCOW2_ZERO_PLAIN || (mapping.kind == QCOW2_UNALLOCATED && !q->block->backing) ||
-	    (mapping.kind == QCOW2_UNFILLED && !q->block->backing && how == ZERO) ||
-	    (mapping.kind == QCOW2_ZERO_ALLOCATED && how == ZERO))
+		 (mapping.kind == QCOW2_UNFILLED && !q->block->backing && how == ZERO) ||
+		 (mapping.kind == QCOW2_ZERO_ALLOCATED && how == ZERO))
 		*need = NOTHING;
 	*bytes = mapping.bytes;
 	if (!qcow2_is_extended(q))

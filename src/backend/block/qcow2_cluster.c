@@ -235,7 +235,7 @@ static int make_l2(struct qcow2 *q, uint64_t l1_index, const struct qcow2_table 
 	}
 	qcow2_take_fresh(q, offset, 1);
 	if (old)
-		qcow2_free_later(q, q->l1[l1_index] & QCOW2_OFFSET_MASK, q->cluster_bytes, false);
+		qcow2_free_later(q, q->l1[l1_index] & QCOW2_OFFSET_MASK, q->cluster_bytes, QCOW2_FREED_OTHERWISE);
 	qcow2_cache_drop(q, &q->l2, offset); /* what was there in an earlier life */
 	*table = qcow2_cache_insert(q, &q->l2, offset, data);
 	(*table)->is_new = true;
@@ -262,7 +262,7 @@ int qcow2_l2_for_write(struct qcow2 *q, uint64_t offset, struct qcow2_table **ta
 	return make_l2(q, l1_index, old, table);
 }
 
-void qcow2_free_entry(struct qcow2 *q, uint64_t word, bool discard)
+void qcow2_free_entry(struct qcow2 *q, uint64_t word, enum qcow2_freed why)
 {
 	uint64_t offset;
 	uint32_t bytes;
@@ -270,11 +270,11 @@ void qcow2_free_entry(struct qcow2 *q, uint64_t word, bool discard)
 	if (qcow2_is_external(q))
 		return; /* nothing counts what lies there */
 	if (qcow2_has_place(q, word)) {
-		qcow2_free_later(q, word & QCOW2_OFFSET_MASK, q->cluster_bytes, discard);
+		qcow2_free_later(q, word & QCOW2_OFFSET_MASK, q->cluster_bytes, why);
 	} else if (word & QCOW2_COMPRESSED) {
 		q->compressed_at = 0; /* its cluster may go */
 		qcow2_packed_place(q, word, &offset, &bytes);
 		bytes = (uint32_t)(align_up(offset + bytes, q->cluster_bytes) - align_down(offset, q->cluster_bytes));
-		qcow2_free_later(q, align_down(offset, q->cluster_bytes), bytes, false);
+		qcow2_free_later(q, align_down(offset, q->cluster_bytes), bytes, QCOW2_FREED_OTHERWISE);
 	}
 }

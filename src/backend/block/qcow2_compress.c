@@ -219,7 +219,7 @@ static int link_packed(struct qcow2 *q, uint64_t guest, uint64_t offset, uint32_
 	qcow2_entry_store(q, table->data, index,
 			  (struct qcow2_entry){.word = QCOW2_COMPRESSED | sectors << offset_bits | offset});
 	qcow2_entries_dirty(q, table, index, 1);
-	qcow2_free_entry(q, old.word, false);
+	qcow2_free_entry(q, old.word, QCOW2_FREED_OTHERWISE);
 	return 0;
 }
 

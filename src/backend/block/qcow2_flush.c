@@ -126,7 +126,7 @@ static void apply_frees(struct qcow2 *q, const struct qcow2_free *frees, size_t 
 				continue;
 			qcow2_cache_drop(q, &q->l2, c << q->cluster_bits);
 			qcow2_cache_drop(q, &q->refcounts, c << q->cluster_bits);
-			if (frees[i].discard && q->block->discard)
+			if (q->pass_discard[frees[i].why] && q->block->discard)
 				block_run(q->block->file, BLOCK_DISCARD, c << q->cluster_bits, q->cluster_bytes, NULL,
 					  0, 0);
 		}
@@ -170,7 +170,7 @@ static int flush_locked(struct qcow2 *q)
 	if (result) {
 		q->metadata_written = true;
 		for (size_t i = 0; i < free_count; i++)
-			qcow2_free_later(q, frees[i].offset, frees[i].bytes, frees[i].discard);
+			qcow2_free_later(q, frees[i].offset, frees[i].bytes, frees[i].why);
 	} else {
 		apply_frees(q, frees, free_count);
 	}

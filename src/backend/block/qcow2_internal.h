@@ -104,9 +104,17 @@ struct qcow2_place {
 	bool fresh; /* reads as zeroes */
 };
 
+/* Why clusters are free: it decides whether the host gets their room back, see qcow2_runtime.c. */
+enum qcow2_freed {
+	QCOW2_FREED_OTHERWISE,
+	QCOW2_FREED_BY_REQUEST,
+	QCOW2_FREED_BY_SNAPSHOT,
+	QCOW2_FREED_ALWAYS,
+};
+
 struct qcow2_free {
 	uint64_t offset, bytes; /* whole clusters of the file */
-	bool discard;
+	enum qcow2_freed why;
 };
 
 struct cipher;
@@ -164,6 +172,7 @@ struct qcow2 {
 	struct qcow2_workspace *workspaces; /* of compression, nobody's now */
 	uint64_t compressed_at;             /* where the next compressed cluster may start, or 0 */
 	struct qcow2_free *frees;           /* of the next flush */
+	bool pass_discard[QCOW2_FREED_ALWAYS + 1];
 	size_t free_count, free_room;
 	bool flushing;
 	bool metadata_written; /* since the last barrier, outside of a flush */
@@ -294,7 +303,7 @@ bool qcow2_take_fresh(struct qcow2 *q, uint64_t offset, uint64_t count);
 /* Gives back what no table on disk refers to. */
 void qcow2_unallocate(struct qcow2 *q, uint64_t offset, uint64_t count);
 /* Frees after the next flush has made durable that nothing refers to it. discard: the host may have the space back. */
-void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, bool discard);
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_freed why);
 
 /* --- qcow2_cluster.c --- */
 /* What a subcluster is (without extended L2 entries: a cluster). PACKED: a part of a compressed cluster. UNFILLED: its
@@ -339,7 +348,7 @@ int qcow2_l2_for_write(struct qcow2 *q, uint64_t offset, struct qcow2_table **ta
 /* Where the compressed bytes lie. */
 void qcow2_packed_place(const struct qcow2 *q, uint64_t word, uint64_t *offset, uint32_t *bytes);
 /* Frees what an L2 entry refers to, later. */
-void qcow2_free_entry(struct qcow2 *q, uint64_t word, bool discard);
+void qcow2_free_entry(struct qcow2 *q, uint64_t word, enum qcow2_freed why);
 /* The image contradicts itself: says so, marks it and refuses writes from now on. Returns -EIO. */
 int qcow2_set_corrupt(struct qcow2 *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -357,6 +366,17 @@ int qcow2_begin_change(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* --- qcow2_compress.c --- */
 int qcow2_unpack(struct qcow2 *q, uint64_t word, void *to);
 void qcow2_workspaces_free(struct qcow2 *q);
+
+/* --- qcow2_runtime.c --- */
+
+extern const char *const qcow2_runtime_options[];
+/* Takes the options of an open: makes the caches. */
+int qcow2_runtime_open(struct qcow2 *q, struct options *options, struct error *err);
+
+/* --- qcow2_snapshot.c --- */
+
+/* ORs QCOW2_COMPRESSED and QCOW2_ZERO into what the entries of the active tables, of the snapshots' are. */
+int qcow2_kinds_seen(struct qcow2 *q, uint64_t *active, uint64_t *snapshots);
 
 /* --- qcow2_snapshot_table.c --- */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);

@@ -176,7 +176,8 @@ int qcow2_refcount_grow(struct qcow2 *q, uint64_t index_needed)
 			q->reftable[i] = load_be64(table + i * 8);
 		q->reftable_entries = (uint32_t)entries;
 		note_end(q, (start + used) << q->cluster_bits);
-		qcow2_free_later(q, old.reftable_offset, (uint64_t)old.reftable_clusters << q->cluster_bits, true);
+		qcow2_free_later(q, old.reftable_offset, (uint64_t)old.reftable_clusters << q->cluster_bits,
+				 QCOW2_FREED_ALWAYS);
 	}
 	free(table);
 	free(block);

@@ -42,7 +42,7 @@ static int grow_l1(struct qcow2 *q, uint32_t entries)
 		memset(q->l1 + old.l1_size, 0, (entries - old.l1_size) * 8ull);
 		if (old.l1_size)
 			qcow2_free_later(q, old.l1_offset, qcow2_clusters(q, old.l1_size * 8ull) << q->cluster_bits,
-					 true);
+					 QCOW2_FREED_ALWAYS);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return result;

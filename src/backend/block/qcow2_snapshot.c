@@ -35,7 +35,7 @@ static int change_l2(struct qcow2 *q, const uint8_t *table, int delta)
 		if (!(word & QCOW2_COMPRESSED) && !qcow2_has_place(q, word))
 			continue;
 		if (delta < 0) {
-			qcow2_free_entry(q, word, true);
+			qcow2_free_entry(q, word, QCOW2_FREED_BY_SNAPSHOT);
 			continue;
 		}
 		if (word & QCOW2_COMPRESSED)
@@ -69,7 +69,7 @@ static int change_l1(struct qcow2 *q, const uint64_t *l1, uint32_t count, int de
 		if (!result && delta > 0)
 			result = qcow2_refcount_change(q, offset >> q->cluster_bits, 1, 1);
 		else if (!result)
-			qcow2_free_later(q, offset, q->cluster_bytes, false);
+			qcow2_free_later(q, offset, q->cluster_bytes, QCOW2_FREED_OTHERWISE);
 		if (result)
 			return result;
 	}
@@ -240,6 +240,43 @@ static int load_l1(struct qcow2 *q, const struct qcow2_snapshot *s, uint64_t **l
 	return result;
 }
 
+static int see_l1(struct qcow2 *q, const uint64_t *l1, uint32_t count, uint64_t *seen)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&q->lock);
+	for (uint32_t i = 0; i < count && !result; i++) {
+		const uint64_t offset = l1[i] & QCOW2_OFFSET_MASK;
+		struct qcow2_table *table;
+
+		if (!offset)
+			continue;
+		result = offset & (q->cluster_bytes - 1) ? -EIO : qcow2_cache_get(q, &q->l2, offset, false, &table);
+		for (uint32_t k = 0; k < q->l2_entries && !result; k++) {
+			const uint64_t word = qcow2_entry_load(q, table->data, k).word;
+
+			*seen |= word & QCOW2_COMPRESSED ? QCOW2_COMPRESSED : word & QCOW2_ZERO;
+		}
+	}
+	pthread_mutex_unlock(&q->lock);
+	return result;
+}
+
+int qcow2_kinds_seen(struct qcow2 *q, uint64_t *active, uint64_t *snapshots)
+{
+	int result = see_l1(q, q->l1, q->header.l1_size, active);
+
+	for (uint32_t i = 0; i < q->header.snapshot_count && !result; i++) {
+		uint64_t *l1;
+
+		result = load_l1(q, &q->snapshots[i], &l1);
+		if (!result)
+			result = see_l1(q, l1, q->snapshots[i].l1_size, snapshots);
+		free(l1);
+	}
+	return result;
+}
+
 /* The active table takes over the snapshot's content, in place; the first references of the old content go last. */
 static int replace_active(struct qcow2 *q, const struct qcow2_snapshot *s, const uint64_t *l1)
 {
@@ -337,7 +374,8 @@ int qcow2_snapshot_delete(struct block *block, const char *name, struct error *e
 	result = change_l1(q, l1, gone.l1_size, -1);
 	if (!result)
 		qcow2_free_later(q, gone.l1_offset,
-				 max_u64(1, qcow2_clusters(q, gone.l1_size * 8ull)) << q->cluster_bits, true);
+				 max_u64(1, qcow2_clusters(q, gone.l1_size * 8ull)) << q->cluster_bits,
+				 QCOW2_FREED_BY_SNAPSHOT);
 	pthread_mutex_unlock(&q->lock);
 	if (!result)
 		result = settle(q);

@@ -182,7 +182,8 @@ int qcow2_snapshots_switch(struct qcow2 *q, struct qcow2_snapshot *list, uint32_
 	}
 	pthread_mutex_lock(&q->lock);
 	if (old.snapshot_count)
-		qcow2_free_later(q, old.snapshots_offset, qcow2_clusters(q, old_bytes) << q->cluster_bits, true);
+		qcow2_free_later(q, old.snapshots_offset, qcow2_clusters(q, old_bytes) << q->cluster_bits,
+				 QCOW2_FREED_ALWAYS);
 	pthread_mutex_unlock(&q->lock);
 	return 0;
 }

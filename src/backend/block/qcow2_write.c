@@ -115,7 +115,7 @@ static int link_clusters(struct qcow2 *q, const struct fill *fill)
 
 		qcow2_entry_store(q, table->data, index + i, filled_entry(q, fill, i, old));
 		if (!fill->in_place)
-			qcow2_free_entry(q, old.word, false);
+			qcow2_free_entry(q, old.word, QCOW2_FREED_OTHERWISE);
 	}
 	qcow2_entries_dirty(q, table, index, fill->count);
 	return 0;
