@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A boot sector for bench/display: writes to RAM, to the frame buffer and to the text screen, and says at port 0xe9 when each
+# A boot sector for bench/display: writes to RAM, to the frame buffer, to the text screen and to planes, and says at port 0xe9 when each
 # begins and ends.
 	.code16
 	.globl _start
@@ -58,8 +58,61 @@ flat:	mov	$16, %ax
 	jnz	3b
 	mov	$'h', %al
 	out	%al, $0xe9
-5:	hlt
-	jmp	5b
+	mov	$registers, %esi	# planes
+1:	lodsw
+	test	%ax, %ax
+	jz	2f
+	mov	%eax, %edx
+	lodsw
+	out	%ax, %dx
+	jmp	1b
+2:	mov	$'i', %al		# all at once
+	out	%al, $0xe9
+	mov	$160, %ebp
+3:	mov	$0xa0000, %edi
+	mov	$38400, %ecx
+	rep stosb
+	dec	%ebp
+	jnz	3b
+	mov	$'j', %al
+	out	%al, $0xe9
+	mov	$'k', %al		# one after the other, as a picture comes in
+	out	%al, $0xe9
+	mov	$4, %ebp
+4:	mov	$0x0102, %ax
+5:	mov	$0x3c4, %dx
+	out	%ax, %dx
+	mov	$0xa0000, %edi
+	mov	$38400, %ecx
+6:	mov	%cl, (%edi)
+	inc	%edi
+	dec	%ecx
+	jnz	6b
+	shl	$1, %ah
+	test	$0x10, %ah
+	jz	5b
+	dec	%ebp
+	jnz	4b
+	mov	$'l', %al
+	out	%al, $0xe9
+	mov	$0x0f02, %ax		# through the latches, as a scroll does
+	out	%ax, %dx
+	mov	$0x3ce, %dx
+	mov	$0x4105, %ax
+	out	%ax, %dx
+	mov	$'m', %al
+	out	%al, $0xe9
+	mov	$160, %ebp
+7:	mov	$0xa0000, %edi
+	lea	640(%edi), %esi
+	mov	$37760, %ecx
+	rep movsb
+	dec	%ebp
+	jnz	7b
+	mov	$'n', %al
+	out	%al, $0xe9
+8:	hlt
+	jmp	8b
 fill:	out	%al, $0xe9
 	mov	$128, %ebp
 6:	mov	%edx, %edi
@@ -74,5 +127,6 @@ fill:	out	%al, $0xe9
 gdt:	.quad	0, 0x00cf9a000000ffff, 0x00cf92000000ffff
 gdtr:	.word	gdtr - gdt - 1
 	.long	gdt
+registers: .word 0x3c4, 0x0604, 0x3c4, 0x0f02, 0x3ce, 0x4005, 0x3ce, 0x0506, 0	# Mode X
 	.org	0x1fe
 	.word	0xaa55

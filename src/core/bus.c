@@ -3,6 +3,7 @@
  * The regions of a bus are flattened into a sorted table of disjoint intervals; readers find the interval by binary
  * search under RCU and drop the read lock before they call the region, so that a callback may itself change the bus.
  */
+#define _LGPL_SOURCE /* a reader is a few instructions, which cost more than the look-up when they are called in the library */
 #include "core/bus.h"
 
 #include "base/util.h"
@@ -292,25 +293,18 @@ static bool bus_ring(const struct bus_view *view, uint64_t offset, unsigned size
 	return false;
 }
 
-static bool bus_write_doorbell(struct bus *bus, uint64_t offset, uint64_t value, unsigned size)
+void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size)
 {
 	const struct bus_view *view;
-	bool rung = false;
+	struct bus_interval interval;
+	bool rung;
 
 	urcu_bp_read_lock();
 	view = rcu_dereference(bus->view);
-	if (view->doorbell_count)
-		rung = bus_ring(view, offset, size, value & mask_bytes(size));
+	rung = view->doorbell_count && bus_ring(view, offset, size, value & mask_bytes(size));
+	interval = bus_lookup(view, offset);
 	urcu_bp_read_unlock();
-	return rung;
-}
-
-void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size)
-{
-	if (bus_write_doorbell(bus, offset, value, size))
-		return;
-	for (unsigned done = 0; done < size;) {
-		struct bus_interval interval = bus_at(bus, offset + done);
+	for (unsigned done = 0; !rung && done < size;) {
 		unsigned piece = piece_size(size - done, interval.last - (offset + done),
 		                            interval.region ? region_max_width(interval.region) : 8);
 
@@ -318,15 +312,17 @@ void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size)
 			interval.region->ops->write(interval.region->opaque, offset + done - interval.base,
 			                            value >> 8 * done & mask_bytes(piece), piece);
 		done += piece;
+		if (done < size)
+			interval = bus_at(bus, offset + done);
 	}
 }
 
-/* The region, when all `size` bytes are its own and of a width that it takes. */
-static const struct region *region_for_run(const struct bus_interval *interval, uint64_t offset, unsigned size)
+/* The region, when all `bytes` are its own and `size` is a width that it takes. */
+static const struct region *region_for_run(const struct bus_interval *interval, uint64_t offset, unsigned size, uint64_t bytes)
 {
 	const struct region *region = interval->region;
 
-	if (!region || interval->last - offset < size - 1 || size > region_max_width(region) ||
+	if (!region || interval->last - offset < bytes - 1 || size > region_max_width(region) ||
 	    size < region->ops->min_width)
 		return NULL;
 	return region;
@@ -335,7 +331,7 @@ static const struct region *region_for_run(const struct bus_interval *interval, 
 size_t bus_read_run(struct bus *bus, uint64_t offset, void *to, unsigned size, size_t count)
 {
 	struct bus_interval interval = bus_at(bus, offset);
-	const struct region *region = region_for_run(&interval, offset, size);
+	const struct region *region = region_for_run(&interval, offset, size, size);
 
 	if (!region || !region->ops->read_run)
 		return 0;
@@ -345,11 +341,31 @@ size_t bus_read_run(struct bus *bus, uint64_t offset, void *to, unsigned size, s
 size_t bus_write_run(struct bus *bus, uint64_t offset, const void *from, unsigned size, size_t count)
 {
 	struct bus_interval interval = bus_at(bus, offset);
-	const struct region *region = region_for_run(&interval, offset, size);
+	const struct region *region = region_for_run(&interval, offset, size, size);
 
 	if (!region || !region->ops->write_run)
 		return 0;
 	return region->ops->write_run(region->opaque, offset - interval.base, from, size, count);
+}
+
+size_t bus_write_block(struct bus *bus, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	struct bus_interval interval = bus_at(bus, offset);
+	const struct region *region = region_for_run(&interval, offset, size, (uint64_t)size * count);
+
+	if (!region || !region->ops->write_block)
+		return 0;
+	return region->ops->write_block(region->opaque, offset - interval.base, from, size, count);
+}
+
+size_t bus_move_block(struct bus *bus, uint64_t to, uint64_t from, unsigned size, size_t count)
+{
+	struct bus_interval there = bus_at(bus, to), here = bus_at(bus, from);
+	const struct region *region = region_for_run(&there, to, size, (uint64_t)size * count);
+
+	if (!region || region_for_run(&here, from, size, (uint64_t)size * count) != region || !region->ops->move_block)
+		return 0;
+	return region->ops->move_block(region->opaque, to - there.base, from - here.base, size, count);
 }
 
 int bus_peek(struct bus *bus, uint64_t offset, uint8_t *to)

@@ -27,6 +27,10 @@ struct region_ops {
 	 * them; returns how many were made. Fewer, none too, is always right: read and write do the rest. */
 	size_t (*read_run)(void *opaque, uint64_t offset, void *to, unsigned size, size_t count);
 	size_t (*write_run)(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count);
+	/* Optional: `count` accesses of one width at offsets that rise by it, all inside the region, as REP STOS and MOVS
+	 * make them; move_block reads each at `from` before it writes it at `to`. As many are made as are returned. */
+	size_t (*write_block)(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count);
+	size_t (*move_block)(void *opaque, uint64_t to, uint64_t from, unsigned size, size_t count);
 	/* Optional: the byte that a read would give, with none of what else a read does: for debuggers. Any thread. */
 	uint8_t (*peek)(void *opaque, uint64_t offset);
 };
@@ -58,6 +62,10 @@ void bus_write(struct bus *bus, uint64_t offset, uint64_t value, unsigned size);
  * place with a doorbell is no place for this. */
 size_t bus_read_run(struct bus *bus, uint64_t offset, void *to, unsigned size, size_t count);
 size_t bus_write_run(struct bus *bus, uint64_t offset, const void *from, unsigned size, size_t count);
+
+/* The same at offsets that rise, where one region offers that for all of them. */
+size_t bus_write_block(struct bus *bus, uint64_t offset, const void *from, unsigned size, size_t count);
+size_t bus_move_block(struct bus *bus, uint64_t to, uint64_t from, unsigned size, size_t count);
 
 /* One byte for a debugger: -EFAULT where nobody answers, or reading would do more than tell. */
 int bus_peek(struct bus *bus, uint64_t offset, uint8_t *to);

@@ -75,11 +75,25 @@ static size_t probe_write_run(void *opaque, uint64_t offset, const void *from, u
 	return 1;
 }
 
+static size_t probe_write_block(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	probe_write(opaque, offset, *(const uint8_t *)from, size);
+	return count;
+}
+
+static size_t probe_move_block(void *opaque, uint64_t to, uint64_t from, unsigned size, size_t count)
+{
+	probe_read(opaque, from, size);
+	return probe_write_block(opaque, to, "m", size, count);
+}
+
 static const struct region_ops runs = {.read = probe_read,
 				       .write = probe_write,
 				       .max_width = 4,
 				       .read_run = probe_read_run,
-				       .write_run = probe_write_run};
+				       .write_run = probe_write_run,
+				       .write_block = probe_write_block,
+				       .move_block = probe_move_block};
 
 static void a_run_is_made_only_inside_a_region_that_has_it(void **state)
 {
@@ -103,6 +117,17 @@ static void a_run_is_made_only_inside_a_region_that_has_it(void **state)
 	assert_int_equal(bus_read_run(bus, 0x10c, data, 2, 9), 2);
 	assert_string_equal(probe.trail, "w1.2=7 r4.2 ");
 	assert_int_equal(data[3], 0x5a);
+	probe.trail[0] = 0;
+	assert_int_equal(bus_write_block(bus, 0x104, data, 1, 8), 0); /* begins in another one */
+	assert_int_equal(bus_write_block(bus, 0x108, data, 1, 4), 0); /* another one's in between */
+	assert_int_equal(bus_write_block(bus, 0x10c, data, 2, 3), 0); /* over its end */
+	assert_int_equal(bus_move_block(bus, 0x10c, 0x108, 1, 4), 0);
+	assert_int_equal(bus_move_block(bus, 0x10c, 0x100, 1, 2), 0);
+	assert_string_equal(probe.trail, "");
+	data[0] = 7;
+	assert_int_equal(bus_write_block(bus, 0x10c, data, 2, 2), 2);
+	assert_int_equal(bus_move_block(bus, 0x10c, 0x108, 1, 3), 3);
+	assert_string_equal(probe.trail, "w4.2=7 r0.1 w4.1=6d ");
 	bus_free(bus);
 }
 

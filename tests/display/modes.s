@@ -30,6 +30,8 @@ vbe:	mov	%ax, %bx
 	je	cga
 	cmp	$4, %bl
 	je	banks
+	cmp	$5, %bl			# and repeated instructions
+	je	planes
 	mov	$0xa000, %ax		# 0: bytes
 	call	fill
 	jmp	done
@@ -88,6 +90,21 @@ done:	mov	$registers, %si
 	lodsw
 	out	%ax, %dx
 	jmp	5b
+6:	cmpb	$5, pattern
+	jne	6f
+	mov	$0xa000, %ax		# what the registers make of repeated instructions
+	mov	%ax, %ds
+	mov	%ax, %es
+	mov	$8003, %si
+	xor	%di, %di
+	mov	$7000, %cx
+	rep movsb
+	mov	$20000, %di
+	mov	$0x5ac3, %ax
+	mov	$4001, %cx
+	rep stosw
+	xor	%ax, %ax
+	mov	%ax, %ds
 6:	mov	$'D', %al
 	out	%al, $0xe9
 7:	cli

@@ -15,8 +15,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from screen import VMM, Machine, read_ppm, skip  # noqa: E402
 
-TEXT, BYTES, PLANES, CGA, BANKS = 1, 0, 2, 3, 4
-CRTC, GRAPHICS = 0x3d4, 0x3ce
+TEXT, BYTES, PLANES, CGA, BANKS, REPEATED = 1, 0, 2, 3, 4, 5
+SEQUENCER, CRTC, GRAPHICS = 0x3c4, 0x3d4, 0x3ce
 
 # name, mode, pattern, registers written afterwards
 CASES = [
@@ -33,6 +33,9 @@ CASES = [
     ("320x200, 256 colours", 0x13, BYTES, []),
     ("640x480, another start", 0x12, PLANES, [(CRTC, 0x000c | 0x12 << 8)]),
     ("320x200, 256 colours, unchained", 0x13, BYTES, [(CRTC, 0x14), (CRTC, 0xe317), (CRTC, 0x070d)]),
+    ("640x480, latches", 0x12, REPEATED, [(SEQUENCER, 0x0f02), (GRAPHICS, 0x0105)]),
+    ("640x480, bits, exclusive or", 0x12, REPEATED, [(SEQUENCER, 0x0d02), (GRAPHICS, 0x3c08), (GRAPHICS, 0x1903)]),
+    ("640x480, set and reset", 0x12, REPEATED, [(SEQUENCER, 0x0f02), (GRAPHICS, 0x0500), (GRAPHICS, 0x0601), (GRAPHICS, 0x0808)]),
     ("text, another start", 0x03, TEXT, [(CRTC, 0x400d)]),
     ("VBE 640x400x8", 0x100, BANKS, []),
     ("VBE 640x480x8", 0x101, BANKS, []),

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -232,6 +233,106 @@ static void test_rep_movs_overlap(void **unused)
 	assert_int_equal(*guest_ram(&guest, GUEST_DATA + 10000), 0x77);
 	assert_int_equal(gpr_of(&guest)[X86_RCX], 0);
 	guest_fini(&guest);
+}
+
+/* Offsets of 16 bits go round, in the middle of a page too, and what is above them in the registers stays. */
+static void test_rep_movs_offsets_wrap(void **unused)
+{
+	struct guest guest;
+
+	start(&guest, X86_CODE16);
+	PLACE(&guest, GUEST_CODE, rep_movs);
+	state_of(&guest, 0)->seg[X86_DS] = (struct x86_segment){.base = 0x30080, .limit = 0xffff, .attr = 0x93, .selector = 0x3008};
+	state_of(&guest, 0)->seg[X86_ES] = (struct x86_segment){.base = 0x51230, .limit = 0xffff, .attr = 0x93, .selector = 0x5123};
+	for (unsigned i = 0; i < 0x10000; i++)
+		*guest_ram(&guest, 0x30080 + i) = (uint8_t)(i * 7 + (i >> 8));
+	x86_mode_update(guest.cpu[0]);
+	gpr_of(&guest)[X86_RSI] = 0xabcdff00;
+	gpr_of(&guest)[X86_RDI] = 0x1234fa00;
+	gpr_of(&guest)[X86_RCX] = 0x99991000;
+	run_to_halt(&guest);
+	for (unsigned i = 0; i < 0x1000; i++)
+		assert_int_equal(*guest_ram(&guest, 0x51230 + ((0xfa00 + i) & 0xffff)),
+				 *guest_ram(&guest, 0x30080 + ((0xff00 + i) & 0xffff)));
+	assert_int_equal(*guest_ram(&guest, 0x61230), 0);
+	assert_int_equal(gpr_of(&guest)[X86_RSI], 0xabcd0f00);
+	assert_int_equal(gpr_of(&guest)[X86_RDI], 0x12340a00);
+	assert_int_equal(gpr_of(&guest)[X86_RCX], 0x99990000);
+	guest_fini(&guest);
+}
+
+struct store {
+	uint8_t bytes[0x3000];
+	unsigned single;
+};
+
+static uint64_t store_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return ((struct store *)opaque)->bytes[offset];
+}
+
+static void store_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct store *store = opaque;
+
+	store->bytes[offset] = (uint8_t)value;
+	store->single++;
+}
+
+static size_t store_write_block(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	struct store *store = opaque;
+
+	memcpy(store->bytes + offset, from, size * count);
+	return count;
+}
+
+static size_t store_move_block(void *opaque, uint64_t to, uint64_t from, unsigned size, size_t count)
+{
+	struct store *store = opaque;
+
+	memmove(store->bytes + to, store->bytes + from, size * count);
+	return count;
+}
+
+/* A device that takes blocks gets them, page by page, and registers are as ever; from there too. */
+static void test_rep_movs_to_a_device(void **unused)
+{
+	static const struct region_ops ops = {.read = store_read,
+					      .write = store_write,
+					      .min_width = 1,
+					      .max_width = 1,
+					      .write_block = store_write_block,
+					      .move_block = store_move_block};
+	struct store *store = xcalloc(1, sizeof(*store));
+	struct region region = {.name = "store", .ops = &ops, .opaque = store, .base = 0x2000000, .size = sizeof(store->bytes)};
+	struct guest guest;
+
+	start(&guest, X86_CODE32);
+	assert_int_equal(bus_add(guest.memory, &region, NULL), 0);
+	PLACE(&guest, GUEST_CODE, rep_movs);
+	for (unsigned i = 0; i < 0x2000; i++)
+		*guest_ram(&guest, GUEST_DATA + 0xf00 + i) = (uint8_t)(i * 7 + (i >> 8));
+	gpr_of(&guest)[X86_RSI] = GUEST_DATA + 0xf00;
+	gpr_of(&guest)[X86_RDI] = 0x2000800;
+	gpr_of(&guest)[X86_RCX] = 0x2000;
+	run_to_halt(&guest);
+	assert_memory_equal(store->bytes + 0x800, guest_ram(&guest, GUEST_DATA + 0xf00), 0x2000);
+	assert_int_equal(store->bytes[0x2800], 0);
+	assert_int_equal(gpr_of(&guest)[X86_RSI], GUEST_DATA + 0x2f00);
+	assert_int_equal(gpr_of(&guest)[X86_RDI], 0x2002800);
+	assert_int_equal(gpr_of(&guest)[X86_RCX], 0);
+	assert_in_range(store->single, 0, 16);
+	state_of(&guest, 0)->rip = GUEST_CODE;
+	state_of(&guest, 0)->mp_state = X86_MP_RUNNING;
+	gpr_of(&guest)[X86_RSI] = 0x2001000;
+	gpr_of(&guest)[X86_RDI] = 0x2000000;
+	gpr_of(&guest)[X86_RCX] = 0x800;
+	run_to_halt(&guest);
+	assert_memory_equal(store->bytes, guest_ram(&guest, GUEST_DATA + 0x1700), 0x800);
+	assert_in_range(store->single, 0, 16);
+	guest_fini(&guest);
+	free(store);
 }
 
 static void test_rep_stos_over_own_code(void **unused)
@@ -780,6 +881,8 @@ int main(void)
 		cmocka_unit_test(test_rep_movs_faults_midway),
 		cmocka_unit_test(test_rep_movs_one_tlb_place),
 		cmocka_unit_test(test_rep_movs_overlap),
+		cmocka_unit_test(test_rep_movs_offsets_wrap),
+		cmocka_unit_test(test_rep_movs_to_a_device),
 		cmocka_unit_test(test_rep_stos_over_own_code),
 		cmocka_unit_test(test_locked_by_two_cpus),
 		cmocka_unit_test(test_rewrites_other_cpus_code),

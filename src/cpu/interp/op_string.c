@@ -225,6 +225,37 @@ static void store_pattern(void *to, uint64_t value, unsigned size, uint64_t coun
 	}
 }
 
+/* --- to a device that takes several at once --- */
+
+/* Fewer are not worth finding that out. */
+enum { DEVICE_COUNT_MIN = 4 };
+
+static uint64_t device_stos(struct interp *ip, uint64_t gva, unsigned size, uint64_t count)
+{
+	uint64_t pattern[PAGE_SIZE / sizeof(uint64_t)], gpa;
+
+	if (count < DEVICE_COUNT_MIN || !x86_bus_gpa(&ip->cpu, gva, X86_WRITE, &gpa))
+		return 0;
+	store_pattern(pattern, reg_get64(ip, X86_RAX * 8), size, count);
+	return bus_write_block(ip->cpu.vcpu.engine->env.memory, gpa, pattern, size, count);
+}
+
+/* from: where the source is in RAM; NULL: at a device too, if at all. */
+static uint64_t device_movs(struct interp *ip, uint64_t to_gva, uint64_t from_gva, const void *from, unsigned size,
+			    uint64_t count)
+{
+	struct bus *bus = ip->cpu.vcpu.engine->env.memory;
+	uint64_t to, source;
+
+	if (count < DEVICE_COUNT_MIN || !x86_bus_gpa(&ip->cpu, to_gva, X86_WRITE, &to))
+		return 0;
+	if (from)
+		return bus_write_block(bus, to, from, size, count);
+	return x86_bus_gpa(&ip->cpu, from_gva, X86_READ, &source) ? bus_move_block(bus, to, source, size, count) : 0;
+}
+
+/* --- in one go --- */
+
 /* Returns how many elements were done; 0: do one the careful way. */
 static uint64_t bulk_stos(struct interp *ip, const struct op *op, unsigned size, uint64_t count)
 {
@@ -234,11 +265,12 @@ static uint64_t bulk_stos(struct interp *ip, const struct op *op, unsigned size,
 	if (!bulk_possible(ip))
 		return 0;
 	gva = dest_gva(ip, op, size, X86_WRITE);
-	to = writable_page(ip, op, gva, size);
-	if (!to)
-		return 0;
 	count = min_u64(count, dest_room(ip, op, gva, size));
-	store_pattern(to, reg_get64(ip, X86_RAX * 8), size, count);
+	to = writable_page(ip, op, gva, size);
+	if (to)
+		store_pattern(to, reg_get64(ip, X86_RAX * 8), size, count);
+	else
+		count = device_stos(ip, gva, size, count);
 	advance(ip, op, RDI, (int64_t)(count * size));
 	return count;
 }
@@ -253,6 +285,7 @@ static bool movs_pages(struct interp *ip, const struct op *op, unsigned size, ui
 
 	if (shared && !mem_hit(slot->tag_read, from_gva, size))
 		x86_tlb_fill(&ip->cpu, from_gva, X86_READ);
+	*from = NULL;
 	if (!mem_hit(slot->tag_read, from_gva, size))
 		return false;
 	*from = (const uint8_t *)(from_gva + slot->addend);
@@ -272,10 +305,10 @@ static uint64_t bulk_movs(struct interp *ip, const struct op *op, unsigned size,
 		return 0;
 	from_gva = source_gva(ip, op, size);
 	to_gva = dest_gva(ip, op, size, X86_WRITE);
-	if (!movs_pages(ip, op, size, from_gva, to_gva, &from, &to))
-		return 0;
 	count = min_u64(count, min_u64(source_room(ip, op, from_gva, size), dest_room(ip, op, to_gva, size)));
-	if (to > from && to < from + count * size) {
+	if (!movs_pages(ip, op, size, from_gva, to_gva, &from, &to)) {
+		count = device_movs(ip, to_gva, from_gva, from, size, count);
+	} else if (to > from && to < from + count * size) {
 		/* Overlap forward repeats a pattern: element by element. */
 		for (uint64_t i = 0; i < count; i++)
 			memmove(to + i * size, from + i * size, size);

@@ -246,6 +246,9 @@ uint32_t x86_tlb_fault(struct x86_cpu *cpu, uint64_t gva, unsigned access);
 /* Host address for a read-modify-write or a vector access of size bytes at gva when it lies in one page of RAM that may
  * be written (write permission, dirty bits and ram_written done); NULL: MMIO or page-crossing, use read and write. */
 void *x86_rmw_pointer(struct x86_cpu *cpu, uint64_t gva, unsigned size);
+/* Where an access at gva as the CPU is now would reach the bus, which is good to the end of the page: the physical address.
+ * false: it would not, or would fault, or somebody watches. Accessed and dirty bits are set. */
+bool x86_bus_gpa(struct x86_cpu *cpu, uint64_t gva, unsigned access, uint64_t *gpa);
 /* Faults as a write of [gva, +size) would, without writing. */
 void x86_probe_write(struct x86_cpu *cpu, uint64_t gva, unsigned size);
 /* Serialises a locked access that is not a single host instruction (MMIO or page-crossing LOCK). */

@@ -604,6 +604,21 @@ void x86_write_slow(struct x86_cpu *cpu, uint64_t gva, const void *from, unsigne
 		x86_debug_access(cpu, gva, size, true, true);
 }
 
+bool x86_bus_gpa(struct x86_cpu *cpu, uint64_t gva, unsigned access, uint64_t *gpa)
+{
+	struct x86_leaf leaf;
+
+	if (cpu->debug || cpu->breakpoints_armed || cpu->memory_watch || cpu->alignment_checked ||
+	    (cpu->code_mode == X86_CODE64 && !x86_canonical(cpu, gva)))
+		return false;
+	if (leaf_of(cpu, gva, access | x86_user_access(cpu), &leaf) || x86_ram_slot(cpu, leaf.gpa) ||
+	    is_apic_page(cpu, leaf.gpa))
+		return false;
+	x86_vectors_out(cpu);
+	*gpa = leaf.gpa + (gva & (PAGE_SIZE - 1));
+	return true;
+}
+
 void x86_probe_write(struct x86_cpu *cpu, uint64_t gva, unsigned size)
 {
 	unsigned access = x86_user_access(cpu) | X86_WRITE;

@@ -28,8 +28,13 @@ static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 /* A word to an index port is index and data, lowest byte first: the bus splits it. */
 static const struct region_ops port_ops = {.read = port_read, .write = port_write, .min_width = 1, .max_width = 1};
-static const struct region_ops legacy_ops = {
-	.read = vga_legacy_read, .write = vga_legacy_write, .peek = vga_legacy_peek, .min_width = 1, .max_width = 8};
+static const struct region_ops legacy_ops = {.read = vga_legacy_read,
+					     .write = vga_legacy_write,
+					     .write_block = vga_legacy_write_block,
+					     .move_block = vga_legacy_move_block,
+					     .peek = vga_legacy_peek,
+					     .min_width = 1,
+					     .max_width = 8};
 
 static int add_regions(struct vga *vga, struct error *err)
 {

@@ -164,6 +164,8 @@ void vga_port_write(struct vga *vga, uint16_t port, uint8_t value);
 /* Takes the lock itself: offset is that in the 128 KiB from 0xa0000. */
 uint64_t vga_legacy_read(void *opaque, uint64_t offset, unsigned size);
 void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+size_t vga_legacy_write_block(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count);
+size_t vga_legacy_move_block(void *opaque, uint64_t to, uint64_t from, unsigned size, size_t count);
 uint8_t vga_legacy_peek(void *opaque, uint64_t offset);
 /* Registers changed that say what the CPU sees at 0xa0000. */
 void vga_map_legacy(struct vga *vga);

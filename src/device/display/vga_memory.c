@@ -229,6 +229,35 @@ void vga_legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	pthread_mutex_unlock(&vga->lock);
 }
 
+size_t vga_legacy_write_block(void *opaque, uint64_t offset, const void *from, unsigned size, size_t count)
+{
+	struct vga *vga = opaque;
+	const uint8_t *bytes = from;
+
+	pthread_mutex_lock(&vga->lock);
+	for (size_t i = 0; i < size * count; i++)
+		write_byte(vga, (uint32_t)(offset + i), bytes[i]);
+	pthread_mutex_unlock(&vga->lock);
+	return count;
+}
+
+/* All bytes of an access are read before the first is written, as a CPU does. */
+size_t vga_legacy_move_block(void *opaque, uint64_t to, uint64_t from, unsigned size, size_t count)
+{
+	struct vga *vga = opaque;
+	uint8_t bytes[8];
+
+	pthread_mutex_lock(&vga->lock);
+	for (size_t at = 0; at < size * count; at += size) {
+		for (unsigned i = 0; i < size; i++)
+			bytes[i] = read_byte(vga, (uint32_t)(from + at + i));
+		for (unsigned i = 0; i < size; i++)
+			write_byte(vga, (uint32_t)(to + at + i), bytes[i]);
+	}
+	pthread_mutex_unlock(&vga->lock);
+	return count;
+}
+
 /* --- mapped as it is --- */
 
 static bool is_direct(struct vga *vga, uint32_t *first, uint32_t *bytes, uint32_t *offset)

@@ -214,6 +214,56 @@ static void test_read_modes(void **state)
 	assert_int_equal(peek(f, 0xa000a), 0xff);
 }
 
+static uint32_t next_random(uint32_t *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+/* What the accesses of REP STOS and MOVS do when they come together is what they do one by one, whatever the registers
+ * say. */
+static void test_blocks(void **state)
+{
+	static const uint8_t controller[] = {0, 1, 2, 3, 4, 5, 7, 8};
+	struct fixture *f = *state;
+	struct bus *bus = f->machine->env.memory;
+	uint8_t *before = xcalloc(1, f->vga->bytes), *after = xcalloc(1, f->vga->bytes), data[256];
+	uint32_t random = 1, latch;
+
+	planar_mode(f);
+	for (unsigned round = 0; round < 400; round++) {
+		unsigned size = 1u << next_random(&random) % 4, count = 1 + next_random(&random) % (256 / size);
+		uint32_t to = 0xa0000 + next_random(&random) % 0xfe00, from = 0xa0000 + next_random(&random) % 0xfe00;
+		bool moves = next_random(&random) % 2;
+
+		set(f, 0x3c4, 4, (uint8_t)(2 | (next_random(&random) & 12)));
+		set(f, 0x3c4, 2, (uint8_t)(next_random(&random) & 15));
+		for (size_t i = 0; i < sizeof(controller); i++)
+			if (next_random(&random) % 2)
+				set(f, 0x3ce, controller[i], (uint8_t)next_random(&random));
+		for (size_t i = 0; i < sizeof(data); i++)
+			data[i] = (uint8_t)next_random(&random);
+		latch = f->vga->latch;
+		memcpy(before, f->vga->memory, f->vga->bytes);
+		for (unsigned i = 0; i < count; i++) {
+			uint64_t value = 0;
+
+			memcpy(&value, data + i * size, size);
+			bus_write(bus, to + i * size, moves ? bus_read(bus, from + i * size, size) : value, size);
+		}
+		memcpy(after, f->vga->memory, f->vga->bytes);
+		memcpy(f->vga->memory, before, f->vga->bytes);
+		f->vga->latch = latch;
+		assert_int_equal(moves ? bus_move_block(bus, to, from, size, count)
+				       : bus_write_block(bus, to, data, size, count),
+				 count);
+		assert_memory_equal(after, f->vga->memory, f->vga->bytes);
+	}
+	assert_int_equal(bus_write_block(bus, 0xbfff8, data, 8, 2), 0); /* over the window's end */
+	free(before);
+	free(after);
+}
+
 static void test_odd_even_and_chain4(void **state)
 {
 	struct fixture *f = *state;
@@ -544,6 +594,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_write_modes),
+		TEST(test_blocks),
 		TEST(test_read_modes),
 		TEST(test_odd_even_and_chain4),
 		TEST(test_cells_are_mapped),
