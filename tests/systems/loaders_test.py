@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Boot loaders from the media Debian has for them, read from the screen and driven with keys: loaders_test.py ENGINE CASE [VNC-TYPE]."""
+import contextlib
 import pathlib
 import shutil
 import subprocess
@@ -47,18 +48,29 @@ def grub_floppy(engine, checks):
         show(checks, system)
 
 
+def vnc_client():
+    """The program that types, and skips without it or the module."""
+    if len(sys.argv) < 4:
+        skip("no VNC client: the package libvncserver-dev was missing in the build")
+    if not (VMM.parent / "display-vnc.so").exists():
+        skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
+    return sys.argv[3]
+
+
+def type_over_vnc(checks, client, socket, text):
+    said = subprocess.run([client, socket, text], capture_output=True, text=True, timeout=60 * PATIENCE)
+    checks.holds(said.returncode == 0, f"LibVNCClient's session: {said.stdout.strip()}")
+
+
 def grub_vnc(engine, checks):
     """The disc once more, typed at by a VNC client."""
     need((f"{RESCUE}/grub-rescue-cdrom.iso", "grub-rescue-pc"))
-    client = sys.argv[3] if len(sys.argv) > 3 else skip("no VNC client: the package libvncserver-dev was missing in the build")
-    if not (VMM.parent / "display-vnc.so").exists():
-        skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
+    client = vnc_client()
     with tempfile.TemporaryDirectory(prefix="xuni-vnc-") as folder:
         socket = f"{folder}/vnc"
         with System(engine, "-cdrom", f"{RESCUE}/grub-rescue-cdrom.iso", "-vnc", f"unix:{socket}", memory="128") as system:
             grub_menu(checks, system)
-            said = subprocess.run([client, socket, "echo Over_VNC"], capture_output=True, text=True, timeout=60 * PATIENCE)
-            checks.holds(said.returncode == 0, f"LibVNCClient's session: {said.stdout.strip()}")
+            type_over_vnc(checks, client, socket, "echo Over_VNC")
             checks.holds(system.shows_row("Over_VNC"), "echo says what the client typed")
             show(checks, system)
 
@@ -93,6 +105,38 @@ def grub_uefi(engine, checks):
         ours, theirs = [uefi_menu(e, disc, folder, checks) for e in (engine, "tcg")]
         checks.holds(ours[:2] == (1280, 800), f"the mode is 1280x800 (was {ours[0]}x{ours[1]})")
         checks.holds(ours == theirs, "the picture is qemu's")
+
+
+def efi_shell(engine, checks):
+    """OVMF's own shell, typed at by a VNC client; its screen is the same in the interpreter and in qemu, dot by dot."""
+    need((OVMF / "OVMF_CODE_4M.fd", "ovmf"), ("qemu-system-x86_64", "qemu-system-x86"))
+    client = vnc_client()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="xuni-shell-"))
+        systems = {}
+        for name in [engine, "interp", "tcg"]:
+            variables = pathlib.Path(folder) / f"{name}.fd"
+            shutil.copy(OVMF / "OVMF_VARS_4M.fd", variables)
+            systems[name] = stack.enter_context(System(
+                name, "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd", "-drive",
+                f"if=pflash,format=raw,file={variables}", *(["-vnc", f"unix:{folder}/{name}"] if name != "tcg" else []), memory="256"))
+        for name, system in systems.items():
+            checks.holds(system.hears("any other key to continue", 120), f"{name}: OVMF starts its shell")
+            system.hmp("sendkey esc")
+            system.hears("Shell> ", 30)
+            for text in ["cls", "ver"]:
+                if name == "tcg":
+                    system.type(text + "\n")
+                else:
+                    type_over_vnc(checks, client, f"{folder}/{name}", text)
+                checks.holds(system.hears("Shell> ", 30), f"{name}: the shell obeys {text}")
+        for name in ["interp", "tcg"]:
+            # The serial line has the prompt a little before the screen.
+            deadline = time.monotonic() + 20 * PATIENCE
+            while systems[engine].pixels() != systems[name].pixels() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            checks.holds(systems[engine].pixels() == systems[name].pixels(), f"{engine} shows what {name} shows, dot by dot")
+        checks.holds(len(set(systems[engine].pixels()[2])) > 2, "which has colours")
 
 
 CONFIG = "PROMPT 1\nTIMEOUT 0\nSAY Speaks-First\nDEFAULT nothing\n"
@@ -224,7 +268,7 @@ def show(checks, system):
         print(system.screen())
 
 
-CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux, grub_uefi, memtest, ipxe, mach, linux686, linux686pae]}
+CASES = {f.__name__: f for f in [grub_cd, grub_floppy, grub_vnc, isolinux, syslinux, grub_uefi, efi_shell, memtest, ipxe, mach, linux686, linux686pae]}
 
 
 def main():
