@@ -3,119 +3,80 @@
 """Debian's installer by PXE, from the package debian-installer-12-netboot-amd64, on any engine or qemu's TCG.
 
     install_debian.py ENGINE screen       to the installer's first question, read from the screen
-    install_debian.py ENGINE install      an unattended installation onto a qcow2 disk, to the first login from it; says how long it took
+    install_debian.py ENGINE install      an unattended installation onto a qcow2 disk, its first boot, and what the disk has then
 
-The whole installation fetches about 200 MiB of packages through a server of this script on loopback, which keeps what it has fetched
-from the host's Debian mirror in .cache/mirror. What the installer says on its console is in .cache/install.log.
+What runs in the installation is Debian's: PXELINUX, the installer's kernel, menu and debconf with a preseed, its set-up of the network,
+anna, which fetches components from the mirror of the test, bootstrap-base with debootstrap, base-installer for apt, the initramfs and the
+kernel; grub-install. Debian's archive no longer has a good part of the components of this release's installer (partman-ext3, e2fsprogs-udeb,
+grub-installer, user-setup, finish-install...: 404), so that installer/ takes the place of the partitioner and of the steps after the kernel, and
+mke2fs, sfdisk and debootstrap come out of the ordinary packages.
+
+The mirror has about 70 MiB, kept in .cache/mirror. What the installer says is in .cache/install.log, its syslog in .cache/install.syslog.
 """
-import http.server
+import os
 import pathlib
 import re
+import resource
+import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
 
-from system import GUEST, PATIENCE, Checks, System, need, skip
+from mirror import Archive, Mirror, component
+from system import GUEST, HERE, PATIENCE, Checks, System, need, run
 
 NETBOOT = pathlib.Path("/usr/lib/debian-installer/images/12/amd64/text")
 CACHE = GUEST.parent / "mirror"
-HOURS = 3600
-PRESEED = """d-i debian-installer/locale string en_US.UTF-8
+LOG, SYSLOG = GUEST.parent / "install.log", GUEST.parent / "install.syslog"
+MINUTES = 60
+CODENAME = "bookworm"
+KERNEL = "linux-image-cloud-amd64"
+PACKAGES = ["usr-is-merged", "apt", "systemd-sysv", "udev", "dbus", "busybox", "zstd", "initramfs-tools", KERNEL, "grub-pc"]
+TOOLS = ["e2fsprogs", "libext2fs2", "libcom-err2", "libss2", "fdisk", "libfdisk1", "libsmartcols1", "libreadline8"]
+PRESEED = f"""d-i debian-installer/locale string en_US.UTF-8
 d-i keyboard-configuration/xkb-keymap select us
-d-i netcfg/choose_interface select auto
-d-i netcfg/get_hostname string xuni
-d-i netcfg/get_domain string invalid
 d-i mirror/country string manual
-d-i mirror/http/hostname string 10.0.2.2:{port}
+d-i mirror/http/hostname string 10.0.2.2:@PORT@
 d-i mirror/http/directory string /debian
 d-i mirror/http/proxy string
-d-i mirror/suite string bookworm
-d-i passwd/make-user boolean false
+d-i mirror/suite string {CODENAME}
+d-i debian-installer/allow_unauthenticated boolean true
+d-i hw-detect/firmware-lookup string never
 d-i passwd/root-password password xuni
-d-i passwd/root-password-again password xuni
-d-i clock-setup/utc boolean true
-d-i clock-setup/ntp boolean false
-d-i time/zone string UTC
-d-i partman-auto/disk string /dev/vda
-d-i partman-auto/method string regular
-d-i partman-auto/choose_recipe select atomic
-d-i partman-basicfilesystems/no_swap boolean false
-d-i partman-partitioning/confirm_write_new_label boolean true
-d-i partman/choose_partition select finish
-d-i partman/confirm boolean true
-d-i partman/confirm_nooverwrite boolean true
+d-i base-installer/debootstrap_variant string minbase
+d-i base-installer/includes string usr-is-merged systemd-sysv udev dbus
 d-i base-installer/install-recommends boolean false
-d-i base-installer/kernel/image string linux-image-cloud-amd64
+d-i base-installer/kernel/image string {KERNEL}
 d-i base-installer/initramfs-tools/driver-policy select dep
-d-i apt-setup/services-select multiselect
-d-i apt-setup/enable-source-repositories boolean false
-tasksel tasksel/first multiselect
-d-i pkgsel/include string
-d-i pkgsel/upgrade select none
-d-i pkgsel/update-policy select none
-popularity-contest popularity-contest/participate boolean false
-d-i grub-installer/only_debian boolean true
-d-i grub-installer/bootdev string /dev/vda
-d-i debian-installer/add-kernel-opts string console=ttyS0
-d-i finish-install/reboot_in_progress note
-d-i debian-installer/exit/poweroff boolean true
+d-i preseed/early_command string tail -n +1 -f /var/log/syslog >/dev/ttyS1 2>/dev/null </dev/null &
 """
 
 
-def host_mirror():
-    """Where the host's apt gets Debian from."""
-    text = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True).stdout
-    found = re.search(r"^http://\S*/debian/?$", text, re.M)
-    return found[0].rstrip("/") if found else skip("the host's apt has no Debian mirror with http:")
+def make_mirror(folder):
+    """Packages of the host's apt, the installer's components that the archive still has, and what takes the place of the others."""
+    archive = Archive(CACHE)
+    debs = archive.packages([*archive.required(), *PACKAGES, "debootstrap", *TOOLS])
 
+    def of(names):
+        return [file for file in debs if file.name.split("_")[0] in names]
 
-class Mirror:
-    """Serves /preseed.cfg, and /debian out of CACHE or the host's mirror."""
-
-    def __init__(self):
-        upstream = host_mirror()
-        mirror = self
-        self.fetched_bytes = self.served_bytes = 0
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                try:
-                    body = PRESEED.format(port=mirror.port).encode() if self.path == "/preseed.cfg" else mirror.file(upstream, self.path)
-                except (urllib.error.URLError, OSError) as error:
-                    print(f"the mirror has no {self.path}: {error}", flush=True)
-                    self.send_error(getattr(error, "code", 502))
-                    return
-                mirror.served_bytes += len(body)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def file(self, upstream, path):
-        if not re.fullmatch(r"/debian(/[A-Za-z0-9_+~.:%-]+)+", path) or "/.." in path:
-            raise FileNotFoundError(path)
-        place = CACHE / path[1:]
-        if place.is_file():
-            return place.read_bytes()
-        body = urllib.request.urlopen(upstream + path[len("/debian"):], timeout=60).read()
-        self.fetched_bytes += len(body)
-        if "/pool/" in path or "/by-hash/" in path:  # names whose contents do not change
-            place.parent.mkdir(parents=True, exist_ok=True)
-            part = place.with_name(f"{place.name}.{threading.get_ident()}")
-            part.write_bytes(body)
-            part.rename(place)
-        return body
+    linux = (NETBOOT / "debian-installer/amd64/linux").read_bytes()
+    release = linux[0x200 + struct.unpack_from("<H", linux, 0x20e)[0]:].split(b" ")[0].decode()
+    udebs = archive.components(["bootstrap-base", "base-installer",
+                                *[f"{name}-modules-{release}-di" for name in ["scsi", "ata", "cdrom-core", "ext4"]]])
+    udebs += [
+        component(folder, "debootstrap-udeb", "Depends: mounted-partitions\nDescription: debootstrap\n", of(["debootstrap"]),
+                  ["usr/sbin/", "usr/share/debootstrap/"]),
+        component(folder, "partition", "Provides: mounted-partitions, created-fstab, di-utils-mapdevfs\nDepends: di-utils\n"
+                  "Installer-Menu-Item: 4200\nDescription: Partition disks\n", of(TOOLS), ["sbin/", "lib/", "usr/lib/x86", "etc/mke2fs"],
+                  {"usr/lib/base-installer.d/10hook": HERE / "installer/base-installer.hook"}, HERE / "installer/partition.postinst"),
+        component(folder, "finish", "Provides: bootable-system\nDepends: installed-base, created-fstab\nInstaller-Menu-Item: 7800\n"
+                  "Description: Finish the installation\n", postinst=HERE / "installer/finish.postinst"),
+    ]
+    mirror = Mirror(CODENAME, [file for file in debs if file not in of(["debootstrap"])], udebs)
+    mirror.bodies["/preseed.cfg"] = PRESEED.replace("@PORT@", str(mirror.port)).encode()
+    return mirror
 
 
 def boot_tree(folder, append):
@@ -166,50 +127,83 @@ def screen(engine, checks, folder):
             print(system.screen())
 
 
-def hears(system, text):
-    """For hours; what the installer says is written down meanwhile."""
-    deadline = time.monotonic() + 4 * HOURS
+def processor_seconds(process):
+    """What the machine has used so far, which says more than the clock where others use the host too."""
+    stat = pathlib.Path(f"/proc/{process.pid}/stat")
+    if process.returncode is not None:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+    words = stat.read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def hears(system, text, minutes=60):
+    """What the installer says is written down meanwhile."""
+    deadline = time.monotonic() + minutes * MINUTES * PATIENCE
     while not system.hears(text, 5):
-        CACHE.with_name("install.log").write_text(system.serial)
+        LOG.write_text(system.serial)
         if time.monotonic() > deadline or system.process.poll() is not None:
             return False
     return True
 
 
 def install(engine, checks, folder):
-    mirror, disk, start = Mirror(), folder / "disk.qcow2", time.monotonic()
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "4G"], check=True)
-    drive = ["-drive", f"if=virtio,format=qcow2,file={disk},cache=unsafe"]
-    append = (f"auto=true priority=critical url=http://10.0.2.2:{mirror.port}/preseed.cfg console=ttyS0 DEBIAN_FRONTEND=text "
-              "TERM=dumb --- quiet")
+    mirror, disk = make_mirror(folder), folder / "disk.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", disk, "2G")
+    append = (f"auto=true priority=critical url=http://10.0.2.2:{mirror.port}/preseed.cfg hostname=xuni domain=invalid console=ttyS0 "
+              "DEBIAN_FRONTEND=text TERM=dumb --- quiet")
+    start = time.monotonic()
 
-    def at(what):
-        print(f"{time.monotonic() - start:7.1f} s  {what}; {mirror.served_bytes >> 20} MiB served, {mirror.fetched_bytes >> 20} of them "
-              "fetched", flush=True)
+    def step(condition, what):
+        checks.holds(condition, what)
+        print(f"{time.monotonic() - start:7.1f} s, {processor_seconds(system.process):.1f} s of the host's processors, "
+              f"{mirror.served_bytes >> 20} MiB served", flush=True)
+        return condition
 
-    with System(engine, *boot_tree(folder, append), "-boot", "n", *drive, memory="1024") as system:
-        for text, what in [("Retrieving", "the installer has its preseed"), ("artition", "partitions are made"),
-                           ("Installing the base system", "the base system is installed"),
-                           ("GRUB", "GRUB is installed"), ("inishing the installation", "the installation ends")]:
-            checks.holds(hears(system, text), what)
-            at(what)
-            if checks.failed:
-                print(system.serial[-4000:])
-                return
-        checks.holds(system.ends(HOURS), "the installer powers the machine off")
-        at("installed")
-    with System(engine, *drive, "-nic", "user", memory="512") as system:
-        checks.holds(system.hears("xuni login: ", HOURS), "the installed system comes to its login prompt")
-        at("login prompt")
-        system.send("root\r")
-        system.hears("Password: ")
-        system.send("xuni\r")
-        system.hears("# ")
-        system.send("cat /etc/debian_version; uname -r; echo done-$((6*7)); poweroff\r")
-        checks.holds(system.hears("done-42", 300), "root logs in with the password of the preseed")
-        checks.holds(system.ends(300), "poweroff ends the machine")
-        if checks.failed:
-            print(system.serial[-3000:])
+    with System(engine, *boot_tree(folder, append), "-boot", "order=c,once=n", "-drive", f"if=virtio,format=qcow2,file={disk}",
+                "-serial", f"file:{SYSLOG}", memory="1024") as system:
+        done = all(step(hears(system, text), what) for text, what in [
+            ("Loading additional components", "the installer has its preseed and its network"),
+            ("Partition disks", "its components are loaded"),
+            ("Installing the base system", "the disk has a file system"),
+            ("Finish the installation", "the base system and a kernel are installed"),
+            ("GRUB", "the machine starts again, from its disk, by GRUB"),
+            ("xuni login: ", "the installed system comes to its login prompt")]) and first_boot(system, step)
+        LOG.write_text(system.serial)
+        if not done:
+            print(system.serial[-3000:], *mirror.missed, sep="\n")
+            return
+    examine(disk, folder, checks)
+
+
+def first_boot(system, step):
+    """Logs in at the serial console, looks around, and powers off."""
+    system.send("root\r")
+    system.hears("Password: ")
+    system.send("xuni\r")
+    step(system.hears("# "), "root logs in with the password of the preseed")
+    system.send("echo packages=$(dpkg -l | grep -c ^ii) broken=$(dpkg --audit | wc -l) kernel=$(uname -r) "
+                "release=$(cat /etc/debian_version) state=$(systemctl is-system-running --wait); echo done-$((6*7))\r")
+    step(system.hears("done-42", 300), "a shell runs programs")
+    said = re.search(r"packages=(\d+) broken=0 kernel=\S+-cloud-amd64 release=12\.\d+ state=running", system.serial)
+    step(said and int(said[1]) > 100, f"the system is whole: {said[0] if said else system.serial[-400:]}")
+    system.send("poweroff\r")
+    return step(system.ends(300), "poweroff ends the machine")
+
+
+def examine(disk, folder, checks):
+    """The image and the file system in it, by qemu-img and e2fsprogs."""
+    checked = subprocess.run(["qemu-img", "check", disk], capture_output=True, text=True)
+    checks.holds(checked.returncode == 0 and "No errors were found" in checked.stdout, "qemu-img finds no error in the image")
+    raw = folder / "disk.raw"
+    run("qemu-img", "convert", "-O", "raw", disk, raw)
+    partition = f"{raw}?offset={1 << 20}"
+    checked = subprocess.run(["e2fsck", "-f", "-n", partition], capture_output=True, text=True)
+    checks.holds(checked.returncode == 0, "e2fsck finds no error in the file system")
+    if checks.failed:
+        print(checked.stdout)
+    version = subprocess.run(["debugfs", "-R", "cat /etc/debian_version", partition], capture_output=True, text=True).stdout
+    checks.holds(re.fullmatch(r"12\.\d+\n", version), "the file system has /etc/debian_version")
 
 
 def main():
@@ -217,7 +211,7 @@ def main():
         sys.exit(__doc__)
     checks = Checks()
     need((NETBOOT / "pxelinux.0", "debian-installer-12-netboot-amd64"), ("/usr/share/seabios/bios-256k.bin", "seabios"),
-         ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"), ("qemu-img", "qemu-utils"))
+         ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"), ("qemu-img", "qemu-utils"), ("e2fsck", "e2fsprogs"))
     with tempfile.TemporaryDirectory(prefix="xuni-install-") as folder:
         {"screen": screen, "install": install}[sys.argv[2]](sys.argv[1], checks, pathlib.Path(folder))
     checks.end()
