@@ -126,6 +126,7 @@ struct vga {
 	struct ram_window cells_window;
 	uint64_t cells_gpa;
 	bool cells_hold; /* what the CPU sees at cells_gpa is in cells, and planes 0 and 1 are old */
+	uint8_t cells_synced[VGA_CELLS_BYTES]; /* then: as they were brought to the planes last */
 
 	/* Saved: */
 	uint8_t misc, feature;

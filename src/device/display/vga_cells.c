@@ -27,9 +27,11 @@ static void fill(struct vga *vga)
 {
 	for (uint32_t at = 0; at < VGA_CELLS_BYTES; at += 2)
 		memcpy(vga->cells->hva + at, vga->memory + 2 * at, 2);
+	memcpy(vga->cells_synced, vga->cells->hva, VGA_CELLS_BYTES);
 	ram_block_written(vga->cells, 0, VGA_CELLS_BYTES);
 }
 
+/* Only what the CPU has written as cells: a guest may have drawn in the linear frame buffer before it sets its mode. */
 void vga_cells_sync(struct vga *vga)
 {
 	if (!vga->cells_hold)
@@ -37,8 +39,9 @@ void vga_cells_sync(struct vga *vga)
 	for (uint32_t at = 0; at < VGA_CELLS_BYTES; at += 2) {
 		uint16_t cell = load_le16(vga->cells->hva + at);
 
-		if (load_le16(vga->memory + 2 * at) == cell)
+		if (load_le16(vga->cells_synced + at) == cell)
 			continue;
+		store_le16(vga->cells_synced + at, cell);
 		store_le16(vga->memory + 2 * at, cell);
 		vga_touched(vga, 2 * at);
 	}

@@ -328,9 +328,11 @@ static void test_cells_are_mapped(void **state)
 	assert_int_equal(load_le16(cells + 4), 0x0742);
 	/* What the CPU wrote is there when somebody else writes to video memory, and is not put over it. */
 	cells[0] = 'C';
+	store_le32(ram_hva(f->machine->env.ram, f->lfb + 4, 4), 0x112233);
 	bus_write(f->machine->env.io, 0x1ce, 4, 2);
 	bus_write(f->machine->env.io, 0x1cf, 0x81, 2); /* VBE on, memory kept */
 	assert_int_equal(word(f, 0) & 0xff, 'C');
+	assert_int_equal(word(f, 1), 0x112233); /* drawn in the linear frame buffer before the mode is set */
 	bus_write(f->machine->env.io, 0x1cf, 0, 2);
 	cells[0] = 'D';
 	bus_write(f->machine->env.io, 0x1cf, 1, 2); /* and cleared */
