@@ -167,7 +167,8 @@ static int apply_argument(struct config_parse *parse, int argc, char *const *arg
 	if (!key)
 		return unknown_option(typed, typed + (typed[1] == '-' ? 2 : 1), err);
 	if (key->kind == KEY_LATER)
-		return error_set(err, ENOTSUP, "%s: not supported yet", typed);
+		return error_set(err, ENOTSUP, "%s: not supported yet%s%s", typed, key->help ? "; " : "",
+				 key->help ? key->help : "");
 	if (key->argument) {
 		if (*i >= argc)
 			return error_set(err, EINVAL, "%s: needs an argument", typed);

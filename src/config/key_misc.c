@@ -206,7 +206,7 @@ int word_display(struct config_parse *parse, const struct key *key, const char *
 	if (which < 0)
 		ret = which;
 	else if (strcmp(type, "none") && strcmp(type, "curses") && strcmp(type, "vnc"))
-		ret = error_set(err, ENOTSUP, "not supported yet");
+		ret = error_set(err, ENOTSUP, "not supported yet; " KEY_DISPLAY_INSTEAD);
 	else
 		ret = options_parse(&options, value, "type", err);
 	free(pull(&options, "type"));
@@ -270,7 +270,7 @@ int word_vga(struct config_parse *parse, const struct key *key, const char *valu
 	if (which < 0)
 		return which;
 	if (strcmp(value, "none") && strcmp(value, "std") && strcmp(value, "cirrus"))
-		return error_set(err, ENOTSUP, "not supported yet");
+		return error_set(err, ENOTSUP, "not supported yet; -vga help lists what is");
 	set_string(&parse->config->vga, value);
 	return 0;
 }

@@ -13,6 +13,11 @@
 	{                                                                                                              \
 		.name = n, .argument = a, .section = s, .kind = KEY_LATER                                              \
 	}
+/* help: what to do instead. */
+#define LATER_INSTEAD(n, a, s, h)                                                                                      \
+	{                                                                                                              \
+		.name = n, .argument = a, .section = s, .kind = KEY_LATER, .help = h                                   \
+	}
 
 const char *const key_section_titles[SECTIONS] = {
 	[SECTION_STANDARD] = "Standard options",
@@ -191,8 +196,9 @@ const struct key config_keys[] = {
 	LATER("sd", "", SECTION_BLOCK),
 	LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
-	LATER("spice", "", SECTION_DISPLAY), LATER("sdl", NULL, SECTION_DISPLAY),
-	LATER("full-screen", NULL, SECTION_DISPLAY), LATER("g", "", SECTION_DISPLAY),
+	LATER_INSTEAD("spice", "", SECTION_DISPLAY, KEY_DISPLAY_INSTEAD), LATER_INSTEAD("sdl", NULL, SECTION_DISPLAY, KEY_DISPLAY_INSTEAD),
+	LATER_INSTEAD("full-screen", NULL, SECTION_DISPLAY, "a VNC viewer of -vnc :0 can fill the screen"),
+	LATER("g", "", SECTION_DISPLAY),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
 	LATER("tpmdev", "", SECTION_CHARACTER), LATER("dtb", "", SECTION_BOOT),
 	LATER("incoming", "", SECTION_DEBUG), LATER("loadvm", "", SECTION_DEBUG), LATER("sandbox", "", SECTION_DEBUG),

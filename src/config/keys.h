@@ -28,7 +28,7 @@ enum key_section {
 };
 
 enum key_kind {
-	KEY_LATER,  /* qemu has it and this program does not yet: an error */
+	KEY_LATER,  /* qemu has it and this program does not yet: an error, which ends in .help */
 	KEY_FLAG,   /* sets the bool at `field` of domain_config */
 	KEY_STRING, /* replaces the char * at `field` */
 	KEY_WORD,   /* word() takes the argument as it is (NULL without one) */
@@ -62,6 +62,9 @@ extern const char *const key_section_titles[SECTIONS];
 const struct key *key_find(const char *name);
 /* The likeliest name for a mistyped one, or NULL. */
 const char *key_nearest(const char *name);
+
+/* What to do without the displays that are not supported yet. */
+#define KEY_DISPLAY_INSTEAD "-vnc :0 is for every VNC viewer, -display curses for text in this terminal"
 
 /* Layout as qemu's -help. */
 void keys_print_help(FILE *to, const char *program);

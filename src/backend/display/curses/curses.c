@@ -386,7 +386,7 @@ static int curses_open(struct display_ui *ui, struct options *options, struct er
 	struct curses_ui *c = container_of(ui, struct curses_ui, ui);
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-		return error_set(err, ENOTTY, "standard input and output are no terminal");
+		return error_set(err, ENOTTY, "standard input and output are no terminal; -display vnc=:0 and -display none need none");
 	setlocale(LC_CTYPE, "");
 	if (make_characters(c, options_get(options, "charset"), err) < 0)
 		return -EINVAL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * VNC server (RFB 3.3, 3.7 and 3.8, RFC 6143) on libvncserver: -vnc and -display vnc=. Options, what the main loop does
+ * VNC server (RFB 3.3, 3.7 and 3.8, RFC 6143) on libvncserver: -vnc and -display vnc=. What the main loop does
  * for the clients, the picture that they copy from (threads: vnc.h).
  *
  * Left out: SASL, audio, several screens (display= chooses one), TLS with keys shared before (tls-creds-psk).
@@ -20,7 +20,7 @@
 #define BUSY_NS (8 * NS_PER_MS)
 #define IDLE_NS (40 * NS_PER_MS)
 
-enum { NO_SCREEN_WIDTH = 640, NO_SCREEN_HEIGHT = 480, CONNECTIONS = 32 };
+enum { NO_SCREEN_WIDTH = 640, NO_SCREEN_HEIGHT = 480 };
 
 void vnc_attention(struct vnc *vnc)
 {
@@ -370,60 +370,6 @@ int vnc_change(struct display_ui *ui, const char *address, struct error *err)
 	return rc;
 }
 
-/* --- life --- */
-
-static const char *const known[] = {"vnc",       "password",      "password-secret", "share",
-				    "display",   "head",          "connections",     "to",
-				    "ipv4",      "ipv6",          "reverse",         "lossy",
-				    "websocket", "lock-key-sync", "tls-cert",        "tls-key",
-				    "tls-creds", "clipboard",     "non-adaptive",    "key-delay-ms",
-				    NULL};
-
-static int read_share(struct vnc *vnc, struct options *options, struct error *err)
-{
-	static const char *const names[] = {[VNC_ALLOW_EXCLUSIVE] = "allow-exclusive",
-					    [VNC_FORCE_SHARED] = "force-shared",
-					    [VNC_IGNORE] = "ignore"};
-	const char *share = options_get(options, "share");
-
-	for (unsigned i = 0; share && i < ARRAY_SIZE(names); i++) {
-		if (!strcmp(names[i], share)) {
-			vnc->share = i;
-			return 0;
-		}
-	}
-	return share ? error_set(err, EINVAL, "unknown vnc share= option") : 0;
-}
-
-static char *copy_of(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
-}
-
-static int open_tls(struct vnc *vnc, struct error *err)
-{
-	struct vnc_tls *tls = vnc->tls_id ? vnc_tls_of_object(vnc->ui.host, vnc->tls_id, err)
-					  : vnc_tls_of_files(vnc->tls_cert, vnc->tls_key, err);
-
-	if (!tls)
-		return -EINVAL;
-	vnc_tls_free(vnc->tls);
-	vnc->tls = tls;
-	return 0;
-}
-
-static int read_tls(struct vnc *vnc, struct options *options, struct error *err)
-{
-	vnc->tls_cert = copy_of(options_get(options, "tls-cert"));
-	vnc->tls_key = copy_of(options_get(options, "tls-key"));
-	vnc->tls_id = copy_of(options_get(options, "tls-creds"));
-	if (!vnc->tls_cert != !vnc->tls_key)
-		return error_set(err, EINVAL, "tls-cert= and tls-key= go together");
-	if (vnc->tls_id && vnc->tls_cert)
-		return error_set(err, EINVAL, "tls-creds= and tls-cert= do not go together");
-	return vnc->tls_id || vnc->tls_cert ? open_tls(vnc, err) : 0;
-}
-
 static int reload_tls(struct display_ui *ui, struct error *err)
 {
 	struct vnc *vnc = (struct vnc *)ui;
@@ -432,54 +378,10 @@ static int reload_tls(struct display_ui *ui, struct error *err)
 		return error_set(err, EINVAL, "vnc tls is not enabled");
 	if (vnc_tls_is_anonymous(vnc->tls))
 		return error_set(err, EINVAL, "tls-creds-anon doesn't support to reload TLS credential");
-	return open_tls(vnc, err);
+	return vnc_open_tls(vnc, err);
 }
 
-/* password=on, whose password comes later, or password-secret=. */
-static int read_password(struct vnc *vnc, struct options *options, struct error *err)
-{
-	const char *id = options_get(options, "password-secret"), *secret;
-	size_t length;
-
-	if (!id)
-		return options_bool(options, "password", &vnc->password, err);
-	if (options_get(options, "password"))
-		return error_set(err, EINVAL, "'password' flag is redundant with 'password-secret'");
-	secret = vnc->ui.host->secret(vnc->ui.host->opaque, id, &length, err);
-	if (!secret)
-		return -ENOENT;
-	if (strlen(secret) != length)
-		return error_set(err, EINVAL, "the secret '%s' has a byte of zero: it is no password", id);
-	vnc->secret = xstrdup(secret);
-	vnc->password = true;
-	return 0;
-}
-
-static int read_options(struct vnc *vnc, struct options *options, struct error *err)
-{
-	uint64_t connections = CONNECTIONS, unused;
-	bool flag;
-
-	vnc->lock_key_sync = true;
-	if (read_password(vnc, options, err) < 0 || options_bool(options, "reverse", &vnc->reverse, err) < 0 ||
-	    options_bool(options, "lossy", &vnc->lossy, err) < 0 ||
-	    options_bool(options, "non-adaptive", &flag, err) < 0 ||
-	    options_bool(options, "clipboard", &vnc->clipboard, err) < 0 ||
-	    options_bool(options, "lock-key-sync", &vnc->lock_key_sync, err) < 0 ||
-	    options_u64(options, "connections", &connections, 256, err) < 0 ||
-	    options_u64(options, "head", &unused, 0, err) < 0 ||
-	    options_u64(options, "key-delay-ms", &unused, 1000, err) < 0)
-		return -EINVAL;
-	vnc->connections = (unsigned)connections;
-	if (options_get(options, "display")) {
-		vnc->display = xstrdup(options_get(options, "display"));
-		if (!display_console_find(vnc->ui.host->display, vnc->display))
-			return error_set(err, ENODEV, "Device '%s' not found", vnc->display);
-	}
-	if (read_share(vnc, options, err) < 0)
-		return -EINVAL;
-	return read_tls(vnc, options, err);
-}
+/* --- life --- */
 
 static void quiet(const char *format, ...)
 {
@@ -536,7 +438,7 @@ static int open_vnc(struct display_ui *ui, struct options *options, struct error
 		atomic_store(&vnc->leds, input_leds(ui->host->input));
 		input_listen(ui->host->input, &vnc->input_listener);
 	}
-	rc = read_options(vnc, options, err);
+	rc = vnc_read_options(vnc, options, err);
 	if (rc == 0) {
 		vnc->keymap = vnc_keymap_new(ui->host->keyboard, err);
 		rc = vnc->keymap ? 0 : -ENOENT;
@@ -560,7 +462,7 @@ static const struct display_driver vnc_driver = {
 	.name = "vnc",
 	.help = "a VNC server",
 	.size = sizeof(struct vnc),
-	.known = known,
+	.known = vnc_options,
 	.open = open_vnc,
 	.close = close_vnc,
 	.server = &server,

@@ -155,6 +155,14 @@ void vnc_attention(struct vnc *vnc);
 void vnc_watch(struct vnc *vnc);
 int vnc_change(struct display_ui *ui, const char *address, struct error *err);
 
+/* --- vnc_options.c: main loop's thread --- */
+/* The names, ended by NULL. */
+extern const char *const vnc_options[];
+/* Fills vnc's; what it allocates is freed with vnc also when it fails. */
+int vnc_read_options(struct vnc *vnc, struct options *options, struct error *err);
+/* The certificates that vnc's options name, read anew: for who comes from now on. */
+int vnc_open_tls(struct vnc *vnc, struct error *err);
+
 /* --- vnc_listen.c: main loop's thread --- */
 /* address: "host:N", ":N", "unix:PATH", "none", with the options to=, ipv4=, ipv6=, websocket=. */
 int vnc_listen(struct vnc *vnc, const char *address, struct options *options, struct error *err);
