@@ -139,36 +139,45 @@ static int write_text(FILE *file, const struct display_text *text)
 
 /* --- the file --- */
 
-static int write_picture(struct display_console *console, enum picture_format format, FILE *file, struct error *err)
+static int check_picture(struct display_console *console, enum picture_format format, struct error *err)
 {
-	const struct display_surface *surface = display_surface(console);
-	int ret;
-
 	if (format == PICTURE_TEXT && !display_text(console))
 		return error_set(err, EINVAL, "the screen shows graphics, not text");
-	if (format != PICTURE_TEXT && !surface->width)
+	if (format != PICTURE_TEXT && !display_surface(console)->width)
 		return error_set(err, EINVAL, "the screen has no picture yet");
+	return 0;
+}
+
+static int write_picture(struct display_console *console, enum picture_format format, const char *path,
+			 struct error *err)
+{
+	const struct display_surface *surface = display_surface(console);
+	FILE *file = fopen(path, "we");
+	int ret;
+
+	if (!file)
+		return error_set_errno(err, errno, "failed to open file '%s'", path);
 	ret = format == PICTURE_TEXT  ? write_text(file, display_text(console))
 	      : format == PICTURE_PNG ? write_png(file, surface)
 				      : write_ppm(file, surface);
-	return ret ? error_set_errno(err, -ret, "writing") : 0;
+	if (fclose(file) && !ret)
+		ret = -errno;
+	return ret ? error_set_errno(err, -ret, "%s: writing", path) : 0;
 }
 
 int picture_save(struct display_console *console, enum picture_format format, const char *path, struct error *err)
 {
 	static const struct display_listener_ops nothing = {0};
+	struct display_listener *listener =
+		display_listen(console, format == PICTURE_TEXT ? DISPLAY_TEXT : DISPLAY_PIXELS, &nothing, NULL);
 	struct display_rect rects[DISPLAY_RECTS_MAX];
-	FILE *file = fopen(path, "we");
-	struct display_listener *listener;
 	int ret;
 
-	if (!file)
-		return error_set_errno(err, errno, "failed to open file '%s'", path);
-	listener = display_listen(console, format == PICTURE_TEXT ? DISPLAY_TEXT : DISPLAY_PIXELS, &nothing, NULL);
 	display_update(listener, rects);
-	ret = write_picture(console, format, file, err);
+	/* A file of before is not lost for nothing. */
+	ret = check_picture(console, format, err);
+	if (!ret)
+		ret = write_picture(console, format, path, err);
 	display_unlisten(listener);
-	if (fclose(file) && !ret)
-		ret = error_set_errno(err, errno, "writing");
-	return ret ? error_prefix(err, "%s", path) : 0;
+	return ret;
 }
