@@ -31,7 +31,7 @@ def table(engines, run, work, controllers, rounds):
                     figure = (float(end) - float(start)) * ROWS[row]
                     best[engine][row] = min(figure, best[engine].get(row, math.inf))
         for row in ROWS:
-            figures = {engine: best[engine].get(row, math.nan) for engine in engines}
+            figures = {engine: best[engine].get(row, math.nan) for engine in engines} # nan: not measured
             line = "".join(f"{figure:10.2f} {engine}" for engine, figure in figures.items())
             if "tcg" in engines:
                 line += "   of tcg's:" + "".join(f" {f / figures['tcg']:.2f}" for e, f in figures.items() if e != "tcg")
