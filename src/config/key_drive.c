@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "config/parse.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -246,6 +247,25 @@ static int take_rest(struct drive_config *drive, struct options *options, struct
 	return options_check_used(options, "-drive", drive_keys, err);
 }
 
+/* Which requests qemu counts, and over which times; here all are, since the start. */
+static int take_accounting(struct options *options, struct error *err)
+{
+	bool ignored = false;
+
+	for (size_t i = 0; i < options->count; i++) {
+		uint64_t seconds = 0;
+		int result = 0;
+
+		if (strncmp(options->items[i].key, "stats-intervals.", 16) == 0)
+			result = options_u64(options, options->items[i].key, &seconds, UINT_MAX, err);
+		if (result < 0)
+			return result;
+	}
+	if (take_bool(options, "stats-account-invalid", &ignored, err) < 0)
+		return -EINVAL;
+	return take_bool(options, "stats-account-failed", &ignored, err);
+}
+
 /* file.driver=... instead of file=. */
 static bool names_image(const struct options *rest)
 {
@@ -292,7 +312,7 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 		return -EINVAL;
 	if (drive->file && !*drive->file)
 		free(drive->file), drive->file = NULL;
-	if (take_cache(drive, options, err) < 0 || take_policies(drive, options, err) < 0 ||
+	if (take_accounting(options, err) < 0 || take_cache(drive, options, err) < 0 || take_policies(drive, options, err) < 0 ||
 	    place_drive(config, drive, options, err) < 0 || name_drive(config, drive, options, err) < 0)
 		return -EINVAL;
 	if (take_rest(drive, options, err) < 0)

@@ -62,10 +62,10 @@ def session(folder, program):
     folder.images()
     name = "json:" + json.dumps({"driver": "qcow2", "file": {"driver": "file", "filename": "top.qcow2"}})
     command = folder.command("-S", "-display", "none", "-qmp", "stdio", "-serial", "null", "-drive",
-                             "if=none,id=d0,throttling.bps-total=1000000,bps_max=2000000,copy-on-read=on,detect-zeroes=on,file=" + name.replace(",", ",,"),
+                             "if=none,id=d0,throttling.bps-total=1000000,bps_max=2000000,copy-on-read=on,detect-zeroes=unmap,stats-account-failed=on,stats-intervals.0=60,l2-cache-size=1M,file=" + name.replace(",", ",,"),
                              "-device", "virtio-blk-pci,drive=d0,id=v0", "-object", "throttle-group,id=g,x-iops-total=100",
                              "-blockdev", "file,node-name=n1,filename=n1.raw", "-blockdev", "throttle,node-name=t1,file=n1,throttle-group=g",
-                             "-device", "virtio-blk-pci,drive=t1,id=v1", "-device", "virtio-balloon-pci,id=v9", program=program)
+                             "-device", "virtio-blk-pci,drive=t1,id=v1,write-cache=off", "-device", "virtio-balloon-pci,id=v9", program=program)
     replies = []
     os.chdir(folder.path)
     with vmm.QmpMachine(command) as machine:

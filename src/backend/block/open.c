@@ -41,7 +41,7 @@ static int parse_discard(struct options *options, bool *discard, struct error *e
 	return 0;
 }
 
-static int parse_detect_zeroes(struct options *options, struct block_open *how, struct error *err)
+static int parse_detect_zeroes(struct options *options, struct block_open *how, bool strict, struct error *err)
 {
 	static const char *const words[] = {
 		[BLOCK_DETECT_OFF] = "off", [BLOCK_DETECT_ON] = "on", [BLOCK_DETECT_UNMAP] = "unmap"};
@@ -56,14 +56,15 @@ static int parse_detect_zeroes(struct options *options, struct block_open *how, 
 	}
 	if (text)
 		return error_set(err, EINVAL, "detect-zeroes=%s: expected 'off', 'on' or 'unmap'", text);
-	if (how->detect_zeroes == BLOCK_DETECT_UNMAP && !how->discard)
+	/* As qemu, -drive does not mind: then zeroes are written as such and keep their room. */
+	if (how->detect_zeroes == BLOCK_DETECT_UNMAP && !how->discard && strict)
 		return error_set(err, EINVAL,
 				 "setting detect-zeroes to unmap is not allowed without setting discard operation to "
 				 "unmap");
 	return 0;
 }
 
-static int parse_common(struct options *options, struct block_open *how, struct error *err)
+static int parse_common(struct options *options, struct block_open *how, bool strict, struct error *err)
 {
 	const char *aio = options_get(options, "aio");
 	int result;
@@ -73,7 +74,8 @@ static int parse_common(struct options *options, struct block_open *how, struct 
 	    (result = options_bool(options, "force-share", &how->force_share, err)) ||
 	    (result = options_bool(options, "cache.direct", &how->no_cache, err)) ||
 	    (result = options_bool(options, "cache.no-flush", &how->no_flush, err)) ||
-	    (result = parse_discard(options, &how->discard, err)) || (result = parse_detect_zeroes(options, how, err)))
+	    (result = parse_discard(options, &how->discard, err)) ||
+	    (result = parse_detect_zeroes(options, how, strict, err)))
 		return result;
 	how->read_only |= how->from_image;
 	if (how->force_share && !how->read_only)
@@ -326,7 +328,7 @@ static struct block *open_described(const struct wanted *wanted, const struct bl
 	const struct block_driver *driver = NULL;
 	struct block_open how = *inherited;
 
-	if (parse_common(wanted->options, &how, err) < 0)
+	if (parse_common(wanted->options, &how, wanted->strict, err) < 0)
 		return NULL;
 	how.log = wanted->graph->log;
 	how.strict = wanted->strict;

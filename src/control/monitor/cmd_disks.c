@@ -131,13 +131,12 @@ static void add_throttle(json_t *inserted, const struct block *device)
 }
 
 /* device: the node that the device is on, whose limits count; NULL: not asked. */
-static json_t *inserted_of(const struct block *block, const struct block *device, const struct drive_config *drive,
-			   bool flat)
+static json_t *inserted_of(const struct block *block, const struct block *device, bool write_cache, bool flat)
 {
 	static const char *const detect[] = {
 		[BLOCK_DETECT_OFF] = "off", [BLOCK_DETECT_ON] = "on", [BLOCK_DETECT_UNMAP] = "unmap"};
 	json_t *cache = json_pack("{s:b,s:b,s:b}", "no-flush", block->no_flush, "direct", block->no_cache, "writeback",
-				  !drive || drive->cache_writeback);
+				  write_cache);
 	struct block_info info;
 	unsigned depth = 0;
 	json_t *inserted;
@@ -153,6 +152,15 @@ static json_t *inserted_of(const struct block *block, const struct block *device
 		set_string(inserted, "backing_file", file_of(block->backing));
 	add_throttle(inserted, device);
 	return inserted;
+}
+
+/* What a device was made with; -drive's cache= has become its write-cache=. */
+static bool has_write_cache(const struct device *device)
+{
+	for (const struct property *p = device->class->properties; p && p->name; p++)
+		if (p->type == PROPERTY_ONOFFAUTO && !strcmp(p->name, "write-cache"))
+			return *(const int *)((const char *)device + p->offset) != 0;
+	return true;
 }
 
 static const char *io_status_name(const struct block *block)
@@ -179,7 +187,8 @@ static json_t *run_block(struct command_call *call, struct error *err)
 		row = json_pack("{s:s,s:s,s:b,s:b}", "io-status", block ? io_status_name(block) : "ok", "device",
 				drive ? drive->id : "", "locked", medium.locked, "removable", d->class->medium != NULL);
 		if (block)
-			json_object_set_new(row, "inserted", inserted_of(shown(block), block, drive, false));
+			json_object_set_new(row, "inserted",
+					    inserted_of(shown(block), block, has_write_cache(d), false));
 		json_object_set_new(row, "qdev", json_string(path));
 		if (medium.has_tray)
 			json_object_set_new(row, "tray_open", json_boolean(medium.tray_open));
@@ -198,7 +207,7 @@ static json_t *run_named_nodes(struct command_call *call, struct error *err)
 
 	while ((block = block_next(call->machine->blocks, block)))
 		if (!block->implicit)
-			json_array_append_new(list, inserted_of(block, NULL, NULL, flat));
+			json_array_append_new(list, inserted_of(block, NULL, true, flat));
 	return list;
 }
 
@@ -241,9 +250,10 @@ static void show_node(struct text *text, const json_t *disk, const json_t *inser
 	const char *status = string_at(disk, "io-status");
 
 	if (inserted)
-		text_printf(text, *name ? "%s (%s): %s (%s%s)\n" : "%s%s: %s (%s%s)\n", name, node,
+		text_printf(text, *name ? "%s (%s): %s (%s%s%s)\n" : "%s%s: %s (%s%s%s)\n", name, node,
 			    string_at(inserted, "file"), string_at(inserted, "drv"),
-			    json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
+			    json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "",
+			    json_is_true(json_object_get(inserted, "encrypted")) ? ", encrypted" : "");
 	else
 		text_printf(text, "%s: [not inserted]\n", *name ? name : string_at(disk, "qdev"));
 	if (*string_at(disk, "qdev"))
@@ -357,7 +367,7 @@ static json_t *run_info_block(struct command_call *call, struct error *err)
 	/* A node may be asked for where a disk is expected. */
 	if (first && !nodes && argument_string(call, "device")) {
 		const struct block *block = block_find(call->machine->blocks, argument_string(call, "device"));
-		json_t *inserted = block ? inserted_of(block, NULL, NULL, false) : NULL;
+		json_t *inserted = block ? inserted_of(block, NULL, true, false) : NULL;
 
 		if (inserted) {
 			show_node(call->text, NULL, inserted);
@@ -414,8 +424,8 @@ static json_t *run_blockstats(struct command_call *call, struct error *err)
 		const struct block *block = monitor_block_of(d);
 		const struct drive_config *drive = drive_of(call->machine, d);
 		char *path = machine_disk_name(call->machine, d);
-		json_t *row = json_pack("{s:s,s:o,s:s}", "device", drive ? drive->id : "", "stats", stats_of(block), "qdev",
-					path);
+		json_t *row = json_pack("{s:s,s:o,s:s}", "device", drive ? drive->id : "", "stats", stats_of(block),
+					"qdev", path);
 
 		if (block)
 			json_object_set_new(row, "node-name", json_string(block->node_name ? block->node_name : ""));
