@@ -100,7 +100,7 @@ static inline int image_fuzz(const char *format, const uint8_t *data, size_t siz
 
 	if (size > IMAGE_MAX_BYTES)
 		return 0;
-	fd = memfd_create(format, MFD_CLOEXEC);
+	fd = memfd_create(format ? format : "image", MFD_CLOEXEC);
 	if (fd < 0)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);

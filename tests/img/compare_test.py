@@ -161,6 +161,8 @@ GROUPS = {
         $IMG compare noise.raw flat.raw
         $IMG compare -q noise.raw flat.raw
         $IMG compare -s base.qcow2 top.qcow2
+        $IMG create -q -f qcow2 c.qcow2 10M; qemu-io -c 'write -P 1 0 5M' c.qcow2 >/dev/null; for at in 1 2; do cp c.qcow2 d.qcow2; dd if=/dev/zero of=d.qcow2 bs=64k seek=$at count=1 conv=notrunc status=none; $IMG check d.qcow2; echo $?; $IMG check --output=json d.qcow2; $IMG check -r all d.qcow2 2>/dev/null; echo $?; $IMG check d.qcow2; $IMG compare c.qcow2 d.qcow2; done
+        cp c.qcow2 d.qcow2; printf '\\x80\\0\\0\\0\\0\\7\\0\\0' | dd of=d.qcow2 bs=1 seek=262144 conv=notrunc status=none; $IMG check d.qcow2; echo $?; $IMG check -r all d.qcow2; echo $?; $IMG check d.qcow2
     """,
     "subclusters": """
         $IMG create -f qcow2 -o extended_l2=on a.qcow2 10M; $IMG info a.qcow2; $IMG info --output=json a.qcow2

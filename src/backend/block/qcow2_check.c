@@ -6,6 +6,7 @@
  */
 #include "backend/block/qcow2_check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define MAX_CLUSTERS (1ull << 30)
@@ -66,6 +67,24 @@ static void compare(struct qcow2_counting *c)
 	c->check->image_end_offset = (highest + 1) << c->q->cluster_bits;
 }
 
+/* As qemu, repairs say first all that is wrong, and then what is done about it. */
+static void compare_and_repair(struct qcow2_counting *c)
+{
+	struct qcow2_counting look = *c;
+	struct block_check seen = *c->check;
+
+	if (c->fix || c->fix_leaks) {
+		look.check = &seen;
+		look.fix = look.fix_leaks = false;
+		compare(&look);
+	}
+	c->broken_table |= look.broken_table;
+	if (c->broken_table && c->fix)
+		*c->check = seen; /* a new table it will be */
+	else
+		compare(c);
+}
+
 /* --- COPIED bits of the active tables --- */
 
 /*
@@ -80,11 +99,12 @@ static bool wrong_copied(struct qcow2_counting *c, const char *what, uint64_t en
 	bool harmful, fix;
 	uint64_t stored;
 
-	if (cluster >= c->clusters || stored_count(c, cluster, &stored) || !stored || copied == (stored == 1))
+	if (cluster >= c->clusters || stored_count(c, cluster, &stored) || copied == (stored == 1))
 		return false;
-	harmful = copied && c->references[cluster] > 1;
-	fix = harmful ? c->fix : c->fix_leaks;
-	qcow2_check_say(c, "%s OFLAG_COPIED %s: entry=%llx refcount=%llu", fix ? "Repairing" : "ERROR", what,
+	harmful = copied && (c->references[cluster] > 1 || !stored);
+	/* Where the count is what is wrong, the bit is right. */
+	fix = !stored ? false : harmful ? c->fix : c->fix_leaks;
+	qcow2_check_say(c, "%s OFLAG_COPIED %s%llx refcount=%llu", fix ? "Repairing" : "ERROR", what,
 			(unsigned long long)entry, (unsigned long long)stored);
 	if (harmful)
 		fix ? c->check->corruptions_fixed++ : c->check->corruptions++;
@@ -105,7 +125,7 @@ static void check_copied_l2(struct qcow2_counting *c, uint64_t offset, uint8_t *
 	for (uint32_t i = 0; i < q->l2_entries; i++) {
 		struct qcow2_entry entry = qcow2_entry_load(q, table, i);
 
-		if (!qcow2_has_place(q, entry.word) || !wrong_copied(c, "data cluster", entry.word))
+		if (!qcow2_has_place(q, entry.word) || !wrong_copied(c, "data cluster: l2_entry=", entry.word))
 			continue;
 		entry.word ^= QCOW2_COPIED;
 		qcow2_entry_store(q, table, i, entry);
@@ -119,19 +139,21 @@ static void check_copied(struct qcow2_counting *c)
 {
 	struct qcow2 *q = c->q;
 	uint8_t *table = malloc(q->cluster_bytes), entry[8];
+	char what[64];
 
 	for (uint32_t i = 0; table && i < q->header.l1_size; i++) {
 		const uint64_t l2 = q->l1[i] & QCOW2_OFFSET_MASK;
 
 		if (!l2 || l2 & (q->cluster_bytes - 1) || l2 >> q->cluster_bits >= c->clusters)
 			continue;
+		snprintf(what, sizeof(what), "L2 cluster: l1_index=%u l1_entry=", i);
+		if (wrong_copied(c, what, q->l1[i])) {
+			q->l1[i] ^= QCOW2_COPIED;
+			store_be64(entry, q->l1[i]);
+			if (qcow2_file_write(q, q->header.l1_offset + i * 8ull, entry, 8))
+				c->check->check_errors++;
+		}
 		check_copied_l2(c, l2, table);
-		if (!wrong_copied(c, "L2 cluster", q->l1[i]))
-			continue;
-		q->l1[i] ^= QCOW2_COPIED;
-		store_be64(entry, q->l1[i]);
-		if (qcow2_file_write(q, q->header.l1_offset + i * 8ull, entry, 8))
-			c->check->check_errors++;
 	}
 	free(table);
 }
@@ -270,7 +292,7 @@ int qcow2_check(struct block *block, struct block_check *check, bool repair_leak
 	q->corrupt &= !repair_all;
 	result = qcow2_count_all(&c, true);
 	if (!result)
-		compare(&c);
+		compare_and_repair(&c);
 	if (!result && c.broken_table && repair_all)
 		result = rebuild_and_recount(&c);
 	if (!result)

@@ -90,7 +90,7 @@ static void count_entry(struct qcow2_counting *c, struct qcow2_entry entry, bool
 	if (!qcow2_has_place(q, entry.word))
 		return;
 	if (!qcow2_is_external(q) && offset & (q->cluster_bytes - 1)) {
-		bad_entry(c, "ERROR offset=%llx: Cluster is not properly aligned; L2 entry corrupted.", offset);
+		bad_entry(c, "ERROR offset=%llx: Data cluster is not properly aligned; L2 entry corrupted.", offset);
 		return;
 	}
 	if (!qcow2_is_external(q)) /* else nothing counts what lies there */
