@@ -25,7 +25,7 @@ HUMAN = ["info status", "info name", "info uuid", "info kvm", "info memory_size_
          "info numa", "info memdev", "info memory-devices", "info irq x", "logfile", "logfile /nonexistent/x", "log", "boot_set x",
          "change nope", "change", "eject", "block_resize", "screendump", "memsave 0", "p $nope", "info registers 7",
          "sendkey", "watchdog_action", "info lapic 9", "info roms x", "cont x", "system_wakeup", "help stop", "help cpu",
-         "info registers -x", "info mtree -x", "eject -x disk0", "screendump -f", "sendkey a -1", "sendkey a 0x100000000", "mouse_button -1",
+         "info registers -x", "info mtree -x", "eject -x disk0", "sendkey a -1", "sendkey a 0x100000000", "mouse_button -1",
          "boot_set cc", "screendump /nonexistent -f foo", "p $cs.nope", "gpa2hva 0x7000000000", "gpa2hpa 0x7000000000", "x /2i 0x7000000000",
          "help logfile", "help info irq", "help info memdev", "help info registers", "help change"]
 BAD = ['{"execute":"foo"}', '{"execute":"stop","arguments":{"x":1}}', '{"exec":1}', '{"execute":1}', '[1]', '{}',
