@@ -2,15 +2,17 @@
 #include "machine/inspect.h"
 
 #include "base/util.h"
+#include "core/bus.h"
+#include "core/engine.h"
+#include "core/ram.h"
 #include "device/pc/i8259.h"
 #include "device/pc/ioapic.h"
 #include "device/pc/lapic.h"
 #include "device/pc/vmgenid.h"
 #include "device/pci/pci.h"
+#include "device/virtio/virtio.h"
 #include "device/virtio/virtio_balloon.h"
-#include "core/bus.h"
-#include "core/engine.h"
-#include "core/ram.h"
+#include "device/virtio/virtio_net.h"
 #include "machine/machine.h"
 
 #include <stdio.h>
@@ -47,7 +49,8 @@ bool inspect_region_owner(struct machine *machine, const struct region *region, 
 	for (const struct device *device = machine->devices; device; device = device->next) {
 		if (at - (uintptr_t)device >= device->class->size)
 			continue;
-		snprintf(text, bytes, "%s=%s", device->id ? "id" : "type", device->id ? device->id : device->class->name);
+		snprintf(text, bytes, "%s=%s", device->id ? "id" : "type",
+			 device->id ? device->id : device->class->name);
 		return true;
 	}
 	return false;
@@ -94,6 +97,37 @@ bool inspect_pci(struct machine *machine, uint8_t devfn, struct inspect_pci *out
 	for (unsigned i = 0; i < ARRAY_SIZE(pci->bars); i++)
 		out->bars[i] = bar_of(&pci->bars[i]);
 	out->bars[6] = bar_of(&pci->rom);
+	return true;
+}
+
+static const char *receives(bool none, bool all)
+{
+	return none ? "none" : all ? "all" : "normal";
+}
+
+bool inspect_rx_filter(struct device *device, struct inspect_rx_filter *out)
+{
+	struct virtio_net_filter filter;
+	bool vlans;
+
+	if (!virtio_net_filter_of(device, &filter, &vlans))
+		return false;
+	*out = (struct inspect_rx_filter){.promiscuous = filter.promiscuous,
+					  .broadcast = !filter.no_broadcast,
+					  .unicast = receives(filter.no_unicast, filter.all_unicast),
+					  .multicast = receives(filter.no_multicast, filter.all_multicast),
+					  .vlan = receives(false, !vlans),
+					  .unicast_overflow = filter.unicast_overflow,
+					  .multicast_overflow = filter.multicast_overflow,
+					  .unicast_count = filter.unicast_count,
+					  .multicast_count = filter.multicast_count};
+	memcpy(out->mac, filter.mac, sizeof(out->mac));
+	memcpy(out->unicast_table, filter.unicast, sizeof(out->unicast_table));
+	memcpy(out->multicast_table, filter.multicast, sizeof(out->multicast_table));
+	if (vlans)
+		memcpy(out->vlans, filter.vlans, sizeof(out->vlans));
+	else /* none of them is kept out */
+		memset(out->vlans, 0xff, sizeof(out->vlans));
 	return true;
 }
 

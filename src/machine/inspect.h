@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct device;
 struct machine;
 struct vcpu;
 
@@ -35,6 +36,20 @@ const char *inspect_pci_class(uint16_t class_code);
 
 /* The devices by the buses they are on, with their properties, as info qtree shows them; heap. NULL: no memory. */
 char *inspect_tree(struct machine *machine);
+
+/* What a network card's driver wants to receive. */
+struct inspect_rx_filter {
+	bool promiscuous, broadcast;
+	const char *unicast, *multicast, *vlan; /* "normal", "none", "all" */
+	bool unicast_overflow, multicast_overflow;
+	uint8_t mac[6];
+	unsigned unicast_count, multicast_count;
+	uint8_t unicast_table[64][6], multicast_table[64][6];
+	uint8_t vlans[4096 / 8];
+};
+
+/* False: a device of which that is not known. */
+bool inspect_rx_filter(struct device *device, struct inspect_rx_filter *out);
 
 /* -ENXIO when the machine has no balloon. */
 int inspect_balloon(struct machine *machine, uint64_t *actual_bytes, struct error *err);

@@ -68,6 +68,13 @@ struct machine_debugger {
 	void *opaque;
 };
 
+/* How the last dump-guest-memory ended; bytes of memory. */
+enum machine_dump_state { MACHINE_DUMP_NONE, MACHINE_DUMP_COMPLETED, MACHINE_DUMP_FAILED };
+struct machine_dump {
+	enum machine_dump_state state;
+	uint64_t total, completed;
+};
+
 struct machine {
 	const struct domain_config *config;
 	struct log *log;
@@ -84,6 +91,7 @@ struct machine {
 	struct device *devices;      /* list */
 	const struct device_class **device_classes; /* what -device offers; NULL-ended */
 	enum run_state state;
+	struct machine_dump dump;
 	struct machine_listener *listeners;
 	const struct machine_debugger *debugger; /* may be NULL */
 	struct machine_private *private_data;

@@ -139,6 +139,12 @@ class Checks:
         self.holds(got == wanted, what, f": {got!r}, not {wanted!r}")
 
 
+def listens(path):
+    """Its file is there a moment before the server listens (proc(5), /proc/net/unix: flags of SO_ACCEPTCON)."""
+    rows = pathlib.Path("/proc/net/unix").read_text().splitlines()
+    return any(row.endswith(" " + str(path)) and row.split()[3] == "00010000" for row in rows)
+
+
 class Guest:
     """The machine with the guest, standing still, and its server at a unix socket."""
 
@@ -161,7 +167,7 @@ class Guest:
 
     def __enter__(self):
         end = time.monotonic() + PATIENCE
-        while not self.socket.exists() and time.monotonic() < end and self.process.poll() is None:
+        while not listens(self.socket) and time.monotonic() < end and self.process.poll() is None:
             time.sleep(0.02)
         return self
 
@@ -232,20 +238,32 @@ maint packet Qxuni.Description:cpu
 unset tdesc filename
 show architecture
 delete
+symbol-file SYMBOLS
+break *tick
+continue
+monitor dump-guest-memory CORE
+p/x $rsp
 kill
 """
+DUMP = ["info threads", "p/x $rsp", "x/i $pc", "x/2xb 0x8000"]
 
 
 def modes(checks, folder):
     script = folder / "script"
     with Guest(folder, False) as guest:
-        script.write_text(MODES.replace("SOCKET", str(guest.socket)))
+        script.write_text(MODES.replace("SOCKET", str(guest.socket)).replace("SYMBOLS", SYMBOLS).replace("CORE", str(folder / "core")))
         done = subprocess.run(["gdb", "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, timeout=PATIENCE)
         status = guest.status()
     said = done.stdout + done.stderr
     checks.holds(re.search(r'currently "i8086"\).*\n   0x8001:\s+xor +%ax,%ax\n\$1 = 0\neip +0x1 ', said, re.S), "gdb knows 16-bit code", said)
     checks.holds('(currently "i386:x86-64")' in said, "and the CPU again", said)
     checks.same(status, 0, "kill ends the machine")
+    done = subprocess.run(["gdb", "-nx", "-batch", SYMBOLS, str(folder / "core"), *(part for line in DUMP for part in ("-ex", line))],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    rsp = re.findall(r"^\$\d+ = (0x[0-9a-f]+)$", said, re.M)[-1:]
+    checks.holds(f"= {rsp[0] if rsp else None}\n" in done.stdout and len(re.findall(r"\bLWP [12]\b.* in |\bLWP [12]  ", done.stdout)) >= 2 and
+                 "=> 0x100070 <tick>:" in done.stdout and "0x8000:\t0xfa\t0x31" in done.stdout, "gdb reads the machine's core file",
+                 done.stdout + done.stderr + said)
 
 
 class Client:

@@ -15,7 +15,9 @@ ABSENT = {
 EQUAL = {"query-status", "query-name", "query-uuid", "query-memory-size-summary", "query-target", "query-iothreads", "query-memdev", "query-memory-devices"}
 COMMANDS = ["query-status", "query-version", "query-cpus-fast", "query-kvm", "query-block", "query-blockstats", "query-chardev",
             "query-chardev-backends", "query-memory-size-summary", "query-name", "query-uuid", "query-commands", "query-target",
-            "query-iothreads", "query-current-machine", "query-pci", "query-balloon", "query-memdev", "query-memory-devices", "query-hotpluggable-cpus"]
+            "query-iothreads", "query-current-machine", "query-pci", "query-balloon", "query-memdev", "query-memory-devices", "query-hotpluggable-cpus",
+            "query-rx-filter", "query-dump", "query-block-jobs", "query-jobs", "query-spice", "query-replay", "query-tpm", "query-sev", "query-yank",
+            "x-query-usb", "x-query-rdma", "x-query-roms", "x-query-numa", "x-query-irq", "x-query-ramblock", "query-acpi-ospm-status"]
 HUMAN = ["info status", "info name", "info uuid", "info kvm", "info memory_size_summary", "info balloon", "p 6*7", "p /x 0x10+1", "p 'a'",
          "p /c 'a'", "p /d 1-2", "p /o 8", "p 3", "p", "p 1+", "p (1", "p 1 2", "x /2xw 0x300000", "xp /3xh 0x300000",
          "xp /2xg 0x300000", "xp /4c 0x300000", "xp /9cb 0x300000", "xp /4db 0x300000", "xp /2o 0x300000", "xp /3ug 0x300000", "xp 0x300000",
@@ -27,6 +29,8 @@ HUMAN = ["info status", "info name", "info uuid", "info kvm", "info memory_size_
          "sendkey", "watchdog_action", "info lapic 9", "info roms x", "cont x", "system_wakeup", "help stop", "help cpu",
          "info registers -x", "info mtree -x", "eject -x disk0", "sendkey a -1", "sendkey a 0x100000000", "mouse_button -1",
          "boot_set cc", "screendump /nonexistent -f foo", "p $cs.nope", "gpa2hva 0x7000000000", "gpa2hpa 0x7000000000", "x /2i 0x7000000000",
+         "info spice", "info tpm", "info capture", "info usb", "info rdma", "info replay", "info block-jobs", "info sev", "info profile", "info dump",
+         "dump-guest-memory", "dump-guest-memory -x /y", "dump-guest-memory /nonexistent/x", "dump-guest-memory /nonexistent/x 1",
          "help logfile", "help info irq", "help info memdev", "help info registers", "help change"]
 BAD = ['{"execute":"foo"}', '{"execute":"stop","arguments":{"x":1}}', '{"exec":1}', '{"execute":1}', '[1]', '{}',
        '{"execute":"human-monitor-command"}', '{"execute":"human-monitor-command","arguments":{"command-line":3}}',

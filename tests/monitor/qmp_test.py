@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import struct
 import time
 
 import vmm
@@ -110,6 +111,7 @@ def memory(checks, qmp, folder):
     reply = qmp.call("pmemsave", val=0x100000, size=32, filename=str(path))
     checks.same((reply, path.read_bytes()), ({"return": {}}, vmm.echo_kernel()[:32]), "pmemsave")
     checks.holds("error" in qmp.call("pmemsave", val=0, size=1, filename="/nonexistent/x"), "pmemsave into nowhere")
+    dump(checks, folder, qmp)
     checks.holds("pci-config" in qmp.human("info mtree"), "info mtree")
     flat = qmp.human("info mtree -f -o")
     rows = [(int(first, 16), int(last, 16)) for first, last in re.findall("^  ([0-9a-f]{16})-([0-9a-f]{16}) ", flat[flat.index("FlatView #1"):], re.M)]
@@ -118,6 +120,38 @@ def memory(checks, qmp, folder):
     checks.holds("Physical sections" in qmp.human("info mtree -f -d"), "info mtree -d")
     checks.same(qmp.call("x-query-ramblock")["return"]["human-readable-text"].replace("\n", "\r\n"), qmp.human("info ramblock"), "info ramblock")
     checks.holds("pc.ram" in qmp.human("info ramblock"), "names main RAM")
+
+
+def dump(checks, folder, qmp):
+    """An ELF core file: of i386 while no CPU is in long mode (System V ABI, chapters 4 and 5). The 64-bit one is read by gdb in its test."""
+    path = folder.path / "core"
+    running = qmp.call("query-status")["return"]["running"]
+    checks.same(qmp.call("dump-guest-memory", paging=False, protocol=f"file:{path}"), {"return": {}}, "dump-guest-memory")
+    checks.same(qmp.event("DUMP_COMPLETED")["data"]["result"]["status"], "completed", "DUMP_COMPLETED")
+    checks.same(qmp.call("query-status")["return"]["running"], running, "the machine goes on as it was")
+    data = path.read_bytes()
+    kind, machine, _, _, first, _, _, _, size, count = struct.unpack_from("<HHIIIIIHHH", data, 16)
+    checks.same((data[:7], kind, machine, size), (b"\x7fELF\1\1\1", 4, 3, 32), "an ELF core file of i386")
+    segments = [struct.unpack_from("<8I", data, first + i * size) for i in range(count)]
+    (_, at, _, _, length, _, _, _), memory = segments[0], segments[1:]
+    checks.same(segments[0][0], 4, "notes first")
+    checks.holds(all(s[0] == 1 and s[1] + s[4] <= len(data) for s in memory) and segments[-1][1] + segments[-1][4] == len(data), "then memory")
+    main = next(s for s in memory if s[3] <= 0x100000 < s[3] + s[4])
+    checks.holds(data[main[1] + 0x100000 - main[3]:].startswith(vmm.echo_kernel()[:32]), "with the kernel at its place")
+    checks.same(qmp.call("query-dump")["return"]["completed"], sum(s[4] for s in memory), "query-dump")
+    name, bytes_, kind = struct.unpack_from("<III", data, at)
+    checks.same((name, bytes_, kind, data[at + 12:at + 17]), (5, 144, 1, b"CORE\0"), "the first note is a CPU's")
+    rip = struct.unpack_from("<I", data, at + 20 + 72 + 12 * 4)[0]
+    checks.holds(0x100020 <= rip < 0x100060, f"which is in the guest's loop ({rip:#x})")
+    small = folder.path / "small"
+    checks.same(qmp.human(f"dump-guest-memory {small} 0x100000 0x1000"), "", "a part of memory")
+    checks.same(small.read_bytes()[-0x1000:][:32], vmm.echo_kernel()[:32], "and no more")
+    for arguments, error in (({"begin": 0}, "Parameter 'length' is missing"), ({"begin": 1 << 40, "length": 1}, "dump: no guest memory to dump"),
+                             ({"begin": -1, "length": 2}, "Invalid parameter 'length'")):
+        reply = qmp.call("dump-guest-memory", paging=False, protocol=f"file:{small}", **arguments)
+        checks.same(reply.get("error", {}).get("desc"), error, f"dump-guest-memory with {arguments}")
+    checks.same(qmp.human("info dump"), "Status: failed\r\n", "info dump")
+    checks.holds("-z" in qmp.human(f"dump-guest-memory -z {small}"), "no compressed one")
 
 
 def second_monitor(checks, folder, path):

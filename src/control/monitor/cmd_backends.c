@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "control/monitor/commands.h"
 #include "control/monitor/monitor_impl.h"
+#include "machine/inspect.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,14 @@ static const struct device *nic_of(const struct machine *machine, const struct n
 		}
 	}
 	return NULL;
+}
+
+static bool is_nic(const struct device *device)
+{
+	for (const struct property *p = device->class->properties; p && p->name; p++)
+		if (p->type == PROPERTY_NET)
+			return true;
+	return false;
 }
 
 /* The id, or "MODEL.N" where N cards of that model came before, as in qemu. */
@@ -205,6 +214,70 @@ static json_t *run_set_link(struct command_call *call, struct error *err)
 	return json_object();
 }
 
+static json_t *mac_text(const uint8_t *mac)
+{
+	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+static json_t *mac_list(uint8_t (*table)[6], unsigned count)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(list, mac_text(table[i]));
+	return list;
+}
+
+/* The highest first, as in qemu. */
+static json_t *vlan_list(const uint8_t *vlans)
+{
+	json_t *list = json_array();
+
+	for (unsigned id = 4096; id--;)
+		if (vlans[id / 8] >> id % 8 & 1)
+			json_array_append_new(list, json_integer(id));
+	return list;
+}
+
+static json_t *rx_filter_row(const char *name, struct inspect_rx_filter *filter)
+{
+	return json_pack("{s:b,s:s,s:o,s:s,s:s,s:o,s:o,s:s,s:b,s:b,s:o,s:b}", "promiscuous", filter->promiscuous, "name",
+			 name, "main-mac", mac_text(filter->mac), "unicast", filter->unicast, "vlan", filter->vlan,
+			 "vlan-table", vlan_list(filter->vlans), "unicast-table",
+			 mac_list(filter->unicast_table, filter->unicast_count), "multicast", filter->multicast,
+			 "multicast-overflow", filter->multicast_overflow, "unicast-overflow", filter->unicast_overflow,
+			 "multicast-table", mac_list(filter->multicast_table, filter->multicast_count),
+			 "broadcast-allowed", filter->broadcast);
+}
+
+static json_t *run_rx_filter(struct command_call *call, struct error *err)
+{
+	const char *wanted = argument_string(call, "name");
+	struct inspect_rx_filter *filter = xcalloc(1, sizeof(*filter));
+	json_t *list = json_array();
+	bool found = false;
+
+	for (struct device *d = call->machine->devices; d; d = d->next) {
+		char text[64];
+		const char *name = is_nic(d) ? nic_name(call->machine, d, text, sizeof(text)) : NULL;
+
+		if (!name || (wanted && strcmp(name, wanted)))
+			continue;
+		found = true;
+		if (inspect_rx_filter(d, filter))
+			json_array_append_new(list, rx_filter_row(name, filter));
+		else if (wanted)
+			error_set(err, EINVAL, "net client(%.100s) doesn't support rx-filter querying", wanted);
+	}
+	free(filter);
+	if (wanted && !found)
+		error_set(err, EINVAL, "invalid net client name: %.100s", wanted);
+	if (!wanted || json_array_size(list))
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 static struct chardev *ring_buffer(struct command_call *call, struct error *err)
 {
 	const char *id = argument_string(call, "device");
@@ -281,6 +354,8 @@ const struct command commands_backends[] = {
 	{"set_link", "set_link", "name on|off", "change the link status of a network adapter",
 	 (const struct command_argument[]){{"name", ARGUMENT_STRING, false, WORDS_NETDEVS}, {"up", ARGUMENT_BOOL}, {0}},
 	 run_set_link},
+	{"query-rx-filter", NULL, "", "what the drivers of network cards want to receive",
+	 (const struct command_argument[]){{"name", ARGUMENT_STRING, true}, {0}}, run_rx_filter},
 	{"ringbuf-write", "ringbuf_write", "device data", "write to a ring buffer character device",
 	 (const struct command_argument[]){
 		 {"device", ARGUMENT_STRING, false, WORDS_CHARDEVS}, {"data", ARGUMENT_STRING}, {0}},

@@ -17,6 +17,8 @@ extern const struct command commands_input[];   /* keys and pointers */
 extern const struct command commands_devices[];  /* PCI, balloon */
 extern const struct command commands_memory[];
 extern const struct command commands_mtree[]; /* what lies where in memory and ports */
+extern const struct command commands_dump[];
+extern const struct command commands_absent[]; /* what the machine has none of */
 extern const struct command commands_paging[];
 extern const struct command commands_display[];
 extern const struct command commands_jit[];

@@ -103,6 +103,8 @@ bool virtio_net_receive(void *opaque, unsigned pair, const struct iovec *iov, in
 void virtio_net_end_of_pass(void *opaque);
 
 /* virtio_net_control.c */
+/* What the driver wants to receive; vlans: the driver filters by VLAN. False: another device. Any thread. */
+bool virtio_net_filter_of(struct device *device, struct virtio_net_filter *filter, bool *vlans);
 void virtio_net_control(struct virtio_device *device, struct virtqueue *queue);
 void virtio_net_filter_reset(struct virtio_net *net);
 /* frame: its first bytes, at most 18. */

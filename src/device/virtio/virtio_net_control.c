@@ -51,6 +51,21 @@ void virtio_net_filter_reset(struct virtio_net *net)
 	pthread_mutex_unlock(&net->filter_lock);
 }
 
+bool virtio_net_filter_of(struct device *device, struct virtio_net_filter *filter, bool *vlans)
+{
+	const struct device_class *class = device->class;
+	struct virtio_net *net = container_of(device, struct virtio_net, virtio.device);
+
+	if (class != &virtio_net_pci && class != &virtio_net_pci_transitional &&
+	    class != &virtio_net_pci_non_transitional)
+		return false;
+	pthread_mutex_lock(&net->filter_lock);
+	*filter = net->filter;
+	pthread_mutex_unlock(&net->filter_lock);
+	*vlans = virtio_has(&net->virtio, VIRTIO_NET_F_CTRL_VLAN);
+	return true;
+}
+
 static bool in_table(const uint8_t *table, uint32_t count, const uint8_t *mac)
 {
 	for (uint32_t i = 0; i < count; i++)
