@@ -95,6 +95,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	gdb->going = gdb->multiprocess = gdb->physical_memory = false;
 	gdb->cpu = gdb->go_cpu = 0;
 	gdb->step_bits = 7;
+	gdb->description = GDB_DESCRIBE_CPU;
+	gdb_describe(gdb);
 	gdb->receiving = GDB_IDLE;
 	if (data[0] == '$') {
 		gdb_receive(gdb, data, size);

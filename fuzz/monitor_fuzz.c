@@ -40,6 +40,14 @@ static void line(void *opaque, const char *text)
 	if (sscanf(text, "%63s%n", name, &end) != 1)
 		return;
 	command = command_find_hmp(name, false);
+	if (strcmp(name, "info") == 0) {
+		int more = 0;
+
+		if (sscanf(text + end, "%63s%n", name, &more) != 1)
+			return;
+		command = command_find_hmp(name, true);
+		end += more;
+	}
 	if (command) {
 		call.command = command;
 		call.arguments = json_object();

@@ -6,6 +6,11 @@
 
 #include <stdlib.h>
 
+const char *const panic_action_names[] = {[PANIC_SHUTDOWN] = "shutdown",
+					 [PANIC_PAUSE] = "pause",
+					 [PANIC_EXIT_FAILURE] = "exit-failure",
+					 [PANIC_NONE] = "none",
+					 NULL};
 const char *const watchdog_action_names[] = {
 	[WATCHDOG_RESET] = "reset", [WATCHDOG_SHUTDOWN] = "shutdown", [WATCHDOG_POWEROFF] = "poweroff",
 	[WATCHDOG_INJECT_NMI] = "inject-nmi", [WATCHDOG_PAUSE] = "pause", [WATCHDOG_DEBUG] = "debug",

@@ -82,6 +82,10 @@ enum watchdog_action {
 /* NULL-ended. */
 extern const char *const watchdog_action_names[];
 
+/* -action panic=, in the order of panic_action_names, which ends with NULL. */
+enum panic_action { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE };
+extern const char *const panic_action_names[];
+
 struct domain_config {
 	char *name;         /* NULL: none */
 	char *process_name; /* -name process=: what ps shows; NULL: leave it */
@@ -113,7 +117,7 @@ struct domain_config {
 	int boot_menu_wait_ms; /* -boot splash-time=; -1: the firmware's own */
 	int boot_fail_wait_ms; /* -boot reboot-timeout=; -1: never */
 	struct rtc_config rtc;
-	enum { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_EXIT_FAILURE, PANIC_NONE } panic_action;
+	enum panic_action panic_action;
 	enum watchdog_action watchdog_action;
 
 	bool no_reboot, no_shutdown, start_paused, snapshot, daemonize, no_defaults, no_graphic, no_user_config;

@@ -501,8 +501,7 @@ int list_action(struct config_parse *parse, const struct key *key, struct option
 	static const char *const known[] = {"reboot", "shutdown", "panic", "watchdog", NULL};
 	static const char *const reboots[] = {"reset", "shutdown", NULL};
 	static const char *const shutdowns[] = {"poweroff", "pause", NULL};
-	static const char *const panics[] = {"shutdown", "pause", "exit-failure", "none", NULL};
-	static const char *const *const values[] = {reboots, shutdowns, panics, watchdog_action_names};
+	static const char *const *const values[] = {reboots, shutdowns, panic_action_names, watchdog_action_names};
 	struct domain_config *config = parse->config;
 
 	for (size_t i = 0; known[i]; i++) {

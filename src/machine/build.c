@@ -283,7 +283,10 @@ struct machine *machine_new(const struct domain_config *config, struct loop *loo
 	machine->log = log;
 	machine->state = RUN_PRELAUNCH;
 	machine->private_data = xcalloc(1, sizeof(*machine->private_data));
-	machine->private_data->watchdog_action = config->watchdog_action;
+	machine->private_data->actions = (struct machine_actions){.no_reboot = config->no_reboot,
+								  .no_shutdown = config->no_shutdown,
+								  .panic = config->panic_action,
+								  .watchdog = config->watchdog_action};
 	pthread_mutex_init(&machine->private_data->request_lock, NULL);
 	loop_timer_init(&machine->private_data->clock_timer, loop, machine_clock_serve, machine);
 	if (machine_build(machine, &own)) {

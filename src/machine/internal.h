@@ -64,7 +64,7 @@ struct machine_private {
 	enum shutdown_cause reset_cause, quit_cause;
 	struct error failure;
 	bool want_watchdog, want_crash_loaded;
-	enum watchdog_action watchdog_action; /* main loop's */
+	struct machine_actions actions; /* under request_lock where another thread looks: panic */
 	struct vcpu *debug_vcpu; /* met a debugger's point, or ended a step */
 	int debug_exit_status;
 

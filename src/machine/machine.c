@@ -186,7 +186,7 @@ static void machine_end(struct machine *machine, enum shutdown_cause cause, int 
 		return;
 	was_running = machine_halt(machine, RUN_SHUTDOWN);
 	machine_emit_cause(machine, "SHUTDOWN", cause);
-	if (machine->config->no_shutdown &&
+	if (priv->actions.no_shutdown &&
 	    (cause == SHUTDOWN_GUEST_SHUTDOWN || cause == SHUTDOWN_GUEST_PANIC || cause == SHUTDOWN_GUEST_RESET)) {
 		if (was_running)
 			machine_emit(machine, "STOP", NULL);
@@ -254,7 +254,7 @@ static void machine_reset(struct machine *machine, enum shutdown_cause cause)
 	struct error err = {0};
 	bool was_running = machine->state == RUN_RUNNING;
 
-	if (machine->config->no_reboot && cause == SHUTDOWN_GUEST_RESET) {
+	if (priv->actions.no_reboot && cause == SHUTDOWN_GUEST_RESET) {
 		machine_end(machine, cause, 0);
 		return;
 	}
@@ -288,27 +288,34 @@ static void emit_balloon_change(struct machine *machine)
 
 static void guest_panicked(struct machine *machine)
 {
-	const struct domain_config *config = machine->config;
+	const struct machine_actions actions = machine->private_data->actions;
 
-	if (config->panic_action == PANIC_NONE) {
+	if (actions.panic == PANIC_NONE) {
 		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"run\"}");
-	} else if (config->panic_action == PANIC_PAUSE || (config->panic_action == PANIC_SHUTDOWN && config->no_shutdown)) {
+	} else if (actions.panic == PANIC_PAUSE || (actions.panic == PANIC_SHUTDOWN && actions.no_shutdown)) {
 		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"pause\"}");
 		machine_stop(machine, RUN_PANICKED);
 	} else {
 		machine_emit(machine, "GUEST_PANICKED", "{\"action\": \"poweroff\"}");
-		machine_end(machine, SHUTDOWN_GUEST_PANIC, config->panic_action == PANIC_EXIT_FAILURE);
+		machine_end(machine, SHUTDOWN_GUEST_PANIC, actions.panic == PANIC_EXIT_FAILURE);
 	}
 }
 
-void machine_set_watchdog_action(struct machine *machine, int action)
+struct machine_actions machine_actions(const struct machine *machine)
 {
-	machine->private_data->watchdog_action = (enum watchdog_action)action;
+	return machine->private_data->actions;
+}
+
+void machine_set_actions(struct machine *machine, struct machine_actions actions)
+{
+	pthread_mutex_lock(&machine->private_data->request_lock);
+	machine->private_data->actions = actions;
+	pthread_mutex_unlock(&machine->private_data->request_lock);
 }
 
 static void watchdog_ran_out(struct machine *machine)
 {
-	enum watchdog_action action = machine->private_data->watchdog_action;
+	enum watchdog_action action = (enum watchdog_action)machine->private_data->actions.watchdog;
 	char data[48];
 
 	snprintf(data, sizeof(data), "{\"action\": \"%s\"}", watchdog_action_names[action]);
@@ -470,7 +477,7 @@ void machine_device_request(void *opaque, int request, int argument)
 			stop_now = false;
 		} else {
 			priv->want_panic = true;
-			stop_now = machine->config->panic_action != PANIC_NONE;
+			stop_now = priv->actions.panic != PANIC_NONE;
 		}
 		post_requests(machine); /* the event is told in any case */
 		break;

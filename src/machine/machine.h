@@ -118,8 +118,14 @@ void machine_request_reset(struct machine *machine, enum shutdown_cause cause);
 void machine_request_powerdown(struct machine *machine); /* presses the ACPI power button */
 void machine_request_quit(struct machine *machine, enum shutdown_cause cause);
 void machine_nmi(struct machine *machine);
-/* What happens from now on when a watchdog has run out (-action watchdog= said it until now). */
-void machine_set_watchdog_action(struct machine *machine, int action /* enum watchdog_action */);
+/* What happens from now on (-action said it until now). */
+struct machine_actions {
+	bool no_reboot, no_shutdown;
+	int panic;    /* enum panic_action */
+	int watchdog; /* enum watchdog_action */
+};
+struct machine_actions machine_actions(const struct machine *machine);
+void machine_set_actions(struct machine *machine, struct machine_actions actions);
 /* Letters as after -boot order=, for the next time the firmware looks. */
 int machine_set_boot_order(struct machine *machine, const char *letters, struct error *err);
 

@@ -94,6 +94,24 @@ def panics(checks, folder):
             checks.same(machine.process.wait(vmm.PATIENCE), code, "exit status")
 
 
+def actions(checks, folder):
+    """set-action: what -action said is said anew while the machine runs."""
+    with vmm.QmpMachine(folder.command("-display", "none", "-qmp", "stdio", "-device", "pvpanic", "-action", "panic=none,reboot=reset")) as machine:
+        qmp = machine.qmp
+        qmp.call("qmp_capabilities")
+        checks.same(qmp.call("set-action", panic="pause", reboot="nope")["error"]["desc"], "Parameter 'reboot' does not accept value 'nope'", "set-action")
+        qmp.human("o /b 0x505 1")
+        checks.same(qmp.event("GUEST_PANICKED")["data"]["action"], "run", "of which nothing was taken")
+        checks.same(qmp.call("set-action", panic="pause", reboot="shutdown"), {"return": {}}, "set-action")
+        qmp.human("o /b 0x505 1")
+        checks.same(qmp.event("GUEST_PANICKED")["data"]["action"], "pause", "a panic pauses now")
+        qmp.call("system_reset")  # not the guest's: RESET
+        qmp.event("RESET")
+        qmp.human("o /b 0xcf9 6")
+        checks.same(qmp.event("SHUTDOWN")["data"], {"guest": True, "reason": "guest-reset"}, "and a reset of the guest's ends it")
+        checks.same(machine.process.wait(vmm.PATIENCE), 0, "exit status")
+
+
 def logs(checks, folder):
     log = folder.path / "log"
     command = folder.command("-display", "none", "-qmp", "stdio", "-smp", "2", "-d", "cpu_reset", "-D", str(log), "-device", "virtio-rng-pci",
@@ -121,6 +139,7 @@ def main():
         signals(checks, folder)
         background(checks, folder)
         panics(checks, folder)
+        actions(checks, folder)
         logs(checks, folder)
     messages(checks)
     checks.end()

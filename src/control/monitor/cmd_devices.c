@@ -177,21 +177,58 @@ static json_t *run_lapic(struct command_call *call, struct error *err)
 	return show_interrupts(inspect_interrupts(call->machine, vcpu));
 }
 
+/* The place of the word in the list, or -1 with *err, in the words of QMP or HMP. */
+static int choose_action(struct command_call *call, const char *parameter, const char *const *names, struct error *err)
+{
+	const char *word = argument_string(call, parameter);
+
+	for (int i = 0; names[i]; i++)
+		if (strcmp(names[i], word) == 0)
+			return i;
+	if (call->text)
+		error_set(err, EINVAL, "invalid parameter value: %.64s", word);
+	else
+		error_set(err, EINVAL, "Parameter '%s' does not accept value '%.64s'", parameter, word);
+	return -1;
+}
+
 static json_t *run_watchdog_action(struct command_call *call, struct error *err)
 {
-	const char *action = argument_string(call, "action");
+	struct machine_actions actions = machine_actions(call->machine);
 
-	for (int i = 0; watchdog_action_names[i]; i++) {
-		if (strcmp(watchdog_action_names[i], action) == 0) {
-			machine_set_watchdog_action(call->machine, i);
-			return json_object();
-		}
+	actions.watchdog = choose_action(call, "action", watchdog_action_names, err);
+	if (actions.watchdog < 0)
+		return NULL;
+	machine_set_actions(call->machine, actions);
+	return json_object();
+}
+
+/* All that were given, or none of them. */
+static json_t *run_set_action(struct command_call *call, struct error *err)
+{
+	static const char *const reboots[] = {"reset", "shutdown", NULL}, *const shutdowns[] = {"poweroff", "pause", NULL};
+	struct machine_actions actions = machine_actions(call->machine);
+	int reboot = actions.no_reboot, shutdown = actions.no_shutdown;
+	const struct {
+		const char *name;
+		const char *const *names;
+		int *value;
+	} kinds[] = {{"reboot", reboots, &reboot},
+		     {"shutdown", shutdowns, &shutdown},
+		     {"panic", panic_action_names, &actions.panic},
+		     {"watchdog", watchdog_action_names, &actions.watchdog}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!argument_string(call, kinds[i].name))
+			continue;
+		*kinds[i].value = choose_action(call, kinds[i].name, kinds[i].names, err);
+		if (*kinds[i].value < 0)
+			return NULL;
 	}
-	if (call->text)
-		error_set(err, EINVAL, "invalid parameter value: %.64s", action);
-	else
-		error_set(err, EINVAL, "Parameter 'action' does not accept value '%.64s'", action);
-	return NULL;
+	actions.no_reboot = reboot;
+	actions.no_shutdown = shutdown;
+	machine_set_actions(call->machine, actions);
+	return json_object();
 }
 
 const struct command commands_devices[] = {
@@ -203,6 +240,13 @@ const struct command commands_devices[] = {
 	 (const struct command_argument[]){{"apic-id", ARGUMENT_INT32, true}, {0}}, run_lapic, show_text_result},
 	{"query-vm-generation-id", "info vm-generation-id", "", "show Virtual Machine Generation ID", NULL, run_generation_id,
 	 show_generation_id},
+	{"set-action", NULL, "", "what happens at a reboot, a power-off, a panic and when the watchdog has run out",
+	 (const struct command_argument[]){{"reboot", ARGUMENT_STRING, true},
+					   {"shutdown", ARGUMENT_STRING, true},
+					   {"panic", ARGUMENT_STRING, true},
+					   {"watchdog", ARGUMENT_STRING, true},
+					   {0}},
+	 run_set_action},
 	{"watchdog-set-action", NULL, "", "what happens when the watchdog has run out",
 	 (const struct command_argument[]){{"action", ARGUMENT_STRING}, {0}}, run_watchdog_action},
 	{NULL, "watchdog_action", "[reset|shutdown|poweroff|pause|debug|none]", "change watchdog action",
