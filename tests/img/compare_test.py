@@ -115,6 +115,7 @@ GROUPS = {
         for o in foo=1 '' driver=qcow2; do $IMG info --image-opts "$o"; done; $IMG info json:{}; $IMG info 'json:{"driver":"foo"}'
         $IMG create --image-opts a.raw 1M; $IMG info --image-opts=on a.raw; $IMG info --backing-chain=x a.raw; $IMG convert --tar a.raw b.raw; $IMG info --out=json nono; $IMG resize nono zz
         $IMG info null-co://; $IMG info null-co:x; $IMG commit -b nono a.raw
+        $IMG create -q -f qcow2 own.qcow2 1M; for f in raw qcow2 vmdk vdi vhdx vpc qcow; do $IMG convert -O $f own.qcow2 own.qcow2 2>/dev/null; echo $?; $IMG info own.qcow2; done; $IMG dd -O qcow2 if=own.qcow2 of=own.qcow2 2>/dev/null; echo $?; $IMG create -f qcow2 -b own.qcow2 -F qcow2 own.qcow2; $IMG check own.qcow2
         $IMG check a.raw
         $IMG compare a.raw
         $IMG compare a.raw nono

@@ -60,7 +60,8 @@ int block_create_choice(const struct block_create *create, const char *name, con
 struct block *block_create_file(const struct block_create *create, const char *filename, uint64_t bytes,
 				struct error *err);
 
-/* After a failure: takes away what was made, where it is a plain file. */
+/* After a failure: takes away what block_create_file made, where it is a plain file. Never after that has failed: the
+ * file may be somebody's. */
 void block_create_undo(const char *filename);
 
 /* --- measure: how large a file would be --- */

@@ -118,13 +118,13 @@ static int make_encryption(const struct block_create *create, struct block *file
 }
 
 /* Header and tables, and an empty data file where one is wanted. */
-static int make_files(const struct block_create *create, const struct qcow2_create *q, const struct luks_options *luks,
-		      struct error *err)
+static int make_files(const struct block_create *create, struct block *file, const struct qcow2_create *q,
+		      const struct luks_options *luks, struct error *err)
 {
-	struct block *file = block_create_file(create, NULL, 0, err), *data = NULL;
-	int result = file ? 0 : -EIO;
+	struct block *data = NULL;
+	int result = 0;
 
-	if (!result && q->data_file) {
+	if (q->data_file) {
 		data = block_create_file(create, q->data_file, q->length, err);
 		result = data ? 0 : -EIO;
 	}
@@ -133,7 +133,6 @@ static int make_files(const struct block_create *create, const struct qcow2_crea
 	if (!result && q->crypto_bytes)
 		result = make_encryption(create, file, q, luks, err);
 	block_unref(data);
-	block_unref(file);
 	return result;
 }
 
@@ -160,6 +159,7 @@ int qcow2_create_image(const struct block_create *create, struct error *err)
 {
 	struct luks_options luks;
 	struct qcow2_create q;
+	struct block *file;
 	int result = decode(create, &q, &luks, err);
 
 	if (!result)
@@ -169,7 +169,11 @@ int qcow2_create_image(const struct block_create *create, struct error *err)
 	if (q.data_file_raw && q.preallocation == BLOCK_PREALLOC_OFF)
 		q.preallocation =
 			BLOCK_PREALLOC_METADATA; /* what the raw file shows has its place from the beginning */
-	result = make_files(create, &q, &luks, err);
+	file = block_create_file(create, NULL, 0, err);
+	if (!file)
+		return -EIO; /* perhaps somebody uses what is there: it stays */
+	result = make_files(create, file, &q, &luks, err);
+	block_unref(file);
 	if (!result && q.preallocation)
 		result = preallocate(create, q.preallocation, err);
 	if (result)
