@@ -50,6 +50,7 @@ static void step(struct test_machine *machine, struct device *device, struct dis
 	static const uint16_t controllers[4] = {0x3c4, 0x3ce, 0x3d4, 0x3c0};
 	struct display_rect rects[DISPLAY_RECTS_MAX];
 	uint8_t operation = (uint8_t)take(input, 1);
+	uint64_t count;
 	uint32_t at;
 
 	switch (operation & 15) {
@@ -77,10 +78,21 @@ static void step(struct test_machine *machine, struct device *device, struct dis
 	case 7:
 	case 8:
 		at = 0xa0000 + (uint32_t)take(input, 3) % 0x20000;
-		bus_write(memory, at, take(input, 4) * 0x100000001ull, 1u << (operation >> 4 & 3));
+		if (!(operation & 0x40)) {
+			bus_write(memory, at, take(input, 4) * 0x100000001ull, 1u << (operation >> 4 & 3));
+			break;
+		}
+		count = take(input, 1);
+		bus_write_block(memory, at, input->data, 1, min_u64(count, input->size));
 		break;
 	case 9:
-		bus_read(memory, 0xa0000 + take(input, 3) % 0x20000, 1u << (operation >> 4 & 3));
+		at = 0xa0000 + (uint32_t)take(input, 3) % 0x20000;
+		if (!(operation & 0x40)) {
+			bus_read(memory, at, 1u << (operation >> 4 & 3));
+			break;
+		}
+		count = take(input, 1);
+		bus_move_block(memory, at, 0xa0000 + take(input, 3) % 0x20000, 1u << (operation >> 4 & 3), count);
 		break;
 	case 10:
 		at = (uint32_t)take(input, 2);

@@ -4,7 +4,8 @@
  * connection, messages, qemu's extensions, keys through the key map, WebSocket frames. No crash, and the thread ends
  * when the client has gone.
  *
- * Input: what the client sends; what begins as a request of HTTP goes to a WebSocket.
+ * Input: what the client sends; what begins as a request of HTTP goes to a WebSocket. Where its last byte is odd the client
+ * stays until it may have got a picture.
  */
 #include "fuzz.h"
 
@@ -19,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { INPUT_MAX = 32 * 1024 };
+enum { INPUT_MAX = 32 * 1024, STAY_MS = 40 };
 
 extern const struct module xuni_module;
 
@@ -82,11 +83,17 @@ static void build(void)
 	options_free(&options);
 }
 
+static bool is_answered(void)
+{
+	return vnc->clients && atomic_load(&vnc->clients->fresh) && !atomic_load(&vnc->clients->waiting);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	int64_t leaves_ns = size && data[size - 1] & 1 ? host_now_ns() + STAY_MS * NS_PER_MS : 0;
+	bool open = true, leaves = false;
 	int sockets[2];
 	char drop[4096];
-	bool open = true;
 
 	if (size > INPUT_MAX)
 		return 0;
@@ -96,11 +103,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (write(sockets[1], data, size) != (ssize_t)size)
 		abort();
-	shutdown(sockets[1], SHUT_WR);
 	vnc_client_start(vnc, sockets[0], size >= 4 && !memcmp(data, "GET ", 4), false);
 	while (open || vnc->clients) {
 		struct pollfd fd = {sockets[1], POLLIN, 0};
 
+		if (!leaves && (host_now_ns() >= leaves_ns || is_answered())) {
+			shutdown(sockets[1], SHUT_WR);
+			leaves = true;
+		}
 		loop_poll(loop, 0);
 		if (open && poll(&fd, 1, 1) > 0)
 			open = read(sockets[1], drop, sizeof(drop)) > 0;
