@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <time.h>
@@ -127,6 +129,31 @@ char *img_backing_path(const char *overlay, const char *backing)
 
 /* --- progress --- */
 
+static void signal_of_progress(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGUSR1);
+}
+
+void img_progress_on_signal(void)
+{
+	sigset_t set;
+
+	signal_of_progress(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Without -p the progress is told when somebody asks. */
+static void answer(const struct img_progress *progress, double percent)
+{
+	const struct timespec at_once = {0};
+	sigset_t set;
+
+	signal_of_progress(&set);
+	if (sigtimedwait(&set, NULL, &at_once) == SIGUSR1)
+		fprintf(progress->img->err, "    (%3.2f/100%%)\n", percent);
+}
+
 void img_progress_start(struct img_progress *progress, struct img *img, bool on)
 {
 	*progress = (struct img_progress){.img = img, .on = on, .shown = -1};
@@ -137,7 +164,11 @@ void img_progress(struct img_progress *progress, uint64_t done, uint64_t of)
 {
 	double now = of ? 100.0 * (double)done / (double)of : 100.0;
 
-	if (!progress->on || (now <= progress->shown + 1 && now >= progress->shown && now != 0 && now != 100))
+	if (!progress->on) {
+		answer(progress, now);
+		return;
+	}
+	if (now <= progress->shown + 1 && now >= progress->shown && now != 0 && now != 100)
 		return;
 	progress->shown = now;
 	fprintf(progress->img->out, "    (%3.2f/100%%)\r", now);
@@ -149,7 +180,11 @@ void img_progress_add(struct img_progress *progress, float percent, float step)
 	const float now = progress->now + percent < 100 ? progress->now + percent : 100;
 
 	progress->now = now;
-	if (!progress->on || ((double)now <= progress->shown + (double)step && now < 100))
+	if (!progress->on) {
+		answer(progress, (double)now);
+		return;
+	}
+	if ((double)now <= progress->shown + (double)step && now < 100)
 		return;
 	progress->shown = (double)now;
 	fprintf(progress->img->out, "    (%3.2f/100%%)\r", (double)now);

@@ -119,6 +119,8 @@ struct img_progress {
 	double shown;
 	float now; /* per cent */
 };
+/* From here on SIGUSR1 does not end the process. Before other threads start. */
+void img_progress_on_signal(void);
 void img_progress_start(struct img_progress *progress, struct img *img, bool on);
 void img_progress(struct img_progress *progress, uint64_t done, uint64_t of);
 /* So many per cent more, shown when it is more than `step` beyond what stands there. */

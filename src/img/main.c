@@ -9,30 +9,46 @@ const struct img_verb img_verbs[] = {
 	 "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] [--no-drain] [-o offset] "
 	 "[--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename"},
 	{"bitmap", img_verb_bitmap,
-	 "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F source_fmt]] "
-	 "[-g granularity] [--object objectdef] [--image-opts | -f fmt] filename bitmap"},
-	{"check", img_verb_check, "[-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] filename"},
-	{"commit", img_verb_commit, "[-q] [-f fmt] [-t cache] [-b base] [-d] [-p] filename"},
-	{"compare", img_verb_compare, "[-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 filename2"},
+	 "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F source_fmt]] [-g "
+	 "granularity] [--object objectdef] [--image-opts | -f fmt] filename bitmap"},
+	{"check", img_verb_check,
+	 "[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] "
+	 "filename"},
+	{"commit", img_verb_commit,
+	 "[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] filename"},
+	{"compare", img_verb_compare,
+	 "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 "
+	 "filename2"},
 	{"convert", img_verb_convert,
-	 "[--target-is-zero] [-U] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] "
-	 "[-B backing_file [-F backing_fmt]] [-o options] [-S sparse_size] [-m num_coroutines] [-W] filename "
+	 "[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps] [-U] [-C] [-c] [-p] "
+	 "[-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] "
+	 "[-l snapshot_param] [-S sparse_size] [-r rate_limit] [-m num_coroutines] [-W] [--salvage] filename "
 	 "[filename2 [...]] output_filename"},
 	{"create", img_verb_create,
-	 "[-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]"},
+	 "[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]"},
 	{"dd", img_verb_dd,
-	 "[-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] if=input of=output"},
+	 "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] if=input "
+	 "of=output"},
 	{"export", img_verb_export,
 	 "[-f fmt] [-r] [-s] [-o offset] [-n | --cache=cache] [-x name] [-D description] [-e clients] [-t] [-A] "
 	 "[--fork] "
 	 "[--pid-file=file] [-k socket | [-b address] [-p port]] filename"},
-	{"info", img_verb_info, "[-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"},
-	{"map", img_verb_map, "[-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] filename"},
-	{"measure", img_verb_measure, "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [-f fmt] filename]"},
-	{"snapshot", img_verb_snapshot, "[-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename"},
+	{"info", img_verb_info,
+	 "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename"},
+	{"map", img_verb_map,
+	 "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] "
+	 "filename"},
+	{"measure", img_verb_measure,
+	 "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--object objectdef] [--image-opts] [-f fmt] [-l "
+	 "snapshot_param] filename]"},
+	{"snapshot", img_verb_snapshot,
+	 "[--object objectdef] [--image-opts] [-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename"},
 	{"rebase", img_verb_rebase,
-	 "[-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] -b backing_file [-F backing_fmt] filename"},
-	{"resize", img_verb_resize, "[-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | -]size"},
+	 "[--object objectdef] [--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] -b backing_file "
+	 "[-F backing_fmt] filename"},
+	{"resize", img_verb_resize,
+	 "[--object objectdef] [--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | "
+	 "-]size"},
 	{NULL},
 };
 
@@ -79,7 +95,10 @@ int img_main(struct img *img, int argc, char **argv)
 	if (argv[1][0] == '-')
 		return img_usage(img, "unrecognized option '%s'", argv[1]);
 	for (const struct img_verb *verb = img_verbs; verb->name; verb++)
-		if (!strcmp(verb->name, argv[1]))
+		if (!strcmp(verb->name, argv[1])) {
+			if (verb->run != img_verb_export)
+				img_progress_on_signal();
 			return verb->run(img, argc - 1, argv + 1);
+		}
 	return unknown_verb(img, argv[1]);
 }

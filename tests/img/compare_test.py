@@ -113,6 +113,7 @@ GROUPS = {
         $IMG check nono
         $IMG create -f raw a.raw 1M
         for o in foo=1 '' driver=qcow2; do $IMG info --image-opts "$o"; done; $IMG info json:{}; $IMG info 'json:{"driver":"foo"}'
+        $IMG --help | sed -n '/^Command syntax/,/^$/p' | grep -v '  export '
         $IMG create --image-opts a.raw 1M; $IMG info --image-opts=on a.raw; $IMG info --backing-chain=x a.raw; $IMG convert --tar a.raw b.raw; $IMG info --out=json nono; $IMG resize nono zz
         $IMG info null-co://; $IMG info null-co:x; $IMG commit -b nono a.raw
         $IMG create -q -f qcow2 own.qcow2 1M; for f in raw qcow2 vmdk vdi vhdx vpc qcow; do $IMG convert -O $f own.qcow2 own.qcow2 2>/dev/null; echo $?; $IMG info own.qcow2; done; $IMG dd -O qcow2 if=own.qcow2 of=own.qcow2 2>/dev/null; echo $?; $IMG create -f qcow2 -b own.qcow2 -F qcow2 own.qcow2; $IMG check own.qcow2
@@ -354,6 +355,7 @@ GROUPS = {
         $IMG create -q -f qcow2 a.qcow2 4M; $IMG bench -q -w --pattern 1 -c 10 -s 64k -S 256k a.qcow2; $IMG snapshot -c s1 a.qcow2; $IMG bench -q -w --pattern 2 -c 10 -s 64k -S 128k a.qcow2; $IMG convert a.qcow2 a.raw; sha256sum < a.raw
         for l in s1 1 snapshot.id=1 snapshot.name=s1 snapshot.id=1,snapshot.name=s1; do $IMG convert -l $l a.qcow2 o.raw; sha256sum < o.raw; done
         $IMG convert -l nono a.qcow2 o.raw
+        yes | head -c 60M > big.raw; $IMG convert -r 5M -O raw big.raw out.raw 2>err & p=$!; until [ -s out.raw ]; do sleep 0.05; done; until [ -s err ]; do kill -USR1 $p; sleep 0.05; done; kill -TERM $p; wait $p; echo $?; head -1 err | sed 's/[0-9.]*\\//N\\//'; rm big.raw out.raw err
         $IMG convert -l snapshot.id=1,snapshot.name=x a.qcow2 o.raw
         $IMG convert -l snapshot.foo=1 a.qcow2 o.raw
         $IMG convert -l s1 -f raw a.raw o.raw
