@@ -28,11 +28,17 @@ class Machine:
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
         end = time.monotonic() + 20 * PATIENCE
-        while not path.exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60 * PATIENCE)
-        self.socket.connect(str(path))
+        while True:  # the file is there a moment before anybody listens
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(60 * PATIENCE)
+            try:
+                self.socket.connect(str(path))
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                self.socket.close()
+                time.sleep(0.02)
         self.lines = self.socket.makefile("r")
         self.events = []
         self.lines.readline()
