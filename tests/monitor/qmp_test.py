@@ -107,6 +107,7 @@ def memory(checks, qmp, folder):
     rip = int(qmp.human("p /x $rip").strip(), 16)
     checks.holds(0x100020 <= rip < 0x100060, f"$rip is in the guest's loop ({rip:#x})")
     checks.holds(f"EIP={rip:08x}" in qmp.human("info registers"), "info registers")
+    checks.same(qmp.human("x /65536xg 0").count("\n"), 32768, "a long answer is whole")
     path = folder.path / "memory"
     reply = qmp.call("pmemsave", val=0x100000, size=32, filename=str(path))
     checks.same((reply, path.read_bytes()), ({"return": {}}, vmm.echo_kernel()[:32]), "pmemsave")

@@ -58,7 +58,7 @@ struct chardev_driver {
 	void (*close)(struct chardev *chardev);
 	/* Takes at most length bytes without blocking; returns how many (0: full). Any thread. */
 	size_t (*write)(struct chardev *chardev, const uint8_t *data, size_t length);
-	/* As write, but takes up to CHARDEV_BACKLOG_MAX; NULL where write never falls short. */
+	/* As write, but takes all of it until CHARDEV_BACKLOG_MAX wait, then nothing; NULL where write never falls short. */
 	size_t (*write_all)(struct chardev *chardev, const uint8_t *data, size_t length);
 	/* Any thread. */
 	void (*accept_input)(struct chardev *chardev);
@@ -70,7 +70,7 @@ struct chardev_driver {
 	bool logs_itself;                          /* the driver calls chardev_log with what it sends, in batches */
 };
 
-#define CHARDEV_BACKLOG_MAX (1024u * 1024)
+#define CHARDEV_BACKLOG_MAX (16u * 1024 * 1024)
 
 struct chardev {
 	const struct chardev_driver *driver;
@@ -103,7 +103,8 @@ void chardev_detach(struct chardev *handle);
 void chardev_focus(struct chardev *handle);
 
 size_t chardev_write(struct chardev *chardev, const uint8_t *data, size_t length);
-/* Writes all of it; what a slow peer does not take is kept in memory up to 1 MiB, then dropped. For the monitor. */
+/* Writes all of it. What a slow peer does not take is kept in memory; once CHARDEV_BACKLOG_MAX wait, texts are dropped,
+ * each as a whole, so that a monitor's reply is never cut. */
 void chardev_write_all(struct chardev *chardev, const char *text, size_t length);
 /* The front end has room again after can_receive said 0. Any thread. */
 void chardev_accept(struct chardev *chardev);

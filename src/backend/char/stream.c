@@ -75,7 +75,8 @@ static void kick(struct stream *stream)
 	(void)n; /* cannot fail but by overflow, and then the loop is awake anyway */
 }
 
-static size_t enqueue(struct stream *stream, const uint8_t *data, size_t length, size_t limit)
+/* whole: all of it while the limit is not reached, or nothing. */
+static size_t enqueue(struct stream *stream, const uint8_t *data, size_t length, size_t limit, bool whole)
 {
 	size_t queued, room, worst;
 	bool wake;
@@ -87,7 +88,7 @@ static size_t enqueue(struct stream *stream, const uint8_t *data, size_t length,
 		return length;
 	}
 	queued = queue_length(&stream->filling);
-	room = queued < limit ? limit - queued : 0;
+	room = queued < limit ? whole ? length : limit - queued : 0;
 	if (length > room) {
 		length = room;
 		stream->short_write = true;
@@ -113,12 +114,12 @@ static size_t enqueue(struct stream *stream, const uint8_t *data, size_t length,
 
 size_t stream_write(struct chardev *chardev, const uint8_t *data, size_t length)
 {
-	return enqueue((struct stream *)chardev, data, length, QUEUE_LIMIT);
+	return enqueue((struct stream *)chardev, data, length, QUEUE_LIMIT, false);
 }
 
 size_t stream_write_all(struct chardev *chardev, const uint8_t *data, size_t length)
 {
-	return enqueue((struct stream *)chardev, data, length, CHARDEV_BACKLOG_MAX);
+	return enqueue((struct stream *)chardev, data, length, CHARDEV_BACKLOG_MAX, true);
 }
 
 static void log_drained(struct stream *stream)

@@ -12,19 +12,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Terminals want a return before a line feed. */
+/* Terminals want a return before a line feed. In one piece, of which a slow reader gets all or nothing. */
 static void write_lines(struct monitor *monitor, const char *text)
 {
+	struct text lines = {0};
+
 	while (*text) {
 		size_t length = strcspn(text, "\n");
 
-		monitor_write(monitor, text, length);
+		text_append(&lines, text, length);
 		text += length;
 		if (*text == '\n') {
-			monitor_write(monitor, "\r\n", 2);
+			text_append(&lines, "\r\n", 2);
 			text++;
 		}
 	}
+	if (lines.data)
+		monitor_write(monitor, lines.data, lines.length);
+	text_free(&lines);
 }
 
 static void line_entered(void *opaque, const char *line)
