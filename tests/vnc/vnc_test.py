@@ -163,9 +163,9 @@ def real_viewers(checks, folder, number, wanted):
 
 
 def sizes(checks, folder):
-    """A boot sector that waits for R, shows 320x200, waits for x, and starts again."""
+    """A boot sector that waits for R, shows 320x200 with a red band, waits for x, and starts again."""
     number = free_display()
-    code = bytes.fromhex("b80300 cd10 b400 cd16 3c52 75f8 b81300 cd10 b400 cd16 3c78 75f8 ebe4")
+    code = bytes.fromhex("b80300 cd10 b400 cd16 3c52 75f8 b81300 cd10 6800a0 07 31ff b90020 b004 f3aa b400 cd16 3c78 75f8 ebd7")
     disk = folder.path / "boot.img"
     disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
     with machine(folder, "-vnc", f"127.0.0.1:{number}", "-drive", f"file={disk},format=raw") as vm:
@@ -186,6 +186,7 @@ def sizes(checks, folder):
         small = [(320, 200), (640, 400)]
         checks.holds(becomes(small, ord("r"), ord("R")), "a capital letter typed by its keysym alone changes the mode, and the size with it")
         width, height, wanted = dump(vm, folder)
+        checks.same(wanted[:3], b"\0\0\xa8", "its colour")
         checks.holds((client.width, client.height) == (width, height) and rgb(client.whole()) == wanted, "the picture of that size")
         checks.holds(becomes([(720, 400)], ord("x")), "and back")
         client.close()

@@ -404,6 +404,8 @@ static void close_vnc(struct display_ui *ui)
 		loop_fd_remove(vnc->attention_watch);
 	close(vnc->attention);
 	vnc_keymap_free(vnc->keymap);
+	if (vnc->model)
+		rfbScreenCleanup(vnc->model);
 	pthread_mutex_destroy(&vnc->lock);
 	free((void *)vnc->cursor.pixels);
 	free(vnc->shadow);
@@ -438,7 +440,9 @@ static int open_vnc(struct display_ui *ui, struct options *options, struct error
 		atomic_store(&vnc->leds, input_leds(ui->host->input));
 		input_listen(ui->host->input, &vnc->input_listener);
 	}
-	rc = vnc_read_options(vnc, options, err);
+	/* No client's thread is there yet, of another server neither: they run when the main loop does. */
+	vnc->model = rfbGetScreen(NULL, NULL, NO_SCREEN_WIDTH, NO_SCREEN_HEIGHT, 8, 3, 4);
+	rc = vnc->model ? vnc_read_options(vnc, options, err) : error_set(err, ENOMEM, "no memory for a screen");
 	if (rc == 0) {
 		vnc->keymap = vnc_keymap_new(ui->host->keyboard, err);
 		rc = vnc->keymap ? 0 : -ENOENT;

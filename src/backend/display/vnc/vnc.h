@@ -70,6 +70,7 @@ struct vnc {
 	struct vnc_socket sockets[VNC_SOCKETS_MAX];
 	unsigned socket_count;
 	struct vnc_keymap *keymap;
+	rfbScreenInfoPtr model; /* that each client's is a copy of */
 	int attention; /* eventfd: a client's flags changed */
 	struct loop_fd *attention_watch;
 	struct vnc_client *clients; /* main loop's thread */

@@ -36,6 +36,16 @@ static void copy_rect(struct vnc_client *client, const struct display_rect *rect
 		       vnc->shadow + (size_t)y * vnc->width + rect->x, rect->width * sizeof(*client->pixels));
 }
 
+/* Gives the library's screen a picture. (The library puts red first then.) */
+static void set_picture(rfbScreenInfoPtr screen, uint32_t *pixels, uint32_t width, uint32_t height)
+{
+	rfbNewFramebuffer(screen, (char *)pixels, (int)width, (int)height, BITS_PER_SAMPLE, SAMPLES, PIXEL_BYTES);
+	screen->serverFormat.depth = BITS_PER_SAMPLE * SAMPLES;
+	screen->serverFormat.redShift = 16;
+	screen->serverFormat.greenShift = 8;
+	screen->serverFormat.blueShift = 0;
+}
+
 /* A picture of another size. */
 static void adopt_size(struct vnc_client *client)
 {
@@ -57,8 +67,8 @@ static void adopt_size(struct vnc_client *client)
 		return;
 	}
 	client->pixels = pixels;
-	rfbNewFramebuffer(client->screen, (char *)pixels, (int)width, (int)height, BITS_PER_SAMPLE, SAMPLES,
-			  PIXEL_BYTES);
+	set_picture(client->screen, pixels, width, height);
+	rfbSetTranslateFunction(client->cl);
 	free(old);
 }
 
@@ -222,6 +232,21 @@ static int on_desktop_size(int width, int height, int screens, struct rfbExtDesk
 
 /* --- the thread --- */
 
+/*
+ * Rather a copy than another rfbGetScreen: that makes a mutex of the whole library anew each time, under the hands of
+ * the threads that are there. (0.9.14; a thread could wait for ever for what nobody holds.)
+ */
+static rfbScreenInfoPtr copy_screen(const rfbScreenInfo *model)
+{
+	rfbScreenInfoPtr screen = malloc(sizeof(*screen));
+
+	if (screen) {
+		*screen = *model;
+		pthread_mutex_init(&screen->cursorMutex, NULL);
+	}
+	return screen;
+}
+
 static rfbScreenInfoPtr make_screen(struct vnc_client *client)
 {
 	struct vnc *vnc = client->vnc;
@@ -236,17 +261,11 @@ static rfbScreenInfoPtr make_screen(struct vnc_client *client)
 	if (client->pixels)
 		memcpy(client->pixels, vnc->shadow, (size_t)width * height * PIXEL_BYTES);
 	pthread_mutex_unlock(&vnc->lock);
-	screen = client->pixels
-			 ? rfbGetScreen(NULL, NULL, (int)width, (int)height, BITS_PER_SAMPLE, SAMPLES, PIXEL_BYTES)
-			 : NULL;
+	screen = client->pixels ? copy_screen(vnc->model) : NULL;
 	if (!screen)
 		return NULL;
 	screen->screenData = client;
-	screen->frameBuffer = (char *)client->pixels;
-	screen->serverFormat.depth = BITS_PER_SAMPLE * SAMPLES;
-	screen->serverFormat.redShift = 16;
-	screen->serverFormat.greenShift = 8;
-	screen->serverFormat.blueShift = 0;
+	set_picture(screen, client->pixels, width, height);
 	screen->desktopName = vnc->ui.host->machine_name ? vnc->ui.host->machine_name : "xuni";
 	screen->cursor = NULL;
 	screen->alwaysShared = TRUE;
