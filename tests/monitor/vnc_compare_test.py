@@ -43,6 +43,8 @@ def elsewhere(number):
     return [("display-update", {"type": "vnc", "addresses": [{**inet, "port": str(5900 + number)}]}), ("query-vnc-servers", {}),
             ("display-update", {"type": "vnc", "addresses": [{**inet, "port": str(5901 + number)}], "websockets": []}), ("query-vnc", {}),
             ("display-update", {"type": "vnc"}), ("query-vnc-servers", {}), ("query-vnc", {}),
+            ("display-update", {"type": "vnc", "addresses": [{**inet, "port": str(5900 + number)}, {**inet, "port": str(5901 + number)}]}),
+            ("query-vnc-servers", {}), ("display-update", {"type": "vnc", "addresses": []}), ("query-vnc-servers", {}), ("query-vnc", {}),
             ("display-update", {"type": "spice"}), ("display-update", {})]
 
 

@@ -45,8 +45,8 @@ struct display_server_ops {
 	int (*set_password)(struct display_ui *ui, const char *password, struct error *err);
 	/* when_s: seconds since 1970 UTC; INT64_MAX: never. */
 	void (*expire_password)(struct display_ui *ui, int64_t when_s);
-	/* Listens elsewhere; who is connected stays so. */
-	int (*change)(struct display_ui *ui, const char *address, struct error *err);
+	/* Listens elsewhere, at all of these (in -vnc's spelling); who is connected stays so. On failure: nowhere. */
+	int (*change)(struct display_ui *ui, char *const *addresses, size_t count, struct error *err);
 	/* Reads TLS's files again, for those who come from now on; on failure the old ones stay. */
 	int (*reload_tls)(struct display_ui *ui, struct error *err);
 	/* JSON {id, auth, vencrypt, server: [{host, service, family, websocket, auth, vencrypt}], clients: [{host,

@@ -234,12 +234,26 @@ static char *address_text(const json_t *address, struct error *err)
 	return NULL;
 }
 
+/* Has the server listen at all of them, or nowhere: an empty list. */
+static int listen_at(struct display_ui *ui, const json_t *addresses, struct error *err)
+{
+	size_t count = json_array_size(addresses), known = 0;
+	char **texts = xcalloc(count + 1, sizeof(*texts));
+	int rc = 0;
+
+	while (known < count && (texts[known] = address_text(json_array_get(addresses, known), err)))
+		known++;
+	rc = known == count ? ui->driver->server->change(ui, texts, count, err) : -EINVAL;
+	while (known)
+		free(texts[--known]);
+	free(texts);
+	return rc;
+}
+
 static json_t *run_update(struct command_call *call, struct error *err)
 {
 	json_t *addresses = json_object_get(call->arguments, "addresses");
 	struct display_ui *ui = find_server(call->machine, NULL);
-	char *text;
-	int rc;
 
 	if (strcmp(argument_string(call, "type"), "vnc")) {
 		error_set(err, EINVAL, "Parameter 'type' does not accept value '%.50s'", argument_string(call, "type"));
@@ -251,14 +265,7 @@ static json_t *run_update(struct command_call *call, struct error *err)
 	}
 	if (!addresses)
 		return json_object();
-	if (json_array_size(addresses) != 1) {
-		error_set(err, EINVAL, "Parameter 'addresses': exactly one address is supported");
-		return NULL;
-	}
-	text = address_text(json_array_get(addresses, 0), err);
-	rc = text ? ui->driver->server->change(ui, text, err) : -EINVAL;
-	free(text);
-	return rc < 0 ? NULL : json_object();
+	return listen_at(ui, addresses, err) < 0 ? NULL : json_object();
 }
 
 static json_t *run_reload(struct command_call *call, struct error *err)

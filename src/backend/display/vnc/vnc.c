@@ -358,15 +358,20 @@ static void expire_password(struct display_ui *ui, int64_t when_s)
 	pthread_mutex_unlock(&vnc->lock);
 }
 
-int vnc_change(struct display_ui *ui, const char *address, struct error *err)
+int vnc_change(struct display_ui *ui, char *const *addresses, size_t count, struct error *err)
 {
 	struct vnc *vnc = (struct vnc *)ui;
-	struct options options = {0};
-	int rc;
+	int rc = 0;
 
 	vnc_unlisten(vnc);
-	rc = vnc_listen(vnc, address, &options, err);
-	options_free(&options);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		struct options options = {0};
+
+		rc = vnc_listen(vnc, addresses[i], &options, err);
+		options_free(&options);
+	}
+	if (rc < 0) /* one that fails takes the others along */
+		vnc_unlisten(vnc);
 	return rc;
 }
 

@@ -154,7 +154,7 @@ struct vnc_client {
 void vnc_attention(struct vnc *vnc);
 /* A client came or went. Main loop's thread. */
 void vnc_watch(struct vnc *vnc);
-int vnc_change(struct display_ui *ui, const char *address, struct error *err);
+int vnc_change(struct display_ui *ui, char *const *addresses, size_t count, struct error *err);
 
 /* --- vnc_options.c: main loop's thread --- */
 /* The names, ended by NULL. */
