@@ -6,10 +6,12 @@
 #include "backend/block/internal.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -308,9 +310,138 @@ static void test_large_table(void **state)
 	block_graph_free(graph);
 }
 
+/* The file of an extent whose flush lasts until it is let go. */
+static sem_t flush_began, flush_may_end;
+
+static int slow_flush(struct block *block)
+{
+	sem_post(&flush_began);
+	sem_wait(&flush_may_end);
+	sem_post(&flush_may_end);
+	return 0;
+}
+
+static void *flush_and_say(void *opaque)
+{
+	assert_int_equal(block_flush(opaque), 0);
+	sem_post(&flush_began);
+	return NULL;
+}
+
+/* Of many extents only those that were written to are flushed: what another thread is flushing is not yet on the disk.
+ */
+static void test_flush_of_many_extents(void **state)
+{
+	struct options options = {0};
+	char folder[] = "/tmp/xuni-formats-XXXXXX", *path = NULL, *command;
+	struct block_graph *graph = block_graph_new(NULL);
+	struct block_create create = {
+		.driver = block_driver_find("vmdk"), .graph = graph, .length = 11 * GIB, .options = &options};
+	const struct block_open how = {0};
+	struct error err = {0};
+	struct block_driver slow;
+	const struct block_driver *driver;
+	struct timespec until;
+	struct block *block, *file;
+	pthread_t threads[2];
+
+	assert_non_null(mkdtemp(folder));
+	path = xasprintf("%s/disk.vmdk", folder);
+	command = xasprintf("rm -r %s", folder);
+	create.filename = path;
+	options_add(&options, "subformat", "twoGbMaxExtentFlat");
+	assert_int_equal(block_create_image(&create, &err), 0);
+	block = block_open_file(graph, path, "vmdk", &how, &err);
+	assert_non_null(block);
+	assert_int_equal(block_pwrite(block, 0, "x", 1, 0), 0);
+	file = block_data_node(block, 0);
+	driver = file->driver;
+	slow = *driver;
+	slow.flush = slow_flush;
+	file->driver = &slow;
+	sem_init(&flush_began, 0, 0);
+	sem_init(&flush_may_end, 0, 0);
+	assert_int_equal(pthread_create(&threads[0], NULL, flush_and_say, block), 0);
+	sem_wait(&flush_began);
+	assert_int_equal(pthread_create(&threads[1], NULL, flush_and_say, block), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	assert_int_equal(sem_timedwait(&flush_began, &until), -1);
+	sem_post(&flush_may_end);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	file->driver = driver;
+	block_unref(block);
+	block_graph_free(graph);
+	sem_destroy(&flush_began);
+	sem_destroy(&flush_may_end);
+	options_free(&options);
+	assert_int_equal(system(command), 0);
+	free(command);
+	free(path);
+}
+
+/* A file that becomes longer while somebody writes to a block that is new. */
+static struct {
+	const struct block_driver *driver;
+	struct block *image;
+	pthread_t writer;
+} growth;
+
+static void *write_new_block(void *opaque)
+{
+	assert_int_equal(block_pwrite(growth.image, 2 * MIB + 77, "new", 3, 0), 0);
+	return NULL;
+}
+
+static int slow_truncate(struct block *block, uint64_t length, struct error *err)
+{
+	assert_int_equal(pthread_create(&growth.writer, NULL, write_new_block, NULL), 0);
+	usleep(200000); /* time enough for a writer that nothing keeps */
+	return growth.driver->truncate(block, length, err);
+}
+
+/* The file of a vdi is made longer by a flush: never is what was written meanwhile behind its end cut off. */
+static void test_growth_during_writes(void **state)
+{
+	struct options options = {0};
+	char path[] = "/tmp/xuni-formats-XXXXXX", got[3] = {0};
+	struct block_graph *graph = block_graph_new(NULL);
+	const struct block_create create = {.driver = block_driver_find("vdi"),
+					    .graph = graph,
+					    .filename = path,
+					    .length = 5 * MIB,
+					    .options = &options};
+	const struct block_open how = {0};
+	struct error err = {0};
+	struct block_driver slow;
+	struct block *block;
+
+	close(mkstemp(path));
+	assert_int_equal(block_create_image(&create, &err), 0);
+	block = block_open_file(graph, path, "vdi", &how, &err);
+	assert_non_null(block);
+	growth.driver = block->file->driver;
+	growth.image = block;
+	slow = *growth.driver;
+	slow.truncate = slow_truncate;
+	assert_int_equal(block_pwrite(block, 3, "old", 3, 0), 0);
+	block->file->driver = &slow;
+	assert_int_equal(block_flush(block), 0);
+	block->file->driver = growth.driver;
+	pthread_join(growth.writer, NULL);
+	assert_int_equal(block_pread(block, 2 * MIB + 77, got, 3), 0);
+	assert_memory_equal(got, "new", 3);
+	block_unref(block);
+	unlink(path);
+	block_graph_free(graph);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_large_table)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_large_table),
+					   cmocka_unit_test(test_flush_of_many_extents),
+					   cmocka_unit_test(test_growth_during_writes)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -256,25 +256,32 @@ static int allocate(struct block_table *table, uint64_t block_index, uint8_t *en
 	return 0;
 }
 
+/* Locked: once another block had been given out, what is written to it would be cut off. */
+static int lengthen(struct vdi *vdi, struct block *file)
+{
+	const uint64_t end = vdi->data_offset + ((uint64_t)vdi->used_to << BLOCK_BITS);
+	int result;
+
+	if (end <= vdi->file_end || !file->driver->truncate)
+		return 0;
+	result = file->driver->truncate(file, end, NULL);
+	if (!result)
+		vdi->file_end = end;
+	return result;
+}
+
 /* The count, and a file that has all of its last block. */
 static int before_entries(struct block_table *table)
 {
 	struct vdi *vdi = table->block->private_data;
 	struct block *file = table->block->file;
-	uint64_t end;
+	int result;
 
 	pthread_mutex_lock(&table->lock);
 	store_le32(vdi->header + AT_BLOCKS_ALLOCATED, vdi->used_to);
-	end = vdi->data_offset + ((uint64_t)vdi->used_to << BLOCK_BITS);
+	result = lengthen(vdi, file);
 	pthread_mutex_unlock(&table->lock);
-	if (end > vdi->file_end && file->driver->truncate) {
-		int result = file->driver->truncate(file, end, NULL);
-
-		if (result)
-			return result;
-		vdi->file_end = end;
-	}
-	return image_file_write(file, 0, vdi->header, HEADER_BYTES);
+	return result ? result : image_file_write(file, 0, vdi->header, HEADER_BYTES);
 }
 
 static const struct block_table_format vdi_table = {
