@@ -83,8 +83,9 @@ static void access_register(struct input *input, bool write)
 static void fill_memory(struct input *input)
 {
 	uint64_t gpa = take(input, 3) % (RAM_BYTES - 256);
-	size_t length = min_u64(take(input, 1), input->size);
+	size_t length = take(input, 1); /* first, whatever the order in which a compiler takes arguments */
 
+	length = min_u64(length, input->size);
 	ram_write(machine->env.ram, gpa, input->data, length);
 	input->data += length;
 	input->size -= length;

@@ -130,7 +130,8 @@ static void processor(struct vcpu *vcpu, unsigned what, struct input *input)
 	switch (what & 7) {
 	case 0:
 	case 1:
-		vcpu->apic_ops->mmio_write(vcpu->apic, (uint32_t)take(input, 1) << 4, (uint32_t)take(input, 4), 4);
+		value = take(input, 1) << 4;
+		vcpu->apic_ops->mmio_write(vcpu->apic, (uint32_t)value, (uint32_t)take(input, 4), 4);
 		break;
 	case 2:
 		vcpu->apic_ops->mmio_read(vcpu->apic, (uint32_t)take(input, 2) & 0xfff, 1u << (what >> 3 & 3));

@@ -45,7 +45,8 @@ static void operation(struct test_machine *machine, struct input *input)
 	case 1:
 	case 2:
 		at = (unsigned)take(input, 1);
-		test_config_write(machine, devfns[at & 7], (unsigned)take(input, 1), (uint32_t)take(input, 4), size & 7 ? size : 4);
+		place = take(input, 1);
+		test_config_write(machine, devfns[at & 7], (unsigned)place, (uint32_t)take(input, 4), size & 7 ? size : 4);
 		break;
 	case 3:
 		at = (unsigned)take(input, 1);
@@ -68,10 +69,12 @@ static void operation(struct test_machine *machine, struct input *input)
 		bus_read(io ? machine->env.io : machine->env.memory, place, size);
 		break;
 	case 10: /* anywhere on the buses */
-		bus_write(machine->env.memory, take(input, 5), take(input, 4), size);
+		place = take(input, 5);
+		bus_write(machine->env.memory, place, take(input, 4), size);
 		break;
 	case 11:
-		bus_write(machine->env.io, take(input, 2), take(input, 4), size & 7 ? size : 4);
+		place = take(input, 2);
+		bus_write(machine->env.io, place, take(input, 4), size & 7 ? size : 4);
 		break;
 	case 12:
 		place = take(input, 2) << 4;

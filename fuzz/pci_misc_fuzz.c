@@ -31,18 +31,20 @@ static void operation(struct test_machine *m, struct device **devices, struct in
 {
 	unsigned choice = (unsigned)take(input, 1), which = choice >> 4 & 1, size = 1u << (choice >> 5 & 3);
 	unsigned devfn = (3 + which) << 3;
-	uint64_t base = test_config_read(m, devfn, 0x10, 4) & ~15u;
+	uint64_t base = test_config_read(m, devfn, 0x10, 4) & ~15u, place;
 
 	size = size > 4 ? 4 : size;
 	switch (choice & 7) {
 	case 0:
-		test_config_write(m, devfn, (unsigned)take(input, 1), (uint32_t)take(input, 4), size);
+		place = take(input, 1);
+		test_config_write(m, devfn, (unsigned)place, (uint32_t)take(input, 4), size);
 		break;
 	case 1:
 		test_config_read(m, devfn, (unsigned)take(input, 1), size);
 		break;
 	case 2:
-		bus_write(m->env.memory, base + (take(input, 1) & 15), take(input, size), size);
+		place = base + (take(input, 1) & 15);
+		bus_write(m->env.memory, place, take(input, size), size);
 		break;
 	case 3:
 		bus_read(m->env.memory, base + (take(input, 1) & 15), size);
