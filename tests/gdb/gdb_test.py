@@ -242,6 +242,8 @@ symbol-file SYMBOLS
 break *tick
 continue
 monitor dump-guest-memory CORE
+dump binary memory CORE.part 0x100000 0x103001
+monitor pmemsave 0x100000 0x3001 "CORE.whole"
 p/x $rsp
 kill
 """
@@ -258,6 +260,7 @@ def modes(checks, folder):
     checks.holds(re.search(r'currently "i8086"\).*\n   0x8001:\s+xor +%ax,%ax\n\$1 = 0\neip +0x1 ', said, re.S), "gdb knows 16-bit code", said)
     checks.holds('(currently "i386:x86-64")' in said, "and the CPU again", said)
     checks.same(status, 0, "kill ends the machine")
+    checks.same((folder / "core.part").read_bytes(), (folder / "core.whole").read_bytes(), "gdb dumps memory in several packets")
     done = subprocess.run(["gdb", "-nx", "-batch", SYMBOLS, str(folder / "core"), *(part for line in DUMP for part in ("-ex", line))],
                           capture_output=True, text=True, timeout=PATIENCE)
     rsp = re.findall(r"^\$\d+ = (0x[0-9a-f]+)$", said, re.M)[-1:]
@@ -320,6 +323,8 @@ def by_hand(checks, folder):
                                "X500,3:a}\x03b".replace("}\x03", "}\x5d"): "OK", "m500,3": "617d62",
                                "A" * 0x5000: "E22"}.items():
             checks.same(client.ask(packet), wanted, f"packet {packet[:40]!r}")
+        most = int(re.search("PacketSize=([0-9a-f]+)", client.ask("qSupported"))[1], 16)
+        checks.same(len(client.ask(f"m100000,{most // 2:x}")), most, "memory that fills a packet")
         rip = int.from_bytes(bytes.fromhex(client.ask("p10")), "little")
         checks.same(rip, entry_of(ELF), "RIP is the entry")
         # cr0.PE, which no debugger may change alone

@@ -66,7 +66,7 @@ static bool take_range(const char **text, uint64_t *address, uint64_t *length)
 
 void gdb_read_memory(struct gdb *gdb, const char *text)
 {
-	uint8_t bytes[GDB_PACKET_MAX / 2 - 1];
+	uint8_t bytes[GDB_PACKET_MAX / 2]; /* gdb asks for what fills a packet */
 	struct transfer transfer = {.gdb = gdb, .bytes = bytes, .physical = gdb->physical_memory};
 	uint64_t length;
 
