@@ -11,7 +11,7 @@ kernel; grub-install. Debian's archive no longer has a good part of the componen
 grub-installer, user-setup, finish-install...: 404), so that installer/ takes the place of the partitioner and of the steps after the kernel, and
 mke2fs, sfdisk and debootstrap come out of the ordinary packages.
 
-The mirror has about 70 MiB, kept in .cache/mirror. What the installer says is in .cache/install.log, its syslog in .cache/install.syslog.
+The mirror has about 80 MiB, kept in .cache/mirror. What the machine says is in .cache/install.ENGINE.log, its syslog in .cache/install.ENGINE.syslog.
 """
 import os
 import pathlib
@@ -28,11 +28,10 @@ from system import GUEST, HERE, PATIENCE, Checks, System, need, run
 
 NETBOOT = pathlib.Path("/usr/lib/debian-installer/images/12/amd64/text")
 CACHE = GUEST.parent / "mirror"
-LOG, SYSLOG = GUEST.parent / "install.log", GUEST.parent / "install.syslog"
 MINUTES = 60
 CODENAME = "bookworm"
 KERNEL = "linux-image-cloud-amd64"
-PACKAGES = ["usr-is-merged", "apt", "systemd-sysv", "udev", "dbus", "busybox", "zstd", "initramfs-tools", KERNEL, "grub-pc"]
+PACKAGES = ["usr-is-merged", "apt", "systemd-sysv", "udev", "dbus", "debconf-i18n", "busybox", "zstd", "initramfs-tools", KERNEL, "grub-pc"]
 TOOLS = ["e2fsprogs", "libext2fs2", "libcom-err2", "libss2", "fdisk", "libfdisk1", "libsmartcols1", "libreadline8"]
 PRESEED = f"""d-i debian-installer/locale string en_US.UTF-8
 d-i keyboard-configuration/xkb-keymap select us
@@ -45,11 +44,11 @@ d-i debian-installer/allow_unauthenticated boolean true
 d-i hw-detect/firmware-lookup string never
 d-i passwd/root-password password xuni
 d-i base-installer/debootstrap_variant string minbase
-d-i base-installer/includes string usr-is-merged systemd-sysv udev dbus
+d-i base-installer/includes string usr-is-merged systemd-sysv udev dbus debconf-i18n
 d-i base-installer/install-recommends boolean false
 d-i base-installer/kernel/image string {KERNEL}
 d-i base-installer/initramfs-tools/driver-policy select dep
-d-i preseed/early_command string tail -n +1 -f /var/log/syslog >/dev/ttyS1 2>/dev/null </dev/null &
+d-i preseed/early_command string tail -n +1 -F /var/log/syslog >/dev/ttyS1 2>/dev/null </dev/null &
 """
 
 
@@ -137,12 +136,12 @@ def processor_seconds(process):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def hears(system, text, minutes=60):
-    """What the installer says is written down meanwhile."""
+def hears(system, text, log, minutes=90):
+    """What the machine says is written down meanwhile."""
     deadline = time.monotonic() + minutes * MINUTES * PATIENCE
     while not system.hears(text, 5):
-        LOG.write_text(system.serial)
-        if time.monotonic() > deadline or system.process.poll() is not None:
+        log.write_text(system.serial)
+        if time.monotonic() > deadline or system.process.poll() is not None or "!! ERROR" in system.serial:
             return False
     return True
 
@@ -150,9 +149,10 @@ def hears(system, text, minutes=60):
 def install(engine, checks, folder):
     mirror, disk = make_mirror(folder), folder / "disk.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", disk, "2G")
-    append = (f"auto=true priority=critical url=http://10.0.2.2:{mirror.port}/preseed.cfg hostname=xuni domain=invalid console=ttyS0 "
+    # Programs at the same addresses in each process: otherwise every emulator spends most of the time on translating them anew.
+    append = (f"norandmaps auto=true priority=critical url=http://10.0.2.2:{mirror.port}/preseed.cfg hostname=xuni domain=invalid console=ttyS0 "
               "DEBIAN_FRONTEND=text TERM=dumb --- quiet")
-    start = time.monotonic()
+    log, syslog, start = *[CACHE.with_name(f"install.{engine}.{suffix}") for suffix in ("log", "syslog")], time.monotonic()
 
     def step(condition, what):
         checks.holds(condition, what)
@@ -161,15 +161,15 @@ def install(engine, checks, folder):
         return condition
 
     with System(engine, *boot_tree(folder, append), "-boot", "order=c,once=n", "-drive", f"if=virtio,format=qcow2,file={disk}",
-                "-serial", f"file:{SYSLOG}", memory="1024") as system:
-        done = all(step(hears(system, text), what) for text, what in [
+                "-serial", f"file:{syslog}", memory="1024") as system:
+        done = all(step(hears(system, text, log), what) for text, what in [
             ("Loading additional components", "the installer has its preseed and its network"),
             ("Partition disks", "its components are loaded"),
             ("Installing the base system", "the disk has a file system"),
             ("Finish the installation", "the base system and a kernel are installed"),
             ("GRUB", "the machine starts again, from its disk, by GRUB"),
             ("xuni login: ", "the installed system comes to its login prompt")]) and first_boot(system, step)
-        LOG.write_text(system.serial)
+        log.write_text(system.serial)
         if not done:
             print(system.serial[-3000:], *mirror.missed, sep="\n")
             return
