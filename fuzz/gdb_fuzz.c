@@ -27,7 +27,7 @@ int __lsan_is_turned_off(void)
 	return 1;
 }
 
-char *monitor_human(struct machine *machine, unsigned cpu, const char *line)
+char *monitor_human(struct machine *machine, unsigned *cpu, const char *line)
 {
 	return xstrdup(line);
 }

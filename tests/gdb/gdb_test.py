@@ -319,6 +319,7 @@ def by_hand(checks, folder):
                                "P0=zz": "E22", "P": "E22", "m0": "E22", "m0,ffffffffffffffff": "E22", "mfffffffffffff000,8": "E14",
                                "M0,4:00": "E22", "X0,4:ab": "E22", "Z0,,": "E22", "z0,1234,1": "E02", "vCont;x": "E22",
                                "vCont;s:9": "E22", "Hg": "E22", "qThreadExtraInfo,": "E22", "qRcmd,": "OK", "c1": "E22",
+                               "qCRC:100000,4": "", "qC": "QC01", "qThreadExtraInfo,1": b"CPU#0 [running]".hex(), "qThreadExtraInfo,2": b"CPU#1 [halted ]".hex(),
                                "qXfer:features:read:other.xml:0,10": "E00", "qXfer:features:read:target.xml:ffffff,1": "E22",
                                "X500,3:a}\x03b".replace("}\x03", "}\x5d"): "OK", "m500,3": "617d62",
                                "A" * 0x5000: "E22"}.items():
@@ -343,6 +344,10 @@ def by_hand(checks, folder):
         while (part := client.answer()) != "OK":
             said += bytes.fromhex(part[1:]).decode()
         checks.same(said, "VM status: paused (prelaunch)\n", "a line of the monitor")
+        checks.same(monitor(client, "cpu 1"), "", "the monitor's cpu")
+        checks.holds(monitor(client, "info registers").startswith("\nCPU#1\n"), "stays chosen")
+        checks.same(client.ask("Hg2") + client.ask("Hg1") + monitor(client, "p 0"), "OKOK0\n", "until another thread is")
+        checks.same(monitor(client, "cpu 0"), "", "the first one")
         said = monitor(client, "info lapic")
         checks.holds("LVT0" in said or "kernel's" in said, "info lapic")
         said = monitor(client, "info pic")

@@ -127,21 +127,28 @@ static bool query_more_threads(struct gdb *gdb, const char *text)
 
 static bool query_extra(struct gdb *gdb, const char *text)
 {
+	struct x86_state *state;
 	char line[48];
+	bool halted;
 	int cpu;
 
 	if (!gdb_take_thread(gdb, &text, &cpu) || cpu < 0) {
 		put_invalid(gdb);
 		return true;
 	}
-	snprintf(line, sizeof(line), "CPU#%d [%s]", cpu,
-		 machine_vcpu_halted(gdb->machine, gdb->machine->vcpus[cpu]) ? "halted " : "running");
+	/* Also one that waits for its start-up interrupt and has not run at all. */
+	state = gdb_state(gdb->machine, (unsigned)cpu);
+	halted = state->mp_state != X86_MP_RUNNING || machine_vcpu_halted(gdb->machine, gdb->machine->vcpus[cpu]);
+	free(state);
+	snprintf(line, sizeof(line), "CPU#%d [%s]", cpu, halted ? "halted " : "running");
 	gdb_put_hex(&gdb->reply, line, strlen(line));
 	return true;
 }
 
 static bool query_current(struct gdb *gdb, const char *text)
 {
+	if (*text) /* qCRC */
+		return true;
 	gdb_put(&gdb->reply, "QC");
 	gdb_put_thread(gdb, gdb->cpu);
 	return true;
@@ -200,7 +207,10 @@ static bool query_monitor(struct gdb *gdb, const char *text)
 		put_invalid(gdb);
 		return true;
 	}
-	output = monitor_human(gdb->machine, gdb->cpu, line);
+	/* The monitor's cpu chooses until gdb chooses another thread. */
+	if (gdb->monitor_thread != gdb->cpu)
+		gdb->monitor_cpu = gdb->monitor_thread = gdb->cpu;
+	output = monitor_human(gdb->machine, &gdb->monitor_cpu, line);
 	for (size_t at = 0, left = strlen(output); left;) {
 		size_t run = min_u64(left, GDB_PACKET_MAX / 2 - 2);
 

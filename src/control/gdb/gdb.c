@@ -29,7 +29,7 @@ static void chardev_changed(void *opaque, enum chardev_event event)
 		gdb->open = gdb->acks = true;
 		gdb->going = gdb->multiprocess = gdb->swbreak = gdb->hwbreak = gdb->physical_memory = false;
 		gdb->step_bits = 7;
-		gdb->cpu = gdb->go_cpu = 0;
+		gdb->cpu = gdb->go_cpu = gdb->monitor_cpu = gdb->monitor_thread = 0;
 		gdb->receiving = GDB_IDLE;
 		gdb->description = GDB_DESCRIBE_CPU;
 		gdb_describe(gdb);

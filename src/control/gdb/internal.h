@@ -61,11 +61,12 @@ struct gdb {
 	bool open, acks, multiprocess, swbreak, hwbreak;
 	bool going; /* gdb waits for a stop reply */
 	bool physical_memory;
-	bool executing;                  /* a packet of this gdb's */
-	unsigned step_bits;              /* qqemu.sstepbits: 1 enable, 2 no interrupts, 4 no timers */
-	unsigned cpu;                    /* Hg: of registers and memory */
-	unsigned go_cpu;                 /* Hc: that steps */
-	struct gdb_registers *registers; /* as they were last described */
+	bool executing;                       /* a packet of this gdb's */
+	unsigned step_bits;                   /* qqemu.sstepbits: 1 enable, 2 no interrupts, 4 no timers */
+	unsigned cpu;                         /* Hg: of registers and memory */
+	unsigned go_cpu;                      /* Hc: that steps */
+	unsigned monitor_cpu, monitor_thread; /* qRcmd\'s, and what cpu was then */
+	struct gdb_registers *registers;      /* as they were last described */
 	enum gdb_description description;
 	struct gdb_point points[GDB_POINTS_MAX];
 	size_t point_count;

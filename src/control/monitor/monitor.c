@@ -117,13 +117,14 @@ struct monitor *monitor_new(struct machine *machine, struct chardev *chardev, bo
 	return monitor;
 }
 
-char *monitor_human(struct machine *machine, unsigned cpu, const char *line)
+char *monitor_human(struct machine *machine, unsigned *cpu, const char *line)
 {
-	struct monitor monitor = {.machine = machine, .cpu = cpu, .format_kind = 'x', .format_size = 4};
+	struct monitor monitor = {.machine = machine, .cpu = *cpu, .format_kind = 'x', .format_size = 4};
 	struct text text = {0};
 	char *said;
 
 	hmp_run(&monitor, line, &text);
+	*cpu = monitor.cpu;
 	said = xstrdup(text.data ? text.data : "");
 	text_free(&text);
 	return said;

@@ -15,7 +15,7 @@ struct monitor;
 /* Attaches a monitor to chardev. pretty: QMP only, indented replies. */
 struct monitor *monitor_new(struct machine *machine, struct chardev *chardev, bool qmp, bool pretty, struct error *err);
 void monitor_free(struct monitor *monitor);
-/* Runs a line of the monitor for people, of the CPU `cpu`; what it says is the caller's (heap). */
-char *monitor_human(struct machine *machine, unsigned cpu, const char *line);
+/* Runs a line of the monitor for people, of the CPU *cpu, which the line may change; what it says is the caller's (heap). */
+char *monitor_human(struct machine *machine, unsigned *cpu, const char *line);
 
 #endif
