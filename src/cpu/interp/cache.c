@@ -230,6 +230,7 @@ static struct block *block_new(struct interp *ip, struct fetch *fetch, uint64_t 
 	block->gpa = fetch->gpa;
 	block->gpa2 = fetch->gpa2;
 	block->page_next[0] = block->page_next[1] = NULL;
+	block->turns = 0;
 	memset(block->link, 0, sizeof(block->link));
 	memcpy(block->code, fetch->bytes, block->bytes < 15 ? block->bytes : 15);
 	return block;
@@ -292,6 +293,18 @@ static struct block *block_find(struct interp *ip, uint64_t gpa, uint64_t linear
 		return block;
 	}
 	return NULL;
+}
+
+bool interp_cold(struct x86_cpu *cpu, uint64_t gpa, uint64_t linear)
+{
+	struct interp *ip = interp_of(cpu);
+	struct block *block;
+
+	if (cpu->s.cr0 & X86_CR0_PG)
+		return false;
+	block = block_find(ip, gpa, linear, mode_key(cpu));
+	ip->cold = !block || block->turns < COLD_TURNS;
+	return ip->cold;
 }
 
 struct block *cache_block(struct interp *ip, bool single)

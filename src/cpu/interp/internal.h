@@ -80,6 +80,7 @@ struct block {
 	uint16_t count;
 	uint8_t bytes;
 	uint8_t key;               /* KEY_DEAD when dropped */
+	uint8_t turns;             /* how often a partner left it to the interpreter as cold; up to COLD_TURNS */
 	struct jump_entry link[2]; /* where it led */
 	uint8_t code[16];          /* of a single instruction, to compare */
 	bool closed;               /* no op_stop behind the last one */
@@ -87,6 +88,8 @@ struct block {
 };
 
 enum { BLOCK_MAX_OPS = 48, BLOCK_MAX_BYTES = 240 };
+/* So often a cold block is interpreted before a partner gets it. 4 and 100 make a start by SeaBIOS to GRUB's menu a tenth slower. */
+enum { COLD_TURNS = 24 };
 /* ip->key and struct block.key: code mode, and these; KEY_USER (CPL 3) is only in ip->key.
  * KEY_FLAT: 32-bit code whose DS, ES and SS are flat and whose stack is 32 bits wide. */
 enum { KEY_MODE = 3, KEY_SINGLE = 4, KEY_USER = 8, KEY_FLAT = 16, KEY_DEAD = 0xff };
@@ -138,6 +141,7 @@ struct interp {
 	_Atomic uintptr_t runner; /* pthread_self() of the thread inside run, else 0 */
 	bool exact;               /* s.rflags holds the status flags, not `flags` */
 	bool alone;               /* a debugger's point is, or may be, met by the next instruction */
+	bool cold;                /* the partner left the code that runs to the interpreter because it is cold */
 	bool no_trap;             /* this instruction ends without a single-step trap (INT n) */
 	bool stepped;
 	bool spent;         /* stopped because `left` was used up */
@@ -295,6 +299,14 @@ void cache_take_pending(struct interp *ip);
 void cache_written(struct interp *ip, uint64_t first, uint64_t last);
 /* Tells the other vCPUs of the engine that this page is watched now; NULL engine: nobody. */
 void engine_page_watched(struct interp *ip, uint64_t page);
+
+/* How code is decoded now; part of ip->key and struct block.key. */
+ALWAYS_INLINE uint8_t mode_key(const struct x86_cpu *cpu)
+{
+	bool flat = cpu->code_mode == X86_CODE32 && cpu->flat_data && cpu->stack_mask == 0xffffffff;
+
+	return (uint8_t)(cpu->code_mode | (flat ? KEY_FLAT : 0));
+}
 
 ALWAYS_INLINE uint64_t cache_stamp(const struct interp *ip)
 {

@@ -42,6 +42,9 @@ void interp_set_partner(struct x86_cpu *cpu, const struct interp_partner *partne
 /* For a partner inside run, state exact before and after. Executes the instruction at s.rip; may raise. False: run is to
  * return INTERP_EVENTS. */
 bool interp_one(struct x86_cpu *cpu);
+/* Likewise: the code at s.rip, which begins at these addresses, is to be interpreted still: run returns INTERP_BLOCK. That is
+ * so for the first executions of code that runs without paging: firmware and boot loaders, most of which run a few times. */
+bool interp_cold(struct x86_cpu *cpu, uint64_t gpa, uint64_t linear);
 /* Likewise: delivers the fault that the partner caught. */
 bool interp_deliver(struct x86_cpu *cpu);
 /* PAUSE: a guest that spins may wait for a vCPU that has no host CPU now. */

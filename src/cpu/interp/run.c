@@ -92,9 +92,7 @@ void interp_resync(struct interp *ip)
 {
 	struct x86_cpu *cpu = &ip->cpu;
 
-	ip->key = cpu->code_mode | (cpu->cpl == 3 ? KEY_USER : 0);
-	if (cpu->code_mode == X86_CODE32 && cpu->flat_data && cpu->stack_mask == 0xffffffff)
-		ip->key |= KEY_FLAT;
+	ip->key = mode_key(cpu) | (cpu->cpl == 3 ? KEY_USER : 0);
 	ip->flat_base = cpu->code_mode == X86_CODE64 ? 0 : cpu->s.seg[X86_CS].base;
 	ip->fpu_denied = denied_fpu(cpu);
 	if (cpu->code_mode != X86_CODE64 && ip->limit != cpu->s.seg[X86_CS].limit) {
@@ -468,6 +466,18 @@ static bool partnered(const struct interp *ip)
 	return unlikely(ip->partner) && ip->cpu.code_mode != X86_CODE16 && ip->left > 1ll << 62;
 }
 
+/* From one cold block to the next without a question to the partner; new ones and those that are no longer cold are his. */
+static bool stays_cold(struct interp *ip)
+{
+	struct block *block = ip->cold ? find_block(ip) : NULL;
+
+	if (!block || !block->turns || block->turns >= COLD_TURNS)
+		return false;
+	ip->block = block;
+	block->turns++;
+	return true;
+}
+
 /* True: a block is to be interpreted. */
 static bool run_partner(struct interp *ip)
 {
@@ -476,6 +486,7 @@ static bool run_partner(struct interp *ip)
 
 	flags_sync(ip);
 	ip->exact = true;
+	ip->cold = false;
 	share = ip->partner->run(&ip->cpu);
 	if (share == INTERP_FAILED)
 		stop_with(ip, VCPU_FAILED);
@@ -550,9 +561,14 @@ static void run_loop(struct interp *ip)
 			step_one(ip);
 			continue;
 		}
-		if (partnered(ip) && !run_partner(ip))
-			continue;
-		ip->block = find_block(ip);
+		if (!partnered(ip)) {
+			ip->block = find_block(ip);
+		} else if (!stays_cold(ip)) {
+			if (!run_partner(ip))
+				continue;
+			ip->block = find_block(ip);
+			ip->block->turns += ip->cold && ip->block->turns < COLD_TURNS;
+		}
 		if (unlikely(ip->left < ip->block->count)) {
 			step_one(ip);
 			continue;

@@ -457,7 +457,7 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	return block;
 }
 
-struct block *code_block(struct translator *t, uint64_t rip)
+struct block *code_block(struct translator *t, uint64_t rip, bool *cold)
 {
 	uint64_t linear = linear_of(t, t->key, rip), gpa, next_gpa;
 
@@ -477,5 +477,6 @@ struct block *code_block(struct translator *t, uint64_t rip)
 		if (next_gpa == t->blocks[block->other].gpa)
 			return block;
 	}
-	return block_new(t, linear, gpa);
+	*cold = !t->verify && interp_cold(t->cpu, gpa, linear);
+	return *cold ? NULL : block_new(t, linear, gpa);
 }

@@ -382,8 +382,9 @@ void code_flush(struct translator *t);
 /* Takes the block out of everything that leads to it. Not from translated code. */
 void code_forget(struct translator *t, uint32_t block);
 void code_drop(struct translator *t, uint64_t first, uint64_t last);
-/* The block at a rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept. */
-struct block *code_block(struct translator *t, uint64_t rip);
+/* The block at a rip for t->key; made when new. Raises the fetch's faults. NULL: code that cannot be kept, or is left to the
+ * interpreter because it is *cold. */
+struct block *code_block(struct translator *t, uint64_t rip, bool *cold);
 /* Gives t->key a jump table, when one is left. */
 void code_want_jumps(struct translator *t);
 

@@ -151,7 +151,7 @@ static enum interp_share run_blocks(struct translator *t)
 	for (;;) {
 		const struct site *site;
 		struct block *block;
-		bool failed = false, direct;
+		bool failed = false, cold = false, direct;
 
 		if (t->verify)
 			verify_turn_yield(t->verify->turns);
@@ -159,7 +159,9 @@ static enum interp_share run_blocks(struct translator *t)
 			return INTERP_EVENTS;
 		if (!key_update(t))
 			return INTERP_BLOCK;
-		block = code_block(t, cpu->s.rip);
+		block = code_block(t, cpu->s.rip, &cold);
+		if (cold)
+			return INTERP_BLOCK;
 		if (!block || block->interpret) {
 			if (!interpret_one(t, block ? block->mnemonic : 0))
 				return INTERP_EVENTS;
