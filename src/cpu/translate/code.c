@@ -15,6 +15,7 @@
 #endif
 
 #define HUGE_PAGE (2 * MIB)
+enum { HUGE_AFTER = 4 /* huge pages full */ };
 
 static void *map_table(size_t bytes)
 {
@@ -81,7 +82,9 @@ static void fill_huge(uint8_t *base, uint32_t *number, uint64_t used)
 
 	if (now == *number)
 		return;
-	madvise(base + *number * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE);
+	/* What fills little has it all when it is known that it fills more: a page takes milliseconds. */
+	for (uint32_t i = *number < HUGE_AFTER ? 0 : *number; now > HUGE_AFTER && i < now; i++)
+		madvise(base + i * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE);
 	*number = now;
 }
 
