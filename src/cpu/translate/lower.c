@@ -241,14 +241,32 @@ static void check_equal(struct lowering *l, const volatile void *address, uint64
 	}
 }
 
-/* The page at `linear` is mapped to the one at `gpa`, and code may be fetched there. */
+/* Four bytes of a number whose others are known to be equal. */
+static void check_bytes(struct lowering *l, const uint64_t *number, unsigned first, uint64_t value, uint32_t site)
+{
+	op_abs(&l->e, false, 0x81, 7, (const uint8_t *)number + first);
+	put32(&l->e, (uint32_t)(value >> 8 * first));
+	branch_cold(l, CONDITION_NE, site);
+}
+
+/*
+ * The page at `linear` is mapped to the one at `gpa`, and code may be fetched there. Of the tag bits 23:0 follow from the
+ * slot, and those from 56 on from bit 55, where addresses have 48 bits; but a slot without a tag has ones everywhere. Of the
+ * page's address the first byte is 0, and those from 40 on where there is no more memory.
+ */
 static void check_mapping(struct lowering *l, uint64_t linear, uint64_t gpa, uint32_t site)
 {
 	const struct x86_tlb_entry *table = l->t->cpu->tlb[l->t->key & KEY_VIEW];
 	const struct x86_tlb_entry *slot = &table[(linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 
-	check_equal(l, &slot->tag_fetch, linear & ~(PAGE_SIZE - 1), site);
-	check_equal(l, &slot->gpa, gpa & ~(PAGE_SIZE - 1), site);
+	if (l->t->cpu->s.cr4 & X86_CR4_LA57 || (uint32_t)(linear >> 24) == UINT32_MAX)
+		check_equal(l, &slot->tag_fetch, linear & ~(PAGE_SIZE - 1), site);
+	else
+		check_bytes(l, &slot->tag_fetch, 3, linear, site);
+	if (gpa >> 40 || ram_size(l->t->cpu->vcpu.engine->env.ram) >> 39)
+		check_equal(l, &slot->gpa, gpa & ~(PAGE_SIZE - 1), site);
+	else
+		check_bytes(l, &slot->gpa, 1, gpa & ~(PAGE_SIZE - 1), site);
 }
 
 static void save_head_flags(struct lowering *l)
