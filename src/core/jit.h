@@ -25,6 +25,7 @@ enum jit_counter {
 	JIT_EVICT_NS,
 	JIT_EVICT_MAX_NS, /* the longest */
 	JIT_FILLS,        /* memory misses that a TLB fill answered */
+	JIT_MIRRORED,     /* pages and larger runs that were mapped for user code to be reached without a look-up */
 	/* Why translated code was left. */
 	JIT_EXIT_MEMORY,
 	JIT_EXIT_INTERPRET,

@@ -90,6 +90,7 @@ struct ram *ram_new(const struct ram_config *config, struct error *err)
 	ram = xcalloc(1, sizeof(*ram));
 	ram->main = (struct ram_block){.ram = ram, .size = align_up(config->size, PAGE_SIZE)};
 	ram->map_size = ram->main.size;
+	ram->shared = map_flags == MAP_SHARED;
 	ram->fd = ram_open_backing(config, &ram->map_size, err);
 	if (ram->fd < 0) {
 		free(ram);
@@ -181,6 +182,11 @@ struct ram_block *ram_main(struct ram *ram)
 int ram_fd(const struct ram *ram)
 {
 	return ram->fd;
+}
+
+bool ram_is_shared(const struct ram *ram)
+{
+	return ram->shared;
 }
 
 uint64_t ram_size(const struct ram *ram)

@@ -77,6 +77,8 @@ int ram_map(struct ram *ram, uint64_t gpa, uint64_t size, uint64_t offset, bool 
 size_t ram_slot_count(const struct ram *ram);
 const struct ram_slot *ram_slot_at(const struct ram *ram, size_t number);
 int ram_fd(const struct ram *ram);
+/* Main RAM may be mapped once more from the descriptor. */
+bool ram_is_shared(const struct ram *ram);
 uint64_t ram_size(const struct ram *ram);
 
 /* Memory beside main RAM, zeroed. Freed with the ram, or by ram_block_free (its windows are hidden by then; the vCPUs

@@ -13,6 +13,7 @@
 
 struct ram {
 	int fd;
+	bool shared; /* as MAP_SHARED */
 	uint64_t map_size;
 	struct ram_block main; /* the head of all blocks */
 	_Atomic(struct ram_slot *) slots[RAM_MAX_SLOTS];

@@ -32,6 +32,7 @@ static void describe(struct text *text, const struct jit_report *report)
 		{NULL, "entries", JIT_ENTERS},
 		{NULL, "memory misses", JIT_EXIT_MEMORY},
 		{NULL, "memory fills", JIT_FILLS},
+		{NULL, "mirrored pages", JIT_MIRRORED},
 		{"\nExits:\n", "memory", JIT_EXIT_MEMORY},
 		{NULL, "interpreter", JIT_EXIT_INTERPRET},
 		{NULL, "host exception", JIT_EXIT_FAULT},

@@ -90,8 +90,8 @@ void system_classify_rest(struct guest_instruction *g);
 /* What status flags a KIND_SYSTEM reads and changes. */
 void system_flags(struct guest_instruction *g);
 
-/* rewrite.c: the instruction with its memory operand at [base + index + disp], index may be absent. Returns the length,
+/* rewrite.c: the instruction with its memory operand at [base + (index << scale) + disp], either may be absent. Returns the length,
  * 0: cannot. */
-unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, int32_t disp);
+unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, unsigned scale, int32_t disp);
 
 #endif

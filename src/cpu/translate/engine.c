@@ -68,6 +68,7 @@ static void translator_free(struct translator *t)
 	verify_free(t->verify);
 	code_fini(t);
 	splice_fini(t);
+	mirror_fini(t);
 	report_fini(t);
 	host_stack_free(t);
 	munmap(t, sizeof(*t));
@@ -152,6 +153,8 @@ static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, ui
 	cpu->vectors_out = engine_vectors_out;
 	interp_set_partner(cpu, &translate_partner);
 	cpu->tlb_copies = &window_copies;
+	if (!engine->env.tuning.verify)
+		mirror_init(translator_of(cpu));
 	if (engine->env.tuning.verify) {
 		translator_of(cpu)->verify = verify_new(translator_of(cpu), err);
 		if (!translator_of(cpu)->verify) {

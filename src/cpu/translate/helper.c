@@ -7,7 +7,7 @@
  */
 #include "cpu/translate/helper.h"
 
-enum { GROUP_MISSES = 16 };
+enum { GROUP_MISSES = 16, MIRROR_MISSES = 16 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define VECTORS_STAY false /* their own code uses vectors */
@@ -274,6 +274,31 @@ static bool fill(struct translator *t, const struct site *site, uint64_t gva)
 	       (x86_tlb_fill(t->cpu, gva, write && !site->group ? X86_WRITE : X86_READ) && has_tag(t, gva, write));
 }
 
+void helper_not_mirrored(struct translator *t, uint32_t number)
+{
+	struct block *block = &t->blocks[number];
+
+	if (block->dead || ++block->mirror_misses < MIRROR_MISSES)
+		return;
+	*code_windowed(t, block->gpa) = 1;
+	code_forget(t, number);
+}
+
+/* The host has no page there (yet). */
+static uint64_t mirror_miss(struct translator *t, const struct site *site, uint64_t gva, bool crosses)
+{
+	const unsigned access = site->write ? X86_WRITE : X86_READ;
+	const uint64_t last = gva + site->size - 1;
+	const bool filled = fill(t, site, gva) && (!crosses || fill(t, site, last));
+
+	if (filled && mirror_map(t, gva, site->write) && (!crosses || mirror_map(t, last, site->write)))
+		return low_address(t->exec_base) + site->resume;
+	if (!filled && (x86_tlb_fault(t->cpu, gva, access) || (crosses && x86_tlb_fault(t->cpu, last, access))))
+		return site->page_faults && !crosses ? miss_fault(t, site, gva) : 0;
+	helper_not_mirrored(t, site->block);
+	return 0;
+}
+
 uint64_t helper_miss(struct translator *t)
 {
 	const struct site *site = &t->sites[t->site];
@@ -283,6 +308,15 @@ uint64_t helper_miss(struct translator *t)
 
 	if (!VECTORS_STAY)
 		vectors_out(t);
+	if (site->mirrored) {
+		const uint64_t to = mirror_miss(t, site, gva, crosses);
+
+		if (to && !(to & MISS_FAULTED)) {
+			t->fpu_want = loaded && !t->fpu_loaded;
+			t->x87_want = x87_loaded && !t->x87_loaded;
+		}
+		return to;
+	}
 	if (!fill(t, site, gva))
 		return site->page_faults && !crosses ? miss_fault(t, site, gva) : group_missed(t, site, gva);
 	/* An access that reaches into a page elsewhere is the interpreter's, if that is not often. */

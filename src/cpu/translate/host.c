@@ -3,7 +3,8 @@
  * Host exceptions inside translated code: SIGFPE from divisions and unmasked floating-point exceptions, SIGSEGV and
  * SIGBUS from misaligned operands that must be aligned (an access itself never leaves guest memory). The instruction is
  * looked up by its address; execution goes on in the leave stub as if it had left by itself, and the interpreter
- * executes the instruction again and raises the guest's exception.
+ * executes the instruction again and raises the guest's exception. A page that a mirror has not yet (mirror.c) is a miss,
+ * as if a window had not covered it.
  *
  * RSP holds a guest value in translated code, so signals need a stack of their own; SS_AUTODISARM keeps the kernel from
  * taking a guest's RSP for a place on it.
@@ -18,7 +19,7 @@
 #define SS_AUTODISARM (1u << 31)
 #endif
 
-enum { SIGNAL_STACK_BYTES = 128 * 1024 };
+enum { SIGNAL_STACK_BYTES = 128 * 1024, PAGE_FAULT = 14 };
 
 /* Signal handlers get no argument of ours. */
 static _Thread_local struct translator *here;
@@ -49,6 +50,8 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	struct translator *t = here;
 	uint64_t host;
 	const struct fault_entry *fault = NULL;
+	const struct site *site;
+	bool unmapped;
 
 	if (t && t->inside) {
 		host = (uint64_t)registers[REG_RIP] - low_address(t->exec_base);
@@ -60,8 +63,11 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 		return;
 	}
 	t->site = fault->site;
-	t->flags = (uint32_t)(registers[REG_EFL] & 0xff) << 8 | (registers[REG_EFL] & X86_OF ? 1 : 0);
-	registers[REG_RIP] = (greg_t)(low_address(t->exec_base) + t->leave);
+	site = &t->sites[fault->site];
+	if (!site->flags_in_memory)
+		t->flags = (uint32_t)(registers[REG_EFL] & 0xff) << 8 | (registers[REG_EFL] & X86_OF ? 1 : 0);
+	unmapped = site->mirrored && signal == SIGSEGV && registers[REG_TRAPNO] == PAGE_FAULT;
+	registers[REG_RIP] = (greg_t)(low_address(t->exec_base) + (unmapped ? t->miss_stub : t->leave));
 }
 
 static void install(void)
@@ -100,6 +106,7 @@ void host_enter_thread(struct translator *t)
 
 	sigaltstack(&stack, &t->outer_stack);
 	here = t;
+	mirror_enter_thread(t);
 }
 
 void host_leave_thread(struct translator *t)

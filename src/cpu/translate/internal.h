@@ -35,7 +35,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_REGISTER = -1 };
 
 /* The state that code was made for: view in the low bits, then which FPU instructions work. In 32-bit code the number
  * of its segmentation follows, which is never 0 there. */
-enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32, KEY_SEGMENTS_SHIFT = 8 };
+enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32, KEY_MIRROR = 64, KEY_SEGMENTS_SHIFT = 8 };
 
 /* Segment registers as 32-bit code sees them (segments.c). */
 enum { SEGMENTS = 6, SEGMENTATIONS = 64 };
@@ -53,6 +53,7 @@ enum site_kind {
 	SITE_FAULT,     /* a host exception: interpret the instruction, which raises the guest's */
 	SITE_LINK,      /* a direct jump: find the block, patch */
 	SITE_INDIRECT,  /* s.rip was stored; rip and disp (of RSP) go back to before the branch */
+	SITE_OUTSIDE,   /* an address is not where mirrors are: interpret the instruction */
 	SITE_HEAD,      /* the block's head found that the mapping changed or somebody polls */
 	SITE_CALL,      /* C was called, and said that translated code cannot go on; state is in cpu->s */
 	SITE_KINDS
@@ -100,7 +101,8 @@ struct site {
 	uint8_t helper, length; /* SITE_CALL: length of the instruction */
 	bool constant;        /* SITE_MEMORY: the address is disp */
 	bool group;           /* SITE_MEMORY: more bytes than the instruction's own (memory.c) */
-	bool flags_in_memory; /* SITE_LINK */
+	bool flags_in_memory; /* SITE_LINK; mirrored: EFLAGS are not the guest's */
+	bool mirrored;        /* SITE_MEMORY without a window (mirror_operand.c) */
 	bool page_faults;     /* SITE_MEMORY: #PF is the first thing that can happen to the instruction now */
 	bool changes_key;     /* SITE_LINK: the target's mode is another one */
 };
@@ -143,7 +145,7 @@ struct block {
 	bool stand_in;
 	bool dead, interpret, fpu, x87;
 	bool flags_live; /* at its entries */
-	uint8_t group_misses;
+	uint8_t group_misses, mirror_misses;
 	uint32_t verified; /* verify: runs that were compared */
 };
 
@@ -195,7 +197,7 @@ struct page_entry {
 };
 
 struct statistics {
-	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns, evictions, evicted, evict_ns, evict_max_ns;
+	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns, mirrored, evictions, evicted, evict_ns, evict_max_ns;
 	uint64_t exits[SITE_KINDS];
 	uint64_t interpreted[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* instructions that the interpreter was asked for */
 };
@@ -271,6 +273,9 @@ struct translator {
 	struct segmentation segmentation[SEGMENTATIONS]; /* by number; 0 is 64-bit code's */
 	unsigned segmentation_count, segmentation_last;
 	struct statistics statistics;
+	struct mirrors *mirrors; /* NULL: there are none (mirror.c) */
+	bool mirrored;           /* the current address space has one */
+	uint8_t windowed[16384]; /* see code_windowed */
 	struct verify *verify; /* NULL: translated code is trusted */
 	int perf_map; /* descriptor of /tmp/perf-PID.map; -1: not wanted */
 };
@@ -370,6 +375,8 @@ static inline void vectors_out(struct translator *t)
 /* --- helper.c --- */
 uint64_t helper_call(struct translator *t);
 uint64_t helper_miss(struct translator *t);
+/* An access of the block could not be mirrored. Not while its code is active, unless it is left at once. */
+void helper_not_mirrored(struct translator *t, uint32_t block);
 /* The address that the access of a SITE_MEMORY goes to, with registers in s.gpr. */
 uint64_t helper_address(const struct translator *t, const struct site *site);
 
@@ -392,6 +399,12 @@ void code_want_jumps(struct translator *t);
 static inline uint8_t *code_alone(struct translator *t, uint64_t gpa)
 {
 	return &t->alone[(gpa ^ gpa >> 12) % ARRAY_SIZE(t->alone)];
+}
+
+/* Whether blocks that begin there are made with windows although there is a mirror. */
+static inline uint8_t *code_windowed(struct translator *t, uint64_t gpa)
+{
+	return &t->windowed[(gpa >> 2 ^ gpa >> 14) % ARRAY_SIZE(t->windowed)];
 }
 
 /* --- region.c --- */
@@ -436,6 +449,33 @@ void windows_forget_writes(struct translator *t);
 /* Lets the window of a SITE_MEMORY cover the page of gva and the next one, when the TLB has both and they lie together
  * (SPLICE_MAPPED). SPLICE_COUNTS: not yet. */
 enum splice_state window_span(struct translator *t, uint32_t site, uint64_t gva);
+
+/* Notes that [hva, +bytes), a page or 2 MiB, may be written without asking. */
+void windows_note_written(struct translator *t, uint64_t hva, uint64_t bytes);
+
+/* --- mirror.c --- */
+/* Mirrored addresses are those with address >> MIRROR_AREA_SHIFT | MIRROR_AREA_ANY == MIRROR_AREA. */
+enum { MIRROR_AREA_SHIFT = 44, MIRROR_AREA_ANY = 2, MIRROR_AREA = 7 };
+#define MIRROR_GUARD (64 * KIB)
+/* Leaves t->mirrors NULL where there cannot be any. */
+void mirror_init(struct translator *t);
+void mirror_fini(struct translator *t);
+/* The calling thread runs the vCPU. */
+void mirror_enter_thread(struct translator *t);
+/* Whether a mirror may have these addresses. */
+bool mirror_covers(uint64_t gva, unsigned bytes);
+/* Maps the page at gva, or a run around it, as the TLB has it. False: it cannot be. */
+bool mirror_map(struct translator *t, uint64_t gva, bool write);
+/* Now and then while the vCPU is in user code, not from translated code: may change whether the space has a mirror. */
+void mirror_look(struct translator *t);
+/* An address of code that is made for the mirror is none that a mirror may have. */
+void mirror_outside(struct translator *t);
+/* As in struct x86_tlb_copies. */
+void mirror_page_dropped(struct x86_cpu *cpu, uint64_t gva, bool large);
+void mirror_space_dropped(struct x86_cpu *cpu, int pcid);
+void mirror_space_entered(struct x86_cpu *cpu);
+bool mirror_protect(struct translator *t, uint64_t gpa);
+void mirror_tell_written(struct translator *t);
 
 /* --- splice.c --- */
 /* *host = where the page gva and the next one, whose TLB entries are given, lie together, if that is SPLICE_MAPPED. */

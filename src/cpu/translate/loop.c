@@ -22,7 +22,7 @@
 /* Instructions of a block that is lowered twice. */
 enum { LONGEST = 24, LONGEST_WITH_FLAGS = 48 };
 
-static bool to_start(const struct lowering *l, const struct guest_instruction *g)
+bool loop_ends_turn(const struct lowering *l, const struct guest_instruction *g)
 {
 	return g->kind == KIND_JCC && classify_target(l->t, g) == l->list[0].rip;
 }
@@ -44,21 +44,29 @@ uint16_t loop_idle_registers(const struct lowering *l, bool addresses)
 	return (uint16_t)~used;
 }
 
-/* Registers move the same way on each way back. */
-static bool can_be_carried(const struct lowering *l, const struct group *group)
+bool loop_stride(const struct lowering *l, const struct group *group, int64_t *stride)
 {
-	int64_t stride, first = INT64_MAX;
+	int64_t first = INT64_MAX;
 	struct memory m;
 
 	if (!memory_at_start(l, group, &m))
 		return false;
 	for (unsigned i = 0; i < l->count; i++) {
-		if (!to_start(l, &l->list[i]))
+		if (!loop_ends_turn(l, &l->list[i]))
 			continue;
-		if (!memory_stride(l, group, i, &stride) || (first != INT64_MAX && stride != first))
+		if (!memory_stride(l, group, i, stride) || (first != INT64_MAX && *stride != first))
 			return false;
-		first = stride;
+		first = *stride;
 	}
+	return true;
+}
+
+static bool can_be_carried(const struct lowering *l, const struct group *group)
+{
+	int64_t stride;
+
+	if (!loop_stride(l, group, &stride))
+		return false;
 	for (unsigned i = 0; i < l->carried_count; i++)
 		if (memory_covers(&l->carried[i].group, group))
 			return false;
@@ -104,7 +112,7 @@ static void enter_carried(struct lowering *l, uint32_t first)
 	struct emitter *e = &l->e;
 	unsigned back = 0;
 
-	while (!to_start(l, &l->list[back]))
+	while (!loop_ends_turn(l, &l->list[back]))
 		back++;
 	for (unsigned i = 0; i < l->carried_count; i++)
 		park(l, l->carried[i].group.reg);
@@ -226,9 +234,12 @@ static void lower_turns(struct lowering *l, uint32_t first)
 {
 	if (l->carried_count)
 		enter_carried(l, first);
+	if (l->mirrored)
+		mirror_check_turns(l);
 	for (unsigned reg = 0; reg < 16; reg++)
 		if (l->loop_parked >> reg & 1)
 			park(l, reg);
+	bring_back(l, (uint16_t)~(l->loop_parked | l->carried_registers));
 	l->loop_top = l->e.at;
 	lower_instructions(l);
 }
@@ -264,15 +275,19 @@ void loop_body(struct lowering *l, bool loops, bool flags)
 {
 	struct form form = form_begin(l);
 	uint16_t idle;
+	bool checked;
 
 	l->turn = 0;
 	l->flags_turn = flags;
 	for (unsigned i = 0; i < l->count && loops; i++)
-		if (to_start(l, &l->list[i]))
+		if (loop_ends_turn(l, &l->list[i]))
 			l->turn = i + 1;
 	l->loop_parked = l->carried_registers = 0;
 	l->loop_top = 0;
 	l->met_count = l->carried_count = 0;
+	if (l->mirrored && l->turn && !flags)
+		mirror_check_turns(l);
+	checked = l->e.at > form.e.at;
 	lower_instructions(l);
 	if (flags) {
 		if (ahead_choose(l)) {
@@ -285,7 +300,7 @@ void loop_body(struct lowering *l, bool loops, bool flags)
 	if (idle && any_can_be_carried(l)) {
 		form_again(l, &form);
 		lower_twice(l, idle);
-	} else if (l->loop_parked) {
+	} else if (l->loop_parked || checked) {
 		form_again(l, &form);
 		lower_turns(l, 0);
 	}

@@ -51,13 +51,14 @@ static bool lower_operand(struct lowering *l, struct guest_instruction *g)
 	struct place place;
 	unsigned length;
 
-	if (!rewrite(bytes, g, RBX, RCX, 0)) /* whether it can be */
+	if (!rewrite(bytes, g, RBX, RCX, 0, 0)) /* whether it can be */
 		return false;
 	bring_back(l, memory_served(l, l->at) ? direct : g->uses & (uint16_t)~g->overwrites);
-	place = lower_memory(l, &g->memory, g->size, g->writes, g->flags_live, true, direct);
-	if (g->faults)
+	place = memory_place(l, &g->memory, g->size, g->writes, g->flags_live, true, direct);
+	if (g->faults && !place.mirrored)
 		note_fault(l);
-	length = rewrite(bytes, g, place.base, place.index, place.disp);
+	mirror_begin(l, &place);
+	length = rewrite(bytes, g, place.base, place.index, place.scale, place.disp);
 	put_bytes(&l->e, bytes, length);
 	l->parked &= (uint16_t)~g->overwrites;
 	return true;
@@ -369,7 +370,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	l.word = l.code32 ? 4 : 8;
 	l.parked = l.spare = l.code32 ? 0xff00 : 0;
 	l.shadow = false;
-	l.count = l.at = l.cold_count = l.group_next = 0;
+	l.count = l.at = l.cold_count = l.group_next = l.near_next = 0;
 	read_block(&l, bytes, length);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
@@ -379,7 +380,8 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	code_want_jumps(t);
 	live = find_live_flags(&l, bytes);
 	l.pending = NULL;
-	l.share = !*code_alone(t, block->gpa);
+	l.mirrored = t->key & KEY_MIRROR && !*code_windowed(t, block->gpa);
+	l.share = !l.mirrored && !*code_alone(t, block->gpa);
 	memory_symbols(&l);
 	block->flags_live = live;
 	emit_head(&l, live);

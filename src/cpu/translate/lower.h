@@ -6,7 +6,7 @@
 
 #include "cpu/translate/classify.h"
 
-enum { MAX_COLD = 6 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8 };
+enum { MAX_COLD = 6 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8, NEARS = 8, NEAR_BYTES = 32 * 1024 /* less than MIRROR_GUARD */ };
 
 struct cold {
 	uint32_t from; /* rel32 that leads here */
@@ -39,6 +39,13 @@ struct look_up {
 	uint32_t site;
 };
 
+/* An operand in a mirror, between mirror_place and mirror_begin. */
+struct mirror_access {
+	struct memory memory;
+	unsigned size;
+	bool write, flags_in_memory;
+};
+
 struct lowering {
 	struct translator *t;
 	struct emitter e;
@@ -62,6 +69,10 @@ struct lowering {
 	bool unreadable;             /* what is there is no instruction, or CS ends in it */
 	unsigned cold_count;
 	bool share; /* groups are made */
+	bool mirrored; /* operands go to the mirror */
+	struct mirror_access access;
+	unsigned near_next;
+	struct group near[NEARS]; /* addresses that were found to be in a mirror; base and index 0: none */
 	unsigned group_next;
 	struct group groups[4];
 	const struct group *pending; /* the one that is being made, NULL: none */
@@ -74,7 +85,9 @@ struct lowering {
 /* Host operand of a guest memory access: [base + index + disp]. The base may hold the datum in the end, with memory_take. */
 struct place {
 	int base, index;
+	unsigned scale; /* of the index: mirrored only */
 	int32_t disp;
+	bool mirrored; /* the guest's own operand: nothing of it may be changed, and mirror_begin comes before it */
 };
 
 /* --- registers --- */
@@ -277,6 +290,11 @@ bool loop_branch(struct lowering *l, unsigned condition, uint64_t target);
 /* Registers that a turn has no use for, also not for its flags; with addresses, but for those of memory operands. 0: its
  * addresses cannot be carried. */
 uint16_t loop_idle_registers(const struct lowering *l, bool addresses);
+/* A conditional branch to the block's start. */
+bool loop_ends_turn(const struct lowering *l, const struct guest_instruction *g);
+/* What an address moves by from turn to turn, whichever way a turn ends. False: no constant, or not made of what was in
+ * registers at the start. */
+bool loop_stride(const struct lowering *l, const struct group *group, int64_t *stride);
 /* As at the start of the block. */
 void loop_form_begin(struct lowering *l);
 
@@ -298,6 +316,13 @@ void ahead_branch(struct lowering *l, unsigned condition, uint64_t target);
  */
 struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags,
 			  bool restored, uint16_t keep);
+/* lower_memory, or the mirror's place. */
+struct place memory_place(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags, bool restored,
+			  uint16_t keep);
+/* Whether an address so near was found to be in a mirror that this one needs no check; *key for memory_near_note. */
+bool memory_near(const struct lowering *l, const struct memory *m, struct group *key);
+void memory_near_note(struct lowering *l, const struct group *key);
+void memory_note(struct site *site, const struct memory *m, unsigned size, bool write, uint32_t resume);
 /* The place's register, for the caller to change: the place is gone then. */
 unsigned memory_take(struct lowering *l, const struct place *place);
 /* Of a stack slot. */
@@ -314,6 +339,16 @@ void memory_symbols(struct lowering *l);
 /* What is known of addresses does not hold any more. */
 void memory_forget(struct lowering *l);
 void memory_emit_cold(struct lowering *l, const struct cold *cold);
+
+/* --- mirror_operand.c --- */
+
+/* As lower_memory. False: not in a mirror. */
+bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags, bool restored, uint16_t keep,
+		  struct place *place);
+/* Before the first turn of the block, whose flags are dead: what all turns' checks come to (loop.c). */
+void mirror_check_turns(struct lowering *l);
+/* Right before the instruction whose operand the place is: writes the prefix, and notes what a miss has to know. */
+void mirror_begin(struct lowering *l, const struct place *place);
 
 /* --- lower.c --- */
 

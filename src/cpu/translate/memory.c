@@ -192,23 +192,29 @@ static unsigned accesses_of(const struct lowering *l, const struct guest_instruc
 	}
 }
 
+static struct group group_of(const struct lowering *l, unsigned at, const struct memory *m)
+{
+	const struct symbol *symbols = l->symbols[at];
+	struct group key = { .scale = (uint8_t)m->scale, .segment = (int8_t)m->segment, .address32 = m->address32, .low = m->disp };
+
+	if (m->base >= 0) {
+		key.base = symbols[m->base].id;
+		key.low += symbols[m->base].offset;
+	}
+	if (m->index >= 0) {
+		key.index = symbols[m->index].id;
+		key.low += (int64_t)symbols[m->index].offset * (1 << m->scale);
+	}
+	return key;
+}
+
 /* False: the address is not of a kind that is shared. */
 static bool group_key(const struct lowering *l, unsigned at, const struct memory *m, struct group *key)
 {
-	const struct symbol *symbols = l->symbols[at];
-
 	if (!l->share || (m->base < 0 && m->index < 0) || (m->segment != NO_REGISTER && m->segment >= SEGMENTS) ||
 	    (l->code32 && m->limit != UINT32_MAX) || m->disp > OFFSET_MAX || m->disp < -OFFSET_MAX)
 		return false;
-	*key = (struct group){ .scale = (uint8_t)m->scale, .segment = (int8_t)m->segment, .address32 = m->address32, .low = m->disp };
-	if (m->base >= 0) {
-		key->base = symbols[m->base].id;
-		key->low += symbols[m->base].offset;
-	}
-	if (m->index >= 0) {
-		key->index = symbols[m->index].id;
-		key->low += (int64_t)symbols[m->index].offset * (1 << m->scale);
-	}
+	*key = group_of(l, at, m);
 	return true;
 }
 
@@ -356,14 +362,35 @@ static void group_keep(struct lowering *l, const struct group *group)
 	l->groups[l->group_next++ % ARRAY_SIZE(l->groups)] = *group;
 }
 
+bool memory_near(const struct lowering *l, const struct memory *m, struct group *key)
+{
+	*key = group_of(l, l->at, m);
+	for (unsigned i = 0; i < ARRAY_SIZE(l->near); i++) {
+		const struct group *near = &l->near[i];
+
+		if ((near->base || near->index) && same_key(near, key) && near->low - key->low <= NEAR_BYTES && key->low - near->low <= NEAR_BYTES)
+			return true;
+	}
+	return false;
+}
+
+void memory_near_note(struct lowering *l, const struct group *key)
+{
+	l->near[l->near_next++ % ARRAY_SIZE(l->near)] = *key;
+}
+
 void memory_forget(struct lowering *l)
 {
+	for (unsigned i = 0; i < ARRAY_SIZE(l->near); i++)
+		l->near[i].base = l->near[i].index = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++)
 		l->groups[i].reg = 0;
 }
 
 unsigned memory_take(struct lowering *l, const struct place *place)
 {
+	if (place->mirrored)
+		return scratch(l, bit(place->base) | bit(place->index));
 	groups_drop(l, (unsigned)place->base);
 	return (unsigned)place->base;
 }
@@ -395,7 +422,7 @@ static void check_limit(struct lowering *l, unsigned a, const struct memory *m, 
 	branch_cold(l, CONDITION_A, new_site(l, SITE_INTERPRET, l->list[l->at].rip));
 }
 
-static void note_memory(struct site *site, const struct memory *m, unsigned size, bool write, uint32_t resume)
+void memory_note(struct site *site, const struct memory *m, unsigned size, bool write, uint32_t resume)
 {
 	site->resume = resume;
 	site->disp = m->disp;
@@ -418,7 +445,7 @@ static uint32_t look_up(struct lowering *l, unsigned a, const struct memory *m, 
 	struct window *window = &t->windows[number];
 	struct emitter *e = &l->e;
 
-	note_memory(&t->sites[number], m, size, write, resume);
+	memory_note(&t->sites[number], m, size, write, resume);
 	t->sites[number].constant = constant;
 	t->sites[number].group = group;
 	t->sites[number].page_faults = !group && !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
@@ -519,4 +546,14 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 		restore_flags(l);
 	}
 	return (struct place){ .base = (int)a, .index = NO_REGISTER, .disp = (int32_t)disp };
+}
+
+struct place memory_place(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags, bool restored,
+			  uint16_t keep)
+{
+	struct place place;
+
+	if (mirror_place(l, m, size, write, flags, restored, keep, &place))
+		return place;
+	return lower_memory(l, m, size, write, flags, restored, keep);
 }

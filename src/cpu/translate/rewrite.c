@@ -98,16 +98,18 @@ static unsigned put_vex(struct emitter *e, const struct guest_instruction *g, bo
 }
 
 /* As put_operand, but EVEX scales displacements of one byte. */
-static void put_wide(struct emitter *e, unsigned reg, int base, int index, int32_t disp)
+static void put_wide(struct emitter *e, unsigned reg, int base, int index, unsigned scale, int32_t disp)
 {
-	if (index >= 0 || (base & 7) == 4)
-		PUT(e, (uint8_t)(0x84 | (reg & 7) << 3), (uint8_t)((index < 0 ? 4 : index & 7) << 3 | (base & 7)));
+	if (base < 0)
+		PUT(e, (uint8_t)(4 | (reg & 7) << 3), (uint8_t)(scale << 6 | (index < 0 ? 4 : index & 7) << 3 | 5));
+	else if (index >= 0 || (base & 7) == 4)
+		PUT(e, (uint8_t)(0x84 | (reg & 7) << 3), (uint8_t)(scale << 6 | (index < 0 ? 4 : index & 7) << 3 | (base & 7)));
 	else
 		put8(e, 0x80 | (reg & 7) << 3 | (base & 7));
 	put32(e, (uint32_t)disp);
 }
 
-unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, int32_t disp)
+unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, unsigned scale, int32_t disp)
 {
 	struct emitter e = { .base = to };
 	const ZydisDecodedInstruction *insn = &g->insn;
@@ -122,9 +124,9 @@ unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int i
 	if (!ok || tail > insn->length)
 		return 0;
 	if (insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
-		put_wide(&e, insn->raw.modrm.reg, base, index, disp);
+		put_wide(&e, insn->raw.modrm.reg, base, index, scale, disp);
 	else
-		put_operand(&e, insn->raw.modrm.reg, base, index, 0, disp);
+		put_operand(&e, insn->raw.modrm.reg, base, index, scale, disp);
 	put_bytes(&e, g->bytes + tail, insn->length - tail);
 	return e.at;
 }

@@ -17,6 +17,8 @@ int key_now(struct translator *t)
 			return -1;
 		key |= KEY_CODE32 | number << KEY_SEGMENTS_SHIFT;
 	}
+	if (t->mirrored && view == X86_VIEW_USER && cpu->code_mode == X86_CODE64)
+		key |= KEY_MIRROR;
 	if (cpu->s.cr0 & X86_CR0_TS)
 		return key;
 	if (!(cpu->s.cr0 & X86_CR0_EM) && cpu->s.cr4 & X86_CR4_OSFXSR)
@@ -157,6 +159,8 @@ static enum interp_share run_blocks(struct translator *t)
 			verify_turn_yield(t->verify->turns);
 		if (events_wait(t))
 			return INTERP_EVENTS;
+		if (t->mirrors && cpu->cpl == 3)
+			mirror_look(t);
 		if (!key_update(t))
 			return INTERP_BLOCK;
 		block = code_block(t, cpu->s.rip, &cold);
@@ -198,6 +202,12 @@ static enum interp_share run_blocks(struct translator *t)
 		case SITE_CALL:
 			indirect = true;
 			if (t->attend)
+				return INTERP_EVENTS;
+			break;
+		case SITE_OUTSIDE:
+			mirror_outside(t);
+			helper_not_mirrored(t, site->block);
+			if (!interpret_one(t, site->mnemonic))
 				return INTERP_EVENTS;
 			break;
 		default:

@@ -7,7 +7,8 @@
 
 void lower_move(struct lowering *l, unsigned opcode, unsigned reg, const struct place *place)
 {
-	op_mem(&l->e, !l->code32, opcode, reg, place->base, place->index, 0, place->disp);
+	mirror_begin(l, place);
+	op_mem(&l->e, !l->code32, opcode, reg, place->base, place->index, place->scale, place->disp);
 }
 
 void lower_stack_move(struct lowering *l, int32_t bytes)
@@ -24,23 +25,24 @@ struct place lower_stack_top(struct lowering *l, bool flags, bool restored)
 {
 	struct memory m = memory_stack(l, RSP, 0);
 
-	return lower_memory(l, &m, l->word, false, flags, restored, 0);
+	return memory_place(l, &m, l->word, false, flags, restored, 0);
 }
 
 struct place lower_stack_push(struct lowering *l, bool flags, bool restored, uint16_t keep)
 {
 	struct memory m = memory_stack(l, RSP, -(int)l->word);
 
-	return lower_memory(l, &m, l->word, true, flags, restored, keep);
+	return memory_place(l, &m, l->word, true, flags, restored, keep);
 }
 
 void lower_store_imm(struct lowering *l, const struct place *place, uint64_t value)
 {
 	if (l->code32 || fits32((int64_t)value)) {
-		op_mem(&l->e, !l->code32, 0xc7, 0, place->base, place->index, 0, place->disp);
+		mirror_begin(l, place);
+		op_mem(&l->e, !l->code32, 0xc7, 0, place->base, place->index, place->scale, place->disp);
 		put32(&l->e, (uint32_t)value);
 	} else {
-		unsigned b = scratch(l, (uint16_t)(1u << place->base));
+		unsigned b = scratch(l, bit(place->base) | bit(place->index));
 
 		move_imm(&l->e, b, value);
 		lower_move(l, 0x89, b, place);
@@ -54,7 +56,7 @@ void lower_fetch_datum(struct lowering *l, struct guest_instruction *g, bool res
 	unsigned datum;
 
 	bring_back(l, needed);
-	place = lower_memory(l, &g->memory, l->word, false, g->flags_live_after, restored, needed);
+	place = memory_place(l, &g->memory, l->word, false, g->flags_live_after, restored, needed);
 	datum = memory_take(l, &place);
 	lower_move(l, 0x8b, datum, &place);
 	store_abs(&l->e, datum, &l->t->datum);
@@ -109,7 +111,7 @@ static void lower_leave(struct lowering *l, struct guest_instruction *g)
 	unsigned datum;
 
 	bring_back(l, bit(RBP));
-	place = lower_memory(l, &m, l->word, false, g->flags_live, true, bit(RBP));
+	place = memory_place(l, &m, l->word, false, g->flags_live, true, bit(RBP));
 	datum = memory_take(l, &place);
 	lower_move(l, 0x8b, datum, &place);
 	op_mem(&l->e, !l->code32, 0x8d, RSP, RBP, -1, 0, (int)l->word);

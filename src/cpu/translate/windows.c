@@ -68,6 +68,14 @@ static uint8_t *written_page(struct translator *t, uint64_t hva)
 	return &t->written_pages[hva >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
 }
 
+void windows_note_written(struct translator *t, uint64_t hva, uint64_t bytes)
+{
+	if (bytes > PAGE_SIZE)
+		t->written_runs[hva >> 21 & (WRITTEN_RUNS - 1)] = 1;
+	else
+		*written_page(t, hva) = 1;
+}
+
 /* written_pages or written_runs take note of a write window. */
 static void written_note(struct translator *t, const struct window *window)
 {
@@ -150,7 +158,8 @@ static bool windows_protect(struct x86_cpu *cpu, uint64_t gpa)
 		return false;
 	*page = *run = *before = 0;
 	had = list_protect(t, false, hva);
-	return list_protect(t, true, hva) || had;
+	had |= list_protect(t, true, hva);
+	return mirror_protect(t, gpa) || had;
 }
 
 static void window_tell_written(struct ram *ram, uint64_t hva, uint64_t bytes)
@@ -187,10 +196,14 @@ static void windows_tell_written(struct x86_cpu *cpu)
 			tell_window(t, window);
 			window_empty(window);
 		}
+	mirror_tell_written(t);
 }
 
 const struct x86_tlb_copies window_copies = {
 	.dropped = windows_dropped,
 	.protect = windows_protect,
 	.tell_written = windows_tell_written,
+	.page_dropped = mirror_page_dropped,
+	.space_dropped = mirror_space_dropped,
+	.space_entered = mirror_space_entered,
 };

@@ -104,6 +104,12 @@ struct x86_tlb_copies {
 	/* x86_tlb_protect and x86_tlb_tell_written for the copies. */
 	bool (*protect)(struct x86_cpu *cpu, uint64_t gpa);
 	void (*tell_written)(struct x86_cpu *cpu);
+	/* For copies that outlive `dropped`, by address space: what must not be used any more is of the page gva of the
+	 * current one (large: of the large page around it); or of that with this PCID, -1: of all. */
+	void (*page_dropped)(struct x86_cpu *cpu, uint64_t gva, bool large);
+	void (*space_dropped)(struct x86_cpu *cpu, int pcid);
+	/* CR3 was written. */
+	void (*space_entered)(struct x86_cpu *cpu);
 };
 
 /* Somebody who looks on as a CPU uses its memory, or shows it another one. Called in the vCPU's thread for what the TLB does

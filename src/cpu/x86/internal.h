@@ -97,6 +97,10 @@ bool x86_load_pdptes(struct x86_cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t c
 void x86_tlb_init(struct x86_cpu *cpu);
 /* Drops what a CR3 write drops: everything but global pages. */
 void x86_tlb_flush_local(struct x86_cpu *cpu);
+/* As that, but the address space that is current is only left. */
+void x86_tlb_leave_space(struct x86_cpu *cpu);
+/* Engines that keep copies by address space. */
+void x86_tlb_tell_space(struct x86_cpu *cpu, int pcid);
 /* A slot that is not empty any more. */
 void x86_tlb_list(struct x86_tlb_fills *fills, unsigned slot);
 /* A MOV to CR3 leaves PCID `from` for `to`; come_back: bit 63, translations of `to` are still good. */

@@ -89,7 +89,9 @@ void x86_tlb_switch(struct x86_cpu *cpu, unsigned from, unsigned to, bool come_b
 
 	if (from != to)
 		keep(cpu, from);
-	x86_tlb_flush_local(cpu);
+	x86_tlb_leave_space(cpu);
+	if (!come_back)
+		x86_tlb_tell_space(cpu, (int)to);
 	space = space_find(cpu, to);
 	if (!space)
 		return;
@@ -98,8 +100,15 @@ void x86_tlb_switch(struct x86_cpu *cpu, unsigned from, unsigned to, bool come_b
 	space->count = 0;
 }
 
+void x86_tlb_tell_space(struct x86_cpu *cpu, int pcid)
+{
+	if (cpu->tlb_copies)
+		cpu->tlb_copies->space_dropped(cpu, pcid);
+}
+
 void x86_tlb_forget_spaces(struct x86_cpu *cpu)
 {
+	x86_tlb_tell_space(cpu, -1);
 	for (unsigned i = 0; i < X86_TLB_SPACES; i++)
 		cpu->translation->spaces[i].count = 0;
 }
@@ -108,6 +117,7 @@ void x86_tlb_forget_space(struct x86_cpu *cpu, unsigned pcid)
 {
 	struct x86_tlb_space *space = space_find(cpu, pcid);
 
+	x86_tlb_tell_space(cpu, (int)pcid);
 	if (space)
 		space->count = 0;
 }

@@ -62,10 +62,16 @@ static void tell_dropped(struct x86_cpu *cpu, bool globals)
 		cpu->tlb_copies->dropped(cpu, globals);
 }
 
-void x86_tlb_flush_local(struct x86_cpu *cpu)
+void x86_tlb_leave_space(struct x86_cpu *cpu)
 {
 	tell_dropped(cpu, false);
 	fills_clear(cpu, &cpu->translation->fills[0]);
+}
+
+void x86_tlb_flush_local(struct x86_cpu *cpu)
+{
+	x86_tlb_leave_space(cpu);
+	x86_tlb_tell_space(cpu, cpu->s.cr4 & X86_CR4_PCIDE ? (int)(cpu->s.cr3 & 0xfff) : -1);
 }
 
 void x86_tlb_flush(struct x86_cpu *cpu)
@@ -134,6 +140,7 @@ static void flush_large_page(struct x86_cpu *cpu, uint64_t gva)
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 {
 	uint64_t page;
+	bool large;
 
 	if (!cpu->long_mode)
 		gva = (uint32_t)gva;
@@ -143,7 +150,10 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 		return;
 	}
 	tell_dropped(cpu, gva >> 63);
-	if (range_noted(cpu->translation->large_pages, gva >> 21))
+	large = range_noted(cpu->translation->large_pages, gva >> 21);
+	if (cpu->tlb_copies)
+		cpu->tlb_copies->page_dropped(cpu, gva, large);
+	if (large)
 		flush_large_page(cpu, gva);
 	for (unsigned view = 0; view < X86_VIEW_EMPTY; view++) {
 		struct x86_tlb_entry *entry = &cpu->tlb[view][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Mirrors: guest address spaces whose user pages are mapped in the host's address space at one constant distance, so that
+ * translated code needs no look-up (mirror_operand.c). What the host's MMU knows is a copy of the software TLB, page by
+ * page: a page is mapped when code first meets it (SIGSEGV, host.c), as far as the TLB lets it be read or written, and
+ * unmapped when the TLB drops it.
+ *
+ * Addresses are mirrored in two areas of 16 TiB, where Linux puts programs that may lie anywhere and their heaps, and
+ * libraries, mappings and stacks. The host has room for three such pairs: three spaces of one vCPU, or one space of each of
+ * three. Nothing is mapped within MIRROR_GUARD of the areas' ends, so that what lies behind one is never reached by
+ * an access close to an address that was checked.
+ *
+ * A mapping costs some microseconds, so a space has to run for a while before it gets a mirror, and loses it when it spends
+ * too much of its time on mappings (struct mirror_account).
+ *
+ * All in the vCPU's thread. Called from code that holds the guest's vector registers: no memset and the like.
+ */
+#include "cpu/translate/internal.h"
+
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+enum { HWCAP2_FSGSBASE = 2 /* Linux, Documentation/arch/x86/x86_64/fsgs.rst */ };
+enum { SPACES = 3, RUNS_SHIFT = 14, RUNS = 1 << RUNS_SHIFT, PROBES = 8, ACCOUNTS = 64 };
+/* Mappings of all mirrors: the host allows a process 65530 (vm.max_map_count), and each may leave a gap that is another. */
+enum { MOST_MAPPINGS = 24 * 1024 };
+
+#define AREA_BYTES  (1ull << MIRROR_AREA_SHIFT)
+#define LARGE_BYTES (2 * MIB)
+#define LARGE       1u /* in mirror_run.gva: 2 MiB */
+#define PCID        0xfffu /* in CR3 */
+
+#define EARN_NS   (30 * NS_PER_MS) /* time in user code before a space gets a mirror */
+#define CREDIT_NS (20 * NS_PER_MS)
+#define SLICE_NS  (4 * NS_PER_MS)  /* of what lies between two looks no more counts */
+#define PRICE_NS  5000             /* of a mapping, roughly */
+#define FINE_NS   (2 * NS_PER_S)   /* for a space that is mostly elsewhere, as of programs that lie at low addresses */
+enum { MOST_OUTSIDE = 64 };
+
+struct mirror_run {
+	uint64_t gva; /* page, or 2 MiB | LARGE */
+	uint64_t gpa;
+	uint32_t turn; /* of the mirror when it was mapped; another one: it is not any more */
+	bool write;
+};
+
+struct mirror {
+	uint64_t base; /* host address - guest address; 0: no room yet */
+	uint64_t cr3;
+	int64_t used_ns;
+	bool used;
+	uint32_t turn, count;
+	struct mirror_run *runs; /* RUNS, by a hash */
+};
+
+/* What a space has spent in user code and on mappings. */
+struct mirror_account {
+	uint64_t cr3;
+	int64_t earned_ns, paid_ns;
+	unsigned outside;
+};
+
+struct mirrors {
+	struct mirror space[SPACES];
+	unsigned count; /* of those; less when the host had no room after all */
+	struct mirror *active;
+	unsigned first;     /* number of the first among all that the host has room for */
+	unsigned most_runs; /* of one space */
+	uint64_t gs_base;
+	uint64_t seen_cr3;
+	int64_t seen_ns;
+	struct mirror_account accounts[ACCOUNTS];
+};
+
+static struct mirror_account *account_of(struct mirrors *mirrors, uint64_t cr3)
+{
+	return &mirrors->accounts[cr3 >> PAGE_SHIFT & (ACCOUNTS - 1)];
+}
+
+static bool in_area(uint64_t gva)
+{
+	return ((gva >> MIRROR_AREA_SHIFT) | MIRROR_AREA_ANY) == MIRROR_AREA;
+}
+
+bool mirror_covers(uint64_t gva, unsigned bytes)
+{
+	return in_area(gva - MIRROR_GUARD) && in_area(gva + bytes + MIRROR_GUARD - 1) && in_area(gva);
+}
+
+static void *host_of(const struct mirror *m, uint64_t gva)
+{
+	return (void *)(uintptr_t)(gva + m->base);
+}
+
+/* --- room --- */
+
+static bool reserve(void *at, uint64_t bytes, int fixed)
+{
+	return mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0) == at;
+}
+
+static void for_areas(const struct mirror *m, void (*act)(const struct mirror *m, uint64_t gva, uint64_t bytes))
+{
+	act(m, (uint64_t)(MIRROR_AREA & ~MIRROR_AREA_ANY) << MIRROR_AREA_SHIFT, AREA_BYTES);
+	act(m, (uint64_t)MIRROR_AREA << MIRROR_AREA_SHIFT, AREA_BYTES);
+}
+
+static void clear_area(const struct mirror *m, uint64_t gva, uint64_t bytes)
+{
+	if (!reserve(host_of(m, gva), bytes, MAP_FIXED))
+		abort(); /* the guest would see pages that it took away */
+}
+
+static void give_back(const struct mirror *m, uint64_t gva, uint64_t bytes)
+{
+	munmap(host_of(m, gva), bytes);
+}
+
+/* Below the places of the program itself (0x55..) and of its libraries (0x7f..). */
+static bool find_room(struct mirror *m, unsigned number)
+{
+	static const uint16_t places[SPACES] = {0x0400, 0x1400, 0x4400}; /* of the first area, in 4 GiB */
+	const uint64_t first = (uint64_t)(MIRROR_AREA & ~MIRROR_AREA_ANY) << MIRROR_AREA_SHIFT;
+	const uint64_t second = (uint64_t)MIRROR_AREA << MIRROR_AREA_SHIFT;
+	const uint64_t base = ((uint64_t)places[number] << 32) - first;
+
+	if (!m->runs)
+		m->runs = calloc(RUNS, sizeof(*m->runs));
+	if (!m->runs || !reserve((void *)(uintptr_t)(first + base), AREA_BYTES, MAP_FIXED_NOREPLACE))
+		return false;
+	if (!reserve((void *)(uintptr_t)(second + base), AREA_BYTES, MAP_FIXED_NOREPLACE)) {
+		munmap((void *)(uintptr_t)(first + base), AREA_BYTES);
+		return false;
+	}
+	m->base = base;
+	m->turn = 1;
+	return true;
+}
+
+/* --- runs --- */
+
+static unsigned run_hash(uint64_t key)
+{
+	return (unsigned)((key ^ key >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> (64 - RUNS_SHIFT));
+}
+
+static struct mirror_run *run_find(const struct mirror *m, uint64_t key)
+{
+	for (unsigned i = 0, at = run_hash(key); i < PROBES; i++) {
+		struct mirror_run *run = &m->runs[(at + i) % RUNS];
+
+		if (run->gva == key && run->turn == m->turn)
+			return run;
+	}
+	return NULL;
+}
+
+/* NULL: the mirror is full. */
+static struct mirror_run *run_take(struct mirror *m, uint64_t key)
+{
+	struct mirror_run *run = run_find(m, key);
+
+	for (unsigned i = 0, at = run_hash(key); !run && i < PROBES; i++)
+		if (m->runs[(at + i) % RUNS].turn != m->turn)
+			run = &m->runs[(at + i) % RUNS];
+	return run;
+}
+
+static void mirror_drop(struct mirror *m)
+{
+	if (!m->count)
+		return;
+	for_areas(m, clear_area);
+	m->turn++;
+	m->count = 0;
+}
+
+/* All goes when the host has no mapping left to leave a hole in one. */
+static void unmap(struct mirror *m, uint64_t gva, uint64_t bytes)
+{
+	if (!reserve(host_of(m, gva), bytes, MAP_FIXED))
+		mirror_drop(m);
+}
+
+static uint64_t run_bytes(const struct mirror_run *run)
+{
+	return run->gva & LARGE ? LARGE_BYTES : PAGE_SIZE;
+}
+
+static void run_unmap(struct mirror *m, struct mirror_run *run)
+{
+	run->turn--;
+	unmap(m, run->gva & ~(uint64_t)LARGE, run_bytes(run));
+}
+
+/* Of this TLB entry, whose page is wanted for reading or writing. False: cannot be mapped. */
+static bool run_of(const struct x86_tlb_entry *entry, uint64_t page, bool write, struct mirror_run *run)
+{
+	const bool large_write = entry->run_write_pages == LARGE_BYTES / PAGE_SIZE;
+	const bool large = entry->run_pages == LARGE_BYTES / PAGE_SIZE && (!write || large_write);
+	const uint64_t start = large ? entry->run_start : page;
+
+	*run = (struct mirror_run){.gva = start | (large ? LARGE : 0),
+				   .gpa = entry->gpa - (page - start),
+				   .write = entry->tag_write == page && (!large || large_write)};
+	return (write ? entry->tag_write : entry->tag_read) == page;
+}
+
+bool mirror_map(struct translator *t, uint64_t gva, bool write)
+{
+	const uint64_t page = gva & ~(PAGE_SIZE - 1);
+	const struct x86_tlb_entry *entry = &t->cpu->tlb_active[(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+	struct ram *ram = t->cpu->vcpu.engine->env.ram;
+	struct mirrors *mirrors = t->mirrors;
+	struct mirror *m = mirrors->active;
+	struct mirror_account *account;
+	struct mirror_run run, *place;
+	const struct ram_slot *slot;
+	void *host;
+
+	if (!m || !mirror_covers(page, PAGE_SIZE) || !run_of(entry, page, write, &run))
+		return false;
+	slot = ram_find(ram, run.gpa);
+	if (!slot || !slot->fixed || page + entry->addend != (uint64_t)(uintptr_t)slot->hva + (entry->gpa - slot->gpa))
+		return false;
+	place = m->count < mirrors->most_runs ? run_take(m, run.gva) : NULL;
+	if (!place) {
+		mirror_drop(m);
+		place = run_take(m, run.gva);
+	}
+	host = host_of(m, run.gva & ~(uint64_t)LARGE);
+	if (mmap(host, run_bytes(&run), PROT_READ | (run.write ? PROT_WRITE : 0), MAP_SHARED | MAP_FIXED | MAP_POPULATE,
+		 ram_fd(ram), (off_t)(slot->offset + (run.gpa - slot->gpa))) == MAP_FAILED)
+		return false;
+	madvise(host, run_bytes(&run), MADV_DONTDUMP); /* RAM's own mapping is dumped or not, as the user wants */
+	run.turn = m->turn;
+	*place = run;
+	m->count++;
+	if (run.write)
+		windows_note_written(t, (uint64_t)(uintptr_t)slot->hva + (run.gpa - slot->gpa), run_bytes(&run));
+	account = account_of(mirrors, m->cr3);
+	if (account->cr3 == m->cr3)
+		account->paid_ns += PRICE_NS;
+	t->statistics.mirrored++;
+	return true;
+}
+
+/* --- what the TLB says --- */
+
+void mirror_page_dropped(struct x86_cpu *cpu, uint64_t gva, bool large)
+{
+	struct mirrors *mirrors = translator_of(cpu)->mirrors;
+	const uint64_t start = gva & ~(LARGE_BYTES - 1);
+
+	for (unsigned i = 0; mirrors && in_area(gva) && i < SPACES; i++) {
+		struct mirror *m = &mirrors->space[i];
+		struct mirror_run *run;
+
+		if (!m->count || ((m->cr3 ^ cpu->s.cr3) & PCID))
+			continue;
+		run = run_find(m, start | LARGE);
+		if (run)
+			run_unmap(m, run);
+		else if (large)
+			unmap(m, start, LARGE_BYTES);
+		run = run_find(m, gva & ~(PAGE_SIZE - 1));
+		if (run)
+			run_unmap(m, run);
+	}
+}
+
+void mirror_space_dropped(struct x86_cpu *cpu, int pcid)
+{
+	struct mirrors *mirrors = translator_of(cpu)->mirrors;
+
+	for (unsigned i = 0; mirrors && i < SPACES; i++)
+		if (pcid < 0 || (int)(mirrors->space[i].cr3 & PCID) == pcid)
+			mirror_drop(&mirrors->space[i]);
+}
+
+bool mirror_protect(struct translator *t, uint64_t gpa)
+{
+	bool had = false;
+
+	for (unsigned i = 0; t->mirrors && i < SPACES; i++) {
+		struct mirror *m = &t->mirrors->space[i];
+
+		for (unsigned k = 0; m->count && k < RUNS; k++) {
+			struct mirror_run *run = &m->runs[k];
+
+			if (run->turn != m->turn || !run->write)
+				continue;
+			if (gpa - run->gpa < run_bytes(run)) {
+				run_unmap(m, run);
+				had = true;
+			} else {
+				const struct ram_slot *slot = ram_find(t->cpu->vcpu.engine->env.ram, run->gpa);
+
+				windows_note_written(t, (uint64_t)(uintptr_t)slot->hva + (run->gpa - slot->gpa),
+						     run_bytes(run));
+			}
+		}
+	}
+	return had;
+}
+
+void mirror_tell_written(struct translator *t)
+{
+	for (unsigned i = 0; t->mirrors && i < SPACES; i++) {
+		struct mirror *m = &t->mirrors->space[i];
+
+		for (unsigned k = 0; m->count && k < RUNS; k++)
+			if (m->runs[k].turn == m->turn && m->runs[k].write)
+				ram_written(t->cpu->vcpu.engine->env.ram, m->runs[k].gpa, run_bytes(&m->runs[k]));
+		mirror_drop(m);
+	}
+}
+
+/* --- which space --- */
+
+/* Negative mostly, which the kernel would not set for us. Nobody else in the host uses GS. */
+static void gs_base_set(uint64_t base)
+{
+	__asm__ volatile("wrgsbase %0" : : "r"(base));
+}
+
+static void activate(struct translator *t, struct mirror *m)
+{
+	struct mirrors *mirrors = t->mirrors;
+
+	mirrors->active = m;
+	t->mirrored = m != NULL;
+	if (m && mirrors->gs_base != m->base) {
+		mirrors->gs_base = m->base;
+		gs_base_set(m->base);
+	}
+}
+
+void mirror_space_entered(struct x86_cpu *cpu)
+{
+	struct translator *t = translator_of(cpu);
+	struct mirror *found = NULL;
+
+	if (!t->mirrors)
+		return;
+	for (unsigned i = 0; i < t->mirrors->count; i++)
+		if (t->mirrors->space[i].used && t->mirrors->space[i].cr3 == cpu->s.cr3)
+			found = &t->mirrors->space[i];
+	activate(t, found);
+}
+
+/* For a space that deserves one: a place without a space, or that whose space was promoted first. */
+static void promote(struct translator *t, uint64_t cr3, int64_t now_ns)
+{
+	struct mirror *best = NULL;
+
+	for (unsigned i = 0; i < t->mirrors->count; i++) {
+		struct mirror *m = &t->mirrors->space[i];
+
+		if (!best || (best->used && (!m->used || m->used_ns < best->used_ns)))
+			best = m;
+	}
+	if (!best)
+		return;
+	if (!best->base && !find_room(best, t->mirrors->first + (unsigned)(best - t->mirrors->space))) {
+		t->mirrors->count = (unsigned)(best - t->mirrors->space); /* those before it are in use */
+		return;
+	}
+	mirror_drop(best);
+	best->used = true;
+	best->cr3 = cr3;
+	best->used_ns = now_ns;
+	activate(t, best);
+}
+
+void mirror_outside(struct translator *t)
+{
+	struct mirror_account *account = account_of(t->mirrors, t->cpu->s.cr3);
+
+	if (account->cr3 != t->cpu->s.cr3 || ++account->outside < MOST_OUTSIDE)
+		return;
+	account->outside = 0;
+	account->earned_ns = -FINE_NS;
+}
+
+void mirror_look(struct translator *t)
+{
+	struct mirrors *mirrors = t->mirrors;
+	uint64_t cr3 = t->cpu->s.cr3;
+	struct mirror_account *account = account_of(mirrors, cr3);
+	int64_t now_ns = host_now_ns();
+	bool deserves;
+
+	if (account->cr3 != cr3)
+		*account = (struct mirror_account){.cr3 = cr3};
+	else if (mirrors->seen_cr3 == cr3)
+		account->earned_ns += now_ns - mirrors->seen_ns < SLICE_NS ? now_ns - mirrors->seen_ns : SLICE_NS;
+	mirrors->seen_cr3 = cr3;
+	mirrors->seen_ns = now_ns;
+	deserves = account->earned_ns >= EARN_NS && account->paid_ns <= account->earned_ns / 4 + CREDIT_NS;
+	if (mirrors->active && !deserves) {
+		mirror_drop(mirrors->active);
+		mirrors->active->used = false;
+		activate(t, NULL);
+	} else if (!mirrors->active && deserves) {
+		promote(t, cr3, now_ns);
+	}
+}
+
+/* --- life --- */
+
+void mirror_enter_thread(struct translator *t)
+{
+	if (t->mirrors && t->mirrors->gs_base)
+		gs_base_set(t->mirrors->gs_base);
+}
+
+void mirror_init(struct translator *t)
+{
+	const struct engine_env *env = &t->cpu->vcpu.engine->env;
+	unsigned index = t->cpu->vcpu.index, each = env->max_vcpus > 1 ? 1 : SPACES;
+
+	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || index * each >= SPACES || !ram_is_shared(env->ram))
+		return;
+	t->mirrors = xcalloc(1, sizeof(*t->mirrors));
+	t->mirrors->count = each;
+	t->mirrors->first = index;
+	t->mirrors->most_runs = MOST_MAPPINGS / SPACES;
+}
+
+void mirror_fini(struct translator *t)
+{
+	for (unsigned i = 0; t->mirrors && i < SPACES; i++) {
+		if (t->mirrors->space[i].base)
+			for_areas(&t->mirrors->space[i], give_back);
+		free(t->mirrors->space[i].runs);
+	}
+	free(t->mirrors);
+	t->mirrors = NULL;
+	t->mirrored = false;
+}
