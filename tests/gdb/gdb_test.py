@@ -426,6 +426,33 @@ def register_number(client, name):
     return int(re.search(rf'<reg name="{name}"[^>]* regnum="(\d+)"', description(client)).group(1))
 
 
+def firmware(checks, folder):
+    """The reset vector becomes a jump to itself, which the CPU then executes: ROM is the guest's alone not to write."""
+    path = folder / "rom"
+    command = [VMM, "-accel", ENGINE, "-S", "-gdb", f"unix:{path}", "-nodefaults", "-display", "none", "-vga", "none", "-m", "64"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not listens(path) and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            print("no firmware: not patched")
+            return
+        client = Client(path)
+        checks.same(client.ask("vCont;s:1"), "T05thread:01;", "the far jump of the reset vector")
+        rip = client.ask("p10")
+        linear = 0xf0000 + int.from_bytes(bytes.fromhex(rip), "little")
+        checks.same(client.ask(f"M{linear:x},2:ebfe"), "OK", "ROM is written")
+        checks.same(client.ask(f"m{linear:x},2"), "ebfe", "and read")
+        checks.same((client.ask("vCont;s:1"), client.ask("vCont;s:1"), client.ask("p10")), ("T05thread:01;", "T05thread:01;", rip), "and executed")
+        client.send("k")
+        process.wait(PATIENCE)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
 def main():
     if not shutil.which("gdb"):
         skip("gdb is not installed (tools/install-packages test)")
@@ -437,6 +464,7 @@ def main():
         folder = pathlib.Path(work)
         by_hand(checks, folder)
         modes(checks, folder)
+        firmware(checks, folder)
         gdb_script(checks, folder)
     sys.exit(1 if checks.failed else 0)
 

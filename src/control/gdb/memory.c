@@ -21,6 +21,18 @@ struct transfer {
 	bool physical, write, failed;
 };
 
+/* Within a page. Also ROM, which only the guest cannot write: firmware is patched so. */
+static bool write_page(struct ram *ram, uint64_t gpa, const uint8_t *bytes, size_t length)
+{
+	const struct ram_slot *slot = ram_find(ram, gpa);
+
+	if (!slot || !slot->read_only)
+		return ram_write(ram, gpa, bytes, length) == 0;
+	memcpy(slot->hva + (gpa - slot->gpa), bytes, length);
+	ram_block_written(slot->block, slot->offset + (gpa - slot->gpa), length);
+	return true;
+}
+
 /* In the vCPU's thread: its page tables stand still then. */
 static void transfer_memory(struct vcpu *vcpu, void *opaque)
 {
@@ -35,7 +47,7 @@ static void transfer_memory(struct vcpu *vcpu, void *opaque)
 		if (!transfer->physical && vcpu->engine->ops->translate_gva(vcpu, at, &gpa) < 0)
 			transfer->failed = true;
 		else if (transfer->write)
-			transfer->failed = ram_write(ram, gpa, transfer->bytes + done, run) < 0;
+			transfer->failed = !write_page(ram, gpa, transfer->bytes + done, run);
 		else
 			transfer->failed = inspect_memory(transfer->gdb->machine, gpa, transfer->bytes + done, run) < 0;
 		done += run;
