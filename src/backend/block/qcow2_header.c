@@ -347,7 +347,8 @@ static void compose(struct qcow2 *q, uint8_t *head, const uint8_t *was)
 	memcpy(head, was, min_u64(was_length, q->header.header_length));
 	if (q->backing_format)
 		at += put_extension(head + at, QCOW2_EXT_BACKING_FORMAT, q->backing_format);
-	memcpy(head + at, q->extensions, q->extensions_length);
+	if (q->extensions_length)
+		memcpy(head + at, q->extensions, q->extensions_length);
 	at += q->extensions_length + 8; /* the end mark is zeroes */
 	/* A name that stays the same stays where it is, or goes where it does not cover its old self. */
 	if (same_name && old_at >= at)
