@@ -428,8 +428,8 @@ static void test_growth_during_writes(void **state)
 	assert_int_equal(block_pwrite(block, 3, "old", 3, 0), 0);
 	block->file->driver = &slow;
 	assert_int_equal(block_flush(block), 0);
-	block->file->driver = growth.driver;
 	pthread_join(growth.writer, NULL);
+	block->file->driver = growth.driver;
 	assert_int_equal(block_pread(block, 2 * MIB + 77, got, 3), 0);
 	assert_memory_equal(got, "new", 3);
 	block_unref(block);

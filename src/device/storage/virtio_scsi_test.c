@@ -208,6 +208,7 @@ static void zeroes_are_durable(void **state)
 	uint32_t with_cache = UINT32_MAX, without = UINT32_MAX;
 
 	noting.write_zeroes = note_zeroes;
+	noting.map = NULL; /* private_data is not its own */
 	attention(f);
 	block->driver = &noting;
 	block->private_data = &with_cache;

@@ -897,6 +897,7 @@ static void zeroes_are_durable(void **state)
 	uint32_t with_cache = UINT32_MAX, without = UINT32_MAX;
 
 	noting.write_zeroes = note_zeroes;
+	noting.map = NULL; /* private_data is not its own */
 	plug(f, "", false);
 	guest_start(&f->guest, DISK_BITS | 1ull << F_WCE, 1);
 	f->block->driver = &noting;
