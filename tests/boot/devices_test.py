@@ -4,14 +4,12 @@
 devices_test.py ENGINE watch|reset."""
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 
-from machine import GUEST, PATIENCE, Checks, Workspace, engine_or_skip, skip
+from machine import GUEST, PATIENCE, Checks, Workspace, connect, engine_or_skip, skip
 
 GUID = "324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87"
 
@@ -27,18 +25,7 @@ class Machine:
         self.text = b""
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
-        end = time.monotonic() + 20 * PATIENCE
-        while True:  # the file is there a moment before anybody listens
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(60 * PATIENCE)
-            try:
-                self.socket.connect(str(path))
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                self.socket.close()
-                time.sleep(0.02)
+        self.socket = connect(path)
         self.lines = self.socket.makefile("r")
         self.events = []
         self.lines.readline()

@@ -5,10 +5,12 @@ import http.server
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GUEST = ROOT / ".cache/guest"
@@ -20,6 +22,22 @@ PATIENCE = float(os.environ.get("XUNI_PATIENCE", "1"))
 def skip(reason):
     print(f"skipped: {reason}")
     sys.exit(77)
+
+
+def connect(path):
+    """A connection to a server on this Unix socket, whose file is there a moment before anybody listens."""
+    end = time.monotonic() + 20 * PATIENCE
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(60 * PATIENCE)
+        try:
+            connection.connect(str(path))
+            return connection
+        except OSError:
+            connection.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def engine_or_skip(engine):

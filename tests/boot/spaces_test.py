@@ -8,18 +8,15 @@ the host can have one.
 import os
 import pathlib
 import re
-import socket
 import sys
 
-from machine import PATIENCE, Checks, Workspace, engine_or_skip
+from machine import Checks, Workspace, connect, engine_or_skip
 
 SECONDS = 6
 
 
 def monitor(path, command):
-    with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(30 * PATIENCE)
-        s.connect(str(path))
+    with connect(path) as s:
         text = b""
         while not text.endswith(b"(qemu) "):
             text += s.recv(65536)

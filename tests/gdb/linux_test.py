@@ -3,30 +3,19 @@
 """Debian's kernel on two CPUs under a debugger: interrupted, stepped, stopped at a breakpoint and at a watchpoint, and let go; it then
 reports and powers off as if nothing had been. linux_test.py ENGINE."""
 import pathlib
-import socket
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "boot"))
-from machine import PATIENCE, Checks, Workspace, engine_or_skip  # noqa: E402
+from machine import PATIENCE, Checks, Workspace, connect, engine_or_skip  # noqa: E402
 
 RSP, RIP = 7, 16
 
 
 class Client:
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(30 * PATIENCE)
-        end = time.monotonic() + 20 * PATIENCE
-        while True:
-            try:
-                self.socket.connect(str(path))
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
+        self.socket = connect(path)
         self.buffer = b""
 
     def send(self, text):
@@ -62,7 +51,7 @@ def main():
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         gdb = Client(path)
         gdb.send("vCont;c")
-        time.sleep(1.5)
+        time.sleep(0.7)
         gdb.socket.sendall(b"\x03")
         checks.holds(gdb.answer() == "T02thread:01;", "interrupted")
         checks.holds(all(gdb.ask("vCont;s:1") == "T05thread:01;" for _ in range(20)), "20 steps")

@@ -8,14 +8,13 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "boot"))
-from machine import GUEST, PATIENCE, VMM, Checks, Workspace, engine_or_skip, skip  # noqa: E402
+from machine import GUEST, PATIENCE, VMM, Checks, Workspace, connect, engine_or_skip, skip  # noqa: E402
 
 VIRTIO = ["-device", "virtio-keyboard-pci", "-device", "virtio-mouse-pci", "-device", "virtio-tablet-pci"]
 KEY_NAMES = ("esc 1 0 minus equal backspace tab q bracket_left bracket_right ret ctrl a apostrophe grave_accent shift backslash z comma "
@@ -92,16 +91,7 @@ class Session:
             return condition(self.lines)
 
     def connect(self):
-        deadline = time.monotonic() + 20 * PATIENCE
-        while True:
-            self.socket = socket.socket(socket.AF_UNIX)
-            try:
-                self.socket.connect(str(self.path))
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        self.socket = connect(self.path)
         self.file = self.socket.makefile("rw")
         self.file.readline()
         self.call("qmp_capabilities", {})

@@ -153,9 +153,9 @@ static struct vcpu *engine_vcpu_create(struct engine *engine, unsigned index, ui
 	cpu->vectors_out = engine_vectors_out;
 	interp_set_partner(cpu, &translate_partner);
 	cpu->tlb_copies = &window_copies;
-	if (!engine->env.tuning.verify)
+	if (!engine->env.tuning.verify) {
 		mirror_init(translator_of(cpu));
-	if (engine->env.tuning.verify) {
+	} else {
 		translator_of(cpu)->verify = verify_new(translator_of(cpu), err);
 		if (!translator_of(cpu)->verify) {
 			engine_vcpu_destroy(vcpu);

@@ -19,7 +19,8 @@
 #define SS_AUTODISARM (1u << 31)
 #endif
 
-enum { SIGNAL_STACK_BYTES = 128 * 1024, PAGE_FAULT = 14 };
+enum { SIGNAL_STACK_BYTES = 128 * 1024 };
+enum { PAGE_FAULT = 14, FAULT_WRITES = 2 /* SDM 3A 6.15, error code of #PF */ };
 
 /* Signal handlers get no argument of ours. */
 static _Thread_local struct translator *here;
@@ -66,7 +67,9 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	site = &t->sites[fault->site];
 	if (!site->flags_in_memory)
 		t->flags = (uint32_t)(registers[REG_EFL] & 0xff) << 8 | (registers[REG_EFL] & X86_OF ? 1 : 0);
-	unmapped = site->mirrored && signal == SIGSEGV && registers[REG_TRAPNO] == PAGE_FAULT;
+	/* A page that was asked for to be read would fault again and again when it is written. */
+	unmapped = site->mirrored && signal == SIGSEGV && registers[REG_TRAPNO] == PAGE_FAULT &&
+		   (site->write || !(registers[REG_ERR] & FAULT_WRITES));
 	registers[REG_RIP] = (greg_t)(low_address(t->exec_base) + (unmapped ? t->miss_stub : t->leave));
 }
 

@@ -129,6 +129,12 @@ static inline bool needs(const struct lowering *l, unsigned at, unsigned reg)
 	return g->direct >> reg & 1 || !memory_served(l, at);
 }
 
+/* #PF is the first thing that can happen to the instruction. */
+static inline bool page_faults_first(const struct guest_instruction *g)
+{
+	return !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
+}
+
 /* How many instructions from now the register is not needed. */
 static inline unsigned distance(const struct lowering *l, unsigned reg)
 {

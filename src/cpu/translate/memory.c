@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one place that knows how a guest address becomes a host address.
+ * How a guest address becomes a host address, but for operands in a mirror (mirror_operand.c): callers of memory_place get what
+ * there is, those of lower_memory always a look-up.
  *
  * An access has a window (windows.c): the run of linear addresses that its site met last. Accesses of a block whose addresses
  * differ by constants share one look-up: `lower_symbols` follows what is added to registers, the first access of a group
@@ -448,7 +449,7 @@ static uint32_t look_up(struct lowering *l, unsigned a, const struct memory *m, 
 	memory_note(&t->sites[number], m, size, write, resume);
 	t->sites[number].constant = constant;
 	t->sites[number].group = group;
-	t->sites[number].page_faults = !group && !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
+	t->sites[number].page_faults = !group && page_faults_first(g);
 	*window = (struct window){ .resume = low_address(t->exec_base) + resume, .size = (uint8_t)size };
 	if (constant) {
 		load_abs(e, a, &window->host);

@@ -24,7 +24,7 @@
 enum { HWCAP2_FSGSBASE = 2 /* Linux, Documentation/arch/x86/x86_64/fsgs.rst */ };
 enum { SPACES = 3, RUNS_SHIFT = 14, RUNS = 1 << RUNS_SHIFT, PROBES = 8, ACCOUNTS = 64 };
 /* Mappings of all mirrors: the host allows a process 65530 (vm.max_map_count), and each may leave a gap that is another. */
-enum { MOST_MAPPINGS = 24 * 1024 };
+enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 
 #define AREA_BYTES  (1ull << MIRROR_AREA_SHIFT)
 #define LARGE_BYTES (2 * MIB)
@@ -65,8 +65,7 @@ struct mirrors {
 	struct mirror space[SPACES];
 	unsigned count; /* of those; less when the host had no room after all */
 	struct mirror *active;
-	unsigned first;     /* number of the first among all that the host has room for */
-	unsigned most_runs; /* of one space */
+	unsigned first; /* number of the first among all that the host has room for */
 	uint64_t gs_base;
 	uint64_t seen_cr3;
 	int64_t seen_ns;
@@ -194,6 +193,13 @@ static void run_unmap(struct mirror *m, struct mirror_run *run)
 	unmap(m, run->gva & ~(uint64_t)LARGE, run_bytes(run));
 }
 
+static void note_written(struct translator *t, const struct mirror_run *run)
+{
+	const uint8_t *hva = ram_hva(t->cpu->vcpu.engine->env.ram, run->gpa, run_bytes(run));
+
+	windows_note_written(t, (uint64_t)(uintptr_t)hva, run_bytes(run));
+}
+
 /* Of this TLB entry, whose page is wanted for reading or writing. False: cannot be mapped. */
 static bool run_of(const struct x86_tlb_entry *entry, uint64_t page, bool write, struct mirror_run *run)
 {
@@ -224,7 +230,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	slot = ram_find(ram, run.gpa);
 	if (!slot || !slot->fixed || page + entry->addend != (uint64_t)(uintptr_t)slot->hva + (entry->gpa - slot->gpa))
 		return false;
-	place = m->count < mirrors->most_runs ? run_take(m, run.gva) : NULL;
+	place = m->count < MOST_RUNS ? run_take(m, run.gva) : NULL;
 	if (!place) {
 		mirror_drop(m);
 		place = run_take(m, run.gva);
@@ -238,7 +244,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	*place = run;
 	m->count++;
 	if (run.write)
-		windows_note_written(t, (uint64_t)(uintptr_t)slot->hva + (run.gpa - slot->gpa), run_bytes(&run));
+		note_written(t, &run);
 	account = account_of(mirrors, m->cr3);
 	if (account->cr3 == m->cr3)
 		account->paid_ns += PRICE_NS;
@@ -277,6 +283,8 @@ void mirror_space_dropped(struct x86_cpu *cpu, int pcid)
 	for (unsigned i = 0; mirrors && i < SPACES; i++)
 		if (pcid < 0 || (int)(mirrors->space[i].cr3 & PCID) == pcid)
 			mirror_drop(&mirrors->space[i]);
+	if (pcid < 0) /* perhaps because all of the state is another one */
+		mirror_space_entered(cpu);
 }
 
 bool mirror_protect(struct translator *t, uint64_t gpa)
@@ -295,10 +303,7 @@ bool mirror_protect(struct translator *t, uint64_t gpa)
 				run_unmap(m, run);
 				had = true;
 			} else {
-				const struct ram_slot *slot = ram_find(t->cpu->vcpu.engine->env.ram, run->gpa);
-
-				windows_note_written(t, (uint64_t)(uintptr_t)slot->hva + (run->gpa - slot->gpa),
-						     run_bytes(run));
+				note_written(t, run);
 			}
 		}
 	}
@@ -426,7 +431,6 @@ void mirror_init(struct translator *t)
 	t->mirrors = xcalloc(1, sizeof(*t->mirrors));
 	t->mirrors->count = each;
 	t->mirrors->first = index;
-	t->mirrors->most_runs = MOST_MAPPINGS / SPACES;
 }
 
 void mirror_fini(struct translator *t)

@@ -63,26 +63,26 @@ void mirror_check_turns(struct lowering *l)
 {
 	unsigned noted = 0;
 
-	l->at = 0;
 	/* What stands behind a way back is not executed in each turn. */
 	for (unsigned i = 0; !loop_ends_turn(l, &l->list[i]) && noted < NEARS / 2; i++) {
 		const struct guest_instruction *g = &l->list[i];
 		struct group key;
 		struct memory m;
 		int64_t stride;
+		bool known;
 
 		if (g->kind != KIND_MEMORY || g->memory.segment != NO_REGISTER || g->memory.address32 ||
 		    (g->memory.base < 0 && g->memory.index < 0))
 			continue;
-		l->at = i;
-		if (!memory_near(l, &g->memory, &key) && loop_stride(l, &key, &stride) && stride <= NEAR_BYTES &&
-		    -stride <= NEAR_BYTES && memory_at_start(l, &key, &m)) {
-			l->at = 0;
-			check_area(l, &m, 0);
-			memory_near_note(l, &key);
-			noted++;
-		}
+		l->at = i; /* for what registers hold there */
+		known = memory_near(l, &g->memory, &key);
 		l->at = 0;
+		if (known || !loop_stride(l, &key, &stride) || stride > NEAR_BYTES || -stride > NEAR_BYTES ||
+		    !memory_at_start(l, &key, &m))
+			continue;
+		check_area(l, &m, 0);
+		memory_near_note(l, &key);
+		noted++;
 	}
 }
 
@@ -98,10 +98,9 @@ void mirror_begin(struct lowering *l, const struct place *place)
 	number = new_site(l, SITE_MEMORY, g->rip);
 	site = &t->sites[number];
 	memory_note(site, &l->access.memory, l->access.size, l->access.write, l->e.at);
-	site->constant = site->base < 0 && site->index < 0;
 	site->mirrored = true;
 	site->flags_in_memory = l->access.flags_in_memory;
-	site->page_faults = !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
+	site->page_faults = page_faults_first(g);
 	t->faults[t->fault_count++] = (struct fault_entry){.host = l->e.at, .site = number};
 	put8(&l->e, 0x65);
 }

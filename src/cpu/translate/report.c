@@ -56,7 +56,7 @@ void report_jit(struct vcpu *vcpu, struct jit_report *report)
 	n[JIT_FILLS] += s->fills;
 	n[JIT_MIRRORED] += s->mirrored;
 	n[JIT_EXIT_MEMORY] += s->exits[SITE_MEMORY];
-	n[JIT_EXIT_INTERPRET] += s->exits[SITE_INTERPRET];
+	n[JIT_EXIT_INTERPRET] += s->exits[SITE_INTERPRET] + s->exits[SITE_OUTSIDE];
 	n[JIT_EXIT_FAULT] += s->exits[SITE_FAULT];
 	n[JIT_EXIT_LINK] += s->exits[SITE_LINK];
 	n[JIT_EXIT_INDIRECT] += s->exits[SITE_INDIRECT];

@@ -83,10 +83,8 @@ static void written_note(struct translator *t, const struct window *window)
 
 	if (splice)
 		*written_page(t, splice->hva[0]) = *written_page(t, splice->hva[1]) = 1;
-	else if (window->limit > PAGE_SIZE)
-		t->written_runs[window->host >> 21 & (WRITTEN_RUNS - 1)] = 1;
 	else
-		*written_page(t, window->host) = 1;
+		windows_note_written(t, window->host, window_bytes(window));
 }
 
 static bool covers_page(const struct translator *t, const struct window *window, uint64_t hva)

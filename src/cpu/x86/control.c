@@ -58,12 +58,6 @@ static void set_cr0(struct x86_cpu *cpu, uint64_t value)
 	x86_mode_update(cpu);
 }
 
-static void tell_entered(struct x86_cpu *cpu)
-{
-	if (cpu->tlb_copies)
-		cpu->tlb_copies->space_entered(cpu);
-}
-
 static void set_cr3(struct x86_cpu *cpu, uint64_t value)
 {
 	bool no_flush = false;
@@ -85,7 +79,7 @@ static void set_cr3(struct x86_cpu *cpu, uint64_t value)
 	if (cpu->s.cr4 & X86_CR4_PCIDE) {
 		x86_tlb_switch(cpu, cpu->s.cr3 & 0xfff, value & 0xfff, no_flush);
 		cpu->s.cr3 = value;
-		tell_entered(cpu);
+		x86_tlb_tell_entered(cpu);
 		return;
 	}
 	cpu->s.cr3 = value;
@@ -93,7 +87,7 @@ static void set_cr3(struct x86_cpu *cpu, uint64_t value)
 		x86_tlb_flush_local(cpu);
 	else
 		x86_tlb_flush(cpu);
-	tell_entered(cpu);
+	x86_tlb_tell_entered(cpu);
 }
 
 static void set_cr4(struct x86_cpu *cpu, uint64_t value)

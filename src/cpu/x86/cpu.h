@@ -108,7 +108,7 @@ struct x86_tlb_copies {
 	 * current one (large: of the large page around it); or of that with this PCID, -1: of all. */
 	void (*page_dropped)(struct x86_cpu *cpu, uint64_t gva, bool large);
 	void (*space_dropped)(struct x86_cpu *cpu, int pcid);
-	/* CR3 was written. */
+	/* CR3 was written by an instruction; where a state was put in, space_dropped for all says it. */
 	void (*space_entered)(struct x86_cpu *cpu);
 };
 

@@ -99,8 +99,9 @@ void x86_tlb_init(struct x86_cpu *cpu);
 void x86_tlb_flush_local(struct x86_cpu *cpu);
 /* As that, but the address space that is current is only left. */
 void x86_tlb_leave_space(struct x86_cpu *cpu);
-/* Engines that keep copies by address space. */
+/* To an engine that keeps copies by address space: those of a PCID (-1: all) are no good any more; CR3 is another one. */
 void x86_tlb_tell_space(struct x86_cpu *cpu, int pcid);
+void x86_tlb_tell_entered(struct x86_cpu *cpu);
 /* A slot that is not empty any more. */
 void x86_tlb_list(struct x86_tlb_fills *fills, unsigned slot);
 /* A MOV to CR3 leaves PCID `from` for `to`; come_back: bit 63, translations of `to` are still good. */

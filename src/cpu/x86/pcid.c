@@ -106,6 +106,12 @@ void x86_tlb_tell_space(struct x86_cpu *cpu, int pcid)
 		cpu->tlb_copies->space_dropped(cpu, pcid);
 }
 
+void x86_tlb_tell_entered(struct x86_cpu *cpu)
+{
+	if (cpu->tlb_copies)
+		cpu->tlb_copies->space_entered(cpu);
+}
+
 void x86_tlb_forget_spaces(struct x86_cpu *cpu)
 {
 	x86_tlb_tell_space(cpu, -1);

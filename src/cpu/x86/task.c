@@ -184,8 +184,7 @@ static void commit(struct x86_cpu *cpu, const struct task_image *image, uint16_t
 	if (cpu->paging && is_wide(descriptor->attr) && image->cr3 != cpu->s.cr3) {
 		cpu->s.cr3 = image->cr3;
 		x86_tlb_flush_local(cpu);
-		if (cpu->tlb_copies)
-			cpu->tlb_copies->space_entered(cpu);
+		x86_tlb_tell_entered(cpu);
 		if (!x86_load_pdptes(cpu, cpu->s.cr0, cpu->s.cr3, cpu->s.cr4)) {
 			x86_mode_update(cpu);
 			ts(cpu, selector);

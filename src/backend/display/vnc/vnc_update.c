@@ -79,8 +79,8 @@ static bool send_rectangle(rfbClientPtr cl, const sraRect *rect)
 	return true;
 }
 
-/* region: of the screen, not empty. */
-static bool send_region(rfbClientPtr cl, sraRegionPtr region)
+/* region: of the screen, not empty. The library closes a client that nothing can be sent to. */
+static void send_region(rfbClientPtr cl, sraRegionPtr region)
 {
 	uint8_t *header = (uint8_t *)cl->updateBuf;
 	sraRectangleIterator *iterator;
@@ -95,7 +95,8 @@ static bool send_region(rfbClientPtr cl, sraRegionPtr region)
 	while (good && sraRgnIteratorNext(iterator, &rect))
 		good = send_rectangle(cl, &rect);
 	sraRgnReleaseIterator(iterator);
-	return good && rfbSendUpdateBuf(cl);
+	if (good)
+		rfbSendUpdateBuf(cl);
 }
 
 void vnc_update_send(struct vnc_client *client)
