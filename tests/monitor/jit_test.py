@@ -70,11 +70,30 @@ def texts(checks, elf):
         checks.holds(re.search(r"^ 0x[0-9a-f]+: \S+: (copy|memory) at \+0x", text, re.M), "an instruction's classification")
 
 
+def perf_names(checks, elf):
+    """Linux perf finds the names: the map is only looked up for memory that it takes for anonymous."""
+    with vmm.Folder() as folder:
+        data = folder.path / "data"
+        if subprocess.run(["perf", "record", "-e", "cpu-clock", "-o", str(data), "true"], capture_output=True).returncode:
+            print("SKIPPED: perf may not record here")
+            return
+        done = subprocess.Popen(["perf", "record", "-e", "cpu-clock", "-F", "9999", "-o", str(data),
+                                 *machine(elf, "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-perfmap")],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done.communicate(timeout=vmm.PATIENCE * 4)
+        report = subprocess.run(["perf", "report", "-i", str(data), "--stdio", "--sort", "symbol"], capture_output=True, text=True, check=True)
+        checks.holds(re.search(r"\[\.\] guest-kernel:[0-9a-f]+", report.stdout), f"perf names translated code: {report.stdout}")
+        pids = subprocess.run(["perf", "script", "-i", str(data), "-F", "pid"], capture_output=True, text=True, check=True).stdout.split()
+        for pid in set(pids):
+            pathlib.Path(f"/tmp/perf-{pid}.map").unlink(missing_ok=True)
+
+
 def main():
     checks = vmm.Checks()
     default_order(checks, sys.argv[1])
     counters(checks, sys.argv[1])
     texts(checks, sys.argv[1])
+    perf_names(checks, sys.argv[1])
     checks.end()
 
 

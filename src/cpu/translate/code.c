@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A vCPU's translated code: one memfd mapped writable here and executable there, blocks found by physical address,
+ * A vCPU's translated code: one piece of memory, mapped writable here and executable there, blocks found by physical address,
  * linear address and key, lists per guest page for dropping what was written to, and the links between blocks. Blocks
  * are numbered from 1. Where new code goes is region.c's business.
  */
@@ -50,26 +50,25 @@ static void *map_low_table(size_t bytes)
 	return map_low(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
+/*
+ * Anonymous memory, because perf looks up names (report.c) for that alone. A second mapping of it is what mremap makes of
+ * the first, which stays (mremap(2), old_size 0).
+ */
 static int map_code(struct translator *t, size_t bytes, struct error *err)
 {
-	int fd = memfd_create("xuni-translated", MFD_CLOEXEC), ret = 0;
+	void *view;
 
-	if (fd < 0)
-		return error_set_errno(err, errno, "memory for translated code");
-	if (ftruncate(fd, (off_t)bytes)) {
-		ret = error_set_errno(err, errno, "memory for translated code: %zu bytes", bytes);
-		goto out;
-	}
-	t->write_base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	t->exec_base = map_low(bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
-	if (t->write_base == MAP_FAILED)
-		t->write_base = NULL;
-	if (!t->write_base || !t->exec_base)
-		ret = error_set_errno(err, errno, "mapping %zu bytes for translated code below 2 GiB", bytes);
 	t->code_bytes = bytes;
-out:
-	close(fd);
-	return ret;
+	t->write_base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (t->write_base == MAP_FAILED) {
+		t->write_base = NULL;
+		return error_set_errno(err, errno, "memory for translated code: %zu bytes", bytes);
+	}
+	t->exec_base = map_low(bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	view = t->exec_base ? mremap(t->write_base, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, t->exec_base) : MAP_FAILED;
+	if (view == MAP_FAILED || mprotect(view, bytes, PROT_READ | PROT_EXEC))
+		return error_set_errno(err, errno, "mapping %zu bytes for translated code below 2 GiB", bytes);
+	return 0;
 }
 
 /*
