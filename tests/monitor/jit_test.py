@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the translating engine says of itself: jit_test.py ELF, a guest of tests/guest in 64-bit code."""
+"""What the translating engine says of itself: jit_test.py ELF LONG, guests of tests/guest in 64-bit code."""
 import os
 import pathlib
 import re
@@ -93,7 +93,7 @@ def main():
     default_order(checks, sys.argv[1])
     counters(checks, sys.argv[1])
     texts(checks, sys.argv[1])
-    perf_names(checks, sys.argv[1])
+    perf_names(checks, sys.argv[2])
     checks.end()
 
 
