@@ -8,13 +8,72 @@
  */
 #include "cpu/translate/lower.h"
 
+/* --- scratch registers --- */
+
+/* Which of the registers instruction `at` needs. */
+static uint16_t needed(const struct lowering *l, unsigned at, uint16_t registers)
+{
+	const struct guest_instruction *g = &l->list[at];
+	uint16_t uses = g->uses & registers;
+
+	if (g->kind == KIND_MEMORY && uses & (uint16_t)~g->direct && memory_served(l, at))
+		uses &= g->direct;
+	return uses;
+}
+
+/* Registers that hold the address of a group that is waited for. */
+static uint16_t waited_for(const struct lowering *l)
+{
+	uint16_t registers = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++) {
+		uint16_t reg = (uint16_t)(1u << l->groups[i].reg);
+
+		if (l->groups[i].reg && l->parked & reg && memory_waits(l, &l->groups[i]))
+			registers |= reg;
+	}
+	return registers;
+}
+
+/* The register that is needed last: among parked ones, if there are; the lowest of several. */
+static unsigned needed_last(const struct lowering *l, uint16_t among)
+{
+	uint16_t left = among & l->parked ? among & l->parked : among;
+
+	for (unsigned i = l->at + 1; i < l->count && left; i++) {
+		uint16_t rest = left & (uint16_t)~needed(l, i, left);
+
+		if (!rest)
+			break;
+		left = rest;
+	}
+	return (unsigned)__builtin_ctz(left);
+}
+
+unsigned scratch(struct lowering *l, uint16_t avoid)
+{
+	uint16_t among = (uint16_t)~(avoid | 1u << RSP | l->carried_registers), waited = waited_for(l);
+	unsigned best = needed_last(l, among & ~waited ? among & (uint16_t)~waited : among);
+
+	park(l, best);
+	groups_drop(l, best);
+	return best;
+}
+
 static void emit_cold(struct lowering *l)
 {
+	uint32_t at = 0;
+
 	for (unsigned i = 0; i < l->cold_count; i++) {
 		struct cold *cold = &l->cold[i];
 		struct site *site = &l->t->sites[cold->site];
 
-		patch32(l->e.base, cold->from, l->e.at);
+		if (i && cold->site == cold[-1].site && !cold->stub && !cold->relink) { /* such as a head's comparisons */
+			patch32(l->e.base, cold->from, at);
+			continue;
+		}
+		at = l->e.at;
+		patch32(l->e.base, cold->from, at);
 		if (cold->stub) {
 			memory_emit_cold(l, cold);
 			continue;

@@ -120,14 +120,8 @@ bool memory_wants(const struct lowering *l, unsigned at, struct group *group);
 /* Something that is still to be lowered is served by the group. */
 bool memory_waits(const struct lowering *l, const struct group *group);
 
-static inline bool needs(const struct lowering *l, unsigned at, unsigned reg)
-{
-	const struct guest_instruction *g = &l->list[at];
-
-	if (g->kind != KIND_MEMORY || !(g->uses >> reg & 1))
-		return g->uses >> reg & 1;
-	return g->direct >> reg & 1 || !memory_served(l, at);
-}
+/* lower.c: a parked register, if possible one that holds nothing that is waited for. */
+unsigned scratch(struct lowering *l, uint16_t avoid);
 
 /* #PF is the first thing that can happen to the instruction. */
 static inline bool page_faults_first(const struct guest_instruction *g)
@@ -135,48 +129,11 @@ static inline bool page_faults_first(const struct guest_instruction *g)
 	return !g->vector && !g->x87 && !g->faults && g->kind != KIND_STRING;
 }
 
-/* How many instructions from now the register is not needed. */
-static inline unsigned distance(const struct lowering *l, unsigned reg)
-{
-	unsigned i = l->at + 1;
-
-	while (i < l->count && !needs(l, i, reg))
-		i++;
-	return i - l->at;
-}
-
 static inline void groups_drop(struct lowering *l, unsigned reg)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++)
 		if (l->groups[i].reg == reg)
 			l->groups[i].reg = 0;
-}
-
-static inline bool holds_group(const struct lowering *l, unsigned reg)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(l->groups); i++)
-		if (reg && l->groups[i].reg == reg && l->parked >> reg & 1)
-			return memory_waits(l, &l->groups[i]);
-	return false;
-}
-
-/* A parked register, if possible one that holds nothing that is waited for. */
-static inline unsigned scratch(struct lowering *l, uint16_t avoid)
-{
-	unsigned best = 16, best_score = 0;
-
-	avoid |= 1u << RSP | l->carried_registers;
-	for (unsigned i = 0; i < 16; i++) {
-		unsigned score = holds_group(l, i) ? 1 : distance(l, i) + 1 + (l->parked >> i & 1 ? 1000 : 0);
-
-		if (!(avoid >> i & 1) && score > best_score) {
-			best = i;
-			best_score = score;
-		}
-	}
-	park(l, best);
-	groups_drop(l, best);
-	return best;
 }
 
 static inline uint16_t bit(int reg)
