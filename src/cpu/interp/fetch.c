@@ -36,7 +36,7 @@ static uint64_t fetch_page(struct interp *ip, uint64_t linear)
 	uint64_t gpa;
 
 	if (slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)))
-		return slot->gpa;
+		return x86_tlb_gpa(slot);
 	gpa = x86_walk(cpu, linear, access) & ~(PAGE_SIZE - 1);
 	if (ram_find(ip->env.ram, gpa)) { /* to have it in the TLB the next time */
 		uint8_t byte;

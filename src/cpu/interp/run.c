@@ -415,7 +415,7 @@ static bool leads_there(struct interp *ip, const struct jump_entry *entry, uint6
 	if (ip->cpu.code_mode != X86_CODE64 && ip->cpu.s.rip + block->bytes - 1 > ip->cpu.s.seg[X86_CS].limit)
 		return false;
 	return block->gpa2 == ~0ull && slot->tag_fetch == (linear & ~(PAGE_SIZE - 1)) &&
-	       block->gpa == (slot->gpa | (linear & (PAGE_SIZE - 1)));
+	       block->gpa == (x86_tlb_gpa(slot) | (linear & (PAGE_SIZE - 1)));
 }
 
 static NOINLINE struct block *find_block_slow(struct interp *ip, uint64_t linear)

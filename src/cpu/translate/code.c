@@ -338,7 +338,7 @@ static bool fetch_address(struct translator *t, uint64_t linear, uint64_t *gpa)
 
 	if (slot->tag_fetch != page && !x86_tlb_fill(cpu, linear, X86_FETCH))
 		return false; /* the interpreter raises */
-	*gpa = slot->gpa | (linear & (PAGE_SIZE - 1));
+	*gpa = x86_tlb_gpa(slot) | (linear & (PAGE_SIZE - 1));
 	return true;
 }
 
@@ -362,6 +362,12 @@ static void make_room(struct translator *t)
 {
 	const uint32_t most = (1 << PAGE_HASH_BITS) / 4 * 3;
 
+	if (t->pair_count > UINT32_MAX - 2) {
+		code_flush(t);
+		x86_tlb_flush(t->cpu);
+		memset(t->pairs, 0, sizeof(t->pairs));
+		t->pair_count = 0;
+	}
 	if (region_full(t))
 		region_next(t);
 	fill_huge(t->exec_base, &t->huge_code, t->code_used);
@@ -392,6 +398,30 @@ static uint32_t record_new(struct translator *t, struct block record)
 		t->blocks[page->blocks].page_prev = number;
 	page->blocks = number;
 	return number;
+}
+
+/* The number of a pair of pages: what blocks of it have, or a new one. */
+static uint32_t pair_number(struct translator *t, uint64_t linear, uint64_t gpa)
+{
+	const uint64_t pages[2] = {linear >> PAGE_SHIFT, gpa >> PAGE_SHIFT};
+	struct page_pair *pair = &t->pairs[(pages[0] * 31 ^ pages[1]) % PAGE_PAIRS];
+	uint32_t i;
+
+	if (pair->number && pair->linear == pages[0] && pair->gpa == pages[1])
+		return pair->number;
+	i = page_entry(t, pages[1])->blocks;
+	while (i && t->blocks[i].linear >> PAGE_SHIFT != pages[0])
+		i = t->blocks[i].page_next;
+	*pair = (struct page_pair){.linear = pages[0], .gpa = pages[1], .number = i ? t->blocks[i].page : ++t->pair_count};
+	return pair->number;
+}
+
+static void pair_show(struct translator *t, const struct block *block)
+{
+	struct x86_tlb_entry *entry = &t->cpu->tlb_active[(block->linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
+
+	if (entry->tag_fetch >> PAGE_SHIFT == block->linear >> PAGE_SHIFT && entry->frame == block->gpa >> PAGE_SHIFT)
+		entry->code = block->page;
 }
 
 static const uint8_t *page_bytes(struct translator *t, uint64_t gpa)
@@ -437,12 +467,12 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 			return NULL;
 	}
 	make_room(t);
-	number = record_new(t, (struct block){.linear = linear, .gpa = gpa, .key = t->key});
+	number = record_new(t, (struct block){.linear = linear, .gpa = gpa, .page = pair_number(t, linear, gpa), .key = t->key});
 	block = &t->blocks[number];
 	if (rest) {
 		block->other = record_new(
 			t, (struct block){
-				   .linear = next, .gpa = next_gpa, .key = t->key, .stand_in = true, .other = number});
+				   .linear = next, .gpa = next_gpa, .page = pair_number(t, next, next_gpa), .key = t->key, .stand_in = true, .other = number});
 		memcpy(both, bytes, length);
 		memcpy(both + length, rest, ZYDIS_MAX_INSTRUCTION_LENGTH);
 		bytes = both;
@@ -459,26 +489,38 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	return block;
 }
 
+static struct block *block_find(struct translator *t, uint64_t linear, uint64_t gpa)
+{
+	for (uint32_t i = *hash_slot(t, gpa, linear); i; i = t->blocks[i].hash_next) {
+		struct block *block = &t->blocks[i];
+		uint64_t other_gpa;
+
+		if (block->gpa != gpa || block->linear != linear || block->key != t->key)
+			continue;
+		if (!block->other || (fetch_address(t, t->blocks[block->other].linear, &other_gpa) && other_gpa == t->blocks[block->other].gpa))
+			return block;
+	}
+	return NULL;
+}
+
 struct block *code_block(struct translator *t, uint64_t rip, bool *cold)
 {
-	uint64_t linear = linear_of(t, t->key, rip), gpa, next_gpa;
+	uint64_t linear = linear_of(t, t->key, rip), gpa;
+	struct block *block;
 
 	if (t->key & KEY_CODE32 && rip > segmentation_of(t, t->key)->limit[X86_CS])
 		return NULL; /* the interpreter raises */
 	if (!fetch_address(t, linear, &gpa))
 		return NULL;
-	for (uint32_t i = *hash_slot(t, gpa, linear); i; i = t->blocks[i].hash_next) {
-		struct block *block = &t->blocks[i];
-
-		if (block->gpa != gpa || block->linear != linear || block->key != t->key)
-			continue;
-		if (!block->other)
-			return block;
-		if (!fetch_address(t, t->blocks[block->other].linear, &next_gpa))
-			return NULL;
-		if (next_gpa == t->blocks[block->other].gpa)
-			return block;
+	block = block_find(t, linear, gpa);
+	if (!block) {
+		*cold = !t->verify && interp_cold(t->cpu, gpa, linear);
+		block = *cold ? NULL : block_new(t, linear, gpa);
 	}
-	*cold = !t->verify && interp_cold(t->cpu, gpa, linear);
-	return *cold ? NULL : block_new(t, linear, gpa);
+	if (!block)
+		return NULL;
+	pair_show(t, block);
+	if (block->other)
+		pair_show(t, &t->blocks[block->other]);
+	return block;
 }

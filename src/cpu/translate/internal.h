@@ -132,6 +132,7 @@ enum { SPLICES = 256 };
 
 struct block {
 	uint64_t linear, gpa;
+	uint32_t page;                        /* number of the pair of pages (struct page_pair) */
 	uint32_t same, poll, indirect, cross; /* entries, code offsets */
 	uint32_t body;       /* behind what the entries check */
 	uint32_t first_site, site_count;
@@ -196,6 +197,14 @@ struct page_entry {
 	uint32_t blocks;
 };
 
+/* A page of code and where it is mapped. Its number is in the TLB entry while that says so (x86_tlb_entry.code), which is
+ * what a block compares at its head. A pair has one number as long as blocks are of it. */
+struct page_pair {
+	uint64_t linear, gpa;
+	uint32_t number; /* 0: free */
+};
+enum { PAGE_PAIRS = 4096 };
+
 struct statistics {
 	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns, mirrored, evictions, evicted, evict_ns, evict_max_ns;
 	uint64_t exits[SITE_KINDS];
@@ -259,6 +268,8 @@ struct translator {
 	uint32_t fault_count, fault_max;
 	uint32_t hash[1 << BLOCK_HASH_BITS];
 	struct page_entry pages[1 << PAGE_HASH_BITS];
+	struct page_pair pairs[PAGE_PAIRS]; /* used last, by a hash */
+	uint32_t pair_count;                /* the last number given */
 	uint8_t alone[4096]; /* see code_alone */
 	uint32_t page_count;
 	bool bmi2;

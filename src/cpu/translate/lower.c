@@ -285,48 +285,14 @@ uint32_t lower_live_flags(struct translator *t, uint64_t linear, const uint8_t *
 	return l.count ? find_live_flags(&l, bytes) : ALL_FLAGS;
 }
 
-/* cmp qword [address], value; both halves when it does not fit; jne cold. */
-static void check_equal(struct lowering *l, const volatile void *address, uint64_t value, uint32_t site)
-{
-	if (fits32((int64_t)value)) {
-		op_abs(&l->e, true, 0x81, 7, address);
-		put32(&l->e, (uint32_t)value);
-		branch_cold(l, CONDITION_NE, site);
-		return;
-	}
-	for (unsigned half = 0; half < 2; half++) {
-		op_abs(&l->e, false, 0x81, 7, (const volatile uint8_t *)address + 4 * half);
-		put32(&l->e, (uint32_t)(value >> 32 * half));
-		branch_cold(l, CONDITION_NE, site);
-	}
-}
-
-/* Four bytes of a number whose others are known to be equal. */
-static void check_bytes(struct lowering *l, const uint64_t *number, unsigned first, uint64_t value, uint32_t site)
-{
-	op_abs(&l->e, false, 0x81, 7, (const uint8_t *)number + first);
-	put32(&l->e, (uint32_t)(value >> 8 * first));
-	branch_cold(l, CONDITION_NE, site);
-}
-
-/*
- * The page at `linear` is mapped to the one at `gpa`, and code may be fetched there. Of the tag bits 23:0 follow from the
- * slot, and those from 56 on from bit 55, where addresses have 48 bits; but a slot without a tag has ones everywhere. Of the
- * page's address the first byte is 0, and those from 40 on where there is no more memory.
- */
-static void check_mapping(struct lowering *l, uint64_t linear, uint64_t gpa, uint32_t site)
+/* The page of code at `linear` is still known by this number: is mapped where it was, and code may be fetched there. */
+static void check_page(struct lowering *l, uint64_t linear, uint32_t number, uint32_t site)
 {
 	const struct x86_tlb_entry *table = l->t->cpu->tlb[l->t->key & KEY_VIEW];
-	const struct x86_tlb_entry *slot = &table[(linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 
-	if (l->t->cpu->s.cr4 & X86_CR4_LA57 || (uint32_t)(linear >> 24) == UINT32_MAX)
-		check_equal(l, &slot->tag_fetch, linear & ~(PAGE_SIZE - 1), site);
-	else
-		check_bytes(l, &slot->tag_fetch, 3, linear, site);
-	if (gpa >> 40 || ram_size(l->t->cpu->vcpu.engine->env.ram) >> 39)
-		check_equal(l, &slot->gpa, gpa & ~(PAGE_SIZE - 1), site);
-	else
-		check_bytes(l, &slot->gpa, 1, gpa & ~(PAGE_SIZE - 1), site);
+	op_abs(&l->e, false, 0x81, 7, &table[(linear >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)].code); /* cmp dword */
+	put32(&l->e, number);
+	branch_cold(l, CONDITION_NE, site);
 }
 
 static void save_head_flags(struct lowering *l)
@@ -355,9 +321,9 @@ static void emit_head(struct lowering *l, bool live)
 	if (live || other)
 		save_head_flags(l);
 	block->indirect = e->at;
-	check_mapping(l, block->linear, block->gpa, site);
+	check_page(l, block->linear, block->page, site);
 	if (other)
-		check_mapping(l, other->linear, other->gpa, site);
+		check_page(l, other->linear, other->page, site);
 	if (live && !other)
 		patch32(e->base, over, e->at);
 	else

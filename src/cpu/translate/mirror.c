@@ -208,7 +208,7 @@ static bool run_of(const struct x86_tlb_entry *entry, uint64_t page, bool write,
 	const uint64_t start = large ? entry->run_start : page;
 
 	*run = (struct mirror_run){.gva = start | (large ? LARGE : 0),
-				   .gpa = entry->gpa - (page - start),
+				   .gpa = x86_tlb_gpa(entry) - (page - start),
 				   .write = entry->tag_write == page && (!large || large_write)};
 	return (write ? entry->tag_write : entry->tag_read) == page;
 }
@@ -228,7 +228,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	if (!m || !mirror_covers(page, PAGE_SIZE) || !run_of(entry, page, write, &run))
 		return false;
 	slot = ram_find(ram, run.gpa);
-	if (!slot || !slot->fixed || page + entry->addend != (uint64_t)(uintptr_t)slot->hva + (entry->gpa - slot->gpa))
+	if (!slot || !slot->fixed || page + entry->addend != (uint64_t)(uintptr_t)slot->hva + (x86_tlb_gpa(entry) - slot->gpa))
 		return false;
 	place = m->count < MOST_RUNS ? run_take(m, run.gva) : NULL;
 	if (!place) {

@@ -78,7 +78,7 @@ enum splice_state splice_find(struct translator *t, const struct x86_tlb_entry *
 		return SPLICE_REFUSED;
 	}
 	if (splice->state == SPLICE_COUNTS && ++splice->misses >= SPLICE_AFTER) {
-		bool can = in_main_ram(t, first->gpa, from) && in_main_ram(t, second->gpa, to) && map_pair(t, splice);
+		bool can = in_main_ram(t, x86_tlb_gpa(first), from) && in_main_ram(t, x86_tlb_gpa(second), to) && map_pair(t, splice);
 
 		splice->state = can ? SPLICE_MAPPED : SPLICE_REFUSED;
 	}

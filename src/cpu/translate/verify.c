@@ -90,7 +90,7 @@ static bool shadow_mapping(struct x86_cpu *cpu, uint64_t gva, enum x86_view view
 	const struct x86_tlb_entry *slot = &v->t->cpu->tlb[view][(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 	uint64_t tag = access & X86_WRITE ? slot->tag_write : access & X86_FETCH ? slot->tag_fetch : slot->tag_read;
 
-	*gpa = slot->gpa;
+	*gpa = x86_tlb_gpa(slot);
 	return tag == (gva & ~(PAGE_SIZE - 1));
 }
 

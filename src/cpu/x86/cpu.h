@@ -12,6 +12,7 @@
 #define XUNI_CPU_X86_CPU_H
 
 #include "core/engine.h"
+#include "core/ram.h"
 
 #include <setjmp.h>
 
@@ -82,13 +83,21 @@ struct x86_tlb_entry {
 	_Alignas(64) uint64_t tag_read; /* alone, or each of them would be aligned */
 	uint64_t tag_write, tag_fetch;
 	uintptr_t addend;
-	uint64_t gpa;       /* of the page */
 	/* The runs of linear addresses around the page that answer alike and lie together in the host: the large page
 	 * that it is part of, or the page alone. They mean something where tag_read or tag_write is set. */
 	uint64_t run_start, run_write_start;
 	uint16_t run_pages, run_write_pages;
 	uint32_t global; /* 0 or 1: lies in the upper half and survives a CR3 write */
+	uint32_t frame;  /* guest-physical page number */
+	uint32_t code;   /* an engine's number for tag_fetch and frame; 0 since either of them changed */
 };
+_Static_assert(sizeof(struct x86_tlb_entry) == 64, "translated code finds entries by a shift");
+
+static inline uint64_t x86_tlb_gpa(const struct x86_tlb_entry *entry)
+{
+	return (uint64_t)entry->frame << PAGE_SHIFT;
+}
+
 /* The supervisor sees user pages only with RFLAGS.AC while CR4.SMAP is set, so it has two views. The empty one is never
  * filled: it is active while alignment is checked (CPL 3, CR0.AM, RFLAGS.AC), so that every access goes the slow way. */
 enum x86_view { X86_VIEW_SUPERVISOR, X86_VIEW_USER, X86_VIEW_SUPERVISOR_AC, X86_VIEW_EMPTY, X86_VIEWS };

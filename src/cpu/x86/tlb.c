@@ -23,6 +23,7 @@ static uint64_t page_of(uint64_t address)
 static void entry_clear(struct x86_tlb_entry *entry)
 {
 	entry->tag_read = entry->tag_write = entry->tag_fetch = X86_TLB_NONE;
+	entry->code = 0;
 }
 
 void x86_tlb_init(struct x86_cpu *cpu)
@@ -165,11 +166,11 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 
 static bool entry_protect(struct x86_tlb_entry *entry, uint64_t gpa)
 {
-	uint64_t run_gpa = entry->gpa - (entry->tag_write - entry->run_write_start);
+	uint64_t run_gpa = x86_tlb_gpa(entry) - (entry->tag_write - entry->run_write_start);
 
 	if (entry->tag_write == X86_TLB_NONE)
 		return false;
-	if (entry->gpa == gpa) {
+	if (x86_tlb_gpa(entry) == gpa) {
 		entry->tag_write = X86_TLB_NONE;
 		return true;
 	}
@@ -208,7 +209,7 @@ static void entry_tell_written(struct x86_cpu *cpu, struct x86_tlb_entry *entry)
 	if (entry->tag_write == X86_TLB_NONE)
 		return;
 	entry->tag_write = X86_TLB_NONE;
-	ram_written(cpu->vcpu.engine->env.ram, entry->gpa, PAGE_SIZE);
+	ram_written(cpu->vcpu.engine->env.ram, x86_tlb_gpa(entry), PAGE_SIZE);
 }
 
 void x86_tlb_tell_written(struct x86_cpu *cpu)
@@ -326,15 +327,17 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	struct x86_tlb_entry *entry = &cpu->tlb[0][0] + slot;
 	unsigned may = leaf->may;
 	struct x86_tlb_fills *fills = &translation->fills[leaf->global];
-	uint64_t page = page_of(gva);
+	uint64_t page = page_of(gva), fetch = may & X86_MAY_FETCH ? page : X86_TLB_NONE;
 	bool watched = page_watched(cpu, page);
 	/* A memory_watch is asked before each page is written. */
 	bool writable = may_be_written(cpu, access, leaf, place) && !watched;
 
 	entry->addend = (uintptr_t)place->hva - gva;
-	entry->gpa = leaf->gpa;
 	entry->tag_read = may & X86_MAY_READ && !watched ? page : X86_TLB_NONE;
-	entry->tag_fetch = may & X86_MAY_FETCH ? page : X86_TLB_NONE;
+	if (entry->tag_fetch != fetch || entry->frame != leaf->gpa >> PAGE_SHIFT)
+		entry->code = 0;
+	entry->tag_fetch = fetch;
+	entry->frame = (uint32_t)(leaf->gpa >> PAGE_SHIFT);
 	entry->tag_write =
 		writable && (place->copied || writes_pass(cpu, place->slot, leaf->gpa)) ? page : X86_TLB_NONE;
 	entry->global = leaf->global && page >> 63;
@@ -363,7 +366,10 @@ static void place_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, const s
 	place->hva = place->slot->hva + (place->gpa - place->slot->gpa);
 	if (cpu->memory_watch)
 		show_page(cpu, gva, access, leaf, place);
-	fill(cpu, gva, access, leaf, place);
+	if (leaf->gpa >> PAGE_SHIFT <= UINT32_MAX) /* struct x86_tlb_entry */
+		fill(cpu, gva, access, leaf, place);
+	else
+		place->page = page_of(gva);
 	if (place->copied && !place->slot->read_only)
 		place->slot = NULL; /* nobody wants to know */
 }
@@ -406,7 +412,7 @@ static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct pl
 
 	if (tag == page_of(gva)) {
 		place->hva = (uint8_t *)(gva + entry->addend);
-		place->gpa = entry->gpa + (gva & (PAGE_SIZE - 1));
+		place->gpa = x86_tlb_gpa(entry) + (gva & (PAGE_SIZE - 1));
 		place->slot = NULL;
 		place->entry = NULL;
 		place->apic = place->copied = false;
