@@ -92,7 +92,7 @@ static unsigned choose_jump_bits(uint64_t budget)
 {
 	unsigned bits = 10;
 
-	while (bits < 16 && JUMP_TABLES * sizeof(struct jump_slot) << (bits + 1) <= budget / 8)
+	while (bits < 17 && JUMP_TABLES * sizeof(struct jump_slot) << (bits + 1) <= budget / 8)
 		bits++;
 	return bits;
 }
