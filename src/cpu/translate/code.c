@@ -127,9 +127,10 @@ int code_init(struct translator *t, uint64_t budget, struct error *err)
 	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
 	t->faults = map_table(t->fault_max * sizeof(*t->faults));
 	t->windows = map_low_table(t->site_max * sizeof(*t->windows));
-	t->window_next = map_low_table(t->site_max * sizeof(*t->window_next));
-	if (!t->jump || !t->windows || !t->window_next || !t->sites || !t->blocks || !t->faults)
+	t->window_lists = map_low_table(2 * t->site_max * sizeof(*t->window_lists));
+	if (!t->jump || !t->windows || !t->window_lists || !t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
+	windows_init(t);
 	stubs_emit(t);
 	t->sites[0] = (struct site){.kind = SITE_INDIRECT};
 	region_init(t);
@@ -152,8 +153,8 @@ void code_fini(struct translator *t)
 		munmap(t->faults, t->fault_max * sizeof(*t->faults));
 	if (t->windows)
 		munmap(t->windows, t->site_max * sizeof(*t->windows));
-	if (t->window_next)
-		munmap(t->window_next, t->site_max * sizeof(*t->window_next));
+	if (t->window_lists)
+		munmap(t->window_lists, 2 * t->site_max * sizeof(*t->window_lists));
 }
 
 void code_flush(struct translator *t)

@@ -117,7 +117,7 @@ struct window {
 	uint64_t limit;  /* bytes of the run - size of the access + 1 (constant address: 1); 0: empty */
 	uint32_t resume; /* code address where the look-up begins */
 	uint8_t size;    /* of the access */
-	uint8_t lists;   /* bit n: is on window_list[][n] */
+	uint8_t lists;   /* bit n: is on window_end[][n]'s list */
 };
 enum { CARRIED = 4, WINDOW_SHIFT = 5, WRITTEN_PAGES = 65536, WRITTEN_RUNS = 256 };
 _Static_assert(sizeof(struct window) == 1 << WINDOW_SHIFT, "stubs index windows by a shift");
@@ -225,11 +225,11 @@ struct translator {
 	uint64_t out[16];
 	uint64_t ea;         /* what the look-up of a window did not find */
 	uint64_t spill[4];
-	uint32_t window_list[2][2]; /* last window filled, by write and by whether the TLB entry was global */
+	uint32_t *window_end[2][2]; /* of the list of windows filled, by write and by whether the TLB entry was global (windows.c) */
 	struct window *windows;  /* by the number of the site */
 	uint8_t written_pages[WRITTEN_PAGES]; /* by hva >> 12 and by hva >> 21: some write window may cover that */
 	uint8_t written_runs[WRITTEN_RUNS];
-	uint32_t (*window_next)[2]; /* by global; 0: last */
+	uint32_t *window_lists; /* a table of site_max for those of local entries, then one for global ones */
 	struct splice splices[SPLICES]; /* found by a hash of the addresses */
 	uint8_t *splice_base;           /* where they are mapped; NULL: none yet */
 	bool splices_full;
@@ -453,6 +453,14 @@ static inline void x87_give(struct translator *t)
 
 /* --- windows.c --- */
 extern const struct x86_tlb_copies window_copies;
+/* Lists of windows that write grow downwards in the same table as those that read grow upwards. */
+static inline int windows_list_step(bool write)
+{
+	return write ? -1 : 1;
+}
+
+/* Makes lists of window_lists. */
+void windows_init(struct translator *t);
 /* All of them; those with entries that are global only when globals. */
 void windows_empty(struct translator *t, bool globals);
 /* Those that write. */

@@ -275,11 +275,11 @@ static uint32_t emit_window_stub(struct translator *t, struct emitter *e, unsign
 	PUT(e, 0x0f, 0xab, 0xd3); /* bts ebx, edx */
 	listed = branch_ahead(e, CONDITION_B);
 	op_mem(e, false, 0x88, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, lists));
-	op_mem(e, false, 0x8b, RBX, -1, RDX, 2, (int32_t)low_address(t->window_list[write]));
-	op_abs(e, false, 0x8b, RCX, &t->site);
-	op_mem(e, false, 0x89, RCX, -1, RDX, 2, (int32_t)low_address(t->window_list[write]));
-	op_mem(e, true, 0x8d, RCX, RDX, RCX, 1, 0); /* lea rcx, [rdx + rcx * 2] */
-	op_mem(e, false, 0x89, RBX, -1, RCX, 2, (int32_t)low_address(t->window_next));
+	op_mem(e, true, 0x8b, RCX, -1, RDX, 3, (int32_t)low_address(t->window_end[write]));
+	op_abs(e, false, 0x8b, RBX, &t->site);
+	op_mem(e, false, 0x89, RBX, RCX, -1, 0, 0);
+	op_mem(e, true, 0x83, 0, -1, RDX, 3, (int32_t)low_address(t->window_end[write])); /* add qword [window_end], .. */
+	put8(e, (uint8_t)(windows_list_step(write) * (int)sizeof(*t->window_lists)));
 	patch32(e->base, listed, e->at);
 	if (write)
 		emit_written(t, e);

@@ -2,7 +2,8 @@
 /*
  * Memory sites remember where they last found their datum (struct window). The stubs' code fills a window from the TLB and
  * puts it on a list; here windows are emptied when the TLB entries that they are copies of are dropped. Emptying a list
- * costs what filling it has cost.
+ * costs what filling it has cost. Lists are tables, not chains: what they lead to is seldom in the host's cache, and so it
+ * is fetched side by side.
  *
  * Regions filled from entries that are global go on a list of their own, which a CR3 write leaves alone; one that was
  * filled from both kinds is on both. Those of sites that write have lists of their own, for x86_tlb_protect.
@@ -14,13 +15,26 @@ static void window_empty(struct window *window)
 	window->host = window->limit = 0;
 }
 
+static uint32_t *list_start(const struct translator *t, bool write, bool global)
+{
+	return t->window_lists + global * t->site_max + (write ? t->site_max - 1 : 0);
+}
+
+void windows_init(struct translator *t)
+{
+	for (unsigned i = 0; i < 4; i++)
+		t->window_end[i & 1][i >> 1] = list_start(t, i & 1, i >> 1);
+}
+
 static void list_empty(struct translator *t, bool write, bool global)
 {
-	for (uint32_t i = t->window_list[write][global]; i; i = t->window_next[i][global]) {
-		window_empty(&t->windows[i]);
-		t->windows[i].lists &= (uint8_t)~(1u << global);
+	const uint32_t *end = t->window_end[write][global];
+
+	t->window_end[write][global] = list_start(t, write, global);
+	for (const uint32_t *site = t->window_end[write][global]; site != end; site += windows_list_step(write)) {
+		window_empty(&t->windows[*site]);
+		t->windows[*site].lists &= (uint8_t)~(1u << global);
 	}
-	t->window_list[write][global] = 0;
 }
 
 void windows_empty(struct translator *t, bool globals)
@@ -55,12 +69,13 @@ static uint64_t window_bytes(const struct window *window)
 static void list_add(struct translator *t, uint32_t site, bool global)
 {
 	struct window *window = &t->windows[site];
+	const bool write = t->sites[site].write;
 
 	if (window->lists >> global & 1)
 		return;
 	window->lists |= (uint8_t)(1u << global);
-	t->window_next[site][global] = t->window_list[t->sites[site].write][global];
-	t->window_list[t->sites[site].write][global] = site;
+	*t->window_end[write][global] = site;
+	t->window_end[write][global] += windows_list_step(write);
 }
 
 static uint8_t *written_page(struct translator *t, uint64_t hva)
@@ -101,8 +116,9 @@ static bool list_protect(struct translator *t, bool global, uint64_t hva)
 {
 	bool had = false;
 
-	for (uint32_t i = t->window_list[true][global]; i; i = t->window_next[i][global]) {
-		struct window *window = &t->windows[i];
+	for (const uint32_t *site = list_start(t, true, global); site != t->window_end[true][global];
+	     site += windows_list_step(true)) {
+		struct window *window = &t->windows[*site];
 
 		if (!window->limit)
 			continue;
@@ -186,8 +202,9 @@ static void windows_tell_written(struct x86_cpu *cpu)
 	struct translator *t = translator_of(cpu);
 
 	for (unsigned global = 0; global < 2; global++)
-		for (uint32_t i = t->window_list[true][global]; i; i = t->window_next[i][global]) {
-			struct window *window = &t->windows[i];
+		for (const uint32_t *site = list_start(t, true, global); site != t->window_end[true][global];
+		     site += windows_list_step(true)) {
+			struct window *window = &t->windows[*site];
 
 			if (!window->limit)
 				continue;
