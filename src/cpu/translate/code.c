@@ -72,17 +72,25 @@ static int map_code(struct translator *t, size_t bytes, struct error *err)
 }
 
 /*
- * Large programs execute code and use windows all over the place, which costs more in the host's TLB than in its
- * caches. What has been filled is brought into huge pages; the kernel may refuse (Linux before 6.1, no such page free).
+ * Large programs execute code and use tables all over the place, which costs more in the host's TLB than in its caches. So
+ * they lie in huge pages, but for the first few, which become huge when it is known that there will be more: what fills
+ * little has it all then. The kernel may refuse (Linux before 6.1, no such page free).
  */
-static void fill_huge(uint8_t *base, uint32_t *number, uint64_t used)
+static void expect_huge(void *table, size_t bytes)
 {
-	uint32_t now = (uint32_t)(used / HUGE_PAGE);
+	if (bytes > HUGE_AFTER * HUGE_PAGE)
+		madvise((uint8_t *)table + HUGE_AFTER * HUGE_PAGE, bytes - HUGE_AFTER * HUGE_PAGE, MADV_HUGEPAGE);
+}
+
+/* As that, for what is filled from below, and for shared memory. A page that holds next to nothing is made huge many times as
+ * fast as one that is full. */
+static void fill_huge(uint8_t *base, size_t bytes, uint32_t *number, uint64_t used)
+{
+	const uint32_t now = (uint32_t)(used / HUGE_PAGE), end = (uint32_t)min_u64(now + 1ull, bytes / HUGE_PAGE);
 
 	if (now == *number)
 		return;
-	/* What fills little has it all when it is known that it fills more: a page takes milliseconds. */
-	for (uint32_t i = *number < HUGE_AFTER ? 0 : *number; now > HUGE_AFTER && i < now; i++)
+	for (uint32_t i = *number < HUGE_AFTER ? 0 : *number + 1; now >= HUGE_AFTER && i < end; i++)
 		madvise(base + i * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE);
 	*number = now;
 }
@@ -130,6 +138,9 @@ int code_init(struct translator *t, uint64_t budget, struct error *err)
 	t->window_lists = map_low_table(2 * t->site_max * sizeof(*t->window_lists));
 	if (!t->jump || !t->windows || !t->window_lists || !t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
+	expect_huge(t->windows, t->site_max * sizeof(*t->windows));
+	expect_huge(t->sites, t->site_max * sizeof(*t->sites));
+	expect_huge(t->blocks, t->block_max * sizeof(*t->blocks));
 	windows_init(t);
 	stubs_emit(t);
 	t->sites[0] = (struct site){.kind = SITE_INDIRECT};
@@ -371,8 +382,9 @@ static void make_room(struct translator *t)
 	}
 	if (region_full(t))
 		region_next(t);
-	fill_huge(t->exec_base, &t->huge_code, t->code_used);
-	fill_huge((uint8_t *)t->windows, &t->huge_windows, t->site_count * sizeof(*t->windows));
+	fill_huge(t->exec_base, t->code_bytes, &t->huge_code, t->code_used);
+	fill_huge((uint8_t *)t->windows, t->site_max * sizeof(*t->windows), &t->huge_windows,
+		  t->site_count * sizeof(*t->windows));
 	if (t->page_count > most)
 		pages_purge(t);
 	while (t->page_count > most) {
