@@ -26,6 +26,7 @@ enum { PAGE = 4096, PAGES = 512, THREADS_MAX = 8 };
 
 struct thread {
 	pthread_t id;
+	unsigned number;
 	uint32_t random;
 	uint8_t *region;
 	uint8_t protection[PAGES]; /* PROT_*; 255: not mapped */
@@ -244,11 +245,19 @@ static void spin(struct thread *t)
 	t->steps += sum + 1;
 }
 
+/* A program at low addresses has every second region there, too: the same code meets both. */
+static void *region_hint(const struct thread *t)
+{
+	const uintptr_t low = 0x10000000;
+
+	return (uintptr_t)&finish < low && t->number % 2 == 0 ? (void *)(low + t->number * 0x1000000) : NULL;
+}
+
 static void *run(void *opaque)
 {
 	struct thread *t = opaque;
 
-	t->region = mmap(NULL, (PAGES + 2) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	t->region = mmap(region_hint(t), (PAGES + 2) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	t->code = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (t->region == MAP_FAILED || t->code == MAP_FAILED || mprotect(t->region + (PAGES + 1) * PAGE, PAGE, PROT_NONE))
 		wrong("mmap", 1, 0);
@@ -305,6 +314,7 @@ int main(int argc, char **argv)
 		return 2;
 	sigaction(SIGSEGV, &action, NULL);
 	for (unsigned i = 0; i < count; i++) {
+		threads[i].number = i;
 		threads[i].random = 2463534242u + i * 7919u + (uint32_t)time(NULL);
 		if (pthread_create(&threads[i].id, NULL, run, &threads[i]))
 			return 2;

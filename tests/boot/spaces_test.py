@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux program that maps, unmaps, protects, moves and changes its own memory: spaces_test.py ENGINE CPUS.
+"""A Linux program that maps, unmaps, protects, moves and changes its own memory: spaces_test.py ENGINE CPUS THREADS.
 
 The program (spaces_guest.c) checks each step itself. With engine translate its address space must have had a mirror, where
 the host can have one.
@@ -28,14 +28,14 @@ def monitor(path, command):
 
 
 def main():
-    engine, cpus = sys.argv[1], sys.argv[2]
+    engine, cpus, threads = sys.argv[1:]
     engine_or_skip(engine)
     checks = Checks()
     told = []
     with Workspace() as work:
         work.add("bin/spaces-guest", pathlib.Path(os.environ["XUNI_SPACES_GUEST"]))
         path = work.path / "monitor"
-        status, text = work.converse(engine, f"quiet xuni=test-spaces xuni.spaces={SECONDS},{cpus}",
+        status, text = work.converse(engine, f"quiet xuni=test-spaces xuni.spaces={SECONDS},{threads}",
                                      [("spaces ", lambda: told.append(monitor(path, "info jit")) if engine == "translate" else None)],
                                      "-smp", cpus, "-no-reboot", "-monitor", f"unix:{path},server=on,wait=off")
     checks.holds(re.search(r"spaces ok \d+", text) is not None, "every page held and allowed what it should")

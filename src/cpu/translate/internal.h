@@ -35,7 +35,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, NO_REGISTER = -1 };
 
 /* The state that code was made for: view in the low bits, then which FPU instructions work. In 32-bit code the number
  * of its segmentation follows, which is never 0 there. */
-enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32, KEY_MIRROR = 64, KEY_SEGMENTS_SHIFT = 8 };
+enum { KEY_VIEW = 3, KEY_SSE = 4, KEY_AVX = 8, KEY_AVX512 = 16, KEY_CODE32 = 32, KEY_MIRROR = 64, KEY_LOW = 128 /* with KEY_MIRROR: low addresses, too */, KEY_SEGMENTS_SHIFT = 8 };
 
 /* Segment registers as 32-bit code sees them (segments.c). */
 enum { SEGMENTS = 6, SEGMENTATIONS = 64 };
@@ -88,7 +88,10 @@ struct site {
 		uint32_t prev_link; /* SITE_LINK: as next_link */
 	};
 	uint32_t patch;      /* SITE_LINK: where the rel32 is */
-	uint32_t stub;       /* SITE_LINK: where it leads unlinked */
+	union {
+		uint32_t stub;   /* SITE_LINK: where it leads unlinked */
+		uint32_t offset; /* SITE_OUTSIDE: of the instruction in the block; the address is that of SITE_MEMORY */
+	};
 	uint32_t next_link;  /* SITE_LINK: list of links into the same block */
 	uint32_t block;      /* number of the block it belongs to */
 	uint32_t linked;     /* SITE_LINK: number of the block it leads to, 0: none */
@@ -285,7 +288,7 @@ struct translator {
 	unsigned segmentation_count, segmentation_last;
 	struct statistics statistics;
 	struct mirrors *mirrors; /* NULL: there are none (mirror.c) */
-	bool mirrored;           /* the current address space has one */
+	bool mirrored, mirrored_low; /* the current address space has one, and for low addresses */
 	uint8_t windowed[16384]; /* see code_windowed */
 	struct verify *verify; /* NULL: translated code is trusted */
 	int perf_map; /* descriptor of /tmp/perf-PID.map; -1: not wanted */
@@ -481,14 +484,22 @@ void mirror_init(struct translator *t);
 void mirror_fini(struct translator *t);
 /* The calling thread runs the vCPU. */
 void mirror_enter_thread(struct translator *t);
-/* Whether a mirror may have these addresses. */
+/* Low addresses, of programs that do not lie anywhere, are the host's own. Behind the end is as much as a guard. */
+#define MIRROR_LOW_START (64 * KIB)
+#define MIRROR_LOW_END   (GIB - MIB)
+/* Whether a mirror may have these addresses, which are low or in its areas. */
 bool mirror_covers(uint64_t gva, unsigned bytes);
+bool mirror_covers_low(uint64_t gva, unsigned bytes);
+/* What is known of the addresses that an instruction meets, by where it is in guest-physical memory; others may share the
+ * answer. */
+enum mirror_choice { MIRROR_UNKNOWN, MIRROR_LOW, MIRROR_HIGH, MIRROR_NEITHER };
+enum mirror_choice mirror_choice(const struct translator *t, uint64_t gpa);
 /* Maps the page at gva, or a run around it, as the TLB has it. False: it cannot be. */
 bool mirror_map(struct translator *t, uint64_t gva, bool write);
 /* Now and then while the vCPU is in user code, not from translated code: may change whether the space has a mirror. */
 void mirror_look(struct translator *t);
-/* An address of code that is made for the mirror is none that a mirror may have. */
-void mirror_outside(struct translator *t);
+/* A block that is made for the mirror met an address at a SITE_OUTSIDE that the instruction was not made for. */
+void mirror_outside(struct translator *t, const struct site *site);
 /* As in struct x86_tlb_copies. */
 void mirror_page_dropped(struct x86_cpu *cpu, uint64_t gva, bool large);
 void mirror_space_dropped(struct x86_cpu *cpu, int pcid);

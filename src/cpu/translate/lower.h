@@ -31,6 +31,7 @@ struct group {
 	uint8_t scale, reg; /* reg 0: no group. It ends when the register is not parked any more or is taken. */
 	int8_t segment;
 	bool address32, write;
+	bool low_area; /* of lowering.near: which of a mirror's areas */
 };
 
 /* A look-up and its window's site. */
@@ -43,7 +44,7 @@ struct look_up {
 struct mirror_access {
 	struct memory memory;
 	unsigned size;
-	bool write, flags_in_memory;
+	bool write, low_area, flags_in_memory;
 };
 
 struct lowering {

@@ -369,8 +369,10 @@ bool memory_near(const struct lowering *l, const struct memory *m, struct group 
 	for (unsigned i = 0; i < ARRAY_SIZE(l->near); i++) {
 		const struct group *near = &l->near[i];
 
-		if ((near->base || near->index) && same_key(near, key) && near->low - key->low <= NEAR_BYTES && key->low - near->low <= NEAR_BYTES)
+		if ((near->base || near->index) && same_key(near, key) && near->low - key->low <= NEAR_BYTES && key->low - near->low <= NEAR_BYTES) {
+			key->low_area = near->low_area;
 			return true;
+		}
 	}
 	return false;
 }

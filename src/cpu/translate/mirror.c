@@ -10,6 +10,10 @@
  * three. Nothing is mapped within MIRROR_GUARD of the areas' ends, so that what lies behind one is never reached by
  * an access close to an address that was checked.
  *
+ * Programs that do not lie anywhere have their code, data and heap below 1 GiB. There the host has nothing (but what is
+ * mapped with MAP_32BIT begins behind), so these addresses are the same in the host. There is one such place in a process: the
+ * first vCPU has it, and of its spaces the one that was entered last among those that want it.
+ *
  * A mapping costs some microseconds, so a space has to run for a while before it gets a mirror, and loses it when it spends
  * too much of its time on mappings (struct mirror_account).
  *
@@ -22,6 +26,7 @@
 #include <sys/mman.h>
 
 enum { HWCAP2_FSGSBASE = 2 /* Linux, Documentation/arch/x86/x86_64/fsgs.rst */ };
+enum { CHOICE_BITS = 20 };
 enum { SPACES = 3, RUNS_SHIFT = 14, RUNS = 1 << RUNS_SHIFT, PROBES = 8, ACCOUNTS = 64 };
 /* Mappings of all mirrors: the host allows a process 65530 (vm.max_map_count), and each may leave a gap that is another. */
 enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
@@ -30,6 +35,7 @@ enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 #define LARGE_BYTES (2 * MIB)
 #define LARGE       1u /* in mirror_run.gva: 2 MiB */
 #define PCID        0xfffu /* in CR3 */
+#define LOW_ROOM    (GIB - MIRROR_LOW_START) /* what is reserved from MIRROR_LOW_START on */
 
 #define EARN_NS   (30 * NS_PER_MS) /* time in user code before a space gets a mirror */
 #define CREDIT_NS (20 * NS_PER_MS)
@@ -50,6 +56,7 @@ struct mirror {
 	uint64_t cr3;
 	int64_t used_ns;
 	bool used;
+	bool wants_low, low; /* low addresses as well: in general, and now */
 	uint32_t turn, count;
 	struct mirror_run *runs; /* RUNS, by a hash */
 };
@@ -65,6 +72,8 @@ struct mirrors {
 	struct mirror space[SPACES];
 	unsigned count; /* of those; less when the host had no room after all */
 	struct mirror *active;
+	bool has_low;            /* the place for low addresses is ours */
+	uint8_t choices[1 << (CHOICE_BITS - 2)]; /* enum mirror_choice, four in a byte, by a hash */
 	unsigned first; /* number of the first among all that the host has room for */
 	uint64_t gs_base;
 	uint64_t seen_cr3;
@@ -87,9 +96,43 @@ bool mirror_covers(uint64_t gva, unsigned bytes)
 	return in_area(gva - MIRROR_GUARD) && in_area(gva + bytes + MIRROR_GUARD - 1) && in_area(gva);
 }
 
+bool mirror_covers_low(uint64_t gva, unsigned bytes)
+{
+	return gva >= MIRROR_LOW_START && gva < MIRROR_LOW_END && gva + bytes <= MIRROR_LOW_END;
+}
+
 static void *host_of(const struct mirror *m, uint64_t gva)
 {
-	return (void *)(uintptr_t)(gva + m->base);
+	return (void *)(uintptr_t)(gva < GIB ? gva : gva + m->base);
+}
+
+/* --- what instructions meet --- */
+
+static uint64_t choice_slot(uint64_t gpa, unsigned *shift)
+{
+	const uint64_t hash = (gpa ^ gpa >> CHOICE_BITS) & ((1u << CHOICE_BITS) - 1);
+
+	*shift = hash % 4 * 2;
+	return hash / 4;
+}
+
+enum mirror_choice mirror_choice(const struct translator *t, uint64_t gpa)
+{
+	unsigned shift;
+	uint64_t slot = choice_slot(gpa, &shift);
+
+	return (enum mirror_choice)(t->mirrors->choices[slot] >> shift & 3);
+}
+
+/* An instruction has met an address of an area that it was not made for. */
+static void choice_learn(struct translator *t, uint64_t gpa, enum mirror_choice met)
+{
+	unsigned shift;
+	uint64_t slot = choice_slot(gpa, &shift);
+
+	if (mirror_choice(t, gpa) != MIRROR_UNKNOWN)
+		met = MIRROR_NEITHER; /* which is both */
+	t->mirrors->choices[slot] |= (uint8_t)(met << shift);
 }
 
 /* --- room --- */
@@ -166,11 +209,19 @@ static struct mirror_run *run_take(struct mirror *m, uint64_t key)
 	return run;
 }
 
+static void clear_low(void)
+{
+	if (!reserve((void *)(uintptr_t)MIRROR_LOW_START, LOW_ROOM, MAP_FIXED))
+		abort();
+}
+
 static void mirror_drop(struct mirror *m)
 {
 	if (!m->count)
 		return;
 	for_areas(m, clear_area);
+	if (m->low)
+		clear_low();
 	m->turn++;
 	m->count = 0;
 }
@@ -200,11 +251,16 @@ static void note_written(struct translator *t, const struct mirror_run *run)
 	windows_note_written(t, (uint64_t)(uintptr_t)hva, run_bytes(run));
 }
 
+static bool covers(const struct mirror *m, uint64_t gva, unsigned bytes)
+{
+	return mirror_covers(gva, bytes) || (m->low && mirror_covers_low(gva, bytes));
+}
+
 /* Of this TLB entry, whose page is wanted for reading or writing. False: cannot be mapped. */
-static bool run_of(const struct x86_tlb_entry *entry, uint64_t page, bool write, struct mirror_run *run)
+static bool run_of(const struct mirror *m, const struct x86_tlb_entry *entry, uint64_t page, bool write, struct mirror_run *run)
 {
 	const bool large_write = entry->run_write_pages == LARGE_BYTES / PAGE_SIZE;
-	const bool large = entry->run_pages == LARGE_BYTES / PAGE_SIZE && (!write || large_write);
+	const bool large = entry->run_pages == LARGE_BYTES / PAGE_SIZE && (!write || large_write) && covers(m, entry->run_start, LARGE_BYTES);
 	const uint64_t start = large ? entry->run_start : page;
 
 	*run = (struct mirror_run){.gva = start | (large ? LARGE : 0),
@@ -225,7 +281,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	const struct ram_slot *slot;
 	void *host;
 
-	if (!m || !mirror_covers(page, PAGE_SIZE) || !run_of(entry, page, write, &run))
+	if (!m || !covers(m, page, PAGE_SIZE) || !run_of(m, entry, page, write, &run))
 		return false;
 	slot = ram_find(ram, run.gpa);
 	if (!slot || !slot->fixed || page + entry->addend != (uint64_t)(uintptr_t)slot->hva + (x86_tlb_gpa(entry) - slot->gpa))
@@ -257,19 +313,19 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 void mirror_page_dropped(struct x86_cpu *cpu, uint64_t gva, bool large)
 {
 	struct mirrors *mirrors = translator_of(cpu)->mirrors;
-	const uint64_t start = gva & ~(LARGE_BYTES - 1);
+	const uint64_t start = gva & ~(LARGE_BYTES - 1), first = start > MIRROR_LOW_START ? start : MIRROR_LOW_START;
 
-	for (unsigned i = 0; mirrors && in_area(gva) && i < SPACES; i++) {
+	for (unsigned i = 0; mirrors && i < SPACES; i++) {
 		struct mirror *m = &mirrors->space[i];
 		struct mirror_run *run;
 
-		if (!m->count || ((m->cr3 ^ cpu->s.cr3) & PCID))
+		if (!m->count || ((m->cr3 ^ cpu->s.cr3) & PCID) || !covers(m, gva & ~(PAGE_SIZE - 1), PAGE_SIZE))
 			continue;
 		run = run_find(m, start | LARGE);
 		if (run)
 			run_unmap(m, run);
 		else if (large)
-			unmap(m, start, LARGE_BYTES);
+			unmap(m, first, start + LARGE_BYTES - first);
 		run = run_find(m, gva & ~(PAGE_SIZE - 1));
 		if (run)
 			run_unmap(m, run);
@@ -330,12 +386,28 @@ static void gs_base_set(uint64_t base)
 	__asm__ volatile("wrgsbase %0" : : "r"(base));
 }
 
+static void take_low(struct mirrors *mirrors, struct mirror *m)
+{
+	for (unsigned i = 0; i < mirrors->count; i++) {
+		struct mirror *other = &mirrors->space[i];
+
+		if (other == m || !other->low)
+			continue;
+		mirror_drop(other);
+		other->low = false;
+	}
+	m->low = true;
+}
+
 static void activate(struct translator *t, struct mirror *m)
 {
 	struct mirrors *mirrors = t->mirrors;
 
+	if (m && m->wants_low)
+		take_low(mirrors, m);
 	mirrors->active = m;
 	t->mirrored = m != NULL;
+	t->mirrored_low = m && m->low;
 	if (m && mirrors->gs_base != m->base) {
 		mirrors->gs_base = m->base;
 		gs_base_set(m->base);
@@ -373,16 +445,33 @@ static void promote(struct translator *t, uint64_t cr3, int64_t now_ns)
 		return;
 	}
 	mirror_drop(best);
+	best->wants_low = best->low = false;
 	best->used = true;
 	best->cr3 = cr3;
 	best->used_ns = now_ns;
 	activate(t, best);
 }
 
-void mirror_outside(struct translator *t)
+void mirror_outside(struct translator *t, const struct site *site)
 {
-	struct mirror_account *account = account_of(t->mirrors, t->cpu->s.cr3);
+	struct mirrors *mirrors = t->mirrors;
+	struct mirror_account *account = account_of(mirrors, t->cpu->s.cr3);
+	struct block *block = &t->blocks[site->block];
+	const uint64_t address = helper_address(t, site);
+	const bool low = mirror_covers_low(address, 1);
 
+	if (mirrors->active && mirrors->has_low && low && !(block->key & KEY_LOW)) {
+		mirrors->active->wants_low = true;
+		activate(t, mirrors->active);
+		return;
+	}
+	if (block->key & KEY_LOW && (low || in_area(address))) {
+		choice_learn(t, block->gpa + site->offset, low ? MIRROR_LOW : MIRROR_HIGH);
+		if (!block->dead)
+			code_forget(t, site->block);
+		return;
+	}
+	helper_not_mirrored(t, site->block);
 	if (account->cr3 != t->cpu->s.cr3 || ++account->outside < MOST_OUTSIDE)
 		return;
 	account->outside = 0;
@@ -431,6 +520,7 @@ void mirror_init(struct translator *t)
 	t->mirrors = xcalloc(1, sizeof(*t->mirrors));
 	t->mirrors->count = each;
 	t->mirrors->first = index;
+	t->mirrors->has_low = reserve((void *)(uintptr_t)MIRROR_LOW_START, LOW_ROOM, MAP_FIXED_NOREPLACE);
 }
 
 void mirror_fini(struct translator *t)
@@ -440,6 +530,8 @@ void mirror_fini(struct translator *t)
 			for_areas(&t->mirrors->space[i], give_back);
 		free(t->mirrors->space[i].runs);
 	}
+	if (t->mirrors && t->mirrors->has_low)
+		munmap((void *)(uintptr_t)MIRROR_LOW_START, LOW_ROOM);
 	free(t->mirrors);
 	t->mirrors = NULL;
 	t->mirrored = false;

@@ -170,7 +170,7 @@ static void log_operations(const struct translator *t, struct log *log, const st
 {
 	log_write(log, "OP:");
 	log_write(log, " block at 0x%llx, physical 0x%llx, view %u%s%s%s%s%s", (unsigned long long)block->linear,
-		  (unsigned long long)block->gpa, block->key & KEY_VIEW, block->key & KEY_CODE32 ? ", 32-bit" : block->key & KEY_MIRROR ? ", mirror" : "",
+		  (unsigned long long)block->gpa, block->key & KEY_VIEW, block->key & KEY_CODE32 ? ", 32-bit" : block->key & KEY_LOW ? ", mirror with low addresses" : block->key & KEY_MIRROR ? ", mirror" : "",
 		  block->key & KEY_SSE ? ", sse" : "", block->key & KEY_AVX ? ", avx" : "",
 		  block->key & KEY_AVX512 ? ", avx512" : "", block->fpu ? "; loads vectors" : "");
 	for (unsigned i = 0; i < count; i++) {

@@ -18,7 +18,7 @@ int key_now(struct translator *t)
 		key |= KEY_CODE32 | number << KEY_SEGMENTS_SHIFT;
 	}
 	if (t->mirrored && view == X86_VIEW_USER && cpu->code_mode == X86_CODE64)
-		key |= KEY_MIRROR;
+		key |= KEY_MIRROR | (t->mirrored_low ? KEY_LOW : 0);
 	if (cpu->s.cr0 & X86_CR0_TS)
 		return key;
 	if (!(cpu->s.cr0 & X86_CR0_EM) && cpu->s.cr4 & X86_CR4_OSFXSR)
@@ -205,8 +205,7 @@ static enum interp_share run_blocks(struct translator *t)
 				return INTERP_EVENTS;
 			break;
 		case SITE_OUTSIDE:
-			mirror_outside(t);
-			helper_not_mirrored(t, site->block);
+			mirror_outside(t, site);
 			if (!interpret_one(t, site->mnemonic))
 				return INTERP_EVENTS;
 			break;
