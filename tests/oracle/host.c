@@ -193,8 +193,8 @@ bool host_has_ldt(void)
 
 void host_setup(void)
 {
-	/* The engines keep vCPUs below 2 GiB; in this child nothing but the test's own pages may answer there. */
-	munmap((void *)0x40000000, 0x40000000);
+	/* The engines keep vCPUs and mirrors below 2 GiB; in this child nothing but the test's own pages may answer there. */
+	munmap((void *)0x10000, 0x80000000 - 0x10000);
 	static const int signals[] = {SIGUSR1, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
 	const struct itimerval tick = {{0, 50000}, {0, 50000}};
 	const stack_t stack = {.ss_sp = malloc(256 * 1024), .ss_size = 256 * 1024};

@@ -72,7 +72,7 @@ struct mirrors {
 	struct mirror space[SPACES];
 	unsigned count; /* of those; less when the host had no room after all */
 	struct mirror *active;
-	bool has_low;            /* the place for low addresses is ours */
+	bool asked_low, has_low; /* for the place for low addresses; and it is ours */
 	uint8_t choices[1 << (CHOICE_BITS - 2)]; /* enum mirror_choice, four in a byte, by a hash */
 	unsigned first; /* number of the first among all that the host has room for */
 	uint64_t gs_base;
@@ -178,6 +178,15 @@ static bool find_room(struct mirror *m, unsigned number)
 	m->base = base;
 	m->turn = 1;
 	return true;
+}
+
+/* Not before a guest wants it: something else of the process may. */
+static bool find_low_room(struct mirrors *mirrors)
+{
+	if (!mirrors->asked_low)
+		mirrors->has_low = reserve((void *)(uintptr_t)MIRROR_LOW_START, LOW_ROOM, MAP_FIXED_NOREPLACE);
+	mirrors->asked_low = true;
+	return mirrors->has_low;
 }
 
 /* --- runs --- */
@@ -460,7 +469,7 @@ void mirror_outside(struct translator *t, const struct site *site)
 	const uint64_t address = helper_address(t, site);
 	const bool low = mirror_covers_low(address, 1);
 
-	if (mirrors->active && mirrors->has_low && low && !(block->key & KEY_LOW)) {
+	if (mirrors->active && low && !(block->key & KEY_LOW) && find_low_room(mirrors)) {
 		mirrors->active->wants_low = true;
 		activate(t, mirrors->active);
 		return;
@@ -520,7 +529,6 @@ void mirror_init(struct translator *t)
 	t->mirrors = xcalloc(1, sizeof(*t->mirrors));
 	t->mirrors->count = each;
 	t->mirrors->first = index;
-	t->mirrors->has_low = reserve((void *)(uintptr_t)MIRROR_LOW_START, LOW_ROOM, MAP_FIXED_NOREPLACE);
 }
 
 void mirror_fini(struct translator *t)

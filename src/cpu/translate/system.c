@@ -480,6 +480,7 @@ static void lower_pushf(struct lowering *l, struct guest_instruction *g)
 	PUT(e, 0x09, (uint8_t)(0xc0 | (b & 7))); /* or b32, eax */
 	store_abs(e, b, &l->t->datum);
 	place = lower_stack_push(l, false, false, 0);
+	l->access.flags_in_memory = true; /* since before */
 	b = scratch(l, bit(place.base) | bit(place.index));
 	load_abs(e, b, &l->t->datum);
 	lower_move(l, 0x89, b, &place);
