@@ -487,7 +487,7 @@ void mirror_enter_thread(struct translator *t);
 /* Low addresses, of programs that do not lie anywhere, are the host's own. Behind the end is as much as a guard. */
 #define MIRROR_LOW_START (64 * KIB)
 #define MIRROR_LOW_END   (GIB - MIB)
-/* Whether a mirror may have these addresses, which are low or in its areas. */
+/* Whether a mirror may have these addresses: in its areas; low, where it has those. */
 bool mirror_covers(uint64_t gva, unsigned bytes);
 bool mirror_covers_low(uint64_t gva, unsigned bytes);
 /* What is known of the addresses that an instruction meets, by where it is in guest-physical memory; others may share the

@@ -141,7 +141,7 @@ void mirror_check_turns(struct lowering *l)
 			continue;
 		l->at = i; /* for what registers hold there */
 		known = memory_near(l, &g->memory, &key);
-		choice = choose_area(l, &key);
+		choice = known ? MIRROR_UNKNOWN : choose_area(l, &key);
 		l->at = 0;
 		if (known || choice == MIRROR_NEITHER || !loop_stride(l, &key, &stride) || stride > NEAR_BYTES || -stride > NEAR_BYTES ||
 		    !memory_at_start(l, &key, &m))
