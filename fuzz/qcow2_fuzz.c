@@ -34,7 +34,7 @@ static void write_around(struct block *block)
 	const uint64_t middle = block->length / 2 & ~511ull;
 	size_t count;
 	const struct qcow2_snapshot *list = qcow2_snapshots(block, &count);
-	char *name = count ? strdup(list[0].id) : NULL;
+	char *name = count ? strdup(list[0].name) : NULL;
 
 	memset(buffer, 0x5a, sizeof(buffer));
 	block_pwrite(block, 0, buffer, block->length < 5000 ? block->length : 5000, 0);

@@ -524,6 +524,7 @@ GROUPS = {
         $IMG snapshot -d one a.qcow2; $IMG check -q a.qcow2; $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
         $IMG snapshot -d nono a.qcow2
         $IMG snapshot -a nono a.qcow2
+        $IMG create -q -f qcow2 n.qcow2 1M; for i in a 2 1 $(seq 9) a; do $IMG snapshot -c $i n.qcow2; done; $IMG snapshot -l n.qcow2; for i in 5 5 7 2 2 a 3 12; do $IMG snapshot -d $i n.qcow2; done; $IMG snapshot -l n.qcow2; $IMG check n.qcow2; $IMG snapshot -a 4 n.qcow2; $IMG snapshot -c $(printf 'n%.0s' $(seq 300)) n.qcow2; $IMG snapshot -l n.qcow2; $IMG check -q n.qcow2
         $IMG snapshot -d two a.qcow2; $IMG snapshot -d 3 a.qcow2; $IMG check -q a.qcow2; $IMG snapshot -l a.qcow2
         $IMG convert -O raw a.qcow2 a.raw; sha256sum < a.raw
         $IMG create -q -f raw r.raw 1M; $IMG snapshot -l r.raw 2>/dev/null; $IMG snapshot -c x r.raw 2>/dev/null

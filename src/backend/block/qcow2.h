@@ -66,6 +66,7 @@ const struct qcow2_snapshot *qcow2_snapshots(const struct block *block, size_t *
 int qcow2_snapshot_create(struct block *block, const char *name, struct error *err);
 /* By id, else by name. */
 int qcow2_snapshot_apply(struct block *block, const char *name, struct error *err);
+/* By name alone, as in QEMU: a name of digits must never mean another snapshot's id. */
 int qcow2_snapshot_delete(struct block *block, const char *name, struct error *err);
 /* A node opened for reading shows the disk of a snapshot from now on. id or name may be NULL; the same text as both:
  * either of them. */

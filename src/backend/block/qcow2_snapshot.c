@@ -9,15 +9,20 @@
 #include <stdlib.h>
 #include <time.h>
 
+static int64_t find_by_name(const struct qcow2 *q, const char *name)
+{
+	for (uint32_t i = 0; i < q->header.snapshot_count; i++)
+		if (!strcmp(q->snapshots[i].name, name))
+			return i;
+	return -1;
+}
+
 static int64_t find_snapshot(const struct qcow2 *q, const char *name)
 {
 	for (uint32_t i = 0; i < q->header.snapshot_count; i++)
 		if (!strcmp(q->snapshots[i].id, name))
 			return i;
-	for (uint32_t i = 0; i < q->header.snapshot_count; i++)
-		if (!strcmp(q->snapshots[i].name, name))
-			return i;
-	return -1;
+	return find_by_name(q, name);
 }
 
 /* --- reference counts of a whole L1 table --- */
@@ -343,7 +348,7 @@ int qcow2_snapshot_apply(struct block *block, const char *name, struct error *er
 int qcow2_snapshot_delete(struct block *block, const char *name, struct error *err)
 {
 	struct qcow2 *q = block->private_data;
-	const int64_t index = find_snapshot(q, name);
+	const int64_t index = find_by_name(q, name);
 	struct qcow2_snapshot *list, gone;
 	const uint32_t count = q->header.snapshot_count;
 	uint64_t *l1;
