@@ -60,8 +60,6 @@ static int make_target(struct convert *c, const char *name)
 				    .size = c->copy.length};
 
 	gather_keys(c);
-	if (c->backing && !c->backing_format && !options_get(&c->options, "backing_fmt"))
-		return img_fail(c->img, "Use of backing file requires explicit backing format");
 	return img_create_image(c->img, &create, &c->options);
 }
 
@@ -86,9 +84,13 @@ static int check_target(struct convert *c)
 	/* What a new image with encryption shows is what chance decrypts to. */
 	if (!strcmp(target->driver->name, "luks") || (info.encrypted && preallocation && strcmp(preallocation, "off")))
 		plain_file = false;
-	copy->over_backing = c->backing || options_get(&c->options, "backing_file");
+	copy->over_backing = target->backing && (c->backing || options_get(&c->options, "backing_file"));
+	if (copy->target_is_zero && copy->over_backing)
+		return img_fail(c->img, "Cannot use --target-is-zero when the destination image has a backing file");
 	copy->target_is_zero |= !c->no_create && plain_file && !copy->over_backing;
-	copy->backing_length = target->backing ? target->backing->length : 0;
+	copy->backing_length = UINT64_MAX;
+	if (!c->no_create && target->backing)
+		copy->backing_length = align_up(target->backing->length, max_u64(target->optimal_bytes, 512));
 	copy->unit = copy->compress ? target->optimal_bytes : 512;
 	return 0;
 }

@@ -125,7 +125,8 @@ static int look_at_sources(struct copying *c)
 	if (result)
 		return result;
 	c->extent_end = c->next + c->extent.length;
-	c->extent_skip = copy->over_backing && (c->extent.depth > 0 || !c->extent.present);
+	/* What no image of the chain has is zeroes here, where the target's backing file may have data. */
+	c->extent_skip = copy->over_backing && c->extent.depth > 0;
 	/* Behind the end of its backing file the target is zero as it is. */
 	if (copy->over_backing && c->next < copy->backing_length)
 		c->extent_end = min_u64(c->extent_end, copy->backing_length);

@@ -15,7 +15,7 @@ struct copy {
 	bool compress;
 	bool target_is_zero;     /* what is not written reads as zeroes */
 	bool over_backing;       /* the target has a backing file: what the source's top does not have is left out */
-	uint64_t backing_length; /* of that file: behind it the target reads as zeroes */
+	uint64_t backing_length; /* of that file: behind it a new target reads as zeroes */
 	bool salvage;            /* what cannot be read is zeroes, with a warning unless quiet */
 	bool quiet;
 	struct img_rate rate;

@@ -152,6 +152,8 @@ int img_create_image(struct img *img, const struct img_create *how, struct optio
 		return img_fail(img, "%s%s", how->prefix, err.msg);
 	if (decode(img, how, &create))
 		return 1;
+	if (how->converting && create.backing && !create.backing_format)
+		return img_fail(img, "Use of backing file requires explicit backing format");
 	if (create.backing && !how->unsafe && look_at_backing(img, how, &create))
 		return 1;
 	if (create.length == UINT64_MAX)

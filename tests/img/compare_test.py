@@ -376,6 +376,9 @@ GROUPS = {
         $IMG convert -O qcow2 -B base.qcow2 top.qcow2 x.qcow2
         $IMG convert -O qcow2 -B nono -F qcow2 top.qcow2 x.qcow2
         $IMG convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 top.qcow2 x.qcow2
+        for b in 'base.qcow2 -F qcow2' 'big.raw -F raw' 'short.raw -F raw'; do truncate -s 8M big.raw; truncate -s 1500k short.raw; qemu-io -f raw -c 'write -P 1 0 8M' big.raw >/dev/null; qemu-io -f raw -c 'write -P 1 0 1500k' short.raw >/dev/null; for s in base.qcow2 short.raw big.raw; do for o in '' '-S 0' -c '-W -m 8'; do $IMG convert -O qcow2 $o -B $b $s y.qcow2; echo $?; $IMG compare $s y.qcow2; [ "$o" = -c ] || $IMG map --output=json y.qcow2 | python3 ../places.py; done; done; done; rm big.raw short.raw y.qcow2
+        for o in '-F qcow2' '-o backing_fmt=qcow2' '-o backing_file=base.qcow2' '-F qcow2 -o backing_fmt=qcow2'; do rm -f x.qcow2; $IMG convert -O qcow2 $o top.qcow2 x.qcow2; echo $?; case $o in *file*) ;; *) $IMG create -f qcow2 $o x.qcow2 3M;; esac; test -e x.qcow2; echo $?; done 2>&1; $IMG convert -O qcow2 -o backing_file=base.qcow2 -F qcow2 top.qcow2 bo.qcow2; $IMG compare bo.qcow2 top.qcow2; $IMG convert -O vdi -o backing_file=base.qcow2 top.qcow2 x.vdi
+        cp t2.qcow2 t5.qcow2; $IMG convert -n --target-is-zero -B base.qcow2 -F qcow2 -O qcow2 top.qcow2 t5.qcow2 || true
         $IMG convert -O raw -B base.qcow2 -F qcow2 top.qcow2 x.raw
         cp top.qcow2 t4.qcow2; $IMG convert -n -O qcow2 -B base.qcow2 top.qcow2 t4.qcow2; $IMG compare t4.qcow2 top.qcow2
         seq 2000000 | head -c 6M > noise.raw; cp noise.raw n.raw; $IMG convert -n --target-is-zero a.qcow2 n.raw; sha256sum < n.raw; cp noise.raw n.raw; $IMG convert -n a.qcow2 n.raw; $IMG compare n.raw a.qcow2
