@@ -6,10 +6,12 @@
 #include "config/parse.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 int choose(const char *value, const char *const *words, const char *what, struct error *err)
 {
+	char known[256] = "";
 	const char *near;
 
 	for (int i = 0; words[i]; i++)
@@ -18,7 +20,20 @@ int choose(const char *value, const char *const *words, const char *what, struct
 	near = nearest_word(value, words);
 	if (near)
 		return error_set(err, EINVAL, "unknown %s '%.100s'; did you mean '%s'?", what, value, near);
-	return error_set(err, EINVAL, "unknown %s '%.100s'", what, value);
+	for (int i = 0; words[i]; i++) {
+		size_t length = strlen(known);
+
+		snprintf(known + length, sizeof(known) - length, "%s%s", i ? ", " : "", words[i]);
+	}
+	return error_set(err, EINVAL, "unknown %s '%.100s' (known: %s)", what, value, known);
+}
+
+bool is_one_of(const char *word, const char *const *words)
+{
+	for (size_t i = 0; words[i]; i++)
+		if (strcmp(word, words[i]) == 0)
+			return true;
+	return false;
 }
 
 void set_string(char **field, const char *value)

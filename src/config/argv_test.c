@@ -321,7 +321,7 @@ static void test_machine_bad(void **state)
 		 "-accel kvm,kernel-irqchip=off: kernel-irqchip=off: not supported yet"},
 		{"-machine pc,usb=on", "-machine pc,usb=on: usb=on: not supported yet"},
 		{"-machine pc,kernel-irqchip=maybe",
-		 "-machine pc,kernel-irqchip=maybe: unknown kernel-irqchip 'maybe'"},
+		 "-machine pc,kernel-irqchip=maybe: unknown kernel-irqchip 'maybe' (known: on, off, split)"},
 		{"-uuid 1234", "-uuid 1234: a UUID has the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"},
 		{"-boot splash-time=70000", "-boot splash-time=70000: splash-time=70000: the largest number accepted is 65535"},
 		{"-option-rom bootindex=1", "-option-rom bootindex=1: Option ROM file is not specified"},
@@ -332,11 +332,14 @@ static void test_machine_bad(void **state)
 		{"-full-screen", "-full-screen: not supported yet; a VNC viewer of -vnc :0 can fill the screen"},
 		{"-display gtk", "-display gtk: not supported yet; -vnc :0 is for every VNC viewer, -display curses for text in this terminal"},
 		{"-display nnoe", "-display nnoe: unknown display 'nnoe'; did you mean 'none'?"},
+		{"-display foo", "-display foo: unknown display 'foo' (known: none, curses, vnc)"},
 		{"-vga qxl", "-vga qxl: not supported yet; -vga help lists what is"},
+		{"-vga foo", "-vga foo: unknown video card 'foo' (known: none, std, cirrus)"},
+		{"-watchdog i6300esb", "-watchdog: not supported yet; -device i6300esb is the watchdog"},
 		{"-d itn", "-d itn: "},
 		{"-rtc base=yesterday",
 		 "-rtc base=yesterday: base=yesterday: expected utc, localtime, 2026-06-17T16:01:21 or 2026-06-17"},
-		{"-action panic=stop", "-action panic=stop: unknown panic 'stop'"},
+		{"-action panic=stop", "-action panic=stop: unknown panic 'stop' (known: shutdown, pause, exit-failure, none)"},
 		{"-global x", "-global x: expected driver.property=value or driver=,property=,value="},
 		{"-object iothred,id=a",
 		 "-object iothred,id=a: unknown object type 'iothred'; did you mean 'iothread'?"},
@@ -729,11 +732,13 @@ static void test_table(void **state)
 	assert_non_null(strstr(text, "\n-m [size=]megs[,slots=n,maxmem=size]\n                guest RAM"));
 	assert_non_null(strstr(text, "\n-h or -help     display this help and exit\n"));
 	assert_non_null(strstr(text, "-vnc host:display"));
+	assert_null(strstr(text, "\n-spice"));
 	free(text);
 	to = open_memstream(&text, &size);
 	keys_print_manual(to);
 	fclose(to);
 	assert_non_null(strstr(text, ".TP\n\\fB\\-smp\\fR "));
+	assert_null(strstr(text, ".TP\n\\fB\\-spice\\fR"));
 	free(text);
 }
 

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const interface_names[] = {"none",   "virtio", "ide", "scsi", "floppy",
-					      "pflash", "sd",     "mtd", "xen",  NULL};
+/* In the order of enum drive_interface. */
+static const char *const interface_names[] = {"none", "virtio", "ide", "scsi", "floppy", "pflash", NULL};
 
 static const enum drive_interface default_interface = DRIVE_IDE;
 
@@ -278,16 +278,16 @@ static bool names_image(const struct options *rest)
 static int fill_drive(const struct domain_config *config, struct drive_config *drive, struct options *options,
 		      struct error *err)
 {
-	static const char *const medias[] = {"disk", "cdrom", NULL};
+	static const char *const medias[] = {"disk", "cdrom", NULL}, *const later[] = {"sd", "mtd", "xen", NULL};
 	const char *value = options_get(options, "if");
 	int which;
 
 	if (value) {
+		if (is_one_of(value, later))
+			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide, if=scsi, if=floppy and if=virtio are", value);
 		which = choose(value, interface_names, "interface", err);
 		if (which < 0)
 			return which;
-		if (which > DRIVE_PFLASH)
-			return error_set(err, ENOTSUP, "if=%s: not supported yet; if=ide, if=scsi, if=floppy and if=virtio are", value);
 		drive->interface = which;
 	}
 	value = options_get(options, "media");

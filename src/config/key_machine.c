@@ -145,18 +145,16 @@ int word_enable_kvm(struct config_parse *parse, const struct key *key, const cha
 /* The board for a name as qemu has them; versioned names are the board without a version. */
 static int take_board(struct domain_config *config, const char *type, struct error *err)
 {
-	static const char *const boards[] = {"pc", "microvm", "none", "q35", "isapc", NULL};
-	int which;
+	static const char *const boards[] = {"pc", NULL}, *const later[] = {"microvm", "none", "q35", "isapc", NULL};
 
 	if (strncmp(type, "pc-i440fx", 9) == 0)
 		type = "pc";
 	else if (strncmp(type, "pc-q35", 6) == 0)
 		type = "q35";
-	which = choose(type, boards, "machine", err);
-	if (which < 0)
-		return which;
-	if (which >= 1)
+	if (is_one_of(type, later))
 		return not_yet(err, type);
+	if (choose(type, boards, "machine", err) < 0)
+		return -EINVAL;
 	set_string(&config->board, type);
 	return 0;
 }

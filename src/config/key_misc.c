@@ -191,22 +191,21 @@ static void choose_display(struct domain_config *config, const char *type, struc
 
 int word_display(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	static const char *const types[] = {"none",         "gtk",       "sdl",  "curses", "vnc",
-					    "egl-headless", "spice-app", "dbus", "cocoa",  NULL};
+	static const char *const types[] = {"none", "curses", "vnc", NULL};
+	static const char *const later[] = {"gtk", "sdl", "egl-headless", "spice-app", "dbus", "cocoa", NULL};
 	char *type = strndup(value, strcspn(value, ",="));
 	struct options options = {0};
-	int which, ret = 0;
+	int ret = 0;
 
 	parse->has_display = true;
 	if (is_help(type)) {
 		free(type);
 		return ask(parse, ASK_DISPLAYS, NULL);
 	}
-	which = choose(type, types, "display", err);
-	if (which < 0)
-		ret = which;
-	else if (strcmp(type, "none") && strcmp(type, "curses") && strcmp(type, "vnc"))
+	if (is_one_of(type, later))
 		ret = error_set(err, ENOTSUP, "not supported yet; " KEY_DISPLAY_INSTEAD);
+	else if (choose(type, types, "display", err) < 0)
+		ret = -EINVAL;
 	else
 		ret = options_parse(&options, value, "type", err);
 	free(pull(&options, "type"));
@@ -261,16 +260,15 @@ int list_vnc(struct config_parse *parse, const struct key *key, struct options *
 
 int word_vga(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	static const char *const types[] = {"none", "std", "cirrus", "vmware", "qxl", "virtio", "xenfb", NULL};
-	int which;
+	static const char *const types[] = {"none", "std", "cirrus", NULL};
+	static const char *const later[] = {"vmware", "qxl", "virtio", "xenfb", "tcx", "cg3", NULL};
 
 	if (is_help(value))
 		return ask(parse, ASK_VGAS, NULL);
-	which = choose(value, types, "video card", err);
-	if (which < 0)
-		return which;
-	if (strcmp(value, "none") && strcmp(value, "std") && strcmp(value, "cirrus"))
+	if (is_one_of(value, later))
 		return error_set(err, ENOTSUP, "not supported yet; -vga help lists what is");
+	if (choose(value, types, "video card", err) < 0)
+		return -EINVAL;
 	set_string(&parse->config->vga, value);
 	return 0;
 }

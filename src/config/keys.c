@@ -192,13 +192,15 @@ const struct key config_keys[] = {
 	LATER("acpitable", "", SECTION_STANDARD), LATER("add-fd", "", SECTION_STANDARD), LATER("audio", "", SECTION_STANDARD),
 	LATER("audio-help", NULL, SECTION_STANDARD), LATER("audiodev", "", SECTION_STANDARD), LATER("set", "", SECTION_STANDARD),
 	LATER("async-teardown", NULL, SECTION_STANDARD), LATER("numa", "", SECTION_STANDARD),
-	LATER("usb", NULL, SECTION_STANDARD), LATER("usbdevice", "", SECTION_STANDARD), LATER("soundhw", "", SECTION_STANDARD),
+	LATER_INSTEAD("usb", NULL, SECTION_STANDARD, "-device virtio-tablet-pci is a pointer, -drive if=virtio a disk"),
+	LATER_INSTEAD("usbdevice", "", SECTION_STANDARD, "-device virtio-tablet-pci, virtio-mouse-pci and virtio-keyboard-pci are"),
+	LATER("soundhw", "", SECTION_STANDARD),
 	LATER("sd", "", SECTION_BLOCK),
 	LATER("mtdblock", "", SECTION_BLOCK),
 	LATER("fsdev", "", SECTION_BLOCK), LATER("virtfs", "", SECTION_BLOCK), LATER("iscsi", "", SECTION_BLOCK),
 	LATER_INSTEAD("spice", "", SECTION_DISPLAY, KEY_DISPLAY_INSTEAD), LATER_INSTEAD("sdl", NULL, SECTION_DISPLAY, KEY_DISPLAY_INSTEAD),
 	LATER_INSTEAD("full-screen", NULL, SECTION_DISPLAY, "a VNC viewer of -vnc :0 can fill the screen"),
-	LATER("g", "", SECTION_DISPLAY),
+	LATER_INSTEAD("g", "", SECTION_DISPLAY, "-global VGA.xres=WIDTH -global VGA.yres=HEIGHT is the size that the screen prefers"),
 	LATER("portrait", NULL, SECTION_DISPLAY), LATER("rotate", "", SECTION_DISPLAY), LATER("echr", "", SECTION_CHARACTER),
 	LATER("tpmdev", "", SECTION_CHARACTER), LATER("dtb", "", SECTION_BOOT),
 	LATER("incoming", "", SECTION_DEBUG), LATER("loadvm", "", SECTION_DEBUG), LATER("sandbox", "", SECTION_DEBUG),
@@ -206,7 +208,8 @@ const struct key config_keys[] = {
 	LATER("dfilter", "", SECTION_DEBUG), LATER("dump-vmstate", "", SECTION_DEBUG), LATER("enable-sync-profile", NULL, SECTION_DEBUG),
 	LATER("no-fd-bootchk", NULL, SECTION_DEBUG), LATER("only-migratable", NULL, SECTION_DEBUG), LATER("overcommit", "", SECTION_DEBUG),
 	LATER("plugin", "", SECTION_DEBUG), LATER("preconfig", NULL, SECTION_DEBUG), LATER("seed", "", SECTION_DEBUG),
-	LATER("singlestep", NULL, SECTION_DEBUG), LATER("watchdog", "", SECTION_DEBUG),
+	LATER("singlestep", NULL, SECTION_DEBUG),
+	LATER_INSTEAD("watchdog", "", SECTION_DEBUG, "-device i6300esb is the watchdog"),
 	LATER("win2k-hack", NULL, SECTION_DEBUG), LATER("xen-attach", NULL, SECTION_DEBUG), LATER("xen-domid", "", SECTION_DEBUG),
 	LATER("xen-domid-restrict", NULL, SECTION_DEBUG), LATER("writeconfig", "", SECTION_DEBUG), LATER("run-with", "", SECTION_DEBUG),
 	{ .name = NULL },
@@ -263,12 +266,12 @@ void keys_print_help(FILE *to, const char *program)
 {
 	fprintf(to,
 		"usage: %s [options] [disk_image]\n\n"
-		"'disk_image' is a hard disk image for the first disk (virtio)\n",
+		"'disk_image' is a hard disk image for IDE hard disk 0\n",
 		program);
 	for (int section = 0; section < SECTIONS; section++) {
 		fprintf(to, "\n%s:\n", key_section_titles[section]);
 		for (const struct key *key = config_keys; key->name; key++)
-			if ((int)key->section == section && key->help)
+			if ((int)key->section == section && key->help && key->kind != KEY_LATER)
 				print_row(to, key);
 	}
 	fprintf(to, "\nAn option is an error when it, or a part of it, is not supported; it is never ignored.\n");
@@ -299,7 +302,7 @@ void keys_print_manual(FILE *to)
 	for (int section = 0; section < SECTIONS; section++) {
 		fprintf(to, ".SS %s\n", key_section_titles[section]);
 		for (const struct key *key = config_keys; key->name; key++) {
-			if ((int)key->section != section || !key->help)
+			if ((int)key->section != section || !key->help || key->kind == KEY_LATER)
 				continue;
 			fprintf(to, ".TP\n\\fB\\-");
 			print_roff(to, key->name);

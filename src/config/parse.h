@@ -25,8 +25,10 @@ struct config_parse {
 	uint64_t max_ram_bytes;
 };
 
-/* A known set of words for a value: index of `value`, or an error that names the nearest ("unknown interface ..."). */
+/* A known set of words for a value: index of `value`, or an error that names the nearest, or all of them ("unknown interface ..."). */
 int choose(const char *value, const char *const *words, const char *what, struct error *err);
+/* words: NULL-ended. */
+bool is_one_of(const char *word, const char *const *words);
 /* Replaces *field. */
 void set_string(char **field, const char *value);
 /* As above with the value of key, when it is there. */
