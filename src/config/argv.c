@@ -68,6 +68,11 @@ int ask(struct config_parse *parse, enum config_ask what, const char *name)
 	return 0;
 }
 
+char *typed_now(const struct config_parse *parse)
+{
+	return parse->typed[0] ? xstrdup(parse->typed) : NULL;
+}
+
 int not_yet(struct error *err, const char *what)
 {
 	return error_set(err, ENOTSUP, "%s: not supported yet", what);
@@ -174,8 +179,10 @@ static int apply_argument(struct config_parse *parse, int argc, char *const *arg
 	const struct key *key;
 
 	if (typed[0] != '-') {
-		int ret = word_hd(parse, key_find("hda"), typed, err);
+		int ret;
 
+		snprintf(parse->typed, sizeof(parse->typed), "%.200s", typed);
+		ret = word_hd(parse, key_find("hda"), typed, err);
 		return ret < 0 ? error_prefix(err, "%.100s", typed) : ret;
 	}
 	key = key_find(typed + (typed[1] == '-' ? 2 : 1));
@@ -189,6 +196,7 @@ static int apply_argument(struct config_parse *parse, int argc, char *const *arg
 			return error_set(err, EINVAL, "%s: needs an argument", typed);
 		value = argv[(*i)++];
 	}
+	snprintf(parse->typed, sizeof(parse->typed), "%.40s%s%.200s", typed, value ? " " : "", value ? value : "");
 	if (apply_key(parse, key, value, err) < 0)
 		return value ? error_prefix(err, "%s %.200s", typed, value) : error_prefix(err, "%s", typed);
 	return 0;
@@ -196,9 +204,12 @@ static int apply_argument(struct config_parse *parse, int argc, char *const *arg
 
 static void legacy_net_free(struct legacy_net *nets)
 {
-	for (size_t i = 0; i < nets->count; i++)
+	for (size_t i = 0; i < nets->count; i++) {
 		options_free(&nets->items[i]);
+		free(nets->typed[i]);
+	}
 	free(nets->items);
+	free(nets->typed);
 }
 
 int config_from_argv(struct domain_config *config, struct config_request *request, int argc, char *const *argv,
@@ -211,6 +222,7 @@ int config_from_argv(struct domain_config *config, struct config_request *reques
 	*request = (struct config_request){.ask = ASK_RUN};
 	for (int i = 1; i < argc && ret == 0 && request->ask == ASK_RUN;)
 		ret = apply_argument(&parse, argc, argv, &i, err);
+	parse.typed[0] = 0;
 	if (ret == 0 && request->ask == ASK_RUN)
 		ret = config_finish(&parse, err);
 	legacy_net_free(&parse.nics);

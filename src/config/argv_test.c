@@ -615,7 +615,7 @@ static void test_networks(void **state)
 		{"-netdev user,id=n -device e1000,netdev=n -device e1000,netdev=n",
 		 "netdev 'n' is used by two devices (e1000 and e1000)"},
 		{"-net nic,modle=e1000 -net user",
-		 "-net nic: 'modle' is not an option of -net nic; did you mean 'model'?"},
+		 "-net nic,modle=e1000: 'modle' is not an option of -net nic; did you mean 'model'?"},
 		{"-nic none,model=e1000", "-nic none,model=e1000: none takes no parameters"},
 		{"-device ''", "-device : which driver? (-device help lists them)"},
 		{"-device a,id=x -device b,id=x", "-device b,id=x: there is already a device with id 'x'"},

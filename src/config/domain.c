@@ -40,9 +40,8 @@ struct config_item *config_list_add(struct config_list *list, const char *type, 
 
 	list->items = xrealloc(list->items, (list->count + 1) * sizeof(*list->items));
 	item = &list->items[list->count++];
-	item->type = type ? xstrdup(type) : NULL;
-	item->id = id ? xstrdup(id) : NULL;
-	item->options = *options;
+	*item = (struct config_item){
+		.type = type ? xstrdup(type) : NULL, .id = id ? xstrdup(id) : NULL, .options = *options};
 	*options = (struct options){0};
 	return item;
 }
@@ -60,6 +59,7 @@ static void config_list_free(struct config_list *list)
 	for (size_t i = 0; i < list->count; i++) {
 		free(list->items[i].type);
 		free(list->items[i].id);
+		free(list->items[i].typed);
 		options_free(&list->items[i].options);
 	}
 	free(list->items);
@@ -67,8 +67,8 @@ static void config_list_free(struct config_list *list)
 
 static void drive_free(struct drive_config *drive)
 {
-	char *const owned[] = {drive->id,        drive->file,   drive->format, drive->aio,
-			       drive->node_name, drive->serial, drive->werror, drive->rerror};
+	char *const owned[] = {drive->id,     drive->typed,  drive->file,   drive->format, drive->aio, drive->node_name,
+			       drive->serial, drive->werror, drive->rerror};
 
 	for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
 		free(owned[i]);

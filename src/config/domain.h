@@ -24,6 +24,8 @@ struct config_item {
 	char *type;             /* driver, or qom type; for -blockdev the driver; smbios: NULL; fw_cfg: the name */
 	char *id;               /* or NULL; for -blockdev the node-name */
 	struct options options; /* without type and id */
+	char *typed; /* for messages: the other option that brought it, "-nic user,model=foo"; NULL: its own, or a default */
+	bool nic;    /* a device that -nic or -net nic named: it must be a network card */
 };
 
 struct config_list {
@@ -39,6 +41,7 @@ enum drive_interface { DRIVE_NONE, DRIVE_VIRTIO, DRIVE_IDE, DRIVE_SCSI, DRIVE_FL
  * options. */
 struct drive_config {
 	char *id; /* never NULL: qemu's default names, "ide0-hd0", "virtio0" */
+	char *typed; /* for messages: "-hda FILE"; NULL: a default */
 	enum drive_interface interface;
 	int bus, unit; /* where index= or "next free" lands; never -1 */
 	char *file;    /* may be NULL: an empty removable drive */

@@ -108,10 +108,10 @@ static int check_references(const struct domain_config *config, struct error *er
 
 	for (size_t i = 0; i < config->devices.count; i++) {
 		const struct config_item *device = &config->devices.items[i];
-		char user[128];
+		char user[256];
 		const char *id;
 
-		snprintf(user, sizeof(user), "-device %.100s", device->type);
+		snprintf(user, sizeof(user), "%s%.240s", device->typed ? "" : "-device ", device->typed ? device->typed : device->type);
 		for (size_t j = 0; j < ARRAY_SIZE(kinds); j++) {
 			id = options_peek(&device->options, kinds[j].key);
 			if (id && !config_list_find(kinds[j].list, id))
@@ -166,6 +166,12 @@ static void pass_drive_policies(struct options *device, const struct drive_confi
 		add_missing(device, "write-cache", "off");
 }
 
+static void add_drive_device(struct domain_config *config, const char *class, struct options *options,
+			     const struct drive_config *drive)
+{
+	config_list_add(&config->devices, class, NULL, options)->typed = drive->typed ? xstrdup(drive->typed) : NULL;
+}
+
 /* What -drive adds to a bus of the board; false for the others. */
 static bool board_drive(const struct drive_config *drive, struct options *options, const char **class)
 {
@@ -198,7 +204,7 @@ static void attach_board_drives(struct domain_config *config)
 		if (!board_drive(drive, &options, &class))
 			continue;
 		pass_drive_policies(&options, drive);
-		config_list_add(&config->devices, class, NULL, &options);
+		add_drive_device(config, class, &options, drive);
 	}
 	added = config->devices.count - first;
 	if (!added || !first)
@@ -227,7 +233,7 @@ static void attach_scsi_drive(struct domain_config *config, const struct drive_c
 	options_add(&options, "bus", bus);
 	options_add(&options, "scsi-id", unit);
 	pass_drive_policies(&options, drive);
-	config_list_add(&config->devices, drive->cdrom ? "scsi-cd" : "scsi-hd", NULL, &options);
+	add_drive_device(config, drive->cdrom ? "scsi-cd" : "scsi-hd", &options, drive);
 }
 
 /* if=virtio is a virtio-blk-pci with drive=; if=none is what a -device names. */
@@ -251,7 +257,7 @@ static void attach_drives(struct domain_config *config)
 			continue;
 		options_add(&options, "drive", drive->id);
 		pass_drive_policies(&options, drive);
-		config_list_add(&config->devices, "virtio-blk-pci", NULL, &options);
+		add_drive_device(config, "virtio-blk-pci", &options, drive);
 	}
 	attach_board_drives(config);
 }

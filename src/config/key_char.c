@@ -168,6 +168,7 @@ int chardev_legacy(struct config_parse *parse, const char *text, const char *lab
 		ret = add_item(&parse->config->chardevs, "chardev", type, label, &options, err);
 	}
 	if (ret == 0) {
+		parse->config->chardevs.items[parse->config->chardevs.count - 1].typed = typed_now(parse);
 		*id = xstrdup(label);
 		if (inner)
 			add_monitor(parse->config, label, false, false);
@@ -193,7 +194,7 @@ static void add_isa_device(struct config_parse *parse, const char *type, int ind
 		options_add(&options, "index", number);
 	}
 	options_add(&options, "chardev", chardev);
-	config_list_add(&parse->config->devices, type, NULL, &options);
+	config_list_add(&parse->config->devices, type, NULL, &options)->typed = typed_now(parse);
 }
 
 int add_serial(struct config_parse *parse, const char *text, struct error *err)

@@ -325,7 +325,7 @@ static int fill_drive(const struct domain_config *config, struct drive_config *d
 int add_drive(struct config_parse *parse, struct options *options, enum drive_interface fallback, struct error *err)
 {
 	struct domain_config *config = parse->config;
-	struct drive_config drive = {.interface = fallback};
+	struct drive_config drive = {.interface = fallback, .typed = typed_now(parse)};
 	int ret = fill_drive(config, &drive, options, err);
 
 	/* Appended even when it is bad, so that domain_config_free frees it. */

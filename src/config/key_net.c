@@ -29,13 +29,14 @@ int list_netdev(struct config_parse *parse, const struct key *key, struct option
 	return ret;
 }
 
-/* Adds the NIC that model=, mac=, ... in options describe, and takes those keys out. netdev may be NULL. */
-int add_nic(struct config_parse *parse, const char *netdev, struct options *options, struct error *err)
+/* Adds the NIC that model=, mac=, ... in options describe, and takes those keys out. netdev may be NULL; typed: for messages. */
+int add_nic(struct config_parse *parse, const char *netdev, struct options *options, const char *typed, struct error *err)
 {
 	static const struct {
 		const char *from, *to;
 	} keys[] = {{"mac", "mac"}, {"macaddr", "mac"}, {"addr", "addr"}, {"vectors", "vectors"}};
 	struct options device = {0};
+	struct config_item *item;
 	char *model = pull(options, "model");
 	const char *type = model ? model : "e1000"; /* as qemu's "pc" does */
 
@@ -54,8 +55,21 @@ int add_nic(struct config_parse *parse, const char *netdev, struct options *opti
 	}
 	if (netdev)
 		options_add(&device, "netdev", netdev);
-	config_list_add(&parse->config->devices, type, NULL, &device);
+	item = config_list_add(&parse->config->devices, type, NULL, &device);
+	item->nic = true;
+	item->typed = *typed ? xstrdup(typed) : NULL;
 	free(model);
+	return 0;
+}
+
+static int add_typed_netdev(struct config_parse *parse, const char *type, const char *id, struct options *options,
+			    const char *typed, struct error *err)
+{
+	struct config_list *list = &parse->config->netdevs;
+
+	if (add_item(list, "netdev", type, id, options, err) < 0)
+		return -EINVAL;
+	list->items[list->count - 1].typed = *typed ? xstrdup(typed) : NULL;
 	return 0;
 }
 
@@ -83,9 +97,9 @@ int list_nic(struct config_parse *parse, const struct key *key, struct options *
 	} else {
 		char *name = id ? xstrdup(id) : made_up_netdev(parse->config);
 
-		ret = add_nic(parse, name, options, err);
+		ret = add_nic(parse, name, options, parse->typed, err);
 		if (ret == 0 && parse->request->ask == ASK_RUN)
-			ret = add_item(&parse->config->netdevs, "netdev", type ? type : "user", name, options, err);
+			ret = add_typed_netdev(parse, type ? type : "user", name, options, parse->typed, err);
 		free(name);
 	}
 	free(type);
@@ -113,6 +127,8 @@ int word_net(struct config_parse *parse, const struct key *key, const char *valu
 	}
 	nets = strcmp(type, "nic") == 0 ? &parse->nics : &parse->hosts;
 	nets->items = xrealloc(nets->items, (nets->count + 1) * sizeof(options));
+	nets->typed = xrealloc(nets->typed, (nets->count + 1) * sizeof(char *));
+	nets->typed[nets->count] = xstrdup(parse->typed);
 	nets->items[nets->count++] = options;
 	return 0;
 }
@@ -128,14 +144,14 @@ int config_join_legacy_nets(struct config_parse *parse, struct error *err)
 
 		if (!id)
 			id = name ? xstrdup(name) : made_up_netdev(parse->config);
-		ret = add_item(&parse->config->netdevs, "netdev", type, id, &hosts->items[i], err);
+		ret = add_typed_netdev(parse, type, id, &hosts->items[i], hosts->typed[i], err);
 		/* For the NIC below to find. */
 		options_add(&hosts->items[i], "id", id);
 		free(type);
 		free(name);
 		free(id);
 		if (ret < 0)
-			return error_prefix(err, "-net");
+			return error_prefix(err, "%s", hosts->typed[i]);
 	}
 	for (size_t i = 0, host = 0; i < nics->count; i++) {
 		struct options *nic = &nics->items[i];
@@ -147,7 +163,7 @@ int config_join_legacy_nets(struct config_parse *parse, struct error *err)
 		free(name);
 		if (!use && host < hosts->count)
 			use = options_get(&hosts->items[host++], "id");
-		ret = add_nic(parse, use, nic, err);
+		ret = add_nic(parse, use, nic, nics->typed[i], err);
 		free(netdev);
 		if (ret == 0)
 			ret = options_check_used(
@@ -155,7 +171,7 @@ int config_join_legacy_nets(struct config_parse *parse, struct error *err)
 				(const char *const[]){"model", "macaddr", "netdev", "name", "addr", "vectors", NULL},
 				err);
 		if (ret < 0)
-			return error_prefix(err, "-net nic");
+			return error_prefix(err, "%s", nics->typed[i]);
 	}
 	return 0;
 }

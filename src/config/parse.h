@@ -11,12 +11,14 @@ enum { SERIAL_PORTS = 4 };
 /* -net nic and -net user: joined at the end, the first of one kind with the first of the other. */
 struct legacy_net {
 	struct options *items; /* "type" holds what followed -net */
+	char **typed;
 	size_t count;
 };
 
 struct config_parse {
 	struct domain_config *config;
 	struct config_request *request;
+	char typed[256]; /* the option that is looked at, for messages about it later; empty: defaults are added */
 	/* What was asked for, so that no default is added. */
 	bool has_serial, has_monitor, has_net, has_display, has_accel_key, has_machine_accel;
 	unsigned serial_count, monitor_count, debugcon_count;
@@ -39,6 +41,8 @@ int check_id(const char *id, struct error *err);
 /* Adds an item after its id was found good and new in the list; what is "netdev", "device"... for the message. */
 int add_item(struct config_list *list, const char *what, const char *type, const char *id, struct options *options,
 	     struct error *err);
+/* A copy of parse->typed, or NULL. */
+char *typed_now(const struct config_parse *parse);
 /* Takes `key` out of options: the caller's, or NULL. */
 char *pull(struct options *options, const char *key);
 bool is_help(const char *word);
@@ -58,7 +62,7 @@ int add_serial(struct config_parse *parse, const char *text, struct error *err);
 int add_default_drives(struct config_parse *parse, bool cdrom, bool floppy, struct error *err);
 int add_drive(struct config_parse *parse, struct options *options, enum drive_interface fallback, struct error *err);
 int config_join_legacy_nets(struct config_parse *parse, struct error *err);
-int add_nic(struct config_parse *parse, const char *netdev, struct options *options, struct error *err);
+int add_nic(struct config_parse *parse, const char *netdev, struct options *options, const char *typed, struct error *err);
 
 key_word_fn word_help, word_version, word_cpu, word_uuid, word_log_items, word_verbose, word_icount, word_enable_kvm;
 key_word_fn word_s, word_watchdog_action;

@@ -15,6 +15,7 @@ enum { MAX_LINE = 4096, MAX_LINES = 100000 };
 
 struct reader {
 	struct config_parse *parse;
+	const char *path;
 	const struct key *key; /* of the open section, or NULL */
 	struct options options;
 };
@@ -44,8 +45,11 @@ static int end_section(struct reader *reader, struct error *err)
 {
 	int ret = 0;
 
-	if (reader->key)
+	if (reader->key) {
+		snprintf(reader->parse->typed, sizeof(reader->parse->typed), "-readconfig %.150s: [%s]", reader->path,
+			 reader->key->group);
 		ret = key_apply_list(reader->parse, reader->key, &reader->options, err);
+	}
 	if (ret < 0)
 		error_prefix(err, "[%s]", reader->key->group);
 	options_free(&reader->options);
@@ -141,7 +145,7 @@ static int read_lines(struct reader *reader, FILE *from, struct error *err)
 
 int word_readconfig(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
-	struct reader reader = {.parse = parse};
+	struct reader reader = {.parse = parse, .path = value};
 	FILE *from = fopen(value, "re");
 	int ret;
 

@@ -187,7 +187,8 @@ static int open_chardevs(struct backends *backends, const struct config_list *li
 				       &backends->chardev_host, err);
 		options_free(&options);
 		if (!chardev)
-			return error_prefix(err, "-chardev %s,id=%s", item->type, item->id ? item->id : "");
+			return item->typed ? error_prefix(err, "%s", item->typed)
+			                   : error_prefix(err, "-chardev %s,id=%s", item->type, item->id ? item->id : "");
 		backends->chardevs[backends->chardev_count++] = chardev;
 	}
 	return 0;
@@ -207,7 +208,8 @@ static int open_netdevs(struct backends *backends, const struct config_list *lis
 		netdev = net_open(item->type, item->id, &options, machine->loop, machine->log, err);
 		options_free(&options);
 		if (!netdev)
-			return error_prefix(err, "-netdev %s,id=%s", item->type, item->id ? item->id : "");
+			return item->typed ? error_prefix(err, "%s", item->typed)
+			                   : error_prefix(err, "-netdev %s,id=%s", item->type, item->id ? item->id : "");
 		backends->netdevs[backends->netdev_count++] = netdev;
 	}
 	return 0;
@@ -335,7 +337,7 @@ static int open_drives(struct backends *backends, const struct domain_config *co
 		const struct drive_config *drive = &config->drives[i];
 
 		if (open_drive(backends, drive, err))
-			return error_prefix(err, "drive %s", drive->id);
+			return drive->typed ? error_prefix(err, "%s", drive->typed) : error_prefix(err, "drive %s", drive->id);
 	}
 	return 0;
 }

@@ -33,6 +33,38 @@ void machine_add_device(struct machine *machine, struct device *device)
 	*at = device;
 }
 
+bool machine_nic_model(const struct device_class *class)
+{
+	const struct property *property = class->properties;
+
+	while (property && property->name && property->type != PROPERTY_NET)
+		property++;
+	return property && property->name && !class->internal;
+}
+
+static int unknown_model(const struct machine *machine, const char *name, bool nic, struct error *err)
+{
+	const char *names[512], *near;
+	size_t count = 0;
+
+	for (size_t i = 0; machine->device_classes[i] && count < ARRAY_SIZE(names) - 1; i++)
+		if (nic ? machine_nic_model(machine->device_classes[i]) : !machine->device_classes[i]->internal)
+			names[count++] = machine->device_classes[i]->name;
+	names[count] = NULL;
+	near = nearest_word(name, names);
+	return error_set(err, ENODEV, "'%s' is not a %s%s%s%s (see %s)", name, nic ? "NIC model" : "valid device model name",
+	                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "",
+	                 nic ? "-nic model=help" : "-device help");
+}
+
+/* What -nic and -net nic name. */
+static int check_nic_model(const struct machine *machine, const char *name, struct error *err)
+{
+	const struct device_class *class = device_class_find((const struct device_class *const *)machine->device_classes, name);
+
+	return class && machine_nic_model(class) ? 0 : unknown_model(machine, name, true, err);
+}
+
 struct device *machine_create_device(struct machine *machine, const char *class_name, struct options *options,
                                      struct error *err)
 {
@@ -40,17 +72,7 @@ struct device *machine_create_device(struct machine *machine, const char *class_
 	struct device *device;
 
 	if (!class || class->internal) {
-		const char *names[512];
-		size_t count = 0;
-		const char *nearest;
-
-		for (size_t i = 0; machine->device_classes[i] && count < ARRAY_SIZE(names) - 1; i++)
-			if (!machine->device_classes[i]->internal)
-				names[count++] = machine->device_classes[i]->name;
-		names[count] = NULL;
-		nearest = nearest_word(class_name, names);
-		error_set(err, ENODEV, "'%s' is not a valid device model name%s%s%s (see -device help)", class_name,
-		          nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+		unknown_model(machine, class_name, false, err);
 		return NULL;
 	}
 	device = device_create(class, &machine->env, options, (struct options *)&machine->config->globals, err);
@@ -60,11 +82,14 @@ struct device *machine_create_device(struct machine *machine, const char *class_
 }
 
 /* "-device TYPE: reason"; a reason that begins with the type (or its property) need not have it twice. */
-static int device_error(struct error *err, const char *type)
+static int device_error(struct error *err, const struct config_item *item)
 {
+	const char *type = item->type;
 	size_t length = strlen(type);
 	struct error reason = *err;
 
+	if (item->typed)
+		return error_prefix(err, "%s", item->typed);
 	if (strncmp(reason.msg, type, length) || !strchr(":.", reason.msg[length]))
 		return error_prefix(err, "-device %s", type);
 	return error_set(err, reason.code, "-device %s", reason.msg);
@@ -95,13 +120,15 @@ static int create_configured_devices(struct machine *machine, struct error *err)
 		struct options options;
 		struct device *device;
 
+		if (item->nic && check_nic_model(machine, item->type, err))
+			return device_error(err, item);
 		options_copy(&options, &item->options);
 		if (item->id)
 			options_add(&options, "id", item->id);
 		device = machine_create_device(machine, item->type, &options, err);
 		options_free(&options);
 		if (!device)
-			return device_error(err, item->type);
+			return device_error(err, item);
 	}
 	warn_of_unused_globals(machine);
 	return 0;

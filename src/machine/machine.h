@@ -103,6 +103,9 @@ const char *machine_accel_report(const struct machine *machine);
 /* What -device offers on a board, as one NULL-ended array (heap, the caller's); for -device help. */
 const struct device_class **machine_board_classes(const char *board_name, struct error *err);
 
+/* May -nic model= name it? */
+bool machine_nic_model(const struct device_class *class);
+
 /* Builds everything; no guest code has run when it returns. The config outlives the machine. */
 struct machine *machine_new(const struct domain_config *config, struct loop *loop, struct log *log, struct error *err);
 void machine_free(struct machine *machine);

@@ -109,15 +109,9 @@ static void print_nic_models(const struct device_class *const *classes)
 	const char *names[256];
 	size_t count = 0;
 
-	for (size_t i = 0; classes[i]; i++) {
-		const struct property *property = classes[i]->properties;
-
-		while (property && property->name && property->type != PROPERTY_NET)
-			property++;
-		if (property && property->name && !classes[i]->internal && classes[i]->bus == DEVICE_PCI &&
-		    count < ARRAY_SIZE(names))
+	for (size_t i = 0; classes[i]; i++)
+		if (machine_nic_model(classes[i]) && classes[i]->bus == DEVICE_PCI && count < ARRAY_SIZE(names))
 			names[count++] = classes[i]->name;
-	}
 	qsort(names, count, sizeof(names[0]), compare_names);
 	printf("Supported NIC models:\n");
 	for (size_t i = 0; i < count; i++)
