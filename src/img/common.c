@@ -58,11 +58,13 @@ static int suffix_shift(char suffix)
 
 int img_parse_size(const char *text, uint64_t *bytes)
 {
-	const bool hex = text[0] == '0' && (text[1] | 0x20) == 'x';
 	char *end = NULL;
 	long double value;
 	int shift = 0;
+	bool hex;
 
+	text += strspn(text, " \t");
+	hex = text[0] == '0' && (text[1] | 0x20) == 'x';
 	if (!(text[0] >= '0' && text[0] <= '9'))
 		return -EINVAL;
 	errno = 0;

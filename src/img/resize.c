@@ -38,7 +38,6 @@ static int new_size(struct img *img, const struct block *block, const char *text
 		return img_fail(img, "New image size must be positive"); /* as qemu-img, whose size is negative then */
 	if (!*size)
 		return img_fail(img, "New image size must be positive");
-	*size = align_up(*size, 512);
 	return 0;
 }
 

@@ -56,12 +56,13 @@ static void add_table(struct qcow2 *q, struct pieces *pieces, struct qcow2_cache
 
 static void collect(struct qcow2 *q, struct pieces *first, struct pieces *second)
 {
-	for (size_t i = 0; i < q->refcounts.count && q->refcounts.dirty; i++)
-		if (q->refcounts.tables[i]->dirty_from < q->refcounts.tables[i]->dirty_to)
-			add_table(q, first, &q->refcounts, q->refcounts.tables[i]);
+	/* New tables before refcounts: where a full disk has no room for the one, nothing is counted that would leak. */
 	for (size_t i = 0; i < q->l2.count && q->l2.dirty; i++)
 		if (q->l2.tables[i]->dirty_from < q->l2.tables[i]->dirty_to)
 			add_table(q, q->l2.tables[i]->is_new ? first : second, &q->l2, q->l2.tables[i]);
+	for (size_t i = 0; i < q->refcounts.count && q->refcounts.dirty; i++)
+		if (q->refcounts.tables[i]->dirty_from < q->refcounts.tables[i]->dirty_to)
+			add_table(q, first, &q->refcounts, q->refcounts.tables[i]);
 	if (q->l1_dirty_from < q->l1_dirty_to) {
 		const uint32_t count = q->l1_dirty_to - q->l1_dirty_from;
 		uint8_t *entries = xcalloc(count, 8);

@@ -51,8 +51,11 @@ static int link_all(struct qcow2 *q, uint64_t from, enum block_preallocation mod
 		result = qcow2_relieve(q);
 		if (!result)
 			result = link_run(q, offset, &bytes, &host);
-		if (!result && !q->data_child && host)
-			result = image_file_allocate(q->data, host, bytes, mode);
+		if (result || q->data_child || !host)
+			continue;
+		result = image_file_allocate(q->data, host, bytes, mode);
+		if (result) /* a full disk needs the room to have the tables go back to what they were */
+			image_file_clear(q->data, BLOCK_DISCARD, host, bytes, 0);
 	}
 	return result;
 }

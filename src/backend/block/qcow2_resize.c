@@ -107,7 +107,7 @@ int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 
 	if (length % BLOCK_SECTOR)
 		return error_set(err, EINVAL, "The new size must be a multiple of %u", BLOCK_SECTOR);
-	if (length > (uint64_t)INT64_MAX - q->cluster_bytes || length / span + 1 > QCOW2_MAX_L1_BYTES / 8)
+	if (length > (uint64_t)INT64_MAX - q->cluster_bytes || length / span + !!(length % span) > QCOW2_MAX_L1_BYTES / 8)
 		return error_set(err, EFBIG, "The image size is too large for file format 'qcow2'");
 	if (q->header.snapshot_count && q->header.version < 3)
 		return error_set(err, ENOTSUP, "Can't resize a v2 image which has snapshots");
