@@ -172,8 +172,9 @@ int list_fw_cfg(struct config_parse *parse, const struct key *key, struct option
 }
 
 /* The last -display counts; what -vnc adds stays beside it. */
-static void choose_display(struct domain_config *config, const char *type, struct options *options)
+static void choose_display(struct config_parse *parse, const char *type, struct options *options)
 {
+	struct domain_config *config = parse->config;
 	struct config_list *list = &config->displays;
 
 	for (size_t i = 0; i < list->count; i++) {
@@ -186,7 +187,7 @@ static void choose_display(struct domain_config *config, const char *type, struc
 	}
 	set_string(&config->display, type);
 	if (strcmp(type, "none"))
-		config_list_add(list, type, NULL, options);
+		config_list_add(list, type, NULL, options)->typed = typed_now(parse);
 }
 
 int word_display(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
@@ -211,8 +212,10 @@ int word_display(struct config_parse *parse, const struct key *key, const char *
 	free(pull(&options, "type"));
 	if (ret == 0 && strcmp(type, "none") == 0 && options.count)
 		ret = error_set(err, EINVAL, "'none' takes no parameters");
+	if (ret == 0 && strcmp(type, "vnc") == 0 && !options_peek(&options, "vnc"))
+		ret = error_set(err, EINVAL, "VNC needs an address: -display vnc=:0, as -vnc :0");
 	if (ret == 0)
-		choose_display(parse->config, type, &options);
+		choose_display(parse, type, &options);
 	options_free(&options);
 	free(type);
 	return ret;
@@ -223,7 +226,7 @@ int word_curses(struct config_parse *parse, const struct key *key, const char *v
 	struct options options = {0};
 
 	parse->has_display = true;
-	choose_display(parse->config, "curses", &options);
+	choose_display(parse, "curses", &options);
 	return 0;
 }
 
@@ -249,7 +252,7 @@ int list_vnc(struct config_parse *parse, const struct key *key, struct options *
 	}
 	for (size_t i = 0; i < options->count; i++)
 		options->items[i].used = false;
-	config_list_add(&config->displays, "vnc", id, options);
+	config_list_add(&config->displays, "vnc", id, options)->typed = typed_now(parse);
 	parse->has_display = true;
 	if (!config->display)
 		set_string(&config->display, "vnc");
@@ -278,7 +281,7 @@ int word_nographic(struct config_parse *parse, const struct key *key, const char
 	struct options options = {0};
 
 	parse->config->no_graphic = true;
-	choose_display(parse->config, "none", &options);
+	choose_display(parse, "none", &options);
 	return 0;
 }
 

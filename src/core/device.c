@@ -29,10 +29,16 @@ static const struct property *find_property(const struct device *device, const c
 	return property || !ops ? property : find_in(ops->properties, name);
 }
 
+/* The parser's message does not name what it was given. */
+static int named(int rc, const char *text, struct error *err)
+{
+	return rc < 0 ? error_prefix(err, "'%.100s'", text) : rc;
+}
+
 static int parse_number(const struct property *property, const char *text, uint64_t type_max, uint64_t *value,
 			struct error *err)
 {
-	return parse_u64(text, property->max ? property->max : type_max, value, err);
+	return named(parse_u64(text, property->max ? property->max : type_max, value, err), text, err);
 }
 
 static int parse_i32(const char *text, int32_t *value, struct error *err)
@@ -112,7 +118,7 @@ static int assign(struct device *device, const struct property *property, const 
 
 	switch (property->type) {
 	case PROPERTY_BOOL:
-		return parse_bool(text, at, err);
+		return named(parse_bool(text, at, err), text, err);
 	case PROPERTY_U8:
 		rc = parse_number(property, text, UINT8_MAX, &number, err);
 		if (!rc)
@@ -133,7 +139,7 @@ static int assign(struct device *device, const struct property *property, const 
 	case PROPERTY_I32:
 		return parse_i32(text, at, err);
 	case PROPERTY_SIZE:
-		rc = parse_size(text, 1, &number, err);
+		rc = named(parse_size(text, 1, &number, err), text, err);
 		if (!rc && property->max && number > property->max)
 			return error_set(err, ERANGE, "'%s' is more than %llu bytes", text,
 					 (unsigned long long)property->max);

@@ -113,8 +113,20 @@ static void warn_of_unused_globals(const struct machine *machine)
 	}
 }
 
+/* The firmware's tables name one. */
+static int check_vmgenid(const struct config_list *devices, struct error *err)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < devices->count; i++)
+		count += strcmp(devices->items[i].type, "vmgenid") == 0;
+	return count > 1 ? error_set(err, EINVAL, "-device vmgenid: at most one vmgenid device is permitted") : 0;
+}
+
 static int create_configured_devices(struct machine *machine, struct error *err)
 {
+	if (check_vmgenid(&machine->config->devices, err))
+		return -EINVAL;
 	for (size_t i = 0; i < machine->config->devices.count; i++) {
 		const struct config_item *item = &machine->config->devices.items[i];
 		struct options options;

@@ -181,6 +181,8 @@ static int add_splash(struct fw_cfg *fw_cfg, const struct domain_config *config,
 	if (!ret)
 		bytes = firmware_read(path, &length, err);
 	free(path);
+	if (!bytes && ret)
+		return error_set(err, ENOENT, "-boot splash: there is no file '%s', neither here nor where -L looks", config->boot_splash);
 	if (!bytes)
 		return error_prefix(err, "-boot splash");
 	if (length >= LEAST_BYTES && load_le16(bytes) == 0xd8ff)

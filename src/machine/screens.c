@@ -88,7 +88,7 @@ int screens_open(struct screens *screens, struct error *err)
 		ui = display_ui_open(item->type, item->id, &options, &screens->host, err);
 		options_free(&options);
 		if (!ui)
-			return item->id ? error_prefix(err, "-%s", item->type) : error_prefix(err, "-display %s", item->type);
+			return error_prefix(err, "%s", item->typed);
 		while (*last)
 			last = &(*last)->next;
 		*last = ui;

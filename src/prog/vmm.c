@@ -91,7 +91,7 @@ static int build(struct vmm *vmm, struct error *err)
 	host_signals_ready(vmm->signals);
 	vmm->gdb = gdb_new(vmm->machine);
 	if (vmm->config.gdb && gdb_serve(vmm->gdb, vmm->config.gdb, err) < 0)
-		return error_prefix(err, "-gdb");
+		return error_prefix(err, "-gdb %.200s", vmm->config.gdb);
 	return attach_monitors(vmm, err);
 }
 

@@ -184,7 +184,7 @@ int gdb_serve(struct gdb *gdb, const char *device, struct error *err)
 	} else {
 		chardev = gdb->owned = open_device(gdb, device, err);
 		if (!chardev)
-			return error_prefix(err, "%s", device);
+			return -EINVAL;
 	}
 	gdb->chardev = chardev_attach(chardev, &front, err);
 	if (gdb->chardev)
@@ -192,5 +192,5 @@ int gdb_serve(struct gdb *gdb, const char *device, struct error *err)
 	if (gdb->owned)
 		chardev_close(gdb->owned);
 	gdb->owned = NULL;
-	return error_prefix(err, "%s", device);
+	return -EBUSY;
 }

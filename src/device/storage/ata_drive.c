@@ -60,10 +60,12 @@ static bool place_free(const struct ata_port *port, uint32_t unit)
 static struct ata_port *find_port(struct ata_port_list *list, const struct ata_drive *drive, struct error *err)
 {
 	const char *class = drive->device.class->name, *bus = drive->device.bus_name;
+	unsigned most_units = 0;
 
 	for (struct ata_port *port = list ? list->first : NULL; port; port = port->next) {
 		if (bus && strcmp(bus, port->name))
 			continue;
+		most_units = (unsigned)max_u64(most_units, port->units);
 		if (place_free(port, drive->unit))
 			return port;
 		if (!bus)
@@ -79,6 +81,8 @@ static struct ata_port *find_port(struct ata_port_list *list, const struct ata_d
 	}
 	if (bus)
 		error_set(err, ENODEV, "%s: Bus '%s' not found", class, bus);
+	else if (most_units && drive->unit != NOWHERE && drive->unit >= most_units)
+		error_set(err, EINVAL, "Can't create IDE unit %u, bus supports only %u units", drive->unit, most_units);
 	else
 		error_set(err, ENODEV, "%s: No 'IDE' bus found with a free place", class);
 	return NULL;

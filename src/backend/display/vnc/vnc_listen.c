@@ -209,6 +209,8 @@ static int listen_websocket(struct vnc *vnc, const struct where *where, const ch
 		rc = parse_address(text, &other, err);
 	else
 		rc = parse_number(text, &other.number, err);
+	if (rc < 0)
+		error_prefix(err, "websocket=%s", text);
 	if (rc == 0) {
 		if (!other.host)
 			other.host = xstrdup(where->host);
@@ -271,7 +273,8 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 {
 	struct where where = {.family = AF_UNSPEC};
 	const char *websocket = options_get(options, "websocket");
-	bool ipv4 = false, ipv6 = false;
+	const bool has4 = options_get(options, "ipv4"), has6 = options_get(options, "ipv6");
+	bool ipv4 = !has6, ipv6 = !has4; /* one that is off leaves the other, one that is on is alone */
 	uint64_t to = 0;
 	int rc;
 
@@ -281,6 +284,12 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 	    options_u64(options, "to", &to, 59635, err) < 0)
 		return -EINVAL;
 	where.to = (unsigned)to;
+	if (has4 && !has6 && !ipv4)
+		ipv6 = true;
+	if (has6 && !has4 && !ipv6)
+		ipv4 = true;
+	if (!ipv4 && !ipv6)
+		return error_set(err, EINVAL, "Cannot disable IPv4 and IPv6 at same time");
 	if (ipv4 != ipv6)
 		where.family = ipv4 ? AF_INET : AF_INET6;
 	if (!strncmp(address, "unix:", 5))

@@ -16,21 +16,22 @@ const char *const vnc_options[] = {"vnc",       "password",      "password-secre
 				   "ipv4",      "ipv6",          "reverse",         "lossy",
 				   "websocket", "lock-key-sync", "tls-cert",        "tls-key",
 				   "tls-creds", "clipboard",     "non-adaptive",    "key-delay-ms",
-				   "sasl",      "sasl-authz",    "tls-authz",       NULL};
+				   "sasl",      "sasl-authz",    "tls-authz",       "audiodev",
+				   "power-control", NULL};
 
 /* What qemu has and this program does not. */
 static int refuse_missing(struct options *options, struct error *err)
 {
-	static const char *const names[] = {"sasl-authz", "tls-authz", "sasl"};
+	static const char instead[] = "; password=on, or verify-peer=on of tls-creds=, say who gets in";
+	static const struct {
+		const char *name, *instead;
+	} missing[] = {{"sasl-authz", instead}, {"tls-authz", instead}, {"sasl", instead}, {"audiodev", ""}, {"power-control", ""}};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *value = options_get(options, names[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(missing); i++) {
+		const char *value = options_get(options, missing[i].name);
 
 		if (value && strcmp(value, "off"))
-			return error_set(
-				err, ENOTSUP,
-				"%s=: not supported yet; password=on, or verify-peer=on of tls-creds=, say who gets in",
-				names[i]);
+			return error_set(err, ENOTSUP, "%s=: not supported yet%s", missing[i].name, missing[i].instead);
 	}
 	return 0;
 }
