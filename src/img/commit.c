@@ -98,44 +98,64 @@ static int run_commit(struct commit *c)
 	return 0;
 }
 
-/* Below the overlay: by the name that the image above has for it, or by the file's. NULL: said why. */
-static struct block *find_base(struct commit *c)
+/* Whether the base's name, which may be relative to the image above it as that one's header has it, is this file. */
+static bool is_file(const struct commit *c, const struct block *above, const struct block *node)
+{
+	char *path = img_backing_path(above->filename, c->base);
+	char *wanted = realpath(path, NULL), *is = realpath(node->filename, NULL);
+	const bool same = wanted && is && !strcmp(wanted, is);
+
+	free(path);
+	free(wanted);
+	free(is);
+	return same;
+}
+
+/* Below the overlay: by the name that the image above has for it, or by the file's; sets *above. NULL: said why. */
+static struct block *find_base(struct commit *c, struct block **above)
 {
 	struct block *node = c->chain->backing;
 
-	for (const struct block *above = c->chain; node; above = node, node = node->backing) {
+	for (*above = c->chain; node; *above = node, node = node->backing) {
 		struct block_info info;
 
-		block_get_info(above, &info);
-		if (!strcmp(c->base, node->filename) || (info.backing && !strcmp(c->base, info.backing)))
+		block_get_info(*above, &info);
+		if (!strcmp(c->base, node->filename) || (info.backing && !strcmp(c->base, info.backing)) ||
+		    is_file(c, *above, node))
 			return node;
 	}
 	img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->chain->filename);
 	return NULL;
 }
 
+/* The backing file of an image, as its header names it, for writing. */
+static struct block *open_below(struct commit *c, const struct block *above, const char *format)
+{
+	const struct img_open how = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
+	struct block_info info;
+	struct block *block;
+	char *path;
+
+	block_get_info(above, &info);
+	path = img_backing_path(above->filename, info.backing);
+	block = img_open(c->img, path, format ? format : info.backing_format, &how);
+	free(path);
+	return block;
+}
+
 /* The chain with the base's file, which is opened by itself for writing. */
 static int open_base(struct commit *c, const char *name)
 {
 	const struct img_open chain = {.force_share = true, .cache = c->cache};
-	const struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
+	struct block *above = NULL;
 
 	c->chain = img_open(c->img, name, c->format, &chain);
-	c->stop = c->chain ? find_base(c) : NULL;
+	c->stop = c->chain ? find_base(c, &above) : NULL;
 	if (c->stop)
-		c->below = img_open(c->img, c->stop->filename, c->stop->driver->name, &below);
-	return c->below ? 0 : 1;
-}
-
-static int open_backing(struct commit *c, const char *name, const struct block_info *info)
-{
-	const struct img_open below = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
-	char *path = img_backing_path(name, info->backing);
-
-	c->below = img_open(c->img, path, info->backing_format, &below);
-	c->chain = c->top;
-	block_ref(c->chain);
-	free(path);
+		c->below = open_below(c, above, c->stop->driver->name);
+	if (c->below && (strcmp(c->below->filename, c->stop->filename) || c->below->length != c->stop->length))
+		return img_fail(c->img, "'%s' is not what '%s' names as its backing file: commit without options for it",
+				c->stop->filename, above->filename);
 	return c->below ? 0 : 1;
 }
 
@@ -152,9 +172,12 @@ static int open_and_commit(struct commit *c, const char *name)
 		return img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->top->filename);
 	if (!info.backing)
 		return img_fail(c->img, "Image does not have a backing file");
-	if (c->base ? open_base(c, name) : open_backing(c, name, &info))
-		return 1;
-	return run_commit(c);
+	if (c->base)
+		return open_base(c, name) ? 1 : run_commit(c);
+	c->below = open_below(c, c->top, NULL);
+	c->chain = c->top;
+	block_ref(c->chain);
+	return c->below ? run_commit(c) : 1;
 }
 
 int img_verb_commit(struct img *img, int argc, char **argv)

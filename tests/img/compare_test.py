@@ -228,6 +228,8 @@ GROUPS = {
         $IMG commit -t foo top.qcow2
         $IMG commit --image-opts driver=qcow2,file.filename=top.qcow2; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
         $IMG commit 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"}}'; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
+        mkdir d; $IMG create -q -f qcow2 -b ../mid.qcow2 -F qcow2 d/t.qcow2; for b in mid.qcow2 ./mid.qcow2 $PWD/mid.qcow2 base.raw ./base.raw $PWD/base.raw nono d/t.qcow2; do echo "== $b"; $IMG commit -b $b d/t.qcow2; echo $?; done 2>&1 | sed "s,$PWD,PWD,g"; cd d; for b in mid.qcow2 ../mid.qcow2 $PWD/../mid.qcow2 ../d/../mid.qcow2; do $IMG commit -b $b t.qcow2; echo $?; done 2>&1; cd ..; rm -r d
+        J='json:{"driver":"raw","offset":1048576,"size":2097152,"file":{"driver":"file","filename":"big.raw"}}'; seq 1000000 | head -c 6M > big.raw; for b in "$J" ''; do $IMG create -q -f qcow2 -b "$J" -F raw o.qcow2; $IMG bench -q -w --pattern 2 -c 5 -s 64k -S 256k o.qcow2; $IMG convert o.qcow2 w.raw; $IMG commit ${b:+-b "$b"} o.qcow2; sha256sum < big.raw; $IMG compare -F raw o.qcow2 w.raw; done; rm o.qcow2 big.raw w.raw
         $IMG commit -f raw top.qcow2
         chmod a-w base.raw; rm -rf keep
     """,
