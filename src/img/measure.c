@@ -97,6 +97,8 @@ static int run_measure(struct measure *m, struct img_args *args)
 
 static int check_arguments(struct measure *m, struct img_args *args)
 {
+	if (!args->name_count && (m->format || m->snapshot || m->img->image_opts))
+		return img_fail(m->img, "--image-opts, -f, and -l require a filename argument.");
 	if (args->name_count > 1)
 		return img_fail(m->img, "At most one filename argument is allowed.");
 	if (args->name_count == 1 && m->size != UINT64_MAX)

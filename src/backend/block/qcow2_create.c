@@ -103,8 +103,6 @@ int qcow2_check_create(const struct qcow2_create *create, struct error *err)
 		return error_set(err, EINVAL,
 				 "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
 				 1u << QCOW2_MIN_EXTENDED_BITS);
-	if (create->backing_format && !create->backing)
-		return error_set(err, EINVAL, "Backing format cannot be used without backing file");
 	if (create->backing && create->preallocation != BLOCK_PREALLOC_OFF && !create->extended_l2)
 		return error_set(err, EINVAL,
 				 "Backing file and preallocation can only be used at the same time if "

@@ -162,6 +162,8 @@ int qcow2_create_image(const struct block_create *create, struct error *err)
 	struct block *file;
 	int result = decode(create, &q, &luks, err);
 
+	if (!result && q.backing_format && !q.backing)
+		result = error_set(err, EINVAL, "Backing format cannot be used without backing file");
 	if (!result)
 		result = qcow2_check_create(&q, err);
 	if (result)
@@ -185,7 +187,7 @@ int qcow2_measure_image(const struct block_create *create, struct block_measure 
 {
 	struct luks_options luks;
 	struct qcow2_create q;
-	uint64_t data = 0;
+	uint64_t data = 0, whole;
 	int result = decode(create, &q, &luks, err);
 
 	if (!result)
@@ -194,9 +196,13 @@ int qcow2_measure_image(const struct block_create *create, struct block_measure 
 		result = measure->data_bytes(measure, q.cluster_bytes, &data, err);
 	if (result)
 		return result;
+	whole = align_up(q.length, q.cluster_bytes);
+	/* Of what the new image's backing file has nothing is known here. */
+	if (q.preallocation >= BLOCK_PREALLOC_FALLOC || (measure->source && q.backing))
+		data = whole;
 	measure->full_bytes = qcow2_measure(&q, q.length);
 	/* As qemu-img: with the tables of the whole disk. */
-	measure->required_bytes = measure->full_bytes - align_up(q.length, q.cluster_bytes) + data;
+	measure->required_bytes = measure->full_bytes - whole + data;
 	if (measure->source && measure->source->driver == &block_qcow2_driver)
 		measure->bitmap_bytes = qcow2_bitmaps_measure(measure->source, q.cluster_bytes);
 	measure->has_bitmaps = measure->source && measure->source->driver == &block_qcow2_driver && q.version >= 3 &&
