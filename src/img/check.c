@@ -64,18 +64,19 @@ static void print_json(struct checking *c, const struct block *block, const stru
 {
 	json_t *row = json_object();
 
+	/* In the order of qemu-img's. */
 	set_if(row, "image-end-offset", r->image_end_offset);
+	set_if(row, "compressed-clusters", r->compressed_clusters);
 	set_if(row, "total-clusters", r->total_clusters);
-	set_if(row, "leaks", r->leaks);
-	set_if(row, "leaks-fixed", r->leaks_fixed);
 	set_if(row, "corruptions", r->corruptions);
 	set_if(row, "corruptions-fixed", r->corruptions_fixed);
 	json_object_set_new(row, "check-errors", json_integer((json_int_t)r->check_errors));
+	set_if(row, "leaks", r->leaks);
+	set_if(row, "leaks-fixed", r->leaks_fixed);
 	set_if(row, "allocated-clusters", r->allocated_clusters);
 	json_object_set_new(row, "filename", json_stringn_nocheck(c->filename, strlen(c->filename)));
 	json_object_set_new(row, "format", json_string(block->driver->name));
 	set_if(row, "fragmented-clusters", r->fragmented_clusters);
-	set_if(row, "compressed-clusters", r->compressed_clusters);
 	json_dumpf(row, c->img->out, JSON_INDENT(4));
 	fputc('\n', c->img->out);
 	json_decref(row);

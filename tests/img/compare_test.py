@@ -165,6 +165,7 @@ GROUPS = {
         $IMG compare -s base.qcow2 top.qcow2
         $IMG create -q -f qcow2 c.qcow2 10M; qemu-io -c 'write -P 1 0 5M' c.qcow2 >/dev/null; for at in 1 2; do cp c.qcow2 d.qcow2; dd if=/dev/zero of=d.qcow2 bs=64k seek=$at count=1 conv=notrunc status=none; $IMG check d.qcow2; echo $?; $IMG check --output=json d.qcow2; $IMG check -r all d.qcow2 2>/dev/null; echo $?; $IMG check d.qcow2; $IMG compare c.qcow2 d.qcow2; done
         cp c.qcow2 d.qcow2; printf '\\x80\\0\\0\\0\\0\\7\\0\\0' | dd of=d.qcow2 bs=1 seek=262144 conv=notrunc status=none; $IMG check d.qcow2; echo $?; $IMG check -r all d.qcow2; echo $?; $IMG check d.qcow2
+        W() { cp c.qcow2 d.qcow2; printf "$1" | dd of=d.qcow2 bs=1 seek=$2 conv=notrunc status=none; }; for w in '\\200\\0\\0\\0\\0\\5\\2\\0 262160' '\\200\\0\\0\\0\\0\\5\\0\\0 262160' '\\200\\0\\0\\0\\0\\6\\0\\6 262160' '\\0\\0\\0\\0\\0\\0\\0\\6 262168' '\\207\\0\\0\\0\\0\\4\\0\\1 196608'; do W $w; for o in '' --output=json '-q' '-r leaks'; do $IMG check $o d.qcow2; echo $?; done; done 2>&1; W '\\200\\0\\0\\0\\0\\4\\2\\0' 196608; $IMG check -r leaks d.qcow2 2>&1 | grep 'Repairing cluster [45] '; $IMG convert -c -O qcow2 c.qcow2 e.qcow2; $IMG check --output=json e.qcow2; rm e.qcow2; printf '\\0\\1' | dd of=c.qcow2 bs=1 seek=131372 conv=notrunc status=none; for o in '' --output=json '--output=json -r leaks' ''; do $IMG check $o c.qcow2; echo $?; done 2>&1; rm d.qcow2
     """,
     "subclusters": """
         $IMG create -f qcow2 -o extended_l2=on a.qcow2 10M; $IMG info a.qcow2; $IMG info --output=json a.qcow2

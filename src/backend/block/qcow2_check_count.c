@@ -84,15 +84,16 @@ static void count_entry(struct qcow2_counting *c, struct qcow2_entry entry, bool
 		count_packed(c, entry, active);
 		return;
 	}
+	if (entry.word & QCOW2_L2_RESERVED)
+		bad_entry(c, "ERROR found l2 entry with reserved bits set: %llx", entry.word);
 	if (allocated & entry.bitmap >> 32 || (allocated && !qcow2_has_place(q, entry.word)))
 		bad_entry(c, "ERROR l2_entry=0x%llx: invalid subcluster allocation bitmap; L2 entry corrupted.",
 			  entry.word);
 	if (!qcow2_has_place(q, entry.word))
 		return;
-	if (!qcow2_is_external(q) && offset & (q->cluster_bytes - 1)) {
+	/* What a wrong place touches counts as used: a repair must not give away what could still be saved by hand. */
+	if (!qcow2_is_external(q) && offset & (q->cluster_bytes - 1))
 		bad_entry(c, "ERROR offset=%llx: Data cluster is not properly aligned; L2 entry corrupted.", offset);
-		return;
-	}
 	if (!qcow2_is_external(q)) /* else nothing counts what lies there */
 		count_range(c, offset, q->cluster_bytes);
 	if (!active)
@@ -129,12 +130,15 @@ static int count_l1(struct qcow2_counting *c, uint64_t offset, const uint64_t *l
 	for (uint32_t i = 0; i < entries; i++) {
 		const uint64_t l2 = l1[i] & QCOW2_OFFSET_MASK;
 
+		if (l1[i] & QCOW2_L1_RESERVED)
+			bad_entry(c, "ERROR found L1 entry with reserved bits set: %llx", l1[i]);
 		if (!l2)
 			continue;
 		if (l2 & (q->cluster_bytes - 1)) {
 			qcow2_check_say(c, "ERROR l2_offset=%llx: Table is not cluster aligned; L1 entry corrupted",
 					(unsigned long long)l2);
 			c->check->corruptions++;
+			count_range(c, l2, q->cluster_bytes);
 			continue;
 		}
 		count_range(c, l2, q->cluster_bytes);
