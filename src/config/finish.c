@@ -332,18 +332,29 @@ static int check_machine(struct config_parse *parse, struct error *err)
 	return 0;
 }
 
+static const char *const vga_cards[] = {"VGA", "cirrus-vga", "secondary-vga", NULL};
+
 /* The board brings a card unless one is plugged in, as qemu's does. */
 static void choose_vga(struct domain_config *config)
 {
-	static const char *const cards[] = {"VGA", "cirrus-vga", "secondary-vga", NULL};
-	bool wanted = !config->no_defaults;
+	if (!config->vga)
+		config->vga = xstrdup(config->no_defaults || names_device(config, vga_cards) ? "none" : "std");
+}
 
-	if (config->vga)
+/*
+ * A machine that starts by firmware talks to its screen: where no display was chosen a VNC server on the loopback
+ * interface shows it, as qemu's does that has no window system. The terminal stays what it is.
+ */
+static void add_default_screen(struct domain_config *config)
+{
+	struct options options = {0};
+
+	if (config->display || config->no_defaults || !config->firmware ||
+	    (strcmp(config->vga, "none") == 0 && !names_device(config, vga_cards)))
 		return;
-	for (size_t i = 0; i < config->devices.count; i++)
-		for (size_t j = 0; cards[j]; j++)
-			wanted &= strcmp(config->devices.items[i].type, cards[j]) != 0;
-	config->vga = xstrdup(wanted ? "std" : "none");
+	options_add(&options, "vnc", "localhost:0");
+	options_add(&options, "to", "99");
+	config_list_add(&config->displays, "vnc", "default", &options);
 }
 
 int config_finish(struct config_parse *parse, struct error *err)
@@ -367,6 +378,7 @@ int config_finish(struct config_parse *parse, struct error *err)
 			config->drives[i].snapshot = true;
 	attach_drives(config);
 	choose_vga(config);
+	add_default_screen(config);
 	if (check_stdio(config, err) < 0 || check_references(config, err) < 0 ||
 	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0 ||
 	    check_single_use(config, "drive", err) < 0)

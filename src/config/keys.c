@@ -144,7 +144,8 @@ const struct key config_keys[] = {
 
 	/* Display options */
 	{ "nographic", NULL, "no display; serial port and monitor on the terminal (Ctrl-a h helps)", SECTION_DISPLAY, KEY_WORD, .word = word_nographic },
-	{ "display", "none | curses | vnc=display[,option=value...]", "select display type ('-display help' for the list)", SECTION_DISPLAY, KEY_WORD, .word = word_display },
+	{ "display", "none | curses | vnc=display[,option=value...]", "select display type ('-display help' for the list)\n"
+	  "without any, a machine that starts by firmware has a VNC server on the first free display of localhost", SECTION_DISPLAY, KEY_WORD, .word = word_display },
 	{ "curses", NULL, "shorthand for -display curses", SECTION_DISPLAY, KEY_WORD, .word = word_curses },
 	{ "vnc", "host:display | unix:path | none [,password=on | password-secret=id][,to=display][,websocket=on|port][,reverse=on][,share=policy]\n"
 	  "                [,tls-creds=id | tls-cert=file,tls-key=file][,clipboard=on][,connections=n][,display=id]",

@@ -3,6 +3,7 @@
 
 #include "backend/block/block.h"
 #include "backend/display/driver.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "config/domain.h"
 #include "machine/internal.h"
@@ -87,8 +88,13 @@ int screens_open(struct screens *screens, struct error *err)
 		options_copy(&options, &item->options);
 		ui = display_ui_open(item->type, item->id, &options, &screens->host, err);
 		options_free(&options);
-		if (!ui)
+		if (!ui && item->typed)
 			return error_prefix(err, "%s", item->typed);
+		if (!ui) {
+			log_warn(screens->host.log, "no VNC server shows the screen: %s", err->msg);
+			*err = (struct error){0};
+			continue;
+		}
 		while (*last)
 			last = &(*last)->next;
 		*last = ui;

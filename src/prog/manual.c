@@ -56,6 +56,15 @@ static const char begin[] =
 	".PP\nIn the background, with its console and QMP on sockets:\n.PP\n.nf\n"
 	"    xuni-vmm \\-daemonize \\-pidfile vm.pid \\-display none \\-kernel vmlinuz \\-append console=ttyS0 \\e\n"
 	"        \\-serial unix:vm.console,server=on,wait=off \\-qmp unix:vm.qmp,server=on,wait=off\n.fi\n"
+	".PP\nA PC that starts from a disc, with an empty disk beside it; any VNC viewer shows its screen (127.0.0.1:5900, or the port that is said):\n"
+	".PP\n.nf\n"
+	"    xuni-img create \\-f qcow2 disk.qcow2 20G\n"
+	"    xuni-vmm \\-m 1G \\-hda disk.qcow2 \\-cdrom installer.iso \\-boot once=d\n.fi\n"
+	".PP\nThe same with UEFI, whose variables last in a file:\n.PP\n.nf\n"
+	"    cp /usr/share/OVMF/OVMF_VARS_4M.fd vars.fd\n"
+	"    xuni-vmm \\-m 1G \\-hda disk.qcow2 \\-cdrom installer.iso \\-boot once=d \\e\n"
+	"        \\-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \\e\n"
+	"        \\-drive if=pflash,format=raw,file=vars.fd\n.fi\n"
 	".SH OPTIONS\n";
 
 static const char keys[] =

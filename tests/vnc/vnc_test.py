@@ -5,6 +5,8 @@ screendump; passwords, TLS, WebSockets, many, slow, broken and exclusive clients
 import json
 import os
 import pathlib
+import re
+import select
 import shutil
 import socket
 import ssl
@@ -267,6 +269,26 @@ def transports(checks, folder):
         vm.qmp.call("quit")
         vm.process.wait(vmm.PATIENCE)
     checks.holds(not path.exists(), "the Unix socket is removed")
+
+
+    default_server(checks, folder)
+
+
+def default_server(checks, folder):
+    """Firmware and no word about a display: a server on a port of its own choice, on the loopback interface."""
+    command = [vmm.VMM, "-accel", os.environ.get("XUNI_ACCEL", "translate"), "-m", "64", "-nic", "none", "-serial", "none", "-monitor", "none", "-S"]
+    for extra, wanted in ((), True), (["-vga", "none"], False), (["-kernel", folder.kernel], False), (["-display", "none"], False):
+        with subprocess.Popen([*command, *extra], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            try:
+                if wanted:
+                    found = re.match(rb"VNC server running on 127\.0\.0\.1:(59\d\d)\n", process.stderr.readline())
+                    client = Client(("127.0.0.1", int(found[1])))
+                    checks.holds(len(client.whole()) == client.width * client.height * 4, "the screen of a PC without -display")
+                    client.close()
+                else:
+                    checks.holds(not select.select([process.stderr], [], [], 1)[0], f"no server with {extra[0]}")
+            finally:
+                process.terminate()
 
 
 def hostile(checks, folder):

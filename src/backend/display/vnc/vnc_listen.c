@@ -231,6 +231,9 @@ static int listen_inet(struct vnc *vnc, struct where *where, const char *websock
 			break;
 		vnc_unlisten(vnc);
 	}
+	/* Whoever leaves the choice to us wants to know. */
+	if (rc == 0 && where->to)
+		log_tell(vnc->ui.host->log, "VNC server running on %s:%s", vnc->sockets[0].end.host, vnc->sockets[0].end.service);
 	if (rc == 0 && websocket)
 		rc = listen_websocket(vnc, where, websocket, err);
 	return rc;
