@@ -34,6 +34,8 @@ HUMAN = ["info status", "info name", "info uuid", "info kvm", "info memory_size_
          "help logfile", "help info irq", "help info memdev", "help info registers", "help change"]
 BAD = ['{"execute":"foo"}', '{"execute":"stop","arguments":{"x":1}}', '{"exec":1}', '{"execute":1}', '[1]', '{}',
        '{"execute":"human-monitor-command"}', '{"execute":"human-monitor-command","arguments":{"command-line":3}}',
+       '{"execute":"human-monitor-command","arguments":{"command-line":"info mice","cpu-index":9}}', '{"execute":"query-vm-generation-id"}',
+       '{"execute":"memsave","arguments":{"val":0,"size":1,"filename":"/nonexistent/x","cpu-index":9}}',
        '{"execute":"stop","arguments":3}', '{"execute":"qmp_capabilities"}']
 
 

@@ -88,7 +88,7 @@ def main():
         for arguments in (["-object", x509, "-vnc", f"127.0.0.1:{number},tls-creds=t,password=on,websocket=on"],
                           ["-object", anonymous, "-vnc", f"127.0.0.1:{number},tls-creds=t"],
                           ["-object", "secret,id=s,data=abc", "-vnc", f"127.0.0.1:{number},password-secret=s"], ["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
-                          ["-vnc", f"unix:{folder.path}/vnc"], ["-display", "none"]):
+                          ["-vnc", f"unix:{folder.path}/vnc"], ["-vnc", f":{number}"], ["-display", "none"]):
             for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
                 checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")
         arguments, requests = ["-vnc", f"127.0.0.1:{number}"], elsewhere(number)

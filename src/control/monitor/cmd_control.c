@@ -75,7 +75,7 @@ static json_t *run_human(struct command_call *call, struct error *err)
 	call->monitor->cpu = (unsigned)argument_int(call, "cpu-index", previous);
 	if (call->monitor->cpu >= call->machine->vcpu_count) {
 		call->monitor->cpu = previous;
-		error_set(err, EINVAL, "Invalid parameter value for 'cpu-index', expected: a CPU number");
+		error_set(err, EINVAL, "Parameter 'cpu-index' expects a CPU number");
 		return NULL;
 	}
 	hmp_run(call->monitor, argument_string(call, "command-line"), &text);

@@ -129,7 +129,7 @@ static json_t *run_generation_id(struct command_call *call, struct error *err)
 
 	if (inspect_generation_id(call->machine, text))
 		return json_pack("{s:s}", "guid", text);
-	error_set(err, ENODEV, "VM Generation ID device not found");
+	error_set(err, EINVAL, "VM Generation ID device not found");
 	return NULL;
 }
 

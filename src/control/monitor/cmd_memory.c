@@ -297,7 +297,7 @@ static json_t *run_memsave(struct command_call *call, struct error *err)
 	json_t *result;
 
 	if (cpu >= call->machine->vcpu_count) {
-		error_set(err, EINVAL, "Invalid parameter value for 'cpu-index', expected: a CPU number");
+		error_set(err, EINVAL, "Parameter 'cpu-index' expects a CPU number");
 		return NULL;
 	}
 	if (cpu >= 0)

@@ -60,6 +60,7 @@ static json_t *auth_word(const json_t *server)
 	return json_sprintf("%s+%.*s+%s", word(server, "auth"), (int)(dash - sub), sub, dash + 1);
 }
 
+/* Of several addresses the last in the list, as qemu, which puts each before the others. */
 static json_t *run_query(struct command_call *call, struct error *err)
 {
 	struct display_ui *ui = find_server(call->machine, NULL);
@@ -76,7 +77,6 @@ static json_t *run_query(struct command_call *call, struct error *err)
 		json_object_set(result, "family", json_object_get(socket, "family"));
 		json_object_set_new(result, "auth", auth_word(socket));
 		json_object_set(result, "clients", json_object_get(all, "clients"));
-		break;
 	}
 	json_decref(all);
 	return result;
