@@ -113,6 +113,27 @@ static void warn_of_unused_globals(const struct machine *machine)
 	}
 }
 
+/* As qemu does: most likely the -device was forgotten. */
+static void warn_of_unused_netdevs(const struct machine *machine)
+{
+	const struct domain_config *config = machine->config;
+
+	for (size_t i = 0; i < config->netdevs.count; i++) {
+		const struct config_item *netdev = &config->netdevs.items[i];
+		bool used = false;
+
+		for (size_t j = 0; j < config->devices.count && !used; j++) {
+			const char *id = options_peek(&config->devices.items[j].options, "netdev");
+
+			used = id && strcmp(id, netdev->id) == 0;
+		}
+		if (!used && netdev->typed)
+			log_warn(machine->log, "%s has no peer: there is no -net nic for it", netdev->typed);
+		else if (!used)
+			log_warn(machine->log, "netdev %s has no peer: no -device has netdev=%s", netdev->id, netdev->id);
+	}
+}
+
 /* The firmware's tables name one. */
 static int check_vmgenid(const struct config_list *devices, struct error *err)
 {
@@ -143,6 +164,7 @@ static int create_configured_devices(struct machine *machine, struct error *err)
 			return device_error(err, item);
 	}
 	warn_of_unused_globals(machine);
+	warn_of_unused_netdevs(machine);
 	return 0;
 }
 

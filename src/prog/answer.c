@@ -23,8 +23,8 @@
 static const char *const bus_names[DEVICE_BUS_KINDS] = {
 	[DEVICE_SYSTEM] = "System", [DEVICE_ISA] = "ISA",
 	[DEVICE_PCI] = "PCI",       [DEVICE_VIRTIO_SERIAL] = "virtio-serial-bus",
-	[DEVICE_IDE] = "IDE",       [DEVICE_SCSI] = "SCSI",
-	[DEVICE_USB] = "usb-bus",
+	[DEVICE_IDE] = "IDE",       [DEVICE_FLOPPY] = "floppy-bus",
+	[DEVICE_SCSI] = "SCSI",     [DEVICE_USB] = "usb-bus",
 };
 
 static const char *const property_types[] = {

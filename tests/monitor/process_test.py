@@ -36,7 +36,14 @@ def names(checks, folder):
     for what in ("-help", "-machine help", "-cpu help", "-accel help", "-device help", "-device virtio-blk-pci,help", "-netdev help",
                  "-chardev help", "-object help", "-d help", "-trace help", "-display help", "-vga help", "-nic model=help"):
         result = run([vmm.VMM, *what.split()])
-        checks.holds(result.returncode == 0 and len(result.stdout) > 4 and not result.stderr, what)
+        checks.holds(result.returncode == 0 and len(result.stdout) > 4 and not result.stderr and "(null)" not in result.stdout, what)
+    checks.holds('name "floppy", bus floppy-bus' in run([vmm.VMM, "-device", "help"]).stdout, "-device help: floppy")
+    for arguments, wanted in ((["-netdev", "user,id=n0"], "netdev n0 has no peer"), (["-net", "user"], "-net user has no peer"),
+                              (["-net", "nic", "-net", "user"], None), (["-nic", "user"], None)):
+        with subprocess.Popen([vmm.VMM, "-nodefaults", "-display", "none", "-S", *arguments, "-qmp", "stdio"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            errors = process.communicate('{"execute":"qmp_capabilities"}\n{"execute":"quit"}\n', timeout=vmm.PATIENCE)[1]
+        checks.holds(wanted in errors if wanted else not errors, f"{' '.join(arguments)}: {errors.strip() or 'no warning'}")
     result = run([vmm.VMM, "-device", "virtio-blk-pic,help"])
     checks.holds(result.returncode == 1 and "did you mean 'virtio-blk-pci'" in result.stderr, "-device of an unknown name, help")
 
