@@ -219,6 +219,14 @@ def passwords(checks, folder):
         checks.holds(not try_it("right2"), "it expires")
         vm.qmp.call("expire_password", protocol="vnc", time="+100")
         checks.holds(try_it("right2"), "and is good again")
+    with vmm.Terminal([vmm.VMM, "-nodefaults", "-S", "-vnc", f"127.0.0.1:{number},password=on", "-monitor", "stdio"]) as terminal:
+        terminal.until(rb"\(qemu\) ")
+        terminal.type(b"change vnc password\r")
+        terminal.until(rb"Password: ")
+        terminal.type(b"typed\r")
+        shown = terminal.until(rb"\(qemu\) ")
+        checks.same(shown.count(b"*"), 5, "a password that is asked for shows as asterisks")
+        checks.holds(b"typed" not in shown and try_it("typed"), "and is the right one then")
 
 
 def certificate(folder):

@@ -72,15 +72,20 @@ static json_t *run_insert(struct command_call *call, struct error *err)
 	return block && media_insert(call->machine, drive, name, block, err) == 0 ? json_object() : NULL;
 }
 
+static json_t *set_typed_password(struct command_call *call, const char *line, struct error *err)
+{
+	return monitor_set_vnc_password(call, NULL, line, err);
+}
+
 /* change vnc password PASSWORD: the one thing besides media that change changes. */
 static json_t *change_vnc(struct command_call *call, const char *what, const char *password, struct error *err)
 {
 	if (strcmp(what, "password") && strcmp(what, "passwd"))
 		text_printf(call->text, "Expected 'password' after 'vnc'\n");
-	else if (!password)
-		text_printf(call->text, "terminal does not support password prompting\n");
-	else
+	else if (password)
 		return monitor_set_vnc_password(call, NULL, password, err);
+	else if (!hmp_ask_secret(call->monitor, "Password: ", set_typed_password))
+		text_printf(call->text, "terminal does not support password prompting\n");
 	return json_object();
 }
 

@@ -44,6 +44,32 @@ static void line_entered(void *opaque, const char *line)
 	readline_show(&monitor->readline);
 }
 
+static void secret_entered(void *opaque, const char *line)
+{
+	struct monitor *monitor = opaque;
+	struct text text = {0};
+	struct command_call call = {.machine = monitor->machine, .monitor = monitor, .text = &text};
+	struct error err = {0};
+	json_t *result = monitor->answer(&call, line, &err);
+
+	if (!result)
+		text_printf(&text, "Error: %s\n", err.msg);
+	json_decref(result);
+	if (text.data)
+		write_lines(monitor, text.data);
+	text_free(&text);
+	readline_show(&monitor->readline);
+}
+
+bool hmp_ask_secret(struct monitor *monitor, const char *question, hmp_answer_fn *answer)
+{
+	if (!monitor->readline.print)
+		return false;
+	monitor->answer = answer;
+	readline_ask(&monitor->readline, question, secret_entered);
+	return true;
+}
+
 static void print_edit(void *opaque, const char *data, size_t length)
 {
 	monitor_write(opaque, data, length);

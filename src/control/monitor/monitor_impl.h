@@ -10,6 +10,9 @@
 #include "control/monitor/readline.h"
 #include "machine/machine.h"
 
+/* Gets the line that hmp_ask_secret asked for; as command_run_fn. */
+typedef json_t *hmp_answer_fn(struct command_call *call, const char *line, struct error *err);
+
 struct monitor {
 	struct machine *machine;
 	struct chardev *chardev; /* handle of chardev_attach; NULL while attaching */
@@ -23,6 +26,7 @@ struct monitor {
 	unsigned format_size;
 	struct jsonstream stream;
 	struct readline readline;
+	hmp_answer_fn *answer; /* HMP: for the secret that is asked for */
 	struct machine_listener listener;
 };
 
@@ -32,6 +36,8 @@ void hmp_start(struct monitor *monitor);
 void hmp_stop(struct monitor *monitor);
 /* The other end came, or the mux gave the keyboard: banner (once) and prompt. */
 void hmp_attention(struct monitor *monitor);
+/* The next line is a secret for `answer`; question: constant. False: nobody sits at this monitor (human-monitor-command). */
+bool hmp_ask_secret(struct monitor *monitor, const char *question, hmp_answer_fn *answer);
 
 void qmp_start(struct monitor *monitor);
 void qmp_greet(struct monitor *monitor);

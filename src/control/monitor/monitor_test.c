@@ -142,6 +142,41 @@ static void test_editing(void **state)
 	check_edit("a\033[3~\033[1~b\033[99;99X\r", "ba\n");
 }
 
+static void editor_answer(void *opaque, const char *line)
+{
+	text_printf(&((struct editor *)opaque)->lines, "answer %s\n", line);
+}
+
+/* keys are typed where a secret is asked for; nothing of it may be on the screen or in the history. */
+static void check_secret(const char *keys, const char *expected)
+{
+	struct editor editor = {0};
+
+	editor.readline = (struct readline){.prompt = "> ",
+					    .print = editor_print,
+					    .line = editor_line,
+					    .complete = editor_complete,
+					    .opaque = &editor};
+	readline_ask(&editor.readline, "Password: ", editor_answer);
+	readline_show(&editor.readline);
+	readline_feed(&editor.readline, (const uint8_t *)keys, strlen(keys));
+	assert_string_equal(editor.lines.data ? editor.lines.data : "", expected);
+	assert_null(strchr(editor.screen.data, 'k'));
+	assert_non_null(strstr(editor.screen.data, "Password: *"));
+	readline_free(&editor.readline);
+	text_free(&editor.screen);
+	text_free(&editor.lines);
+}
+
+static void test_secret(void **state)
+{
+	check_secret("kkk\r", "answer kkk\n");
+	check_secret("kkk\rabc" UP "d\r", "answer kkk\nabcd\n");
+	check_secret("kkk" LEFT LEFT "k\005k\001k\r", "answer kkkkkk\n");
+	check_secret("kk\t\014" UP DOWN "k\r", "answer kkk\n");
+	check_secret("kkk\003abc\r", "abc\n");
+}
+
 static void test_long_lines(void **state)
 {
 	char keys[READLINE_MAX + 100];
@@ -352,7 +387,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stream),    cmocka_unit_test(test_stream_bounds),
-		cmocka_unit_test(test_editing),   cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_editing), cmocka_unit_test(test_secret),   cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_arguments), cmocka_unit_test(test_expressions),
 		cmocka_unit_test(test_requests),  cmocka_unit_test(test_completion),
 		cmocka_unit_test(test_table),

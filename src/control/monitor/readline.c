@@ -38,6 +38,17 @@ static void print_text(struct readline *rl, const char *text)
 	print(rl, text, strlen(text));
 }
 
+/* A part of the line, as people may see it. */
+static void print_line(struct readline *rl, size_t from, size_t to)
+{
+	if (!rl->answer) {
+		print(rl, rl->buffer + from, to - from);
+		return;
+	}
+	for (size_t i = from; i < to; i++)
+		print(rl, "*", 1);
+}
+
 static void move_left(struct readline *rl, size_t columns)
 {
 	char sequence[24];
@@ -49,15 +60,15 @@ static void move_left(struct readline *rl, size_t columns)
 /* Reprints from the cursor's old place after an edit there, and clears what is left behind it. */
 static void redraw_from(struct readline *rl, size_t from)
 {
-	print(rl, rl->buffer + from, rl->length - from);
+	print_line(rl, from, rl->length);
 	print_text(rl, "\033[K");
 	move_left(rl, rl->length - rl->cursor);
 }
 
 void readline_show(struct readline *rl)
 {
-	print_text(rl, rl->prompt);
-	print(rl, rl->buffer, rl->length);
+	print_text(rl, rl->answer ? rl->question : rl->prompt);
+	print_line(rl, 0, rl->length);
 	move_left(rl, rl->length - rl->cursor);
 }
 
@@ -81,7 +92,7 @@ static void insert(struct readline *rl, char c)
 	rl->length++;
 	rl->cursor++;
 	if (rl->cursor == rl->length)
-		print(rl, &c, 1);
+		print_line(rl, at, at + 1);
 	else
 		redraw_from(rl, at);
 }
@@ -101,7 +112,7 @@ static void move_to(struct readline *rl, size_t to)
 	if (to < rl->cursor)
 		move_left(rl, rl->cursor - to);
 	else
-		print(rl, rl->buffer + rl->cursor, to - rl->cursor);
+		print_line(rl, rl->cursor, to);
 	rl->cursor = to;
 }
 
@@ -122,7 +133,7 @@ static void remember(struct readline *rl)
 
 static void show_history(struct readline *rl, bool older)
 {
-	if (older ? rl->history_at == 0 : rl->history_at == rl->history_count)
+	if (rl->answer || (older ? rl->history_at == 0 : rl->history_at == rl->history_count))
 		return;
 	if (rl->history_at == rl->history_count) {
 		rl->buffer[rl->length] = 0;
@@ -170,7 +181,7 @@ static void complete(struct readline *rl)
 	const char *blank = before ? strrchr(before, ' ') : NULL, *word = blank ? blank + 1 : before;
 	size_t have = word ? strlen(word) : 0, common;
 
-	if (before && rl->complete)
+	if (before && rl->complete && !rl->answer)
 		rl->complete(rl->opaque, before, add_candidate, &list);
 	if (list.count) {
 		common = strlen(list.words[0]);
@@ -193,13 +204,21 @@ static void complete(struct readline *rl)
 static void submit(struct readline *rl)
 {
 	char line[READLINE_MAX + 1];
+	void (*answer)(void *opaque, const char *line) = rl->answer;
 
 	print_text(rl, "\r\n");
 	rl->buffer[rl->length] = 0;
-	remember(rl);
+	if (!answer)
+		remember(rl);
 	memcpy(line, rl->buffer, rl->length + 1);
 	rl->length = rl->cursor = 0;
-	rl->line(rl->opaque, line);
+	if (!answer) {
+		rl->line(rl->opaque, line);
+		return;
+	}
+	readline_clear(rl);
+	answer(rl->opaque, line);
+	explicit_bzero(line, sizeof(line));
 }
 
 static void erase_word(struct readline *rl)
@@ -319,8 +338,17 @@ void readline_feed(struct readline *rl, const uint8_t *data, size_t length)
 		feed(rl, data[i]);
 }
 
+void readline_ask(struct readline *rl, const char *question, void (*answer)(void *opaque, const char *line))
+{
+	rl->question = question;
+	rl->answer = answer;
+}
+
 void readline_clear(struct readline *rl)
 {
+	if (rl->answer)
+		explicit_bzero(rl->buffer, sizeof(rl->buffer));
+	rl->answer = NULL;
 	rl->length = rl->cursor = 0;
 	rl->history_at = rl->history_count;
 	rl->state = READLINE_TEXT;

@@ -30,11 +30,17 @@ struct readline {
 	enum { READLINE_TEXT, READLINE_ESCAPE, READLINE_SEQUENCE } state;
 	unsigned parameter;
 	bool last_was_return;
+	/* While a secret is asked for: it shows as asterisks and leaves nothing behind. */
+	const char *question;
+	void (*answer)(void *opaque, const char *line);
 };
 
 void readline_feed(struct readline *readline, const uint8_t *data, size_t length);
 /* Prompt and the line as it stands, on a fresh line. */
 void readline_show(struct readline *readline);
+/* The next line goes to `answer` instead of `line`, hidden, under this prompt; it is shown by the next readline_show. Ctrl-C
+ * and readline_clear give the question up. */
+void readline_ask(struct readline *readline, const char *question, void (*answer)(void *opaque, const char *line));
 void readline_clear(struct readline *readline);
 void readline_free(struct readline *readline);
 
