@@ -548,6 +548,7 @@ static void test_consoles(void **state)
 		 "mon(compat_monitor0,qmp) mon(compat_monitor1,qmp,pretty)"},
 		{"-nodefaults -debugcon file:d", "chardev(file:debugcon,path=d) device(isa-debugcon,chardev=debugcon)"},
 		{"-nodefaults -parallel none", ""},
+		{"-nodefaults -serial /dev/ttyS0", "chardev(serial:serial0,path=/dev/ttyS0) device(isa-serial,index=0,chardev=serial0)"},
 	};
 	static const struct line bad[] = {
 		{"-serial studio", "-serial studio: unknown character device 'studio'; did you mean 'stdio'?"},
@@ -557,10 +558,13 @@ static void test_consoles(void **state)
 		{"-serial vc:80Cx24Cx", "-serial vc:80Cx24Cx: vc:80Cx24Cx: expected a size such as vc:80Cx24C or vc:640x384"},
 		{"-serial file:", "-serial file:: a path is missing"},
 		{"-serial stdio -monitor stdio",
-		 "stdio is used twice, by 'serial0' and 'compat_monitor0'; one can be mon:stdio"},
+		 "stdio is used twice, by '-serial stdio' and '-monitor stdio'; one can be mon:stdio"},
 		{"-serial null -serial null -serial null -serial null -serial null",
 		 "-serial null: there are 4 serial ports"},
-		{"-daemonize -serial stdio", "'serial0' on stdio cannot stand beside -daemonize"},
+		{"-daemonize -serial stdio", "'-serial stdio' needs the terminal, which -daemonize gives up"},
+		{"-daemonize -nographic", "'-nographic' needs the terminal, which -daemonize gives up"},
+		{"-serial udp::1", "-serial udp::1: this kind of character device is not supported yet; stdio, pty, vc, file:PATH, pipe:PATH, "
+		 "unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, /dev/ttyS0 are"},
 		{"-mon chardev=x", "-mon: there is no chardev 'x'"},
 		{"-mon chardev=serail0 -serial null", "-mon: there is no chardev 'serail0'; did you mean 'serial0'?"},
 		{"-mon chardev=x,mode=contorl",

@@ -50,6 +50,12 @@ static int add_default_nic(struct config_parse *parse, struct error *err)
 	return list_nic(parse, NULL, &options, err);
 }
 
+/* What put a back end on stdio, as far as the user named it. */
+static const char *user_of(const struct domain_config *config, const struct config_item *chardev)
+{
+	return chardev->typed ? chardev->typed : config->no_graphic ? "-nographic" : chardev->id;
+}
+
 static int check_stdio(const struct domain_config *config, struct error *err)
 {
 	const char *first = NULL;
@@ -61,10 +67,10 @@ static int check_stdio(const struct domain_config *config, struct error *err)
 			continue;
 		if (first)
 			return error_set(err, EINVAL, "stdio is used twice, by '%s' and '%s'; one can be mon:stdio",
-					 first, item->id);
+					 first, user_of(config, item));
 		if (config->daemonize)
-			return error_set(err, EINVAL, "'%s' on stdio cannot stand beside -daemonize", item->id);
-		first = item->id;
+			return error_set(err, EINVAL, "'%s' needs the terminal, which -daemonize gives up", user_of(config, item));
+		first = user_of(config, item);
 	}
 	return 0;
 }

@@ -130,14 +130,20 @@ static int parse_legacy(const char *text, const char **type, struct options *opt
 			options_add(options, text[0] == 't' ? "telnet" : "websocket", "on");
 		return ret;
 	}
-	if (after(text, "udp:") || after(text, "/dev/") || after(text, "tn3270:"))
-		return not_yet(err, "this back end");
+	if (after(text, "/dev/") && !after(text, "/dev/parport")) {
+		*type = "serial";
+		options_add(options, "path", text);
+		return 0;
+	}
+	if (after(text, "udp:") || after(text, "tn3270:") || after(text, "/dev/"))
+		return error_set(err, ENOTSUP, "this kind of character device is not supported yet; stdio, pty, vc, file:PATH, pipe:PATH, "
+				 "unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, /dev/ttyS0 are");
 	near = nearest_word(text, prefixes);
 	if (near)
 		return error_set(err, EINVAL, "unknown character device '%.100s'; did you mean '%s'?", text, near);
 	return error_set(err, EINVAL,
 			 "unknown character device '%.100s' (known: stdio, mon:stdio, null, pty, vc, file:PATH, "
-			 "pipe:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID)",
+			 "pipe:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, /dev/ttyS0, chardev:ID)",
 			 text);
 }
 

@@ -124,7 +124,7 @@ const struct key config_keys[] = {
 	{ "chardev", "type,id=id[,mux=on|off][,logfile=path][,prop=value...]",
 	  "configure a character back end: stdio, file, pipe, pty, socket, null, ringbuf, vc",
 	  SECTION_CHARACTER, KEY_LIST, .list = list_chardev, .implied = "backend", .group = "chardev", .group_id = "id" },
-	{ "serial", "dev", "redirect the serial port to char device 'dev' (stdio, mon:stdio, vc, file:path, unix:path,server=on, ...)",
+	{ "serial", "dev", "redirect the serial port to char device 'dev' (stdio, mon:stdio, vc, file:path, unix:path,server=on, /dev/ttyS0, ...)",
 	  SECTION_CHARACTER, KEY_WORD, .word = word_serial },
 	{ "monitor", "dev", "redirect the monitor to char device 'dev'", SECTION_CHARACTER, KEY_WORD, .word = word_monitor },
 	{ "mon", "[chardev=]name[,mode=readline|control][,pretty=on|off]",
