@@ -66,7 +66,7 @@ struct block *img_open(struct img *img, const char *filename, const char *format
 /* what: "new backing file " or so, before the name in messages, where it is called `shown`. */
 struct block *img_open_as(struct img *img, const char *what, const char *filename, const char *shown,
 			  const char *format, const struct img_open *how);
-/* --object: makes a secret. Prints what is wrong. */
+/* --object: makes a secret or a throttle group. Prints what is wrong. */
 int img_add_object(struct img *img, const char *text);
 bool img_cache_is_known(const char *cache);
 /* Looks at the words of -t and -T; prints when it is unknown. */

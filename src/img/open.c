@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening images by the names of the command line: paths, URIs, json:{...}, and with --image-opts lists of options. */
+#include "backend/block/throttle.h"
 #include "img/internal.h"
+
+#include <ctype.h>
 
 bool img_cache_is_known(const char *cache)
 {
@@ -20,21 +23,52 @@ bool img_cache_is_valid(struct img *img, const char *cache, bool source)
 	return false;
 }
 
+static bool is_id(const char *text)
+{
+	for (const char *c = text; *c; c++)
+		if (!isalpha((unsigned char)*c) && (c == text || (!isdigit((unsigned char)*c) && !strchr("-._", *c))))
+			return false;
+	return *text;
+}
+
+static int add_throttle_group(struct img *img, const char *id, const struct options *options, struct error *err)
+{
+	struct options limits = {0};
+	int result;
+
+	if (throttle_group_find(img->graph, id))
+		return error_set(err, EEXIST,
+				 "attempt to add duplicate property '%s' to object (type 'container')", id);
+	for (size_t i = 0; i < options->count; i++)
+		if (strcmp(options->items[i].key, "qom-type") && strcmp(options->items[i].key, "id"))
+			options_add(&limits, options->items[i].key, options->items[i].value);
+	result = throttle_group_add(img->graph, id, &limits, err);
+	options_free(&limits);
+	return result;
+}
+
 int img_add_object(struct img *img, const char *text)
 {
 	struct options options = {0};
 	struct error err = {0};
-	const char *type;
+	const char *type, *id;
 	int status = 0;
 
 	if (*text == '{' ? options_parse_json(&options, text, &err) : options_parse(&options, text, "qom-type", &err))
 		return img_fail(img, "%s", err.msg);
 	type = options_get(&options, "qom-type");
+	id = options_get(&options, "id");
 	if (!type)
 		status = img_fail(img, "Parameter 'qom-type' is missing");
-	else if (strcmp(type, "secret"))
+	else if (strcmp(type, "secret") && strcmp(type, "throttle-group"))
 		status = img_fail(img, "Parameter 'qom-type' does not accept value '%s'", type);
-	else if (block_secret_add(img->graph, &options, &err) < 0)
+	else if (!id)
+		status = img_fail(img, "Parameter 'id' is missing");
+	else if (!is_id(id))
+		status = img_fail(img, "Parameter 'id' expects an identifier\n"
+				       "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
+	else if ((!strcmp(type, "secret") ? block_secret_add(img->graph, &options, &err)
+					  : add_throttle_group(img, id, &options, &err)) < 0)
 		status = img_fail(img, "%s", err.msg);
 	options_free(&options);
 	return status;

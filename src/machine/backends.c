@@ -90,30 +90,11 @@ struct object *backends_object(struct backends *backends, const char *id)
 	return NULL;
 }
 
-/* limits.NAME, or x-NAME as it was called first. */
 static int open_throttle_group(struct block_graph *graph, const struct config_item *item, struct error *err)
 {
-	struct throttle_limits limits = {0};
-	struct options options = {0};
-	int result;
-
 	if (!item->id)
 		return error_set(err, EINVAL, "id= is missing");
-	for (size_t i = 0; i < item->options.count; i++) {
-		const struct option *option = &item->options.items[i];
-		const char *key = !strncmp(option->key, "limits.", 7) ? option->key + 7
-				  : !strncmp(option->key, "x-", 2)    ? option->key + 2
-								      : option->key;
-
-		options_add(&options, key, option->value);
-	}
-	result = throttle_limits_parse(&options, "", &limits, err);
-	if (!result)
-		result = options_check_used(&options, "a throttle-group", (const char *const[]){NULL}, err);
-	if (!result)
-		throttle_group_set(throttle_group_get(graph, item->id), &limits);
-	options_free(&options);
-	return result;
+	return throttle_group_add(graph, item->id, &item->options, err);
 }
 
 static int open_secret(struct block_graph *graph, const struct config_item *item, struct error *err)

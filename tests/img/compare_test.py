@@ -101,6 +101,7 @@ GROUPS = {
         $IMG measure -O qcow2 -o cluster_size=3k --size 1M
         $IMG measure -O raw -o preallocation=full,nocow=on --size 1M
         $IMG create -q -f qcow2 r.qcow2 1M; for o in l2-cache-size=1M cache-size=1M cache-size=1M,l2-cache-size=2M cache-size=1M,l2-cache-size=1M,refcount-cache-size=1M refcount-cache-size=2M,cache-size=1M l2-cache-entry-size=4k l2-cache-entry-size=5k l2-cache-entry-size=128k cache-clean-interval=30 overlap-check=all overlap-check=foo overlap-check.template=cached overlap-check.main-header=off overlap-check=all,overlap-check.template=cached pass-discard-request=on pass-discard-snapshot=off,pass-discard-other=on lazy-refcounts=on file.aio-max-batch=3 file.drop-cache=on; do $IMG info --image-opts driver=qcow2,file.filename=r.qcow2,$o 2>&1; done
+        for o in throttle-group,id=x throttle-group,id=x,limits.bps-total=1000000 throttle-group,id=x,x-iops-total=10000 throttle-group,id=x,limits.bps-total=1,limits.bps-read=5 throttle-group throttle-group,id=9 secret,id=9,data=x 'secret,id=a b,data=x' '{"qom-type":"throttle-group","id":"x","limits":{"bps-total":100000}}'; do $IMG info --object "$o" r.qcow2; echo $?; $IMG map --object "$o" --output=json --image-opts driver=throttle,throttle-group=x,file.driver=qcow2,file.file.filename=r.qcow2 2>/dev/null; echo $?; done 2>&1; $IMG info --object throttle-group,id=x --object throttle-group,id=x r.qcow2
         $IMG create -q -f qcow2 -o compat=0.10 r2.qcow2 1M; $IMG info --image-opts driver=qcow2,file.filename=r2.qcow2,lazy-refcounts=on
     """,
     "errors": """

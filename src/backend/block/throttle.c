@@ -149,6 +149,29 @@ struct throttle_group *throttle_group_get(struct block_graph *graph, const char 
 	return group;
 }
 
+int throttle_group_add(struct block_graph *graph, const char *id, const struct options *given, struct error *err)
+{
+	struct throttle_limits limits = {0};
+	struct options options = {0};
+	int result;
+
+	for (size_t i = 0; i < given->count; i++) {
+		const struct option *option = &given->items[i];
+		const char *key = !strncmp(option->key, "limits.", 7) ? option->key + 7
+				  : !strncmp(option->key, "x-", 2)    ? option->key + 2 /* as it was called first */
+								      : option->key;
+
+		options_add(&options, key, option->value);
+	}
+	result = throttle_limits_parse(&options, "", &limits, err);
+	if (!result)
+		result = options_check_used(&options, "a throttle-group", (const char *const[]){NULL}, err);
+	if (!result)
+		throttle_group_set(throttle_group_get(graph, id), &limits);
+	options_free(&options);
+	return result;
+}
+
 void throttle_groups_free(struct throttle_group *group)
 {
 	while (group) {

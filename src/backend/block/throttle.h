@@ -38,6 +38,8 @@ struct throttle_group;
 struct throttle_group *throttle_group_get(struct block_graph *graph, const char *name);
 /* The same, NULL when there is none. */
 struct throttle_group *throttle_group_find(struct block_graph *graph, const char *name);
+/* -object throttle-group: the group `id` with the limits that the options give it, as limits.NAME or x-NAME. */
+int throttle_group_add(struct block_graph *graph, const char *id, const struct options *options, struct error *err);
 const char *throttle_group_name(const struct throttle_group *group);
 /* Any thread. What waits is looked at anew within a tenth of a second. */
 void throttle_group_set(struct throttle_group *group, const struct throttle_limits *limits);
