@@ -32,7 +32,7 @@ enum slot_state {
 struct slot {
 	enum slot_state state;
 	struct chunk chunk;
-	uint8_t *data; /* CHUNK bytes, made when they are first needed */
+	uint8_t *data; /* of a chunk's most bytes, made when they are first needed */
 	int result;
 	const char *doing;
 };
@@ -48,6 +48,7 @@ struct copying {
 	bool in_order; /* the order of writes matters */
 	bool placing;  /* and can be told beforehand */
 	bool writing;  /* somebody does, in order, without that */
+	uint64_t chunk_bytes; /* at most, but for zeroes: CHUNK, or a larger unit of the target */
 	uint64_t next, tickets, turn, failed_at;
 	uint64_t data_total, data_done, announced_to; /* for the progress */
 	struct block_span extent;                     /* of the sources, at `next` or before */
@@ -191,7 +192,7 @@ static bool next_chunk(struct copying *c, struct chunk *chunk)
 		chunk->zero = c->extent_zero && end > c->next;
 		end = chunk->zero ? end
 				  : min_u64(align_up(max_u64(end, c->next + 1), copy->unit),
-					    align_down(c->next, CHUNK) + CHUNK);
+					    align_down(c->next, c->chunk_bytes) + c->chunk_bytes);
 		end = min_u64(end, copy->length);
 		if (!chunk->zero)
 			announce(c, min_u64(end, c->extent_end));
@@ -293,7 +294,7 @@ static void keep_rate(struct copying *c, uint64_t bytes)
 static int read_chunk(struct copying *c, struct slot *slot)
 {
 	slot->doing = "reading";
-	if (!slot->data && posix_memalign((void **)&slot->data, 4096, CHUNK)) {
+	if (!slot->data && posix_memalign((void **)&slot->data, 4096, c->chunk_bytes)) {
 		slot->data = NULL;
 		return -ENOMEM;
 	}
@@ -458,7 +459,7 @@ static void *work(void *opaque)
 
 int copy_run(struct copy *copy, struct error *err)
 {
-	struct copying c = {.copy = copy, .err = err};
+	struct copying c = {.copy = copy, .err = err, .chunk_bytes = max_u64(CHUNK, copy->unit)};
 	pthread_t threads[SLOTS_MAX];
 	unsigned started = 0;
 	int result;
