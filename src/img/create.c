@@ -41,12 +41,13 @@ static int decode(struct img *img, const struct img_create *how, struct block_cr
 	if (how->backing_format && !can_back)
 		return img_fail(img, "%sBacking file format not supported for file format '%s'", how->prefix,
 				how->format);
-	if (how->backing && backing)
-		return img_fail(img, "%sBacking file specified twice", how->prefix);
 	create->backing = how->backing ? how->backing : backing;
 	create->backing_format = how->backing_format ? how->backing_format : format;
-	if (create->backing && !*create->backing)
+	if (create->backing && !*create->backing) {
+		if (!how->converting && !how->copying)
+			return img_fail(img, "%sExpected backing file name, got empty string", how->prefix);
 		create->backing = NULL;
+	}
 	return 0;
 }
 
@@ -156,6 +157,8 @@ int img_create_image(struct img *img, const struct img_create *how, struct optio
 		return img_fail(img, "Use of backing file requires explicit backing format");
 	if (create.backing && !how->unsafe && look_at_backing(img, how, &create))
 		return 1;
+	if (create.backing && !create.backing_format && !how->converting && !how->copying)
+		return img_fail(img, "%sBacking file specified without backing format", how->prefix);
 	if (create.length == UINT64_MAX)
 		return img_fail(img, "%sImage creation needs a size parameter", how->prefix);
 	if (!how->quiet)

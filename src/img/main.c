@@ -63,7 +63,9 @@ int img_help(struct img *img)
 	fprintf(img->out,
 		"usage: %s [standard options] command [command options]\nDisk images, with qemu-img's grammar\n\n"
 		"    '-h', '--help'       display this help and exit\n"
-		"    '-V', '--version'    output version information and exit\n\nCommand syntax:\n",
+		"    '-V', '--version'    output version information and exit\n"
+		"    '-T', '--trace'      [[enable=]<pattern>][,events=<file>][,file=<file>]\n"
+		"                         accepted; there are no trace events\n\nCommand syntax:\n",
 		img->program);
 	for (const struct img_verb *verb = img_verbs; verb->name; verb++)
 		fprintf(img->out, "  %s %s\n", verb->name, verb->usage);
@@ -79,11 +81,41 @@ static int unknown_verb(struct img *img, const char *name)
 	return img_usage(img, "Command not found: %s", name);
 }
 
+/* -T and --trace before the verb: how many words they take, 0 for another word. There is nothing to be traced. */
+static int trace_words(struct img *img, int argc, char **argv)
+{
+	const char *events = NULL;
+	int words = 0;
+
+	if (!strncmp(argv[1], "--trace=", 8)) {
+		events = argv[1] + 8;
+		words = 1;
+	} else if (argc > 2 && (!strcmp(argv[1], "-T") || !strcmp(argv[1], "--trace"))) {
+		events = argv[2];
+		words = 2;
+	} else if (!strncmp(argv[1], "-T", 2) && argv[1][2]) {
+		events = argv[1] + 2;
+		words = 1;
+	}
+	if (!words || !strncmp(events, "events=", 7) || !strncmp(events, "file=", 5))
+		return words;
+	if (!strncmp(events, "enable=", 7))
+		events += 7;
+	img_warn(img, "trace event '%.*s' does not exist", (int)strcspn(events, ","), events);
+	return words;
+}
+
 int img_main(struct img *img, int argc, char **argv)
 {
+	int words;
+
 	/* The names that a link to the program may have. */
 	if (!strcmp(img->program, "xuni-nbd") || !strcmp(img->program, "qemu-nbd"))
 		return img_verb_export(img, argc, argv);
+	while (argc > 1 && (words = trace_words(img, argc, argv))) {
+		argc -= words;
+		argv += words;
+	}
 	if (argc < 2)
 		return img_usage(img, "Not enough arguments");
 	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-help"))

@@ -43,6 +43,8 @@ GROUPS = {
         $IMG create -f raw -o preallocation=full z.raw 1M
         $IMG create -u -f qcow2 -b nono -F raw u.qcow2 1M
         $IMG create -f qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 e.qcow2
+        $IMG create -u -f qcow2 -b nono u2.qcow2; $IMG create -u -f qcow2 -b nono u2.qcow2 1M; $IMG create -f qcow2 -b '' u2.qcow2 1M; $IMG create -f qcow2 -o backing_file= u2.qcow2 1M; ls u2.qcow2; $IMG create -f qcow2 -o backing_file=nono,backing_fmt=raw -b a.qcow2 -F qcow2 e2.qcow2; $IMG info e2.qcow2 | grep back
+        $IMG --trace nono info e2.qcow2 | head -1; $IMG -T nono,file=x info e2.qcow2 | head -1; $IMG --trace=enable=nono info e2.qcow2 | head -1
         $IMG create x 1M 2M
         $IMG create -f qcow2 a.qcow2 huge
         mkdir sub; $IMG create -f qcow2 -b ../a.qcow2 -F qcow2 sub/r.qcow2
