@@ -563,6 +563,9 @@ static void test_consoles(void **state)
 		 "-serial null: there are 4 serial ports"},
 		{"-daemonize -serial stdio", "'-serial stdio' needs the terminal, which -daemonize gives up"},
 		{"-daemonize -nographic", "'-nographic' needs the terminal, which -daemonize gives up"},
+		{"-daemonize -curses", "'-curses' needs the terminal, which -daemonize gives up"},
+		{"-curses -monitor stdio",
+		 "'-curses' and '-monitor stdio' both need the terminal; vc instead of stdio is a console beside the screen"},
 		{"-serial udp::1", "-serial udp::1: this kind of character device is not supported yet; stdio, pty, vc, file:PATH, pipe:PATH, "
 		 "unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, /dev/ttyS0 are"},
 		{"-mon chardev=x", "-mon: there is no chardev 'x'"},

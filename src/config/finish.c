@@ -56,15 +56,31 @@ static const char *user_of(const struct domain_config *config, const struct conf
 	return chardev->typed ? chardev->typed : config->no_graphic ? "-nographic" : chardev->id;
 }
 
-static int check_stdio(const struct domain_config *config, struct error *err)
+/* The option that draws on the terminal, or NULL. */
+static const char *user_curses(const struct domain_config *config)
 {
-	const char *first = NULL;
+	for (size_t i = 0; i < config->displays.count; i++)
+		if (strcmp(config->displays.items[i].type, "curses") == 0)
+			return config->displays.items[i].typed;
+	return NULL;
+}
+
+/* One reads and writes the terminal, and none where there is none. */
+static int check_terminal(const struct domain_config *config, struct error *err)
+{
+	const char *first = NULL, *curses = user_curses(config);
+
+	if (curses && config->daemonize)
+		return error_set(err, EINVAL, "'%s' needs the terminal, which -daemonize gives up", curses);
 
 	for (size_t i = 0; i < config->chardevs.count; i++) {
 		const struct config_item *item = &config->chardevs.items[i];
 
 		if (strcmp(item->type, "stdio") != 0)
 			continue;
+		if (curses)
+			return error_set(err, EINVAL, "'%s' and '%s' both need the terminal; vc instead of stdio is a console beside the screen",
+					 curses, user_of(config, item));
 		if (first)
 			return error_set(err, EINVAL, "stdio is used twice, by '%s' and '%s'; one can be mon:stdio",
 					 first, user_of(config, item));
@@ -385,7 +401,7 @@ int config_finish(struct config_parse *parse, struct error *err)
 	attach_drives(config);
 	choose_vga(config);
 	add_default_screen(config);
-	if (check_stdio(config, err) < 0 || check_references(config, err) < 0 ||
+	if (check_terminal(config, err) < 0 || check_references(config, err) < 0 ||
 	    check_single_use(config, "netdev", err) < 0 || check_single_use(config, "chardev", err) < 0 ||
 	    check_single_use(config, "drive", err) < 0)
 		return -EINVAL;
