@@ -13,6 +13,7 @@
 #include "core/device.h"
 #include "core/engine.h"
 #include "cpu/x86/features.h"
+#include "device/pci/pci.h"
 #include "machine/accel.h"
 #include "machine/boot/firmware.h"
 #include "machine/machine.h"
@@ -76,6 +77,14 @@ static void print_property(const struct property *property)
 	printf("\n");
 }
 
+static bool has_property(const struct device_class *class, const char *name)
+{
+	for (const struct property *property = class->properties; property && property->name; property++)
+		if (strcmp(property->name, name) == 0)
+			return true;
+	return false;
+}
+
 static int print_device(const struct device_class *const *classes, const char *name, struct error *err)
 {
 	const struct device_class *class = device_class_find(classes, name);
@@ -86,6 +95,11 @@ static int print_device(const struct device_class *const *classes, const char *n
 		printf("%s options:\n", class->name);
 		for (const struct property *property = class->properties; property && property->name; property++)
 			print_property(property);
+		/* What every device of the bus has, but where the class has its own. */
+		for (const struct property *property = class->bus == DEVICE_PCI ? pci_device_bus_ops.properties : NULL;
+		     property && property->name; property++)
+			if (!has_property(class, property->name))
+				print_property(property);
 		return 0;
 	}
 	for (size_t i = 0; classes[i] && count < ARRAY_SIZE(names) - 1; i++)

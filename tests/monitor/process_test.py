@@ -37,6 +37,8 @@ def names(checks, folder):
                  "-chardev help", "-object help", "-d help", "-trace help", "-display help", "-vga help", "-nic model=help"):
         result = run([vmm.VMM, *what.split()])
         checks.holds(result.returncode == 0 and len(result.stdout) > 4 and not result.stderr and "(null)" not in result.stdout, what)
+    properties = run([vmm.VMM, "-device", "VGA,help"]).stdout
+    checks.holds("  addr=<" in properties and "  rombar=<" in properties and properties.count("  romfile=<") == 1, "-device VGA,help: what the bus adds")
     checks.holds('name "floppy", bus floppy-bus' in run([vmm.VMM, "-device", "help"]).stdout, "-device help: floppy")
     for arguments, wanted in ((["-netdev", "user,id=n0"], "netdev n0 has no peer"), (["-net", "user"], "-net user has no peer"),
                               (["-net", "nic", "-net", "user"], None), (["-nic", "user"], None)):

@@ -87,6 +87,8 @@ def tables(checks, qmp):
     known = {row["name"] for row in schema}
     checks.holds(all(row[key] in known for row in schema if row["meta-type"] == "command" for key in ("arg-type", "ret-type")),
                  "every type of the schema is in it")
+    properties = [row["name"] for row in qmp.call("device-list-properties", typename="VGA")["return"]]
+    checks.holds({"vgamem_mb", "addr", "rombar"} <= set(properties) and properties.count("romfile") == 1, "device-list-properties, with the bus'")
     shown = qmp.human("help")
     checks.holds("system_powerdown" in shown and "\r\n" in shown, "help")
     checks.holds("info registers [-a|vcpu]" in qmp.human("help info"), "help info")
