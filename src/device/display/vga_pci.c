@@ -79,8 +79,10 @@ static int init(struct device *device, struct error *err)
 	struct vga_pci *card = container_of(device, struct vga_pci, pci.device);
 	int ret;
 
-	if (!is_power_of_two(card->vgamem_mb) || card->vgamem_mb > 512)
-		return error_set(err, EINVAL, "vgamem_mb=%u: must be a power of two from 1 to 512", card->vgamem_mb);
+	if (!card->vgamem_mb || card->vgamem_mb > 512)
+		return error_set(err, EINVAL, "vgamem_mb=%u: must be from 1 to 512", card->vgamem_mb);
+	while (!is_power_of_two(card->vgamem_mb))
+		card->vgamem_mb++;
 	card->monitor.refresh_mhz = card->refresh_mhz;
 	edid_make(&card->monitor, card->edid_data);
 	card->vga.env = device->env;
@@ -117,7 +119,7 @@ static const struct property properties[] = {
 	 .type = PROPERTY_U32,
 	 .offset = offsetof(struct vga_pci, vgamem_mb),
 	 .fallback = "16",
-	 .help = "video memory in MiB, a power of two"},
+	 .help = "video memory in MiB, rounded up to a power of two"},
 	{.name = "mmio",
 	 .type = PROPERTY_BOOL,
 	 .offset = offsetof(struct vga_pci, mmio),

@@ -532,6 +532,19 @@ static void test_monitor_description(void **state)
 	assert_int_equal(bus_read(f->machine->env.memory, f->mmio + 0x400 + 0x14, 1), 0x34);
 }
 
+static void test_memory_size(void **state)
+{
+	struct fixture *f = *state;
+	struct device *other = test_device(f->machine, &vga_pci_class, "addr=3,vgamem_mb=9,romfile=", NULL);
+	struct error err = {0};
+
+	assert_non_null(other);
+	assert_int_equal(vga_of_device(other)->vram->size, 16 << 20);
+	device_destroy(other);
+	assert_null(test_device(f->machine, &vga_pci_class, "addr=3,vgamem_mb=513,romfile=", &err));
+	assert_non_null(strstr(err.msg, "vgamem_mb=513: must be from 1 to 512"));
+}
+
 static void test_registers(void **state)
 {
 	struct fixture *f = *state;
@@ -605,6 +618,7 @@ int main(void)
 		TEST(test_underline_blink_and_512),
 		TEST(test_vbe),
 		TEST(test_monitor_description),
+		TEST(test_memory_size),
 		TEST(test_registers),
 		TEST(test_nobody_looks),
 		TEST(test_state),
