@@ -73,7 +73,11 @@ static const char keys[] =
 	".TP\n\\fBCtrl\\-a x\\fR\nend the machine\n"
 	".TP\n\\fBCtrl\\-a c\\fR\nchange between console and monitor\n"
 	".TP\n\\fBCtrl\\-a h\\fR\nhelp, with the other keys\n"
-	".TP\n\\fBCtrl\\-a Ctrl\\-a\\fR\nCtrl\\-a itself\n";
+	".TP\n\\fBCtrl\\-a Ctrl\\-a\\fR\nCtrl\\-a itself\n"
+	".PP\nIn a VNC viewer of \\-vnc, and with Alt alone under \\-display curses:\n"
+	".TP\n\\fBCtrl\\-Alt\\-1\\fR\nthe machine's screen\n"
+	".TP\n\\fBCtrl\\-Alt\\-2\\fR, \\fBCtrl\\-Alt\\-3\\fR\nthe text consoles: monitor, serial port, unless they were led elsewhere\n"
+	".TP\n\\fBCtrl\\-PageUp\\fR, \\fBCtrl\\-PageDown\\fR\nscroll a text console\n";
 
 static const char end[] =
 	".SH SIGNALS\nSIGTERM, SIGINT and SIGHUP end the machine: disks are written out, nothing is told to the guest.\n"
