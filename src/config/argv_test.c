@@ -548,6 +548,10 @@ static void test_consoles(void **state)
 		 "mon(compat_monitor0,qmp) mon(compat_monitor1,qmp,pretty)"},
 		{"-nodefaults -debugcon file:d", "chardev(file:debugcon,path=d) device(isa-debugcon,chardev=debugcon)"},
 		{"-nodefaults -parallel none", ""},
+		{"-gdb stdio -nic none", "drive(ide:ide1-cd0:1:0,-,cd,ro) drive(floppy:floppy0:0:0,-) "
+					 "chardev(null:serial0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
+					 "device(floppy,drive=floppy0,unit=0) "
+					 "device(isa-serial,index=0,chardev=serial0)"},
 		{"-nodefaults -serial /dev/ttyS0", "chardev(serial:serial0,path=/dev/ttyS0) device(isa-serial,index=0,chardev=serial0)"},
 	};
 	static const struct line bad[] = {
@@ -563,6 +567,8 @@ static void test_consoles(void **state)
 		 "-serial null: there are 4 serial ports"},
 		{"-daemonize -serial stdio", "'-serial stdio' needs the terminal, which -daemonize gives up"},
 		{"-daemonize -nographic", "'-nographic' needs the terminal, which -daemonize gives up"},
+		{"-daemonize -gdb stdio", "'-gdb stdio' needs the terminal, which -daemonize gives up"},
+		{"-gdb stdio -serial stdio", "stdio is used twice, by '-gdb stdio' and '-serial stdio'; one can be mon:stdio"},
 		{"-daemonize -curses", "'-curses' needs the terminal, which -daemonize gives up"},
 		{"-curses -monitor stdio",
 		 "'-curses' and '-monitor stdio' both need the terminal; vc instead of stdio is a console beside the screen"},

@@ -6,8 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool gdb_on_stdio(const struct domain_config *config)
+{
+	return config->gdb && strcmp(config->gdb, "stdio") == 0;
+}
+
 static bool stdio_taken(const struct domain_config *config)
 {
+	if (gdb_on_stdio(config))
+		return true;
 	for (size_t i = 0; i < config->chardevs.count; i++)
 		if (strcmp(config->chardevs.items[i].type, "stdio") == 0)
 			return true;
@@ -68,10 +75,12 @@ static const char *user_curses(const struct domain_config *config)
 /* One reads and writes the terminal, and none where there is none. */
 static int check_terminal(const struct domain_config *config, struct error *err)
 {
-	const char *first = NULL, *curses = user_curses(config);
+	const char *first = gdb_on_stdio(config) ? "-gdb stdio" : NULL, *curses = user_curses(config);
 
-	if (curses && config->daemonize)
-		return error_set(err, EINVAL, "'%s' needs the terminal, which -daemonize gives up", curses);
+	if ((curses || first) && config->daemonize)
+		return error_set(err, EINVAL, "'%s' needs the terminal, which -daemonize gives up", curses ? curses : first);
+	if (curses && first)
+		return error_set(err, EINVAL, "'%s' and '%s' both need the terminal", curses, first);
 
 	for (size_t i = 0; i < config->chardevs.count; i++) {
 		const struct config_item *item = &config->chardevs.items[i];
