@@ -88,7 +88,8 @@ def main():
         for arguments in (["-object", x509, "-vnc", f"127.0.0.1:{number},tls-creds=t,password=on,websocket=on"],
                           ["-object", anonymous, "-vnc", f"127.0.0.1:{number},tls-creds=t"],
                           ["-object", "secret,id=s,data=abc", "-vnc", f"127.0.0.1:{number},password-secret=s"], ["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
-                          ["-vnc", f"unix:{folder.path}/vnc"], ["-vnc", f":{number}"], ["-display", "none"]):
+                          ["-vnc", f"unix:{folder.path}/vnc"], ["-vnc", f":{number}"], ["-display", "none"],
+                          ["-device", "VGA,id=v1", "-device", "VGA,id=v2", "-vnc", f"127.0.0.1:{number},display=v2"]):
             for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
                 checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")
         arguments, requests = ["-vnc", f"127.0.0.1:{number}"], elsewhere(number)

@@ -50,7 +50,8 @@ struct display_server_ops {
 	/* Reads TLS's files again, for those who come from now on; on failure the old ones stay. */
 	int (*reload_tls)(struct display_ui *ui, struct error *err);
 	/* JSON {id, auth, vencrypt, server: [{host, service, family, websocket, auth, vencrypt}], clients: [{host,
-	 * service, family, websocket, x509_dname}]}, vencrypt and x509_dname only where auth is; heap. */
+	 * service, family, websocket, x509_dname}], display}, vencrypt and x509_dname only where auth is, display where
+	 * one was chosen; heap. */
 	char *(*describe)(struct display_ui *ui);
 };
 

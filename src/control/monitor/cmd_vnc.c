@@ -129,6 +129,8 @@ static void show_servers(struct command_call *call, const json_t *result)
 		}
 		if (!json_array_size(json_object_get(server, "server")))
 			show_auth(call, "  ", server);
+		if (*word(server, "display"))
+			text_printf(call->text, "  Display: %s\n", word(server, "display"));
 	}
 }
 

@@ -110,6 +110,7 @@ char *vnc_describe(struct display_ui *ui)
 {
 	struct vnc *vnc = (struct vnc *)ui;
 	char *servers = xstrdup(""), *clients = xstrdup(""), *id = quote(ui->id ? ui->id : "default"), *text, *auth;
+	char *name = quote(vnc->display ? vnc->display : ""), *display = vnc->display ? xasprintf(", \"display\": %s", name) : xstrdup("");
 
 	for (unsigned i = vnc->socket_count; i--;) { /* WebSockets first, as qemu has it */
 		char *members = end_members(&vnc->sockets[i].end, vnc->sockets[i].websocket);
@@ -123,7 +124,9 @@ char *vnc_describe(struct display_ui *ui)
 		if (!atomic_load(&client->gone))
 			append(&clients, ", ", client_object(client));
 	auth = auth_members(vnc, false);
-	text = xasprintf("{\"id\": %s, %s, \"server\": [%s], \"clients\": [%s]}", id, auth, servers, clients);
+	text = xasprintf("{\"id\": %s, %s, \"server\": [%s], \"clients\": [%s]%s}", id, auth, servers, clients, display);
+	free(name);
+	free(display);
 	free(servers);
 	free(clients);
 	free(auth);
