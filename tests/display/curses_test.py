@@ -112,6 +112,9 @@ def main():
             good &= terminal.wait("status 0", 10)
             terminal.keys("stty -a | grep -q ' echo ' && echo echo''es", "Enter")
             good &= terminal.wait("echoes", 10)
+            for kind, reason in {"dumb": "cannot place its cursor", "nonesuch": "is not known to terminfo"}.items():
+                terminal.keys(f"clear; TERM={kind} {VMM} -S -curses; echo status $?", "Enter")
+                good &= terminal.wait(f"'{kind}' {reason}", 10) and terminal.wait("status 1", 10)
         finally:
             terminal.close()
     status = subprocess.run([VMM, "-display", "curses"], stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -395,6 +395,12 @@ static int curses_open(struct display_ui *ui, struct options *options, struct er
 	if (!c->screen)
 		return error_set(err, ENOTTY, "the terminal '%s' is not known to terminfo (set TERM)",
 				 getenv("TERM") ? getenv("TERM") : "");
+	if (!tigetstr("cup")) {
+		endwin();
+		delscreen(c->screen);
+		return error_set(err, ENOTTY, "the terminal '%s' cannot place its cursor (set TERM, or use -display vnc=:0)",
+				 getenv("TERM") ? getenv("TERM") : "");
+	}
 	raw();
 	noecho();
 	nonl();
