@@ -123,7 +123,8 @@ static void announce(struct img *img, const struct block_create *create)
 {
 	fprintf(img->out, "Formatting '%s', fmt=%s", create->filename, create->driver->name);
 	announce_rows(img, create, create->driver->create_options, false);
-	announce_rows(img, create, block_create_file_options(), true);
+	if (create->driver->create_options != block_create_file_options())
+		announce_rows(img, create, block_create_file_options(), true);
 	fputc('\n', img->out);
 	fflush(img->out);
 }

@@ -110,10 +110,9 @@ int img_verb_map(struct img *img, int argc, char **argv)
 		block = img_open(img, args.names[0], m.format, &m.how);
 		status = 1;
 		if (block) {
-			const uint64_t start = min_u64(m.start, block->length);
+			const uint64_t left = block->length - min_u64(m.start, block->length);
 
-			status = run_map(img, block, m.json, start,
-					 m.length < block->length - start ? start + m.length : block->length);
+			status = run_map(img, block, m.json, m.start, m.start + min_u64(m.length, left));
 		}
 		block_unref(block);
 	}

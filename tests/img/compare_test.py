@@ -145,6 +145,7 @@ GROUPS = {
         qemu-io -f qcow2 -c 'write -P 3 1M 300k' -c 'write -z 5M 64k' -c 'write -P 9 64k 4k' top.qcow2 >/dev/null
         $IMG check top.qcow2; $IMG check base.qcow2; $IMG check --output=json top.qcow2
         $IMG map top.qcow2; $IMG map --output=json top.qcow2; $IMG map --output=json --start-offset=1M --max-length=1M top.qcow2; $IMG map -s 1M -l 2M top.qcow2; $IMG map -s foo top.qcow2
+        for o in '-s 0 -l 0' '-s 1 -l 1' '-s 100 -l 513' '-s 12M' '-s 13M' '-s 1E' '-s 12582911' '-s 3M -l 9E' '-s 11M -l 2M' '-l 99E' '-s -1'; do for f in base.qcow2 top.qcow2; do $IMG map $o --output=json $f; echo $?; done; done 2>&1; $IMG create -f file f.raw 1M
         $IMG snapshot top.qcow2; $IMG snapshot -c s top.qcow2; $IMG info --output=json --backing-chain top.qcow2; $IMG snapshot -d s top.qcow2
         $IMG compare base.qcow2 top.qcow2
         $IMG convert -O raw top.qcow2 flat.raw
