@@ -146,6 +146,7 @@ GROUPS = {
         $IMG check top.qcow2; $IMG check base.qcow2; $IMG check --output=json top.qcow2
         $IMG map top.qcow2; $IMG map --output=json top.qcow2; $IMG map --output=json --start-offset=1M --max-length=1M top.qcow2; $IMG map -s 1M -l 2M top.qcow2; $IMG map -s foo top.qcow2
         for o in '-s 0 -l 0' '-s 1 -l 1' '-s 100 -l 513' '-s 12M' '-s 13M' '-s 1E' '-s 12582911' '-s 3M -l 9E' '-s 11M -l 2M' '-l 99E' '-s -1'; do for f in base.qcow2 top.qcow2; do $IMG map $o --output=json $f; echo $?; done; done 2>&1; $IMG create -f file f.raw 1M
+        $IMG convert top.qcow2 w.raw; T='--object throttle-group,id=x --image-opts'; for n in driver=throttle,throttle-group=x,file.driver=qcow2,file.file.filename=top.qcow2 driver=blkdebug,image.driver=qcow2,image.file.filename=top.qcow2 driver=raw,file.driver=qcow2,file.file.filename=top.qcow2 driver=raw,file.driver=throttle,file.throttle-group=x,file.file.driver=qcow2,file.file.file.filename=top.qcow2 driver=qcow2,file.driver=throttle,file.throttle-group=x,file.file.filename=top.qcow2; do for O in raw qcow2; do $IMG convert $T -O $O $n o.$O; $IMG compare -f $O -F raw o.$O w.raw; done; case $n in driver=raw*) ;; *) $IMG compare $T $n driver=raw,file.filename=w.raw; $IMG measure $T -O qcow2 $n; $IMG map $T --output=json $n;; esac; done; rm o.raw o.qcow2 w.raw
         $IMG snapshot top.qcow2; $IMG snapshot -c s top.qcow2; $IMG info --output=json --backing-chain top.qcow2; $IMG snapshot -d s top.qcow2
         $IMG compare base.qcow2 top.qcow2
         $IMG convert -O raw top.qcow2 flat.raw
