@@ -596,6 +596,10 @@ static void test_networks(void **state)
 					       "netdev(user:#net0) device(ide-cd,drive=ide1-cd0,bus=ide.1,unit=0) "
 					       "device(floppy,drive=floppy0,unit=0) "
 					       "device(e1000,netdev=#net0)"},
+		/* qemu's places on the bus. */
+		{"-nodefaults -device virtio-rng-pci -net nic,model=pcnet -net user -nic user,model=rtl8139 -device i6300esb",
+		 "netdev(user:#net0) netdev(user:#net1) device(rtl8139,netdev=#net0) device(pcnet,netdev=#net1) "
+		 "device(virtio-rng-pci) device(i6300esb)"},
 		{"-nodefaults -netdev user,id=n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4 -device "
 		 "virtio-net-pci,netdev=n0,mac=52:54:00:1:2:3",
 		 "netdev(user:n0,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4) "

@@ -293,6 +293,21 @@ static void attach_drives(struct domain_config *config)
 	attach_board_drives(config);
 }
 
+/* qemu's board makes the cards of -nic and -net before it looks at -device: guests know them by their slots. */
+static void put_nics_first(struct domain_config *config)
+{
+	struct config_list *list = &config->devices;
+	struct config_item *items = xcalloc(list->count + 1, sizeof(*items));
+	size_t count = 0;
+
+	for (int nics = 1; nics >= 0; nics--)
+		for (size_t i = 0; i < list->count; i++)
+			if (list->items[i].nic == (nics == 1))
+				items[count++] = list->items[i];
+	free(list->items);
+	list->items = items;
+}
+
 /* Whoever places such drives by hand wants no other. */
 static bool names_device(const struct domain_config *config, const char *const *classes)
 {
@@ -407,6 +422,7 @@ int config_finish(struct config_parse *parse, struct error *err)
 	for (size_t i = 0; i < config->drive_count; i++)
 		if (config->snapshot && !config->drives[i].snapshot_given)
 			config->drives[i].snapshot = true;
+	put_nics_first(config);
 	attach_drives(config);
 	choose_vga(config);
 	add_default_screen(config);
