@@ -111,12 +111,14 @@ static bool is_file(const struct commit *c, const struct block *above, const str
 	return same;
 }
 
-/* Below the overlay: by the name that the image above has for it, or by the file's; sets *above. NULL: said why. */
-static struct block *find_base(struct commit *c, struct block **above)
+/* Below the overlay: by the name that the image above has for it, or by the file's; sets *above and how deep it is.
+ * NULL: said why. */
+static struct block *find_base(struct commit *c, struct block **above, unsigned *depth)
 {
 	struct block *node = c->chain->backing;
 
-	for (*above = c->chain; node; *above = node, node = node->backing) {
+	*depth = 1;
+	for (*above = c->chain; node; *above = node, node = node->backing, ++*depth) {
 		struct block_info info;
 
 		block_get_info(*above, &info);
@@ -128,17 +130,52 @@ static struct block *find_base(struct commit *c, struct block **above)
 	return NULL;
 }
 
-/* The backing file of an image, as its header names it, for writing. */
-static struct block *open_below(struct commit *c, const struct block *above, const char *format)
+/* What the overlay's name says of the backing file that lies `depth` images below it, such as its key. 0, or a status
+ * with the message printed. */
+static int options_below(struct commit *c, const char *name, unsigned depth, struct options *more)
 {
-	const struct img_open how = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache};
+	char prefix[1024] = "backing";
+	struct options options = {0};
+	struct error err = {0};
+	bool described;
+	int result = 0;
+
+	for (; depth > 1 && strlen(prefix) + 16 < sizeof(prefix); depth--)
+		strcat(prefix, ".backing");
+	if (!strncmp(name, "json:", 5))
+		result = options_parse_json(&options, name + 5, &err);
+	else if (c->img->image_opts)
+		result = options_parse(&options, name, "file", &err);
+	described = !result && (block_backing_options(&options, prefix, more) || options_get(&options, prefix));
+	options_free(&options);
+	if (result)
+		return img_fail(c->img, "%s", err.msg);
+	if (described)
+		return img_fail(c->img,
+				"'%s' describes another backing file than its image names: commit goes to that one only",
+				name);
+	return 0;
+}
+
+/* The backing file of an image, as its header names it, for writing. */
+static struct block *open_below(struct commit *c, const char *name, unsigned depth, const struct block *above,
+				const char *format)
+{
+	struct options more = {0};
+	const struct img_open how = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache, .more = &more};
+	struct block *block = NULL;
 	struct block_info info;
-	struct block *block;
 	char *path;
 
 	block_get_info(above, &info);
 	path = img_backing_path(above->filename, info.backing);
-	block = img_open(c->img, path, format ? format : info.backing_format, &how);
+	if (!options_below(c, name, depth, &more))
+		block = img_open(c->img, path,
+				 options_get(&more, "driver") ? NULL
+				 : format                     ? format
+							      : info.backing_format,
+				 &how);
+	options_free(&more);
 	free(path);
 	return block;
 }
@@ -148,11 +185,12 @@ static int open_base(struct commit *c, const char *name)
 {
 	const struct img_open chain = {.force_share = true, .cache = c->cache};
 	struct block *above = NULL;
+	unsigned depth = 1;
 
 	c->chain = img_open(c->img, name, c->format, &chain);
-	c->stop = c->chain ? find_base(c, &above) : NULL;
+	c->stop = c->chain ? find_base(c, &above, &depth) : NULL;
 	if (c->stop)
-		c->below = open_below(c, above, c->stop->driver->name);
+		c->below = open_below(c, name, depth, above, c->stop->driver->name);
 	if (c->below && (strcmp(c->below->filename, c->stop->filename) || c->below->length != c->stop->length))
 		return img_fail(c->img, "'%s' is not what '%s' names as its backing file: commit without options for it",
 				c->stop->filename, above->filename);
@@ -174,7 +212,7 @@ static int open_and_commit(struct commit *c, const char *name)
 		return img_fail(c->img, "Image does not have a backing file");
 	if (c->base)
 		return open_base(c, name) ? 1 : run_commit(c);
-	c->below = open_below(c, c->top, NULL);
+	c->below = open_below(c, name, 1, c->top, NULL);
 	c->chain = c->top;
 	block_ref(c->chain);
 	return c->below ? run_commit(c) : 1;

@@ -54,7 +54,7 @@ static int decode(struct img *img, const struct img_create *how, struct block_cr
 /* Opens the backing file: to see that it is there, and for the size. */
 static int look_at_backing(struct img *img, const struct img_create *how, struct block_create *create)
 {
-	const struct block_open open = {.read_only = true, .force_share = true, .no_backing = false};
+	const struct block_open open = {.read_only = true, .force_share = true, .describe = true};
 	char *path = img_backing_path(how->filename, create->backing);
 	struct error err = {0};
 	struct block *block;

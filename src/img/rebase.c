@@ -116,6 +116,15 @@ static int keep_content(struct rebase *r)
 	return result ? result : block_flush(r->top);
 }
 
+/* Whether what lies below an image is a file as its name says, and not a part of one, or another that options gave. */
+static bool names_file(const struct rebase *r, const char *name, const struct block *above)
+{
+	struct block_info info;
+
+	block_get_info(above, &info);
+	return !r->img->image_opts && strncmp(name, "json:", 5) && info.backing && strncmp(info.backing, "json:", 5);
+}
+
 static int open_new(struct rebase *r, const char *name)
 {
 	const struct img_open how = {.name = IMG_NAME_PLAIN, .cache = r->source_cache, .force_share = r->force_share};
@@ -124,7 +133,8 @@ static int open_new(struct rebase *r, const char *name)
 	if (!*r->backing)
 		return 0;
 	path = img_backing_path(name, r->backing);
-	for (struct block *node = r->top->backing; node && !r->shared; node = node->backing)
+	for (struct block *node = r->top->backing, *above = r->top; node && !r->shared && names_file(r, name, above);
+	     above = node, node = node->backing)
 		if (!strcmp(node->filename, path) && r->backing_format &&
 		    !strcmp(node->driver->name, r->backing_format))
 			r->shared = node;

@@ -252,6 +252,7 @@ GROUPS = {
         $IMG rebase -b base.raw -F foo top.qcow2
         $IMG rebase top.qcow2
         cp keep top.qcow2; $IMG rebase -u top.qcow2; $IMG rebase -b base2.raw -F raw top.qcow2; $IMG convert top.qcow2 a.raw; sha256sum < a.raw; $IMG map --output=json top.qcow2 | python3 ../places.py; $IMG create -q -f raw short.raw 1000k; $IMG bench -q -w -f raw --pattern 5 -c 9 -s 4k -S 111k short.raw; cp keep top.qcow2; $IMG rebase -b short.raw -F raw top.qcow2; $IMG compare top.qcow2 want.raw; $IMG map --output=json top.qcow2 | python3 ../places.py; $IMG rebase -u -b '' top.qcow2; $IMG convert top.qcow2 s.raw; $IMG rebase -b short.raw -F raw top.qcow2; $IMG compare top.qcow2 s.raw; $IMG rebase -b base2.raw -F raw top.qcow2; $IMG compare top.qcow2 s.raw; cp keep top.qcow2
+        seq 1000000 | head -c 6M > big.raw; $IMG create -q -f qcow2 -b 'json:{"driver":"raw","offset":1048576,"file":{"driver":"file","filename":"big.raw"}}' -F raw j.qcow2 4M; $IMG convert j.qcow2 j.raw; sha256sum < j.raw; $IMG rebase -b big.raw -F raw j.qcow2; $IMG compare -F raw j.qcow2 j.raw; $IMG info j.qcow2 | grep back; rm j.qcow2 j.raw big.raw
         $IMG rebase -b base.raw
         $IMG rebase -b base.raw -F raw nono
         $IMG rebase -f raw -b base.raw -F raw base2.raw
@@ -472,6 +473,7 @@ GROUPS = {
         $IMG resize --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=c.qcow2 5M
         $IMG create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s -b in.raw -F raw o.qcow2; $IMG info o.qcow2; $IMG convert --object secret,id=s,data=abc --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=o.qcow2 out.raw; cmp in.raw out.raw
         $IMG dd --object secret,id=s,data=abc --image-opts if=driver=qcow2,encrypt.key-secret=s,file.filename=o.qcow2 of=dd.raw bs=1M count=2; cmp -n 2M dd.raw in.raw
+        K='--object secret,id=s,data=abc --image-opts'; B=driver=qcow2,file.filename=b.qcow2,encrypt.key-secret=s; O=driver=qcow2,file.filename=ov.qcow2,backing.encrypt.key-secret=s; cp b.qcow2 keep; $IMG create -q -f qcow2 -b b.qcow2 -F qcow2 ov.qcow2; $IMG convert ov.qcow2 x.raw; $IMG convert $K $O out.raw; cmp in.raw out.raw; qemu-io $K $O -c 'write -P 5 1M 100k' >/dev/null; $IMG convert $K $O want.raw; sha256sum < want.raw; $IMG commit $K $O; $IMG compare $K $B driver=raw,file.filename=want.raw; $IMG compare $K $O driver=raw,file.filename=want.raw; qemu-io $K $O -c 'write -P 6 2M 100k' >/dev/null; $IMG convert $K $O want.raw; $IMG rebase $K -b '' $O; $IMG compare -F raw ov.qcow2 want.raw; $IMG rebase -u -b b.qcow2 -F qcow2 ov.qcow2; $IMG create -u -q -f qcow2 -b ov.qcow2 -F qcow2 top.qcow2 4M; $IMG compare $K driver=qcow2,file.filename=top.qcow2,backing.backing.encrypt.key-secret=s $O; $IMG info --image-opts driver=qcow2,file.filename=ov.qcow2 | grep back; mv keep b.qcow2; rm ov.qcow2 top.qcow2 want.raw
         rm -f *.qcow2.raw; rm a.qcow2; for f in b b2 c o; do mv $f.qcow2 $f.crypt; done
     """,
     "luks": """

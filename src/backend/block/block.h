@@ -210,6 +210,10 @@ struct block *block_open_image(struct block_graph *graph, const char *filename, 
 /* The same with no option but the format (NULL: probe). */
 struct block *block_open_file(struct block_graph *graph, const char *filename, const char *format,
 			      const struct block_open *how, struct error *err);
+/* Adds what the options say of the backing file, PREFIX.x as x (prefix: "backing", for the one below that
+ * "backing.backing"...). True: they describe one that takes the place of the one that the image names; false: they add
+ * to it, such as a key. */
+bool block_backing_options(struct options *options, const char *prefix, struct options *more);
 struct block *block_find(struct block_graph *graph, const char *node_name);
 /* Every open node, newest first; previous NULL: the first. */
 struct block *block_next(const struct block_graph *graph, const struct block *previous);
