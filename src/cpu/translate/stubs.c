@@ -5,14 +5,17 @@
  */
 #include "cpu/translate/internal.h"
 
-static void put_vector(struct emitter *e, unsigned level, unsigned n, bool store, const void *address)
+/* Of how many bytes vectors are: 16 with legacy SSE or, their upper parts becoming zero, VEX. */
+enum width { WIDTH_SSE, WIDTH_256, WIDTH_512, WIDTH_128 };
+
+static void put_vector(struct emitter *e, enum width width, unsigned n, bool store, const void *address)
 {
 	uint8_t opcode = store ? 0x11 : 0x10, r = n & 8 ? 0 : 0x80;
 
-	if (level == 2)
+	if (width == WIDTH_512)
 		PUT(e, 0x62, (uint8_t)(r | 0x60 | (n & 16 ? 0 : 0x10) | 1), 0x7c, 0x48, opcode);
-	else if (level == 1)
-		PUT(e, 0xc4, (uint8_t)(r | 0x60 | 1), 0x7c, opcode);
+	else if (width == WIDTH_256 || width == WIDTH_128)
+		PUT(e, 0xc4, (uint8_t)(r | 0x60 | 1), width == WIDTH_256 ? 0x7c : 0x78, opcode);
 	else
 		PUT(e, (uint8_t)(0x40 | (n & 8) >> 1), 0x0f, opcode);
 	put_operand(e, n & 7, -1, -1, 0, (int32_t)low_address(address));
@@ -36,20 +39,59 @@ static void put_byte(struct emitter *e, const void *address, uint8_t value)
 	put8(e, value);
 }
 
-/* Uses no general register and no flags. Goes on at fpu_return. */
-static uint32_t emit_vectors(struct translator *t, struct emitter *e, unsigned level, bool store)
+/* Registers 0 to 15. Whether their upper parts are zero decides: while a CPU does not know that they are, each legacy SSE
+ * instruction waits for the register it merges into, and it knows after VZEROUPPER, not after a load of zeros. */
+static void put_load_low(struct translator *t, struct emitter *e, enum width width)
+{
+	struct x86_fpu *fpu = &t->cpu->s.fpu;
+	uint32_t used, join;
+
+	store_abs(e, RAX, &t->spill[0]);
+	PUT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	op_abs(e, false, 0x89, RAX, &t->spill[1]);
+	PUT(e, 0xc5, 0xfc, 0x57, 0xc0, 0xc5, 0xf4, 0x57, 0xc9); /* vxorps ymm0, ymm0, ymm0; vxorps ymm1, ymm1, ymm1 */
+	for (unsigned i = 0; i < 16; i++) {
+		PUT(e, 0xc5, 0xf0, 0x56); /* vorps xmm1, xmm1, .. */
+		put_operand(e, 1, -1, -1, 0, (int32_t)low_address(fpu->vector[i] + 16));
+		if (width == WIDTH_512) {
+			PUT(e, 0xc5, 0xfc, 0x56); /* vorps ymm0, ymm0, .. */
+			put_operand(e, 0, -1, -1, 0, (int32_t)low_address(fpu->vector[i] + 32));
+		}
+	}
+	PUT(e, 0xc5, 0xfc, 0x56, 0xc1, 0xc4, 0xe2, 0x7d, 0x17, 0xc0); /* vorps ymm0, ymm0, ymm1; vptest ymm0, ymm0 */
+	used = branch_ahead(e, CONDITION_NE);
+	PUT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
+	for (unsigned i = 0; i < 16; i++)
+		put_vector(e, WIDTH_128, i, false, fpu->vector[i]);
+	join = jump_ahead(e);
+	patch32(e->base, used, e->at);
+	for (unsigned i = 0; i < 16; i++)
+		put_vector(e, width, i, false, fpu->vector[i]);
+	patch32(e->base, join, e->at);
+	op_abs(e, false, 0x8b, RAX, &t->spill[1]);
+	PUT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	load_abs(e, RAX, &t->spill[0]);
+}
+
+/* Changes no general register and no flags. Goes on at fpu_return. */
+static uint32_t emit_vectors(struct translator *t, struct emitter *e, enum width width, bool store)
 {
 	struct x86_fpu *fpu = &t->cpu->s.fpu;
 	uint32_t start = e->at;
+	unsigned first = 0;
 
-	for (unsigned i = 0; i < (level == 2 ? 32 : 16); i++)
-		put_vector(e, level, i, store, fpu->vector[i]);
-	for (unsigned i = 0; level == 2 && i < 8; i++)
+	if (!store && width != WIDTH_SSE) {
+		put_load_low(t, e, width);
+		first = 16;
+	}
+	for (unsigned i = first; i < (width == WIDTH_512 ? 32 : 16); i++)
+		put_vector(e, width, i, store, fpu->vector[i]);
+	for (unsigned i = 0; width == WIDTH_512 && i < 8; i++)
 		put_opmask(e, i, store, &fpu->opmask[i]);
 	if (store) {
 		put_mxcsr(e, true, &fpu->mxcsr);
 		put_mxcsr(e, false, &t->host_mxcsr);
-		if (level)
+		if (width != WIDTH_SSE)
 			PUT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
 	} else {
 		put_mxcsr(e, false, &fpu->mxcsr);
@@ -300,11 +342,11 @@ void stubs_emit(struct translator *t)
 {
 	struct emitter e = {.base = t->write_base};
 	uint32_t resume, out;
-	unsigned top = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? 2
-		       : __builtin_cpu_supports("avx")                                         ? 1
-											       : 0;
+	unsigned top = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? WIDTH_512
+		       : __builtin_cpu_supports("avx")                                         ? WIDTH_256
+											       : WIDTH_SSE;
 
-	for (unsigned level = 0; level <= top; level++) {
+	for (unsigned level = WIDTH_SSE; level <= top; level++) {
 		t->load_stub[level] = emit_vectors(t, &e, level, false);
 		t->unload_stub[level] = emit_vectors(t, &e, level, true);
 	}
