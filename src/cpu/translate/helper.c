@@ -291,6 +291,7 @@ static uint64_t mirror_miss(struct translator *t, const struct site *site, uint6
 	const uint64_t last = gva + site->size - 1;
 	const bool filled = fill(t, site, gva) && (!crosses || fill(t, site, last));
 
+	mirror_missed(t);
 	if (filled && mirror_map(t, gva, site->write) && (!crosses || mirror_map(t, last, site->write)))
 		return low_address(t->exec_base) + site->resume;
 	if (!filled && (x86_tlb_fault(t->cpu, gva, access) || (crosses && x86_tlb_fault(t->cpu, last, access))))

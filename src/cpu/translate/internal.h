@@ -496,6 +496,8 @@ enum mirror_choice { MIRROR_UNKNOWN, MIRROR_LOW, MIRROR_HIGH, MIRROR_NEITHER };
 enum mirror_choice mirror_choice(const struct translator *t, uint64_t gpa);
 /* Maps the page at gva, or a run around it, as the TLB has it. False: it cannot be. */
 bool mirror_map(struct translator *t, uint64_t gva, bool write);
+/* Code met an address that is not mapped: what the signal cost is put down to the space. */
+void mirror_missed(struct translator *t);
 /* Now and then while the vCPU is in user code, not from translated code: may change whether the space has a mirror. */
 void mirror_look(struct translator *t);
 /* A block that is made for the mirror met an address at a SITE_OUTSIDE that the instruction was not made for. */

@@ -14,8 +14,8 @@
  * mapped with MAP_32BIT begins behind), so these addresses are the same in the host. There is one such place in a process: the
  * first vCPU has it, and of its spaces the one that was entered last among those that want it.
  *
- * A mapping costs some microseconds, so a space has to run for a while before it gets a mirror, and loses it when it spends
- * too much of its time on mappings (struct mirror_account).
+ * A mapping costs some microseconds, by the host 5 to 15 with the signal and all, so a space has to run for a while before it
+ * gets a mirror, and loses it when it spends too much of its time on mappings (struct mirror_account).
  *
  * All in the vCPU's thread. Called from code that holds the guest's vector registers: no memset and the like.
  */
@@ -40,7 +40,7 @@ enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 #define EARN_NS   (30 * NS_PER_MS) /* time in user code before a space gets a mirror */
 #define CREDIT_NS (20 * NS_PER_MS)
 #define SLICE_NS  (4 * NS_PER_MS)  /* of what lies between two looks no more counts */
-#define PRICE_NS  5000             /* of a mapping, roughly */
+#define MEMORY_NS (2 * NS_PER_S)   /* what was earned and paid before counts half */
 #define FINE_NS   (2 * NS_PER_S)   /* for a space that is mostly elsewhere, as of programs that lie at low addresses */
 enum { MOST_OUTSIDE = 64 };
 
@@ -58,6 +58,7 @@ struct mirror {
 	bool used;
 	bool wants_low, low; /* low addresses as well: in general, and now */
 	uint32_t turn, count;
+	int64_t paid_ns; /* not yet in the account of its space */
 	struct mirror_run *runs; /* RUNS, by a hash */
 };
 
@@ -72,6 +73,7 @@ struct mirrors {
 	struct mirror space[SPACES];
 	unsigned count; /* of those; less when the host had no room after all */
 	struct mirror *active;
+	int64_t map_ns;          /* what a mapping costs lately */
 	bool asked_low, has_low; /* for the place for low addresses; and it is ours */
 	uint8_t choices[1 << (CHOICE_BITS - 2)]; /* enum mirror_choice, four in a byte, by a hash */
 	unsigned first; /* number of the first among all that the host has room for */
@@ -238,8 +240,11 @@ static void mirror_drop(struct mirror *m)
 /* All goes when the host has no mapping left to leave a hole in one. */
 static void unmap(struct mirror *m, uint64_t gva, uint64_t bytes)
 {
+	const int64_t start_ns = host_now_ns();
+
 	if (!reserve(host_of(m, gva), bytes, MAP_FIXED))
 		mirror_drop(m);
+	m->paid_ns += host_now_ns() - start_ns;
 }
 
 static uint64_t run_bytes(const struct mirror_run *run)
@@ -285,9 +290,9 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	struct ram *ram = t->cpu->vcpu.engine->env.ram;
 	struct mirrors *mirrors = t->mirrors;
 	struct mirror *m = mirrors->active;
-	struct mirror_account *account;
 	struct mirror_run run, *place;
 	const struct ram_slot *slot;
+	int64_t start_ns;
 	void *host;
 
 	if (!m || !covers(m, page, PAGE_SIZE) || !run_of(m, entry, page, write, &run))
@@ -301,6 +306,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 		place = run_take(m, run.gva);
 	}
 	host = host_of(m, run.gva & ~(uint64_t)LARGE);
+	start_ns = host_now_ns();
 	if (mmap(host, run_bytes(&run), PROT_READ | (run.write ? PROT_WRITE : 0), MAP_SHARED | MAP_FIXED | MAP_POPULATE,
 		 ram_fd(ram), (off_t)(slot->offset + (run.gpa - slot->gpa))) == MAP_FAILED)
 		return false;
@@ -310,11 +316,17 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	m->count++;
 	if (run.write)
 		note_written(t, &run);
-	account = account_of(mirrors, m->cr3);
-	if (account->cr3 == m->cr3)
-		account->paid_ns += PRICE_NS;
+	start_ns = host_now_ns() - start_ns;
+	mirrors->map_ns += (start_ns - mirrors->map_ns) / 8;
+	m->paid_ns += start_ns;
 	t->statistics.mirrored++;
 	return true;
+}
+
+void mirror_missed(struct translator *t)
+{
+	if (t->mirrors->active)
+		t->mirrors->active->paid_ns += t->mirrors->map_ns / 2;
 }
 
 /* --- what the TLB says --- */
@@ -501,7 +513,15 @@ void mirror_look(struct translator *t)
 		account->earned_ns += now_ns - mirrors->seen_ns < SLICE_NS ? now_ns - mirrors->seen_ns : SLICE_NS;
 	mirrors->seen_cr3 = cr3;
 	mirrors->seen_ns = now_ns;
-	deserves = account->earned_ns >= EARN_NS && account->paid_ns <= account->earned_ns / 4 + CREDIT_NS;
+	if (mirrors->active) {
+		account->paid_ns += mirrors->active->paid_ns;
+		mirrors->active->paid_ns = 0;
+	}
+	if (account->earned_ns > MEMORY_NS) {
+		account->earned_ns /= 2;
+		account->paid_ns /= 2;
+	}
+	deserves = account->earned_ns >= EARN_NS && account->paid_ns <= account->earned_ns / 8 + CREDIT_NS;
 	if (mirrors->active && !deserves) {
 		mirror_drop(mirrors->active);
 		mirrors->active->used = false;
