@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Branches. A direct one is a link: a jump that leads out of line until the target's block is there. An indirect one
- * looks into the table of its key (struct jump_slot); a wrong or stale slot is found out at the target's entry.
+ * Branches. A direct one is a link: a jump that leads out of line until the target's block is there. An indirect one is
+ * compared with where it went first, which is a link as well; else it looks into the table of its key (struct jump_slot); a wrong
+ * or stale slot is found out at the target's entry.
  */
 #include "cpu/translate/lower.h"
 
@@ -26,36 +27,69 @@ static void lower_jcxz(struct lowering *l, struct guest_instruction *g)
 	link_parked(l, jump_ahead(e), classify_target(l->t, g));
 }
 
-/* The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. */
+/*
+ * The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. A branch goes mostly
+ * where it went first, and to that block it is linked (a SITE_LINK behind its own site); when it does not, or is not linked,
+ * branch_emit_cold has it.
+ */
 static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 {
-	struct jump_slot *table = jump_table(l->t, l->t->key);
+	struct translator *t = l->t;
+	struct emitter *e = &l->e;
+	const uint32_t site = new_site(l, SITE_INDIRECT, l->list[l->at].rip), link = new_site(l, SITE_LINK, l->end);
+
+	t->sites[site].disp = undo;
+	t->sites[link].flags_in_memory = true;
+	t->sites[link].parked = l->spare;
+	t->windows[link] = (struct window){.start = l->end};
+	op_abs(e, true, 0x3b, a, &t->windows[link].start);
+	new_cold(l, (struct cold){.from = branch_ahead(e, CONDITION_NE), .site = site, .address = (int8_t)a, .parked = l->parked});
+	bring_back(l, l->parked);
+	t->sites[link].patch = jump_ahead(e);
+	new_cold(l, (struct cold){.from = t->sites[link].patch, .site = link});
+}
+
+/* Looks into the table of the key. */
+static void look_up_jump(struct lowering *l, unsigned a, const struct jump_slot *table, const struct window *link, uint32_t leave[2])
+{
 	struct emitter *e = &l->e;
 	unsigned b = scratch(l, bit((int)a));
-	uint32_t site;
 
+	op_abs(e, false, 0x83, 7, &link->limit); /* cmp dword [limit], 0: C makes the link */
+	put8(e, 0);
+	leave[0] = branch_ahead(e, CONDITION_E);
+	/* b = jump_index(a) * sizeof(struct jump_slot) */
+	put_rex(e, false, b, (int)a, -1);
+	PUT(e, 0x69, (uint8_t)(0xc0 | (b & 7) << 3 | (a & 7))); /* imul b32, a32, .. */
+	put32(e, JUMP_FACTOR);
+	put_rex(e, false, 0, (int)b, -1);
+	PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 32 - l->t->jump_bits - JUMP_SLOT_SHIFT); /* shr b32, .. */
+	alu_imm(e, false, 4, b, ((1 << l->t->jump_bits) - 1) << JUMP_SLOT_SHIFT);
+	op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
+	leave[1] = branch_ahead(e, CONDITION_NE);
+	op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)low_address(&table->host));
+	store_abs(e, b, &l->t->target);
+}
+
+void branch_emit_cold(struct lowering *l, const struct cold *cold)
+{
+	struct translator *t = l->t;
+	struct jump_slot *table = jump_table(t, t->key);
+	uint32_t leave[2];
+	uint16_t parked;
+
+	l->parked = cold->parked;
 	if (table) {
-		/* b = jump_index(a) * sizeof(struct jump_slot) */
-		put_rex(e, false, b, (int)a, -1);
-		PUT(e, 0x69, (uint8_t)(0xc0 | (b & 7) << 3 | (a & 7))); /* imul b32, a32, .. */
-		put32(e, JUMP_FACTOR);
-		put_rex(e, false, 0, (int)b, -1);
-		PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 32 - l->t->jump_bits - JUMP_SLOT_SHIFT); /* shr b32, .. */
-		alu_imm(e, false, 4, b, ((1 << l->t->jump_bits) - 1) << JUMP_SLOT_SHIFT);
-		op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
-		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
-		l->t->sites[site].disp = undo;
-		new_cold(l, (struct cold){.from = branch_ahead(e, CONDITION_NE), .site = site, .address = (int8_t)a});
-		op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)low_address(&table->host));
-		store_abs(e, b, &l->t->target);
+		look_up_jump(l, (unsigned)cold->address, table, &t->windows[cold->site + 1], leave);
+		parked = l->parked;
 		bring_back(l, l->parked);
-		op_abs(e, false, 0xff, 4, &l->t->target);
-	} else {
-		store_abs(e, a, &l->t->cpu->s.rip);
-		site = new_site(l, SITE_INDIRECT, l->list[l->at].rip);
-		l->t->sites[site].disp = undo;
-		leave_at(l, site, false);
+		op_abs(&l->e, false, 0xff, 4, &t->target);
+		patch32(l->e.base, leave[0], l->e.at);
+		patch32(l->e.base, leave[1], l->e.at);
+		t->sites[cold->site].parked = parked;
 	}
+	store_abs(&l->e, (unsigned)cold->address, &t->cpu->s.rip);
+	leave_at(l, cold->site, false);
 }
 
 static void lower_ret(struct lowering *l, struct guest_instruction *g)

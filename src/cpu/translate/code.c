@@ -234,6 +234,16 @@ void code_link(struct translator *t, uint32_t number, struct block *to)
 	t->statistics.links++;
 }
 
+bool code_expect(struct translator *t, uint32_t link, uint64_t rip)
+{
+	struct site *site = &t->sites[link];
+
+	if (!t->windows[link].limit && !site->linked) /* as it is when the branch went to what is behind it */
+		site->rip = t->windows[link].start = rip;
+	t->windows[link].limit = 1;
+	return site->rip == rip;
+}
+
 static void unlink_site(struct translator *t, struct site *site)
 {
 	patch32(t->write_base, site->patch, site->stub);

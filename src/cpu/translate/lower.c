@@ -35,7 +35,10 @@ static uint16_t waited_for(const struct lowering *l)
 	return registers;
 }
 
-/* The register that is needed last: among parked ones, if there are; the lowest of several. */
+enum { SELDOM_LIVE = 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 };
+
+/* The register that is needed last: among parked ones, if there are. Of several one of those that hold nothing over a call,
+ * so that a result, say, is not what goes through memory. */
 static unsigned needed_last(const struct lowering *l, uint16_t among)
 {
 	uint16_t left = among & l->parked ? among & l->parked : among;
@@ -47,7 +50,7 @@ static unsigned needed_last(const struct lowering *l, uint16_t among)
 			break;
 		left = rest;
 	}
-	return (unsigned)__builtin_ctz(left);
+	return left & SELDOM_LIVE ? 31 - (unsigned)__builtin_clz(left & SELDOM_LIVE) : (unsigned)__builtin_ctz(left);
 }
 
 unsigned scratch(struct lowering *l, uint16_t avoid)
@@ -84,10 +87,12 @@ static void emit_cold(struct lowering *l)
 			site->patch = jump_ahead(&l->e);
 			patch32(l->e.base, site->patch, l->e.at);
 		}
+		if (site->kind == SITE_INDIRECT) {
+			branch_emit_cold(l, cold);
+			continue;
+		}
 		if (site->kind == SITE_LINK)
 			site->stub = l->e.at;
-		if (site->kind == SITE_INDIRECT)
-			store_abs(&l->e, (unsigned)cold->address, &l->t->cpu->s.rip);
 		leave_at(l, cold->site, cold->flags);
 	}
 }

@@ -13,7 +13,7 @@ struct cold {
 	uint32_t site;
 	uint32_t stub;   /* not 0: fills the window of the site; the address is in this register */
 	int8_t address;  /* without a stub, of an indirect branch: the target's register */
-	uint16_t parked; /* to bring back before a link */
+	uint16_t parked; /* to bring back before a link; of an indirect branch: there */
 	bool relink;     /* a taken branch with parked registers: the link is here */
 	bool flags;      /* leaves with flags in EFLAGS */
 };
@@ -335,6 +335,8 @@ void lower_fetch_datum(struct lowering *l, struct guest_instruction *g, bool res
 /* --- branch.c --- */
 
 void branch_lower(struct lowering *l, struct guest_instruction *g);
+/* An indirect branch that does not go where it is linked to. */
+void branch_emit_cold(struct lowering *l, const struct cold *cold);
 
 /* --- strings.c --- */
 void string_lower(struct lowering *l, struct guest_instruction *g);

@@ -174,7 +174,7 @@ static enum interp_share run_blocks(struct translator *t)
 			continue;
 		}
 		direct = !t->verify || verify_lets_jump(t->verify, block);
-		if (link && direct && generation == t->generation)
+		if (link && direct && generation == t->generation && (!indirect || code_expect(t, link, rip_of(t, t->key, block->linear))))
 			code_link(t, link, block);
 		if (indirect && direct)
 			remember_jump(t, block);
@@ -190,6 +190,8 @@ static enum interp_share run_blocks(struct translator *t)
 			break;
 		case SITE_INDIRECT:
 			indirect = !t->again;
+			link = t->again || site == t->sites ? 0 : (uint32_t)(site - t->sites) + 1;
+			generation = t->generation;
 			if (t->again && !interpret_one(t, site->mnemonic))
 				return INTERP_EVENTS;
 			t->again = false;
