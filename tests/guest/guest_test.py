@@ -116,7 +116,7 @@ def judge(engine, topic, status, text, complaint):
     for line in failed[:60]:
         print(line)
     if complaint:
-        print(complaint[-4000:])
+        print(complaint[-20000:])
     print(f"{topic} in {engine}: {passed} passed, {len(failed)} failed, {deviant} known deviations")
     return not failed and passed + deviant > 0
 
