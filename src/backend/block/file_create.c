@@ -93,6 +93,20 @@ static int set_length(int fd, uint64_t bytes, enum mode mode, struct error *err)
 		    : 0;
 }
 
+/* A device has the length it has. Its first sector goes, so that the old content is not recognised. */
+static int use_device(int fd, bool is_block, uint64_t length, struct error *err)
+{
+	const off_t size = is_block ? lseek(fd, 0, SEEK_END) : 0;
+	int code;
+
+	if (size < 0)
+		return error_set_errno(err, errno, "Could not get the size of the device");
+	if (length > (uint64_t)size)
+		return error_set(err, EINVAL, "Cannot grow device files");
+	code = write_zeroes(fd, min_u64((uint64_t)size, BLOCK_SECTOR));
+	return code ? error_set_errno(err, code, "Failed to clear the new image's first sector") : 0;
+}
+
 /* The lock comes before the content goes: nobody's open image is emptied. */
 static int fill(const struct block_create *create, const char *filename, int fd, enum mode mode, struct error *err)
 {
@@ -104,7 +118,7 @@ static int fill(const struct block_create *create, const char *filename, int fd,
 	if (fstat(fd, &status) < 0)
 		return error_set_errno(err, errno, "Could not create '%s'", filename);
 	if (!S_ISREG(status.st_mode))
-		return 0; /* a device has the length it has */
+		return use_device(fd, S_ISBLK(status.st_mode), create->length, err);
 	if (ftruncate(fd, 0) < 0)
 		return error_set_errno(err, errno, "Could not resize file");
 	give_hints(create, fd);

@@ -91,8 +91,12 @@ int qcow_create(const struct block_create *create, struct error *err)
 	file = block_create_file(create, NULL, 0, err);
 	if (!file)
 		return -EIO;
-	/* The L1 table is a hole. */
-	result = block_truncate(file, l1_offset + align_up(l1_entries * 8, BLOCK_SECTOR), err);
+	/* The L1 table is a hole, but of a device, which has what was there before. */
+	if (file->driver->truncate)
+		result = block_truncate(file, l1_offset + align_up(l1_entries * 8, BLOCK_SECTOR), err);
+	else if ((result = block_execute(file, BLOCK_WRITE_ZEROES, 0,
+					 l1_offset + align_up(l1_entries * 8, BLOCK_SECTOR), NULL, 0, 0)))
+		error_set_errno(err, -result, "Could not write '%s'", create->filename);
 	if (result) {
 		block_unref(file);
 		return result;
