@@ -236,6 +236,7 @@ GROUPS = {
         $IMG commit 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top.qcow2"}}'; $IMG convert top.qcow2 a.raw; cmp a.raw want.raw; cp keep/* .
         mkdir d; $IMG create -q -f qcow2 -b ../mid.qcow2 -F qcow2 d/t.qcow2; for b in mid.qcow2 ./mid.qcow2 $PWD/mid.qcow2 base.raw ./base.raw $PWD/base.raw nono d/t.qcow2; do echo "== $b"; $IMG commit -b $b d/t.qcow2; echo $?; done 2>&1 | sed "s,$PWD,PWD,g"; cd d; for b in mid.qcow2 ../mid.qcow2 $PWD/../mid.qcow2 ../d/../mid.qcow2; do $IMG commit -b $b t.qcow2; echo $?; done 2>&1; cd ..; rm -r d
         J='json:{"driver":"raw","offset":1048576,"size":2097152,"file":{"driver":"file","filename":"big.raw"}}'; seq 1000000 | head -c 6M > big.raw; for b in "$J" ''; do $IMG create -q -f qcow2 -b "$J" -F raw o.qcow2; $IMG bench -q -w --pattern 2 -c 5 -s 64k -S 256k o.qcow2; $IMG convert o.qcow2 w.raw; $IMG commit ${b:+-b "$b"} o.qcow2; sha256sum < big.raw; $IMG compare -F raw o.qcow2 w.raw; done; rm o.qcow2 big.raw w.raw
+        $IMG create -q -f qcow2 -b base.raw -F raw bm.qcow2; $IMG bitmap --add bm.qcow2 x; qemu-io -f qcow2 -c 'write -P 6 200k 200k' bm.qcow2 >/dev/null; $IMG commit bm.qcow2; $IMG check bm.qcow2; python3 ../bits.py bm.qcow2; $IMG rebase -b '' bm.qcow2; $IMG check -q bm.qcow2; cp keep/* .
         $IMG commit -f raw top.qcow2
         chmod a-w base.raw; rm -rf keep
     """,

@@ -193,7 +193,8 @@ int qcow2_make_empty(struct block *block, struct error *err)
 {
 	struct qcow2 *q = block->private_data;
 	const uint64_t length = align_up(block->length, q->cluster_bytes);
-	int result = qcow2_begin_change(q, 0, length);
+	/* The backing file has it all: what the disk shows stays, and bitmaps note nothing. */
+	int result = qcow2_begin_writing(q);
 
 	if (!result)
 		result = clear_range(q, 0, length, EMPTY);
