@@ -67,7 +67,7 @@ static void hex(char *to, const uint8_t *bytes, unsigned length)
 static void check_bytes(struct comparison *k, const char *name, unsigned n, const uint8_t *in, const uint8_t *host,
 			const uint8_t *guest, unsigned length)
 {
-	char text[3][65];
+	char text[3][129];
 
 	if (!memcmp(host, guest, length))
 		return;
@@ -188,8 +188,11 @@ static void check_registers(struct comparison *k)
 	check64(k, "ftw", in->ftw, host->ftw, guest->ftw);
 	for (unsigned i = 0; i < 8; i++)
 		check_bytes(k, "st", i, in->st[i], host->st[i], guest->st[i], 10);
-	for (unsigned i = 0; i < 16; i++)
-		check_bytes(k, "ymm", i, in->ymm[i], host->ymm[i], guest->ymm[i], 32);
+	for (unsigned i = 0; i < 32; i++)
+		check_bytes(k, "zmm", i, in->vector[i], host->vector[i], guest->vector[i], 64);
+	for (unsigned i = 0; i < 8; i++)
+		check_bytes(k, "k", i, (const uint8_t *)&in->opmask[i], (const uint8_t *)&host->opmask[i],
+			    (const uint8_t *)&guest->opmask[i], 8);
 }
 
 bool compare_case(const struct oracle_case *c, bool print)

@@ -18,14 +18,14 @@ bool generate_decode(struct oracle_case *c)
 	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, c->bytes, c->length, &c->instruction, c->operands));
 }
 
-enum map { ONE_BYTE, MAP_0F, MAP_0F38, MAP_0F3A, X87, VEX };
+enum map { ONE_BYTE, MAP_0F, MAP_0F38, MAP_0F3A, X87, VEX, EVEX };
 
 static enum map pick_map(struct oracle_random *r)
 {
 	static const uint8_t weights[] = {
-		[ONE_BYTE] = 14, [MAP_0F] = 20, [MAP_0F38] = 14, [MAP_0F3A] = 12, [X87] = 6, [VEX] = 34,
+		[ONE_BYTE] = 14, [MAP_0F] = 20, [MAP_0F38] = 14, [MAP_0F3A] = 12, [X87] = 6, [VEX] = 34, [EVEX] = 40,
 	};
-	unsigned value = random_below(r, 100), map = 0;
+	unsigned value = random_below(r, host_has_avx512() ? 140 : 100), map = 0;
 
 	while (value >= weights[map])
 		value -= weights[map++];
@@ -87,6 +87,20 @@ static unsigned put_opcode(uint8_t *to, struct oracle_random *r, enum map map, u
 		if (bits & 2)
 			to[n - 1] |= 0x78; /* no second source */
 		break;
+	case EVEX:
+		to[n++] = 0x62;
+		to[n++] = (uint8_t)((bits & 0xf0) | (1 + (bits >> 20) % 3));
+		to[n++] = (uint8_t)(bits >> 24 | 4);
+		to[n++] = (uint8_t)(bits >> 32);
+		if (bits & 2)
+			to[3] &= 0x7f; /* not every instruction may zero what the mask leaves out */
+		if (mode != 64)
+			to[1] |= 0xc0; /* else BOUND */
+		if (bits & 1 << 8) {
+			to[2] |= 0x78; /* no second source */
+			to[3] |= 8;
+		}
+		break;
 	}
 	to[n++] = (uint8_t)(bits >> 40);
 	return n;
@@ -97,7 +111,7 @@ static void random_bytes(struct oracle_case *c, struct oracle_random *r)
 	const enum map map = pick_map(r);
 	uint8_t bytes[32];
 	uint64_t tail[2] = {random_next(r), random_next(r)};
-	unsigned n = put_prefixes(bytes, r, map == VEX, c->in.mode);
+	unsigned n = put_prefixes(bytes, r, map == VEX || map == EVEX, c->in.mode);
 
 	n += put_opcode(bytes + n, r, map, c->in.mode);
 	bytes[n++] = (uint8_t)(random_next(r) | (random_chance(r, 40) ? 0xc0 : 0));

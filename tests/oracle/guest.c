@@ -12,6 +12,7 @@
 #include "core/clock.h"
 #include "core/ram.h"
 #include "cpu/interp/interp.h"
+#include "cpu/interp/native.h"
 #include "cpu/translate/translate.h"
 #include "cpu/x86/features.h"
 
@@ -115,7 +116,7 @@ static void build_state(struct guest *guest)
 	s->cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_PG;
 	s->cr3 = PML4;
 	s->cr4 = X86_CR4_PAE | X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
-	s->xcr0 = 7;
+	s->xcr0 = guest->features.avx512 ? 0xe7 : 7;
 	s->efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
 	s->ldtr = segment(0, X86_SEG_UNUSABLE);
 	s->tr = (struct x86_segment){
@@ -279,8 +280,13 @@ bool guest_offers(const struct guest *guest, ZydisISASet set)
 	case ZYDIS_ISA_SET_CLWB:
 		return f->clflushopt;
 	default:
-		return false;
+		return native_avx512_offered(f, set);
 	}
+}
+
+bool guest_has_avx512(const struct guest *guest)
+{
+	return guest->features.avx512;
 }
 
 static struct x86_segment small_segment(uint16_t selector, uint64_t base, uint32_t type)
@@ -323,8 +329,8 @@ static void load_registers(struct x86_state *s, const struct oracle_regs *regs)
 	s->fpu.ftw = regs->ftw;
 	s->fpu.mxcsr = regs->mxcsr;
 	memcpy(s->fpu.st, regs->st, sizeof(s->fpu.st));
-	for (unsigned i = 0; i < 16; i++)
-		memcpy(s->fpu.vector[i], regs->ymm[i], 32);
+	memcpy(s->fpu.vector, regs->vector, sizeof(s->fpu.vector));
+	memcpy(s->fpu.opmask, regs->opmask, sizeof(s->fpu.opmask));
 }
 
 static void store_registers(const struct x86_state *s, struct oracle_regs *regs)
@@ -337,8 +343,8 @@ static void store_registers(const struct x86_state *s, struct oracle_regs *regs)
 	memset(regs->st, 0, sizeof(regs->st));
 	for (unsigned i = 0; i < 8; i++)
 		memcpy(regs->st[i], s->fpu.st[i], 10);
-	for (unsigned i = 0; i < 16; i++)
-		memcpy(regs->ymm[i], s->fpu.vector[i], 32);
+	memcpy(regs->vector, s->fpu.vector, sizeof(regs->vector));
+	memcpy(regs->opmask, s->fpu.opmask, sizeof(regs->opmask));
 }
 
 static bool has_error_code(unsigned vector)

@@ -7,6 +7,7 @@
 #include "oracle.h"
 
 #include <asm/ldt.h>
+#include <cpuid.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,23 @@ static const uint8_t greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP,
 
 /* The XSAVE image behind the FXSAVE part (standard form). */
 enum { XSTATE_BV = 512, YMM_HIGH = 576 };
+enum { OPMASK = 5, ZMM_HIGH = 6, ZMM_UPPER = 7, AVX512_PARTS = 7 << OPMASK };
+
+/* Where a part is; CPUID says it, and vendors differ. */
+static unsigned part_offset(unsigned part)
+{
+	static unsigned offset[8];
+	unsigned eax, ebx, ecx, edx;
+
+	if (!offset[part] && __get_cpuid_count(0xd, part, &eax, &ebx, &ecx, &edx))
+		offset[part] = ebx;
+	return offset[part];
+}
+
+bool host_has_avx512(void)
+{
+	return __builtin_cpu_supports("avx512f");
+}
 
 static void load_fpu(uint8_t *image, const struct oracle_regs *regs)
 {
@@ -48,12 +66,18 @@ static void load_fpu(uint8_t *image, const struct oracle_regs *regs)
 	memcpy(image + 24, &regs->mxcsr, 4);
 	memcpy(image + 32, regs->st, sizeof(regs->st));
 	memcpy(&state_bv, image + XSTATE_BV, 8);
-	state_bv = (state_bv & ~0xe7ull) | 7; /* AVX-512 parts start cleared */
+	state_bv |= host_has_avx512() ? 7 | AVX512_PARTS : 7;
 	memcpy(image + XSTATE_BV, &state_bv, 8);
 	for (unsigned i = 0; i < 16; i++) {
-		memcpy(image + 160 + 16 * i, regs->ymm[i], 16);
-		memcpy(image + YMM_HIGH + 16 * i, regs->ymm[i] + 16, 16);
+		memcpy(image + 160 + 16 * i, regs->vector[i], 16);
+		memcpy(image + YMM_HIGH + 16 * i, regs->vector[i] + 16, 16);
 	}
+	if (!host_has_avx512())
+		return;
+	memcpy(image + part_offset(OPMASK), regs->opmask, sizeof(regs->opmask));
+	for (unsigned i = 0; i < 16; i++)
+		memcpy(image + part_offset(ZMM_HIGH) + 32 * i, regs->vector[i] + 32, 32);
+	memcpy(image + part_offset(ZMM_UPPER), regs->vector[16], 16 * 64);
 }
 
 /* Parts in their initial configuration need not have been written. */
@@ -66,7 +90,8 @@ static void store_fpu(const uint8_t *image, struct oracle_regs *regs)
 	regs->fsw = 0;
 	regs->ftw = 0;
 	memset(regs->st, 0, sizeof(regs->st));
-	memset(regs->ymm, 0, sizeof(regs->ymm));
+	memset(regs->vector, 0, sizeof(regs->vector));
+	memset(regs->opmask, 0, sizeof(regs->opmask));
 	memcpy(&regs->mxcsr, image + 24, 4);
 	if (state_bv & 1) {
 		memcpy(&regs->fcw, image, 2);
@@ -77,10 +102,16 @@ static void store_fpu(const uint8_t *image, struct oracle_regs *regs)
 	}
 	for (unsigned i = 0; i < 16; i++) {
 		if (state_bv & 2)
-			memcpy(regs->ymm[i], image + 160 + 16 * i, 16);
+			memcpy(regs->vector[i], image + 160 + 16 * i, 16);
 		if (state_bv & 4)
-			memcpy(regs->ymm[i] + 16, image + YMM_HIGH + 16 * i, 16);
+			memcpy(regs->vector[i] + 16, image + YMM_HIGH + 16 * i, 16);
+		if (state_bv & 1 << ZMM_HIGH)
+			memcpy(regs->vector[i] + 32, image + part_offset(ZMM_HIGH) + 32 * i, 32);
 	}
+	if (state_bv & 1 << OPMASK)
+		memcpy(regs->opmask, image + part_offset(OPMASK), sizeof(regs->opmask));
+	if (state_bv & 1 << ZMM_UPPER)
+		memcpy(regs->vector[16], image + part_offset(ZMM_UPPER), 16 * 64);
 }
 
 /* CS in the low word, SS in the high word, as the context has them. */

@@ -155,8 +155,10 @@ static bool run_batch(struct run *run)
 
 	batch->count = batch->done = 0;
 	while (batch->count < BATCH && run->ran + batch->count < run->limit &&
-	       next_case(run, &batch->cases[batch->count]))
-		finish_case(run, &batch->cases[batch->count++]);
+	       next_case(run, &batch->cases[batch->count])) {
+		finish_case(run, &batch->cases[batch->count]);
+		batch->count += !filter_refuses_addresses(&batch->cases[batch->count]);
+	}
 	if (!batch->count)
 		return false;
 	while (batch->done < batch->count) {

@@ -73,6 +73,11 @@ static uint64_t pick_in_segment(struct oracle_case *c, uint64_t base, unsigned s
 	return base + (kind < 98 && size <= 8 ? 0x10000 - random_below(r, size + 1) : random_below(r, 0xff00));
 }
 
+static bool is_masked(const struct oracle_case *c)
+{
+	return c->instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && c->instruction.raw.evex.aaa;
+}
+
 static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *operand, struct oracle_random *r)
 {
 	const unsigned size = operand->size / 8 ? operand->size / 8 : 1, kind = random_below(r, 100);
@@ -83,6 +88,8 @@ static uint64_t pick_target(struct oracle_case *c, const ZydisDecodedOperand *op
 	if (is_stack_operand(c, operand) && kind < 95)
 		return ORACLE_STACK + 512 + random_below(r, 3000) / 8 * 8 +
 		       (random_chance(r, 20) ? random_below(r, 8) : 0);
+	if (is_masked(c) && random_chance(r, 30)) /* as below: what the mask leaves out does not fault */
+		return ORACLE_DATA + (random_below(r, 3)) * ORACLE_PAGE - random_below(r, size + 1);
 	if (kind < 84) {
 		target = ORACLE_DATA + random_below(r, 2 * ORACLE_PAGE - 600);
 		return random_chance(r, 60) ? target & ~(uint64_t)((size & (size - 1) ? 16 : size) - 1) : target;
@@ -154,15 +161,15 @@ uint64_t case_address(const struct oracle_case *c, const ZydisDecodedOperand *op
 
 static void small_indices(struct oracle_case *c, const ZydisDecodedOperand *operand, struct oracle_random *r)
 {
-	uint8_t *vector = c->in.regs.ymm[ZydisRegisterGetId(operand->mem.index)];
+	uint8_t *vector = c->in.regs.vector[ZydisRegisterGetId(operand->mem.index)];
 
-	for (unsigned i = 0; i < 32; i += 4) {
+	for (unsigned i = 0; i < 64; i += 4) {
 		int32_t value = (int32_t)random_below(r, 200) - 20;
 
 		memcpy(vector + i, &value, 4);
 	}
 	if (random_chance(r, 50)) /* as 64-bit indices */
-		for (unsigned i = 4; i < 32; i += 8)
+		for (unsigned i = 4; i < 64; i += 8)
 			memset(vector + i, vector[i - 1] & 0x80 ? 0xff : 0, 4);
 }
 

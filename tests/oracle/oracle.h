@@ -29,7 +29,8 @@ struct oracle_regs {
 	uint8_t ftw; /* abridged */
 	uint32_t mxcsr;
 	uint8_t st[8][16];
-	uint8_t ymm[16][32];
+	uint8_t vector[32][64];
+	uint64_t opmask[8];
 };
 
 struct oracle_memory {
@@ -101,6 +102,8 @@ uint64_t case_segment_base(const struct oracle_case *c, ZydisRegister segment);
 /* --- filter.c --- */
 /* What must not run on the host (system calls, the host's segments...) or cannot agree (time, random numbers). */
 bool filter_refuses(const struct oracle_case *c);
+/* The same when registers are known. */
+bool filter_refuses_addresses(const struct oracle_case *c);
 /* The same when the outcome is known: such a case passes unseen. */
 bool filter_refuses_operands(const struct oracle_case *c);
 /* Only the page of CR2 counts. */
@@ -126,6 +129,7 @@ enum {
 bool host_has_ldt(void);
 /* In the process that is to run cases: maps the pages, installs handlers. */
 void host_setup(void);
+bool host_has_avx512(void);
 void host_run(const struct oracle_state *in, struct oracle_state *out);
 
 /* --- guest.c --- */
@@ -134,6 +138,8 @@ struct guest;
 enum oracle_engine { ORACLE_INTERP, ORACLE_TRANSLATE, ORACLE_VERIFY /* translate,verify=on */ };
 struct guest *guest_new(enum oracle_engine engine);
 bool guest_offers(const struct guest *guest, ZydisISASet set);
+/* Without it registers have 256 bits, and there are 16 of them. */
+bool guest_has_avx512(const struct guest *guest);
 void guest_run(struct guest *guest, const struct oracle_state *in, struct oracle_state *out);
 
 /* --- compare.c --- */

@@ -189,6 +189,24 @@ static void random_x87(struct oracle_regs *regs, struct oracle_random *r)
 		random_st(regs->st[i], r);
 }
 
+/* All, none, the first ones (as at the end of a string), the last ones, any. */
+static uint64_t random_opmask(struct oracle_random *r)
+{
+	switch (random_below(r, 8)) {
+	case 0:
+		return ~0ull;
+	case 1:
+		return 0;
+	case 2:
+	case 3:
+		return ~(~0ull << random_below(r, random_chance(r, 50) ? 64 : 9));
+	case 4:
+		return ~0ull << random_below(r, random_chance(r, 50) ? 64 : 9);
+	default:
+		return random_next(r);
+	}
+}
+
 void generate_registers(struct oracle_regs *regs, struct oracle_random *r)
 {
 	for (unsigned i = 0; i < 16; i++)
@@ -199,8 +217,10 @@ void generate_registers(struct oracle_regs *regs, struct oracle_random *r)
 		regs->mxcsr |= random_next(r) & 0xe07f; /* rounding, FTZ, DAZ, sticky flags */
 	if (random_chance(r, 15))
 		regs->mxcsr &= ~(random_next(r) & 0x1f80);
-	for (unsigned i = 0; i < 16; i++)
-		random_vector(regs->ymm[i], 32, r);
+	for (unsigned i = 0; i < 32; i++)
+		random_vector(regs->vector[i], 64, r);
+	for (unsigned i = 0; i < 8; i++)
+		regs->opmask[i] = random_opmask(r);
 	random_x87(regs, r);
 }
 

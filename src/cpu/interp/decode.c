@@ -185,7 +185,7 @@ bool decode_offered(const struct decode *d)
 		return f->vpclmul;
 	case ZYDIS_ISA_EXT_AVX512EVEX:
 	case ZYDIS_ISA_EXT_AVX512VEX:
-		return f->avx512;
+		return native_avx512_offered(f, d->insn.meta.isa_set);
 	case ZYDIS_ISA_EXT_AMD3DNOW:
 	case ZYDIS_ISA_EXT_AMX_BF16:
 	case ZYDIS_ISA_EXT_AMX_INT8:

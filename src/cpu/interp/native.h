@@ -11,10 +11,22 @@
 
 #include "base/error.h"
 #include "cpu/x86/cpu.h"
+#include "cpu/x86/features.h"
 
 #include <Zydis/Zydis.h>
 
 struct native_arena;
+
+/* Which part of its memory operand an instruction with a write mask accesses: elements that the mask leaves out are
+ * neither read nor written, and cannot fault (SDM 2A 2.8, exception classes without "NF"). */
+struct native_masked {
+	uint8_t opmask;   /* 0: all of the operand is accessed */
+	uint8_t bits;     /* of the mask that count; bit i chooses element i modulo `elements` (broadcasts have fewer) */
+	uint8_t element;  /* bytes */
+	uint8_t elements; /* in memory */
+	bool packed;      /* the chosen ones lie together at the operand's start (VCOMPRESS, VEXPAND) */
+	bool whole_faults; /* what is not written can fault all the same (classes with "NF"; only where it is written) */
+};
 
 /* What a routine needs to know about the instruction, decided once. */
 struct native_code {
@@ -23,6 +35,7 @@ struct native_code {
 	int (*run)(struct x86_state *state, void *memory);
 	uint16_t memory_bytes; /* of the memory operand; 0: none */
 	bool memory_read, memory_written;
+	struct native_masked masked;
 	bool aligned;      /* misaligned operand is #GP(0) (movaps...); the caller checks the guest address */
 	uint8_t alignment; /* 16, 32 or 64 when aligned */
 	/* Which state it needs, for #NM and #UD checks by the caller: CR0.TS/EM, CR4.OSFXSR, XCR0. */
@@ -51,10 +64,13 @@ void native_arena_reset(struct native_arena *arena);
 int native_compile(struct native_arena *arena, const ZydisDecodedInstruction *instruction,
 		   const ZydisDecodedOperand *operands, struct native_code *out);
 
-/* EVEX forms with a write mask and a memory operand access all of it: whoever offers AVX-512 to guests has to keep
- * faults of masked-out elements from them.
- *
- * Instructions with implicit or scattered memory operands (gathers, MASKMOVDQU, FSAVE...) are not covered: interp has
+/* The elements of the memory operand, one bit each, that it will access; only when masked.opmask is not 0. A routine may
+ * be given all of the operand, should that be there, or a copy that holds these elements: it leaves the others alone. */
+uint64_t native_touched(const struct native_masked *masked, const struct x86_state *state);
+/* Whether a guest's CPUID offers an AVX-512 instruction of this set. False for other sets. */
+bool native_avx512_offered(const struct x86_features *features, ZydisISASet set);
+
+/* Instructions with implicit or scattered memory operands (gathers, MASKMOVDQU, FSAVE...) are not covered: interp has
  * handlers for them. */
 
 #endif

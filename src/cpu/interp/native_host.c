@@ -138,3 +138,74 @@ void native_host_sets(bool has[ZYDIS_ISA_SET_MAX_VALUE + 1])
 		for (unsigned set = isa_rows[i].first; set <= isa_rows[i].last; set++)
 			has[set] = row_holds(&host, &isa_rows[i]);
 }
+
+/* Instruction sets of AVX-512, and the flag that offers each. Those of 128 and 256 bits need AVX512VL besides. */
+#define FAMILY(first, last, field)                                                                                     \
+	{                                                                                                              \
+		ZYDIS_ISA_SET_##first, ZYDIS_ISA_SET_##last, offsetof(struct x86_features, field)                      \
+	}
+static const struct {
+	uint16_t first, last, field;
+} families[] = {
+	FAMILY(AVX512F_128, AVX512F_SCALAR, avx512),
+	FAMILY(AVX512BW_128, AVX512BW_KOP, avx512bw),
+	FAMILY(AVX512CD_128, AVX512CD_512, avx512cd),
+	FAMILY(AVX512DQ_128, AVX512DQ_SCALAR, avx512dq),
+	FAMILY(AVX512_BF16_128, AVX512_BF16_512, avx512_bf16),
+	FAMILY(AVX512_BITALG_128, AVX512_BITALG_512, avx512_bitalg),
+	FAMILY(AVX512_GFNI_128, AVX512_GFNI_512, gfni),
+	FAMILY(AVX512_IFMA_128, AVX512_IFMA_512, avx512ifma),
+	FAMILY(AVX512_VAES_128, AVX512_VAES_512, vaes),
+	FAMILY(AVX512_VBMI2_128, AVX512_VBMI2_512, avx512_vbmi2),
+	FAMILY(AVX512_VBMI_128, AVX512_VBMI_512, avx512vbmi),
+	FAMILY(AVX512_VNNI_128, AVX512_VNNI_512, avx512_vnni),
+	FAMILY(AVX512_VPCLMULQDQ_128, AVX512_VPCLMULQDQ_512, vpclmul),
+	FAMILY(AVX512_VPOPCNTDQ_128, AVX512_VPOPCNTDQ_512, avx512_vpopcntdq),
+};
+
+static bool needs_vl(ZydisISASet set)
+{
+	switch (set) {
+	case ZYDIS_ISA_SET_AVX512F_128:
+	case ZYDIS_ISA_SET_AVX512F_256:
+	case ZYDIS_ISA_SET_AVX512BW_128:
+	case ZYDIS_ISA_SET_AVX512BW_256:
+	case ZYDIS_ISA_SET_AVX512CD_128:
+	case ZYDIS_ISA_SET_AVX512CD_256:
+	case ZYDIS_ISA_SET_AVX512DQ_128:
+	case ZYDIS_ISA_SET_AVX512DQ_256:
+	case ZYDIS_ISA_SET_AVX512_BF16_128:
+	case ZYDIS_ISA_SET_AVX512_BF16_256:
+	case ZYDIS_ISA_SET_AVX512_BITALG_128:
+	case ZYDIS_ISA_SET_AVX512_BITALG_256:
+	case ZYDIS_ISA_SET_AVX512_GFNI_128:
+	case ZYDIS_ISA_SET_AVX512_GFNI_256:
+	case ZYDIS_ISA_SET_AVX512_IFMA_128:
+	case ZYDIS_ISA_SET_AVX512_IFMA_256:
+	case ZYDIS_ISA_SET_AVX512_VAES_128:
+	case ZYDIS_ISA_SET_AVX512_VAES_256:
+	case ZYDIS_ISA_SET_AVX512_VBMI2_128:
+	case ZYDIS_ISA_SET_AVX512_VBMI2_256:
+	case ZYDIS_ISA_SET_AVX512_VBMI_128:
+	case ZYDIS_ISA_SET_AVX512_VBMI_256:
+	case ZYDIS_ISA_SET_AVX512_VNNI_128:
+	case ZYDIS_ISA_SET_AVX512_VNNI_256:
+	case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_128:
+	case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_256:
+	case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_128:
+	case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_256:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool native_avx512_offered(const struct x86_features *features, ZydisISASet set)
+{
+	if (!features->avx512 || (needs_vl(set) && !features->avx512vl))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		if (set >= families[i].first && set <= families[i].last)
+			return *(const bool *)((const char *)features + families[i].field);
+	return false;
+}

@@ -263,6 +263,93 @@ static void plan_alignment(struct native_plan *plan, struct native_code *out,
 	out->alignment = out->aligned ? out->memory_bytes : 0;
 }
 
+/* Of a form with a write mask: all of the operand is accessed whatever the mask says. The decoder's classes are the
+ * manual's but for the mnemonics. */
+static bool ignores_mask(const ZydisDecodedInstruction *instruction)
+{
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
+	case ZYDIS_MNEMONIC_VDBPSADBW:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
+		return true;
+	default:
+		break;
+	}
+	switch (instruction->meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_E1NF:
+	case ZYDIS_EXCEPTION_CLASS_E2NF:
+	case ZYDIS_EXCEPTION_CLASS_E3NF:
+	case ZYDIS_EXCEPTION_CLASS_E4NF:
+	case ZYDIS_EXCEPTION_CLASS_E5NF:
+	case ZYDIS_EXCEPTION_CLASS_E6NF:
+	case ZYDIS_EXCEPTION_CLASS_E9NF:
+	case ZYDIS_EXCEPTION_CLASS_E10NF:
+	case ZYDIS_EXCEPTION_CLASS_E11NF:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* How many elements the one or the few in memory become; 0: as many as there are. */
+static unsigned broadcast_to(ZydisBroadcastMode mode)
+{
+	static const uint8_t count[ZYDIS_BROADCAST_MODE_MAX_VALUE + 1] = {
+		[ZYDIS_BROADCAST_MODE_1_TO_2] = 2,   [ZYDIS_BROADCAST_MODE_1_TO_4] = 4,
+		[ZYDIS_BROADCAST_MODE_1_TO_8] = 8,   [ZYDIS_BROADCAST_MODE_1_TO_16] = 16,
+		[ZYDIS_BROADCAST_MODE_1_TO_32] = 32, [ZYDIS_BROADCAST_MODE_1_TO_64] = 64,
+		[ZYDIS_BROADCAST_MODE_2_TO_4] = 4,   [ZYDIS_BROADCAST_MODE_2_TO_8] = 8,
+		[ZYDIS_BROADCAST_MODE_2_TO_16] = 16, [ZYDIS_BROADCAST_MODE_4_TO_8] = 8,
+		[ZYDIS_BROADCAST_MODE_4_TO_16] = 16, [ZYDIS_BROADCAST_MODE_8_TO_16] = 16,
+	};
+
+	return count[mode];
+}
+
+static void plan_mask(struct native_code *out, const ZydisDecodedInstruction *instruction,
+		      const ZydisDecodedOperand *operands)
+{
+	const ZydisInstructionCategory category = instruction->meta.category;
+	unsigned mask = 0, bits = 0;
+
+	if (instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		mask = instruction->raw.evex.aaa;
+	if (!mask || !out->memory_bytes || (ignores_mask(instruction) && !out->memory_written))
+		return;
+	for (unsigned i = 0; i < instruction->operand_count; i++) {
+		if (operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		bits = broadcast_to(instruction->avx.broadcast.mode);
+		out->masked = (struct native_masked){
+			.opmask = (uint8_t)mask,
+			.bits = (uint8_t)(bits ? bits : operands[i].element_count),
+			.element = (uint8_t)(operands[i].element_size / 8),
+			.elements = (uint8_t)operands[i].element_count,
+			.whole_faults = ignores_mask(instruction),
+			.packed = category == ZYDIS_CATEGORY_COMPRESS || category == ZYDIS_CATEGORY_EXPAND,
+		};
+	}
+}
+
+uint64_t native_touched(const struct native_masked *masked, const struct x86_state *state)
+{
+	uint64_t mask = state->fpu.opmask[masked->opmask], touched = 0;
+	unsigned count;
+
+	if (masked->bits < 64)
+		mask &= (1ull << masked->bits) - 1;
+	if (masked->packed) {
+		count = (unsigned)__builtin_popcountll(mask);
+		return count == 64 ? ~0ull : (1ull << count) - 1;
+	}
+	if (masked->elements == masked->bits)
+		return mask;
+	for (; mask; mask >>= masked->elements)
+		touched |= mask & ((1ull << masked->elements) - 1);
+	return touched;
+}
+
 static int first_free(uint16_t taken, const uint8_t *candidates, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -344,11 +431,8 @@ int native_plan(struct native_plan *plan, struct native_code *out, const ZydisDe
 	if (plan->has_memory && instruction->meta.category == ZYDIS_CATEGORY_BITBYTE &&
 	    instruction->meta.isa_ext == ZYDIS_ISA_EXT_BASE && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		return -ENOTSUP;
-	if (plan->has_memory && plan->opmask_used &&
-	    (instruction->meta.category == ZYDIS_CATEGORY_COMPRESS ||
-	     instruction->meta.category == ZYDIS_CATEGORY_EXPAND))
-		return -ENOTSUP;
 	plan_alignment(plan, out, instruction);
+	plan_mask(out, instruction, operands);
 	result = plan_registers(plan, instruction, operands);
 	return result ? result : native_encode(plan, instruction, operands);
 }

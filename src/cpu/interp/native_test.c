@@ -229,6 +229,47 @@ static void test_avx512(void **fixture)
 	assert_int_equal(f->state->fpu.vector[1][63], 0);
 }
 
+/* What masks leave of memory operands. */
+static void test_masked_operands(void **fixture)
+{
+	struct fixture *f = *fixture;
+	_Alignas(64) uint32_t memory[16] = {0};
+	uint32_t *zmm2 = (uint32_t *)f->state->fpu.vector[2];
+	struct native_code code;
+
+	if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) {
+		print_message("SKIPPED: no AVX-512 here\n");
+		return;
+	}
+	f->state->fpu.opmask[1] = 0xf00008421;
+	code = compile(f, "62 f1 6d 49 fe 08"); /* vpaddd zmm1{k1}, zmm2, [rax] */
+	assert_int_equal(native_touched(&code.masked, f->state), 0x8421);
+	code = compile(f, "62 f1 6d 59 fe 08"); /* vpaddd zmm1{k1}, zmm2, dword [rax]{1to16} */
+	assert_int_equal(code.memory_bytes, 4);
+	assert_int_equal(native_touched(&code.masked, f->state), 1);
+	code = compile(f, "62 f2 7d 49 1a 08"); /* vbroadcastf32x4 zmm1{k1}, [rax]: elements 1, 2, 3 become 5, 10, 15 */
+	assert_int_equal(native_touched(&code.masked, f->state), 0xf);
+	code = compile(f, "62 f1 6d 48 fe 08"); /* without a mask */
+	assert_int_equal(code.masked.opmask, 0);
+	code = compile(f, "62 f2 6d 49 00 08"); /* vpshufb zmm1{k1}, zmm2, [rax]: all of it */
+	assert_int_equal(code.masked.opmask, 0);
+	for (uint32_t i = 0; i < 16; i++)
+		zmm2[i] = 100 + i;
+	code = compile(f, "62 f2 7d 49 8b 10"); /* vpcompressd [rax]{k1}, zmm2 */
+	assert_int_equal(native_touched(&code.masked, f->state), 0xf);
+	assert_true(code.memory_written);
+	assert_int_equal(code.run(f->state, memory), 0);
+	assert_int_equal(memory[0], 100);
+	assert_int_equal(memory[3], 115);
+	assert_int_equal(memory[4], 0);
+	f->state->fpu.opmask[1] = 0xfe;
+	code = compile(f, "62 f1 6e 09 58 08"); /* vaddss xmm1{k1}, xmm2, [rax] */
+	assert_int_equal(native_touched(&code.masked, f->state), 0);
+	code = compile(f, "62 f3 7d 49 39 10 01"); /* vextracti32x4 [rax]{k1}, zmm2, 1 */
+	assert_true(code.masked.whole_faults);
+	assert_int_equal(native_touched(&code.masked, f->state), 0xe);
+}
+
 static long double st(const struct fixture *f, unsigned n)
 {
 	long double value = 0;
@@ -421,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_divide_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_avx, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_avx512, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_masked_operands, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_x87, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_x87_pending, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mmx, setup, teardown),

@@ -91,24 +91,78 @@ static void NOINLINE native_bounced(struct interp *ip, const struct op *op, cons
 		mem_write(ip, op, gva, ip->bounce, size);
 }
 
+/* An operand that is not all there, or not all in one page, and of which the mask may leave out the rest. */
+static void NOINLINE native_chosen(struct interp *ip, const struct op *op, const struct native_op *native, uint64_t gva)
+{
+	const struct native_masked *masked = &native->code.masked;
+	const uint64_t touched = native_touched(masked, &ip->cpu.s);
+	const unsigned size = masked->element;
+	uint64_t rest, value;
+	unsigned at;
+
+	memset(ip->bounce, 0, sizeof(ip->bounce));
+	if (masked->whole_faults)
+		mem_probe(ip, op, gva, native->code.memory_bytes);
+	for (rest = touched; rest; rest &= rest - 1) {
+		at = (unsigned)__builtin_ctzll(rest) * size;
+		if (native->code.memory_written) {
+			mem_probe(ip, op, gva + at, size);
+			continue;
+		}
+		value = mem_load(ip, op, gva + at, size);
+		memcpy(ip->bounce + at, &value, size);
+	}
+	native_run(ip, op, native, ip->bounce);
+	for (rest = native->code.memory_written ? touched : 0; rest; rest &= rest - 1) {
+		at = (unsigned)__builtin_ctzll(rest) * size;
+		value = 0;
+		memcpy(&value, ip->bounce + at, size);
+		mem_store(ip, op, gva + at, value, size);
+	}
+}
+
+/* As op_address; segments are checked for the elements that the mask chooses. */
+static uint64_t native_address(struct interp *ip, const struct op *op, const struct native_op *native, unsigned access)
+{
+	const struct native_masked *masked = &native->code.masked;
+	const unsigned kind = op->ea & 15;
+	unsigned first, last;
+	uint64_t touched, sum;
+
+	if (likely(!masked->opmask) || (kind != EA_32 && kind != EA_16) || masked->whole_faults)
+		return op_address(ip, op, native->code.memory_bytes, access);
+	touched = native_touched(masked, &ip->cpu.s);
+	sum = kind == EA_16 ? (uint16_t)op_sum(ip, op) : (uint32_t)op_sum(ip, op);
+	if (!touched)
+		return sum;
+	first = (unsigned)__builtin_ctzll(touched) * masked->element;
+	last = (64 - (unsigned)__builtin_clzll(touched)) * masked->element;
+	return op_address_slow(ip, op, sum + first, last - first, access) - first;
+}
+
 static void native_memory(struct interp *ip, const struct op *op)
 {
 	const struct native_op *native = op->data;
 	unsigned size = native->code.memory_bytes;
 	bool write = native->code.memory_written;
 	const struct x86_tlb_entry *slot;
+	bool misaligned;
 	uint64_t gva;
 
 	if (unlikely(native->need & ip->fpu_denied))
 		fpu_refuse(ip, op, native->need);
 	if (native->waits)
 		check_pending(ip, op);
-	gva = op_address(ip, op, size, write ? X86_WRITE : X86_READ);
-	if (native->code.aligned && unlikely(gva & (native->code.alignment - 1)))
+	gva = native_address(ip, op, native, write ? X86_WRITE : X86_READ);
+	misaligned = native->code.aligned && unlikely(gva & (native->code.alignment - 1));
+	/* A mask that leaves everything out makes AMD's not look at the alignment. */
+	if (misaligned && !(native->code.masked.opmask && !native_touched(&native->code.masked, &ip->cpu.s)))
 		fault_at_error(ip, op, X86_GP, 0);
 	slot = mem_slot(ip, gva);
-	if (mem_hit(write ? slot->tag_write : slot->tag_read, gva, size)) {
+	if (!misaligned && mem_hit(write ? slot->tag_write : slot->tag_read, gva, size)) {
 		native_run(ip, op, native, (void *)(gva + slot->addend));
+	} else if (native->code.masked.opmask) {
+		native_chosen(ip, op, native, gva);
 	} else if (write && native->code.memory_read) {
 		void *p = mem_update_slow(ip, op, gva, size);
 

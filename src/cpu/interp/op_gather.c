@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Vector instructions whose memory operand is scattered or masked: AVX2 gathers, VMASKMOV and VPMASKMOV, MASKMOVQ and
- * MASKMOVDQU (SDM 2). Elements whose mask is clear touch no memory, so they cannot fault. AVX-512 forms are left out.
+ * Vector instructions whose memory operand is scattered or masked: gathers and scatters of AVX2 and AVX-512, VMASKMOV and
+ * VPMASKMOV, MASKMOVQ and MASKMOVDQU (SDM 2). Elements whose mask is clear touch no memory, so they cannot fault. (Other
+ * instructions with a write mask of AVX-512: op_fpu.c.)
  */
 #include "cpu/interp/internal.h"
 
 /* op->data */
 struct scattered {
-	uint8_t dst, mask, index; /* vector registers */
+	uint8_t dst, mask, index; /* vector registers; mask is an opmask register in AVX-512 */
 	uint8_t bytes;            /* of the whole vector */
 	uint8_t element, index_bytes, scale;
 	uint8_t need;
@@ -24,13 +25,14 @@ static int64_t gather_index(const uint8_t *vector, unsigned size, unsigned i)
 	return size == 4 ? (int32_t)load_le32(vector + 4 * i) : (int64_t)load_le64(vector + 8 * i);
 }
 
-static uint64_t gather_address(struct interp *ip, const struct op *op, const struct scattered *s, int64_t index)
+static uint64_t gather_address(struct interp *ip, const struct op *op, const struct scattered *s, int64_t index,
+			       unsigned access)
 {
 	uint64_t sum = op_sum(ip, op) + ((uint64_t)index << s->scale);
 
 	if ((op->ea & 15) == EA_FLAT)
 		return sum + value_at(ip, op->segbase);
-	return op_address_slow(ip, op, sum, s->element, X86_READ);
+	return op_address_slow(ip, op, sum, s->element, access);
 }
 
 /* Each element is finished before the next is begun, so that a fault resumes behind the finished ones. */
@@ -46,7 +48,8 @@ static void gather(struct interp *ip, const struct op *op)
 		fpu_refuse(ip, op, FPU_AVX);
 	for (unsigned i = 0; i < s->count; i++) {
 		if (mask_bit(mask, s->element, i)) {
-			uint64_t gva = gather_address(ip, op, s, gather_index(index, s->index_bytes, i));
+			uint64_t gva = gather_address(ip, op, s, gather_index(index, s->index_bytes, i),
+						      X86_READ);
 			uint64_t value = mem_load(ip, op, gva, s->element);
 
 			memcpy(dst + i * s->element, &value, s->element);
@@ -55,6 +58,54 @@ static void gather(struct interp *ip, const struct op *op)
 	}
 	memset(dst + used, 0, sizeof(fpu->vector[0]) - used);
 	memset(mask, 0, sizeof(fpu->vector[0]));
+	next(ip, op);
+}
+
+static void gather_opmask(struct interp *ip, const struct op *op)
+{
+	const struct scattered *s = op->data;
+	struct x86_fpu *fpu = &ip->cpu.s.fpu;
+	uint8_t *dst = fpu->vector[s->dst];
+	uint64_t *mask = &fpu->opmask[s->mask];
+	unsigned used = s->count * s->element;
+
+	if (ip->fpu_denied & FPU_AVX512)
+		fpu_refuse(ip, op, FPU_AVX512);
+	for (unsigned i = 0; i < s->count; i++) {
+		if (*mask >> i & 1) {
+			int64_t index = gather_index(fpu->vector[s->index], s->index_bytes, i);
+			uint64_t gva = gather_address(ip, op, s, index, X86_READ);
+			uint64_t value = mem_load(ip, op, gva, s->element);
+
+			memcpy(dst + i * s->element, &value, s->element);
+			*mask &= ~(1ull << i);
+		}
+	}
+	memset(dst + used, 0, sizeof(fpu->vector[0]) - used);
+	*mask = 0;
+	next(ip, op);
+}
+
+/* From the lowest element to the highest: where they overlap the last one stays. */
+static void scatter(struct interp *ip, const struct op *op)
+{
+	const struct scattered *s = op->data;
+	struct x86_fpu *fpu = &ip->cpu.s.fpu;
+	uint64_t *mask = &fpu->opmask[s->mask];
+
+	if (ip->fpu_denied & FPU_AVX512)
+		fpu_refuse(ip, op, FPU_AVX512);
+	for (unsigned i = 0; i < s->count; i++) {
+		if (*mask >> i & 1) {
+			int64_t index = gather_index(fpu->vector[s->index], s->index_bytes, i);
+			uint64_t gva = gather_address(ip, op, s, index, X86_WRITE), value = 0;
+
+			memcpy(&value, fpu->vector[s->dst] + i * s->element, s->element);
+			mem_store(ip, op, gva, value, s->element);
+			*mask &= ~(1ull << i);
+		}
+	}
+	*mask = 0;
 	next(ip, op);
 }
 
@@ -168,6 +219,9 @@ static const struct {
 	{ZYDIS_MNEMONIC_VPGATHERQQ, 8, 8}, {ZYDIS_MNEMONIC_VGATHERDPS, 4, 4}, {ZYDIS_MNEMONIC_VGATHERDPD, 8, 4},
 	{ZYDIS_MNEMONIC_VGATHERQPS, 4, 8}, {ZYDIS_MNEMONIC_VGATHERQPD, 8, 8}, {ZYDIS_MNEMONIC_VMASKMOVPS, 4, 0},
 	{ZYDIS_MNEMONIC_VMASKMOVPD, 8, 0}, {ZYDIS_MNEMONIC_VPMASKMOVD, 4, 0}, {ZYDIS_MNEMONIC_VPMASKMOVQ, 8, 0},
+	{ZYDIS_MNEMONIC_VPSCATTERDD, 4, 4}, {ZYDIS_MNEMONIC_VPSCATTERDQ, 8, 4}, {ZYDIS_MNEMONIC_VPSCATTERQD, 4, 8},
+	{ZYDIS_MNEMONIC_VPSCATTERQQ, 8, 8}, {ZYDIS_MNEMONIC_VSCATTERDPS, 4, 4}, {ZYDIS_MNEMONIC_VSCATTERDPD, 8, 4},
+	{ZYDIS_MNEMONIC_VSCATTERQPS, 4, 8}, {ZYDIS_MNEMONIC_VSCATTERQPD, 8, 8},
 };
 
 static uint8_t vector_id(const ZydisDecodedOperand *operand)
@@ -175,22 +229,43 @@ static uint8_t vector_id(const ZydisDecodedOperand *operand)
 	return operand->type == ZYDIS_OPERAND_TYPE_REGISTER ? (uint8_t)ZydisRegisterGetId(operand->reg.value) : 0;
 }
 
-static bool select_gather_form(struct decode *d, struct scattered *s)
+/* The operand of a gather or scatter, without its vector of indices. */
+static void select_scattered_operand(struct decode *d, struct scattered *s, const ZydisDecodedOperand *memory)
 {
-	const ZydisDecodedOperand *memory = &d->operands[1];
 	ZydisDecodedOperand plain = *memory;
 
-	s->dst = vector_id(&d->operands[0]);
-	s->mask = vector_id(&d->operands[2]);
 	s->index = ZydisRegisterGetId(memory->mem.index);
 	s->scale = memory->mem.scale ? __builtin_ctz(memory->mem.scale) : 0;
 	/* as many elements as both vectors have room for */
 	s->count = s->bytes / (s->element > s->index_bytes ? s->element : s->index_bytes);
-	if (s->dst == s->mask || s->dst == s->index || s->mask == s->index)
-		return false;
 	plain.mem.index = ZYDIS_REGISTER_NONE;
 	decode_memory(d, &plain);
+}
+
+static bool select_gather_form(struct decode *d, struct scattered *s)
+{
+	s->dst = vector_id(&d->operands[0]);
+	s->mask = vector_id(&d->operands[2]);
+	select_scattered_operand(d, s, &d->operands[1]);
+	if (s->dst == s->mask || s->dst == s->index || s->mask == s->index)
+		return false;
 	d->op->fn = gather;
+	return true;
+}
+
+/* AVX-512: the mask is an opmask register, and not K0. */
+static bool select_opmask_form(struct decode *d, struct scattered *s)
+{
+	const bool store = d->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	s->mask = d->insn.raw.evex.aaa;
+	if (!s->mask || d->insn.raw.evex.z || d->insn.raw.evex.b || !s->index_bytes)
+		return false;
+	s->dst = vector_id(&d->operands[store ? 2 : 0]);
+	select_scattered_operand(d, s, &d->operands[store ? 0 : 2]);
+	if (!store && s->dst == s->index)
+		return false;
+	d->op->fn = store ? scatter : gather_opmask;
 	return true;
 }
 
@@ -228,8 +303,6 @@ bool select_gather(struct decode *d)
 	struct scattered form = {.bytes = d->insn.avx.vector_length / 8, .need = FPU_AVX}, *s;
 	bool ok = false;
 
-	if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
-		return false;
 	if (d->insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ || d->insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
 	    d->insn.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU)
 		ok = select_byte_mask(d, &form);
@@ -238,7 +311,10 @@ bool select_gather(struct decode *d)
 			continue;
 		form.element = scattered_table[i].element;
 		form.index_bytes = scattered_table[i].index_bytes;
-		ok = form.index_bytes ? select_gather_form(d, &form) : select_masked_form(d, &form);
+		if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+			ok = select_opmask_form(d, &form);
+		else
+			ok = form.index_bytes ? select_gather_form(d, &form) : select_masked_form(d, &form);
 		if (!ok)
 			return false;
 	}

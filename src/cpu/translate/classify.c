@@ -6,6 +6,8 @@
  */
 #include "cpu/translate/classify.h"
 
+#include "cpu/interp/native.h"
+
 static int gpr_number(ZydisRegister reg)
 {
 	switch (ZydisRegisterGetClass(reg)) {
@@ -108,7 +110,7 @@ static bool extension_offered(const struct x86_features *f, const ZydisDecodedIn
 		return f->vpclmul;
 	case ZYDIS_ISA_EXT_AVX512EVEX:
 	case ZYDIS_ISA_EXT_AVX512VEX:
-		return f->avx512;
+		return native_avx512_offered(f, insn->meta.isa_set);
 	default:
 		return false;
 	}

@@ -101,7 +101,11 @@ static const char software_flags[] =
 	"fbsdp-no psdp-no bhi-no pbrsb-no gds-no rfds-no its-no "
 	"kvmclock kvm-nopiodelay kvmclock-stable-bit";
 
-static const char native_flags[] = "sse3 ssse3 sse4.1 sse4.2 pclmulqdq aes avx avx2 fma f16c sha-ni";
+static const char native_flags[] = "sse3 ssse3 sse4.1 sse4.2 pclmulqdq aes sha-ni";
+static const char avx_flags[] = "avx avx2 fma f16c";
+static const char avx512_flags[] =
+	"avx512f avx512dq avx512bw avx512cd avx512vl avx512ifma avx512vbmi avx512-vbmi2 avx512-vnni avx512-bitalg "
+	"avx512-vpopcntdq avx512-bf16";
 
 static void host_features(struct feature_set *set)
 {
@@ -114,15 +118,15 @@ static void host_features(struct feature_set *set)
 	}
 }
 
-/* AVX needs the host's kernel to save its registers: CPUID 1 OSXSAVE and XCR0 say so. */
-static bool host_saves_avx(void)
+/* Vectors need the host's kernel to save their registers: CPUID 1 OSXSAVE and XCR0 say so. */
+static bool host_saves(uint32_t components)
 {
 	uint32_t r[4], xcr0_low, xcr0_high;
 	cpuid_host(1, 0, r);
 	if (!(r[2] >> 27 & 1))
 		return false;
 	__asm__ volatile("xgetbv" : "=a"(xcr0_low), "=d"(xcr0_high) : "c"(0));
-	return (xcr0_low & 6) == 6;
+	return (xcr0_low & components) == components;
 }
 
 static void offer_from_set(struct cpuid_table *offer, const struct feature_set *set)
@@ -144,18 +148,30 @@ void x86_engine_offer(struct cpuid_table *offer)
 	*offer = (struct cpuid_table){0};
 	feature_set_list(&set, software_flags, true);
 	feature_set_list(&native, native_flags, true);
+	feature_set_list(&native, avx_flags, true);
+	feature_set_list(&native, avx512_flags, true);
 	host_features(&host);
 	for (unsigned w = 0; w < FW_COUNT; w++)
 		set.word[w] |= native.word[w] & host.word[w];
-	if (!host_saves_avx())
-		feature_set_list(&set, "avx avx2 fma f16c", false);
+	if (!host_saves(XCR0_X87_SSE | XCR0_AVX))
+		feature_set_list(&set, avx_flags, false);
+	/* The engines load and store vectors of any length and masks of 64 bits (interp/native_host.c). */
+	if (!host_saves(XCR0_X87_SSE | XCR0_AVX | XCR0_AVX512) || !feature_has_name(&set, "avx512bw") ||
+	    !feature_has_name(&set, "avx512vl"))
+		feature_set_list(&set, avx512_flags, false);
 	offer_from_set(offer, &set);
 
 	/* The standard form of the XSAVE image as Intel lays it out. */
-	uint32_t xcr0 = XCR0_X87_SSE | XCR0_PKRU | (feature_has_name(&set, "avx") ? XCR0_AVX : 0);
+	uint32_t xcr0 = XCR0_X87_SSE | XCR0_PKRU | (feature_has_name(&set, "avx") ? XCR0_AVX : 0) |
+			(feature_has_name(&set, "avx512f") ? XCR0_AVX512 : 0);
 	add4(offer, 0xd, 0, xcr0, 0, 0, 0);
 	if (xcr0 & XCR0_AVX)
 		add4(offer, 0xd, 2, 256, 576, 0, 0);
+	if (xcr0 & XCR0_AVX512) {
+		add4(offer, 0xd, 5, 64, 1088, 0, 0);   /* opmasks */
+		add4(offer, 0xd, 6, 512, 1152, 0, 0);  /* upper halves of ZMM0 to ZMM15 */
+		add4(offer, 0xd, 7, 1024, 1664, 0, 0); /* ZMM16 to ZMM31 */
+	}
 	add4(offer, 0xd, 9, 8, 2688, 0, 0);
 	add4(offer, 0x80000008, -1, 48 << 8 | 46, cpuid_find(offer, 0x80000008, 0)->ebx, 0, 0);
 }

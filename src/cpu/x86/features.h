@@ -13,8 +13,9 @@ struct x86_features {
 		sha;
 	bool xsave, xsaveopt, xsavec, xsaves, rdrand, rdseed, rdtscp, fsgsbase, smep, smap, umip, pcid, invpcid, pge,
 		pse, pae, page1gb;
-	bool nx, cx16, pku, adx, rdpid, clflushopt, x2apic, tsc_deadline, syscall, lm, mtrr, la57, avx512, gfni, vaes,
-		vpclmul;
+	bool nx, cx16, pku, adx, rdpid, clflushopt, x2apic, tsc_deadline, syscall, lm, mtrr, la57, gfni, vaes, vpclmul;
+	bool avx512, avx512dq, avx512bw, avx512cd, avx512vl, avx512ifma, avx512vbmi, avx512_vbmi2, avx512_vnni, avx512_bitalg,
+		avx512_vpopcntdq, avx512_bf16;
 	uint64_t xcr0_supported, xss_supported;
 	unsigned phys_bits, linear_bits;
 	uint64_t cr4_reserved;

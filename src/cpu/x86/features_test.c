@@ -193,9 +193,41 @@ static void test_flags_and_spellings(void **state)
 	assert_false(feature_has_name(&set, "kvmclock"));
 }
 
+/* Flags of the host's vectors, and the XSAVE components that belong to them. */
+static void test_avx512_follows_the_host(void **state)
+{
+	static const char *const flags[] = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512vbmi", "avx512-bf16"};
+	const bool here = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+	struct cpuid_table table;
+	struct feature_set set;
+	uint32_t size = 0, offset = 0;
+
+	assert_int_equal(build(&table, "max", NULL), 0);
+	feature_set_of_table(&set, &table);
+	assert_int_equal(feature_has_name(&set, "avx512f"), here);
+	assert_int_equal(x86_xsave_component(&table, 7, &size, &offset), here);
+	x86_cpuid_free(&table);
+	if (!here) {
+		print_message("SKIPPED: no AVX-512 here\n");
+		return;
+	}
+	assert_int_equal(size, 1024);
+	assert_int_equal(offset, 1664);
+	assert_int_equal(build(&table, "max,-avx512f", NULL), 0);
+	feature_set_of_table(&set, &table);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		assert_false(feature_has_name(&set, flags[i]));
+	assert_true(feature_has_name(&set, "avx2"));
+	assert_false(x86_xsave_component(&table, 5, &size, &offset));
+	x86_cpuid_free(&table);
+	set = built("Skylake-Server");
+	assert_true(feature_has_name(&set, "avx512bw"));
+	assert_false(feature_has_name(&set, "avx512vbmi"));
+}
+
 static void test_errors(void **state)
 {
-	expect_error("max,+avx512f", "'avx512f'", "interp");
+	expect_error("max,+avx512-fp16", "'avx512-fp16'", "interp");
 	expect_error("Haswel", "'Haswel'", "Haswell");
 	expect_error("max,+sse4.3", "'sse4.3'", "sse4.");
 	expect_error("max,aes=maybe", "aes", "on or off");
@@ -319,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_bits_are_where_the_manual_says),
 		cmocka_unit_test(test_max_has_what_is_promised),
 		cmocka_unit_test(test_flags_and_spellings),
+		cmocka_unit_test(test_avx512_follows_the_host),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_identity_and_topology),
 		cmocka_unit_test(test_execution_depends_on_state),

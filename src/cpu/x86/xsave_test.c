@@ -257,6 +257,56 @@ static void test_pkru_component(void **state)
 	assert_int_equal(cpu->s.pkru, 0x55555554);
 }
 
+/* Opmasks and what AVX-512 adds to the vectors, in both forms. */
+static void test_avx512_components(void **state)
+{
+	struct test_machine *m = *state;
+	struct x86_cpu *cpu = m->cpu;
+	const uint64_t avx512 = 7ull << 5;
+	struct x86_fpu before;
+	uint8_t *image;
+
+	prepare(m);
+	if ((cpu->features->xcr0_supported & avx512) != avx512)
+		skip();
+	cpu->s.xcr0 |= avx512;
+	for (unsigned i = 0; i < 32; i++)
+		for (unsigned j = 0; j < 64; j++)
+			cpu->s.fpu.vector[i][j] = (uint8_t)(7 * i + j + 1);
+	for (unsigned i = 0; i < 8; i++)
+		cpu->s.fpu.opmask[i] = 0x0102030405060708ull * (i + 1);
+	before = cpu->s.fpu;
+	image = area(m, AREA);
+	memset(image, 0, 4096);
+	assert_no_fault(m, x86_xsave(cpu, AREA, avx512 | 7, X86_XSAVE, true));
+	assert_int_equal(load_le64(image + 512), avx512 | 7);
+	assert_memory_equal(image + 1088, before.opmask, 64);
+	assert_memory_equal(image + 1152 + 32 * 15, before.vector[15] + 32, 32);
+	assert_memory_equal(image + 1664, before.vector[16], 1024);
+	memset(cpu->s.fpu.vector, 0, sizeof(cpu->s.fpu.vector));
+	memset(cpu->s.fpu.opmask, 0, sizeof(cpu->s.fpu.opmask));
+	assert_no_fault(m, x86_xrstor(cpu, AREA, avx512 | 7, false, true));
+	assert_memory_equal(cpu->s.fpu.vector, before.vector, sizeof(before.vector));
+	assert_memory_equal(cpu->s.fpu.opmask, before.opmask, sizeof(before.opmask));
+	/* compacted: one behind the other; those in their initial state are not written and come back as zeroes */
+	memset(cpu->s.fpu.opmask, 0, sizeof(cpu->s.fpu.opmask));
+	memset(image, 0, 4096);
+	assert_no_fault(m, x86_xsave(cpu, AREA, avx512, X86_XSAVEC, true));
+	assert_int_equal(load_le64(image + 512), 6ull << 5);
+	assert_int_equal(load_le64(image + 520), 1ull << 63 | avx512);
+	assert_memory_equal(image + 576 + 64, before.vector[0] + 32, 32);
+	assert_memory_equal(image + 576 + 64 + 512, before.vector[16], 1024);
+	memset(cpu->s.fpu.vector[16], 0, 1024);
+	cpu->s.fpu.opmask[3] = 9;
+	assert_no_fault(m, x86_xrstor(cpu, AREA, avx512, false, true));
+	assert_memory_equal(cpu->s.fpu.vector[16], before.vector[16], 1024);
+	assert_int_equal(cpu->s.fpu.opmask[3], 0);
+	/* a part of them makes no XCR0 */
+	assert_fault(m, x86_xsetbv(cpu, 0, 0x67), X86_GP, 0);
+	assert_fault(m, x86_xsetbv(cpu, 0, 0xe3), X86_GP, 0);
+	assert_no_fault(m, x86_xsetbv(cpu, 0, 0xe7));
+}
+
 /* 32-bit code has eight vector registers; the others' bytes in memory and registers stay. */
 static void test_32bit_mode(void **state)
 {
@@ -280,7 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_fxsave_round_trip),    T(test_standard_image_against_host),  T(test_xsave_forms),
 		T(test_xrstor_header_checks), T(test_init_state_of_standard_image), T(test_pkru_component),
-		T(test_32bit_mode),
+		T(test_avx512_components),    T(test_32bit_mode),
 	};
 
 	return cmocka_run_group_tests_name("x86 xsave", tests, NULL, NULL);
