@@ -313,6 +313,9 @@ void guest_main(void)
 	const u32 needed = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
 
 	if ((cpuid(7, 0).b & needed) != needed) {
+		write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
+		TRY("vmovdqu64 %%zmm0, %%zmm1", ::);
+		check_fault("EVEX where it is not offered", VEC_UD, 0);
 		skip("avx512", "not offered");
 		return;
 	}

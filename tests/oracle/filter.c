@@ -99,6 +99,9 @@ static bool vendor_specific(const struct oracle_case *c)
 	case ZYDIS_MNEMONIC_VPEXTRD: /* W outside 64-bit mode: #UD with AMD, ignored by Intel */
 	case ZYDIS_MNEMONIC_VPINSRD:
 		return c->in.mode != 64 && instruction->raw.vex.W;
+	case ZYDIS_MNEMONIC_KMOVD: /* the same: AMD's move 64 bits, be they there or not */
+		return c->in.mode != 64 && instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && instruction->raw.vex.W &&
+		       (instruction->opcode == 0x92 || instruction->opcode == 0x93);
 	default:
 		break;
 	}
@@ -173,6 +176,16 @@ static bool vendor_specific_operands(const struct oracle_case *c)
 	return faults && instruction->mnemonic == ZYDIS_MNEMONIC_BOUND;
 }
 
+static bool has_write_mask(const ZydisDecodedInstruction *instruction)
+{
+	return instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && instruction->raw.evex.aaa;
+}
+
+static bool is_segment_fault(unsigned vector)
+{
+	return vector == 12 || vector == 13;
+}
+
 bool filter_refuses_operands(const struct oracle_case *c)
 {
 	if (vendor_specific_operands(c))
@@ -180,8 +193,8 @@ bool filter_refuses_operands(const struct oracle_case *c)
 	if (has_two_accesses(&c->instruction) && is_memory_fault(c->host.vector) && is_memory_fault(c->guest.vector))
 		return true;
 	/* Segment checks of elements that the mask leaves out. */
-	if (is_vex_masked_move(c->instruction.mnemonic) && c->in.mode != 64 &&
-	    (c->guest.vector == 12 || c->guest.vector == 13))
+	if ((is_vex_masked_move(c->instruction.mnemonic) || has_write_mask(&c->instruction)) && c->in.mode != 64 &&
+	    (is_segment_fault(c->guest.vector) || is_segment_fault(c->host.vector)))
 		return true;
 	/* Whether bytes that the mask leaves out can fault is implementation-specific (SDM, MASKMOVDQU). */
 	if (is_masked_move(c->instruction.mnemonic) && c->host.vector != 3)
