@@ -101,8 +101,8 @@ static const char software_flags[] =
 	"fbsdp-no psdp-no bhi-no pbrsb-no gds-no rfds-no its-no "
 	"kvmclock kvm-nopiodelay kvmclock-stable-bit";
 
-static const char native_flags[] = "sse3 ssse3 sse4.1 sse4.2 pclmulqdq aes sha-ni";
-static const char avx_flags[] = "avx avx2 fma f16c";
+static const char native_flags[] = "sse3 ssse3 sse4.1 sse4.2 pclmulqdq aes sha-ni gfni";
+static const char avx_flags[] = "avx avx2 fma f16c vaes vpclmulqdq";
 static const char avx512_flags[] =
 	"avx512f avx512dq avx512bw avx512cd avx512vl avx512ifma avx512vbmi avx512-vbmi2 avx512-vnni avx512-bitalg "
 	"avx512-vpopcntdq avx512-bf16";
