@@ -37,7 +37,7 @@ enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 #define PCID        0xfffu /* in CR3 */
 #define LOW_ROOM    (GIB - MIRROR_LOW_START) /* what is reserved from MIRROR_LOW_START on */
 
-#define EARN_NS   (30 * NS_PER_MS) /* time in user code before a space gets a mirror */
+#define EARN_NS   (50 * NS_PER_MS) /* time in user code before a space gets a mirror */
 #define CREDIT_NS (20 * NS_PER_MS)
 #define SLICE_NS  (4 * NS_PER_MS)  /* of what lies between two looks no more counts */
 #define MEMORY_NS (2 * NS_PER_S)   /* what was earned and paid before counts half */
@@ -499,18 +499,26 @@ void mirror_outside(struct translator *t, const struct site *site)
 	account->earned_ns = -FINE_NS;
 }
 
+/* A program of many memory accesses is twice as fast with a mirror, so a third of its time is a fair price. Hysteresis, for a space
+ * that goes to and fro has its blocks made in both forms. */
+static bool deserves(const struct mirrors *mirrors, const struct mirror_account *account)
+{
+	const bool has = mirrors->active != NULL;
+
+	return account->earned_ns >= (has ? 0 : EARN_NS) && account->paid_ns <= account->earned_ns / (has ? 3 : 4) + CREDIT_NS;
+}
+
 void mirror_look(struct translator *t)
 {
 	struct mirrors *mirrors = t->mirrors;
-	uint64_t cr3 = t->cpu->s.cr3;
+	const uint64_t cr3 = t->cpu->s.cr3;
 	struct mirror_account *account = account_of(mirrors, cr3);
-	int64_t now_ns = host_now_ns();
-	bool deserves;
+	const int64_t now_ns = host_now_ns(), since_ns = now_ns - mirrors->seen_ns;
 
 	if (account->cr3 != cr3)
 		*account = (struct mirror_account){.cr3 = cr3};
 	else if (mirrors->seen_cr3 == cr3)
-		account->earned_ns += now_ns - mirrors->seen_ns < SLICE_NS ? now_ns - mirrors->seen_ns : SLICE_NS;
+		account->earned_ns += since_ns < SLICE_NS ? since_ns : SLICE_NS;
 	mirrors->seen_cr3 = cr3;
 	mirrors->seen_ns = now_ns;
 	if (mirrors->active) {
@@ -521,12 +529,11 @@ void mirror_look(struct translator *t)
 		account->earned_ns /= 2;
 		account->paid_ns /= 2;
 	}
-	deserves = account->earned_ns >= EARN_NS && account->paid_ns <= account->earned_ns / 8 + CREDIT_NS;
-	if (mirrors->active && !deserves) {
+	if (mirrors->active && !deserves(mirrors, account)) {
 		mirror_drop(mirrors->active);
 		mirrors->active->used = false;
 		activate(t, NULL);
-	} else if (!mirrors->active && deserves) {
+	} else if (!mirrors->active && deserves(mirrors, account)) {
 		promote(t, cr3, now_ns);
 	}
 }
