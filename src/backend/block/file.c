@@ -15,9 +15,16 @@
 static int open_path(const char *path, bool read_only, bool direct)
 {
 	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | (direct ? O_DIRECT : 0);
-	int fd = open(path, flags);
+	int fd = open(path, flags), device_read_only = 0;
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	/* A block device that cannot be written to opens for writing all the same. */
+	if (!read_only && ioctl(fd, BLKROGET, &device_read_only) == 0 && device_read_only) {
+		close(fd);
+		return -EACCES;
+	}
+	return fd;
 }
 
 /* Opens, falling back to read-only where that is allowed. */
