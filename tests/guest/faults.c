@@ -229,6 +229,23 @@ static void strings(void)
 	check_eq("ENTER and LEAVE", fault.vector, VEC_NONE);
 }
 
+/* A jump in the last bytes of the canonical half to what is behind it; often enough to be translated. */
+static void jump_out_of_the_half(void)
+{
+	const u64 end = 0x800000000000ull;
+	int turn;
+
+	map(end - 0x1000, (word)page_b | PG_P | PG_W, 1);
+	store16((word)page_b + 0xffe, 0xe0ff); /* jmp *%rax */
+	for (turn = 0; turn < 60; turn++) {
+		TRY("jmp *%0", ::"r"(end - 2), "a"(end));
+		if (fault.vector != VEC_GP || fault.ip != end - 2)
+			break;
+	}
+	check_at("jump over the end of the canonical half", VEC_GP, 0, end - 2);
+	map(end - 0x1000, 0, 1);
+}
+
 /* ------------------------------------------------ double fault, priorities */
 static void priorities(void)
 {
@@ -251,6 +268,7 @@ static void priorities(void)
 	check_fault("jump to a non-canonical address", VEC_GP, 0);
 	TRY("push %0; ret", ::"r"(bad) : "memory");
 	check_eq("RET to a non-canonical address", fault.vector, VEC_GP);
+	jump_out_of_the_half();
 	TRY("mov (%0), %%eax", ::"r"(0x7ffffffffffcull) : "rax");
 	check_pf("the last canonical bytes", 0, 0x7ffffffffffcull);
 	TRY("mov (%0), %%rax", ::"S"(0x7ffffffffffcull) : "rax");

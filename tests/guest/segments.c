@@ -150,6 +150,23 @@ static void limits(void)
 	check_at("instruction across the limit", VEC_GP, 0, 0xfd);
 }
 
+/* A jump in the last bytes of a code segment to what is behind it; often enough to be translated. */
+static void jump_over_the_limit(void)
+{
+	int turn;
+
+	gdt_set(SEL_A, descriptor((u32)area, 0xff, 0x9b, 4));
+	area[0xfe] = 0xff; /* JMP EAX */
+	area[0xff] = 0xe0;
+	area[0x100] = 0xcb; /* RETF, for the peer, which gets there */
+	for (turn = 0; turn < 60; turn++) {
+		TRY("lcall %0, $0xfe", ::"i"(SEL_A), "a"(0x100));
+		if (fault.vector != VEC_GP || fault.ip != 0xfe)
+			break;
+	}
+	check_at("jump over the limit", VEC_GP, 0, 0xfe);
+}
+
 static void expect_lar(const char *name, u16 selector, int zf, u32 want)
 {
 	u32 v = 0xdead;
@@ -450,6 +467,7 @@ static void bounds(void)
 void guest_main(void)
 {
 	limits();
+	jump_over_the_limit();
 	inspection();
 	local_table();
 	gates();

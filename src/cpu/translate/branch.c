@@ -30,18 +30,20 @@ static void lower_jcxz(struct lowering *l, struct guest_instruction *g)
 /*
  * The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. A branch goes mostly
  * where it went first, and to that block it is linked (a SITE_LINK behind its own site); when it does not, or is not linked,
- * branch_emit_cold has it.
+ * branch_emit_cold has it. Until it goes somewhere the link leads to the block itself, where a branch cannot fault: nobody
+ * checks the target of a link.
  */
 static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 {
 	struct translator *t = l->t;
 	struct emitter *e = &l->e;
-	const uint32_t site = new_site(l, SITE_INDIRECT, l->list[l->at].rip), link = new_site(l, SITE_LINK, l->end);
+	const uint64_t first = l->list[0].rip;
+	const uint32_t site = new_site(l, SITE_INDIRECT, l->list[l->at].rip), link = new_site(l, SITE_LINK, first);
 
 	t->sites[site].disp = undo;
 	t->sites[link].flags_in_memory = true;
 	t->sites[link].parked = l->spare;
-	t->windows[link] = (struct window){.start = l->end};
+	t->windows[link] = (struct window){.start = first};
 	op_abs(e, true, 0x3b, a, &t->windows[link].start);
 	new_cold(l, (struct cold){.from = branch_ahead(e, CONDITION_NE), .site = site, .address = (int8_t)a, .parked = l->parked});
 	bring_back(l, l->parked);

@@ -238,7 +238,7 @@ bool code_expect(struct translator *t, uint32_t link, uint64_t rip)
 {
 	struct site *site = &t->sites[link];
 
-	if (!t->windows[link].limit && !site->linked) /* as it is when the branch went to what is behind it */
+	if (!t->windows[link].limit && !site->linked) /* as it is when the branch went to its own block */
 		site->rip = t->windows[link].start = rip;
 	t->windows[link].limit = 1;
 	return site->rip == rip;
