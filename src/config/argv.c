@@ -2,10 +2,10 @@
 /* Walks the command line and hands every option to its row of the key table. */
 #include "config/argv.h"
 
+#include "base/id.h"
 #include "base/util.h"
 #include "config/parse.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -80,11 +80,7 @@ int not_yet(struct error *err, const char *what)
 
 int check_id(const char *id, struct error *err)
 {
-	bool good = isalpha((unsigned char)id[0]);
-
-	for (const char *c = id; *c && good; c++)
-		good = isalnum((unsigned char)*c) || strchr("-._", *c);
-	if (good && strlen(id) < 128)
+	if (id_is_valid(id) && strlen(id) < 128)
 		return 0;
 	return error_set(err, EINVAL,
 			 "id '%.100s' must begin with a letter, followed by letters, digits, '-', '.', '_'", id);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening images by the names of the command line: paths, URIs, json:{...}, and with --image-opts lists of options. */
 #include "backend/block/throttle.h"
+#include "base/id.h"
 #include "img/internal.h"
-
-#include <ctype.h>
 
 bool img_cache_is_known(const char *cache)
 {
@@ -21,14 +20,6 @@ bool img_cache_is_valid(struct img *img, const char *cache, bool source)
 		return true;
 	img_fail(img, "Invalid %scache option: %s", source ? "source " : "", cache);
 	return false;
-}
-
-static bool is_id(const char *text)
-{
-	for (const char *c = text; *c; c++)
-		if (!isalpha((unsigned char)*c) && (c == text || (!isdigit((unsigned char)*c) && !strchr("-._", *c))))
-			return false;
-	return *text;
 }
 
 static int add_throttle_group(struct img *img, const char *id, const struct options *options, struct error *err)
@@ -64,7 +55,7 @@ int img_add_object(struct img *img, const char *text)
 		status = img_fail(img, "Parameter 'qom-type' does not accept value '%s'", type);
 	else if (!id)
 		status = img_fail(img, "Parameter 'id' is missing");
-	else if (!is_id(id))
+	else if (!id_is_valid(id))
 		status = img_fail(img, "Parameter 'id' expects an identifier\n"
 				       "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
 	else if ((!strcmp(type, "secret") ? block_secret_add(img->graph, &options, &err)
