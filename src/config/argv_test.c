@@ -407,7 +407,7 @@ static void test_drives(void **state)
 		 "device(virtio-blk-pci,drive=virtio1)"},
 		{"-nodefaults -drive file=a,if=none,id=d0,cache=none,aio=native,discard=unmap -device "
 		 "virtio-blk-pci,drive=d0",
-		 "drive(none:d0:0:0,a,direct,unmap,aio=io_uring) device(virtio-blk-pci,drive=d0)"},
+		 "drive(none:d0:0:0,a,direct,unmap,aio=native) device(virtio-blk-pci,drive=d0)"},
 		{"-nodefaults -drive if=virtio,file=a,cache=unsafe -drive "
 		 "if=virtio,file=b,cache=directsync,readonly=on "
 		 "-drive if=virtio,file=c,cache=writethrough",

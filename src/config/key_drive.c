@@ -139,9 +139,6 @@ static int take_policies(struct drive_config *drive, struct options *options, st
 	    take_word(options, "werror", werrors, &drive->werror, err) < 0 ||
 	    take_word(options, "rerror", rerrors, &drive->rerror, err) < 0)
 		return -EINVAL;
-	/* Both names mean: the kernel does the I/O while the thread goes on. */
-	if (drive->aio && strcmp(drive->aio, "native") == 0)
-		set_string(&drive->aio, "io_uring");
 	if (discard) {
 		int which = choose(discard, discards, "discard", err);
 

@@ -136,7 +136,7 @@ static int measure(struct bench *b)
 	int64_t before;
 
 	b->loop = loop_new(&err);
-	b->queue = b->loop ? block_queue_new(b->block, b->loop, b->aio, &err) : NULL;
+	b->queue = b->loop ? block_queue_new(b->block, b->loop, NULL, &err) : NULL;
 	if (!b->queue)
 		return img_fail(b->img, "%s", err.msg);
 	before = host_now_ns();
@@ -150,7 +150,8 @@ static int measure(struct bench *b)
 
 static int run_bench(struct bench *b, const char *name)
 {
-	const struct img_open how = {.writable = b->write, .cache = b->cache, .force_share = b->force_share};
+	const struct img_open how = {
+		.writable = b->write, .cache = b->cache, .force_share = b->force_share, .aio = b->aio};
 	int status;
 
 	b->block = img_open(b->img, name, b->format, &how);
@@ -214,10 +215,10 @@ static int bench_option(struct bench *b, struct img_args *args, int code)
 		b->format = args->value;
 		return -1;
 	case 'i':
-		b->aio = strcmp(args->value, "native") ? args->value : "io_uring";
+		b->aio = args->value;
 		return aio_is_valid(b, args->value) ? -1 : 1;
 	case 'n':
-		b->aio = "io_uring";
+		b->aio = "native";
 		return -1;
 	case 'o':
 		return size(b, args->value, "offset", INT64_MAX, &b->offset);

@@ -171,7 +171,7 @@ static struct block *open_image(struct export *e)
 		.no_cache = cache_is(e, "none", "off") || cache_is(e, "directsync", "directsync"),
 		.no_flush = cache_is(e, "unsafe", "unsafe"),
 		.discard = e->discard && (!strcmp(e->discard, "unmap") || !strcmp(e->discard, "on")),
-		.aio = e->aio && !strcmp(e->aio, "threads") ? "threads" : NULL,
+		.aio = e->aio && strcmp(e->aio, "io_uring") ? e->aio : NULL, /* which is the best where there is one */
 	};
 	struct block_open overlay_how = how;
 	struct options options = {0};

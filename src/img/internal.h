@@ -59,6 +59,7 @@ struct img_open {
 	bool no_repair;
 	bool describe;              /* nothing is read: no keys are needed */
 	const char *cache;          /* none, writeback, ... or NULL */
+	const char *aio;            /* as in block_open */
 	const struct options *more; /* options beside the name, or NULL */
 };
 /* NULL with the message printed. */

@@ -120,6 +120,7 @@ struct block *img_open_as(struct img *img, const char *what, const char *filenam
 		.force_share = how->force_share,
 		.no_cache = !strcmp(cache, "none") || !strcmp(cache, "off") || !strcmp(cache, "directsync"),
 		.no_flush = !strcmp(cache, "unsafe"),
+		.aio = how->aio,
 		.discard = true,
 	};
 	struct options options = {0};

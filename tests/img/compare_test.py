@@ -307,7 +307,7 @@ GROUPS = {
         echo 12345678 > small; $IMG dd -f raw if=small of=s.raw bs=4; stat -c %s s.raw; $IMG dd -f raw if=in.raw of=in2.raw bs=1M; cmp in.raw in2.raw | head -1
     """,
     "bench": """
-        $IMG create -q -f qcow2 a.qcow2 4M; for o in '-c 10' '-c 10 -d 1' '-c 10 -s 64k -S 128k' '-w -c 10 --pattern 7' '-w -c 64 --flush-interval 16 -d 8' '-w -c 64 --flush-interval 16 -d 8 --no-drain' '-c 10 -o 1M' '-c 10 -t none' '-c 10 -i threads' '-c 10 -i io_uring' '-n -c 10 -t none' '-c 10 -U' '-q -c 10' '-c 2000 -s 512 -S 3k' '-c 10 -f qcow2' '-c 10 -s 1000' '-c 300 -s 64k'; do $IMG bench $o a.qcow2; echo $?; done; $IMG convert a.qcow2 a.raw; sha256sum < a.raw; $IMG check -q a.qcow2
+        $IMG create -q -f qcow2 a.qcow2 4M; for o in '-c 10' '-c 10 -d 1' '-c 10 -s 64k -S 128k' '-w -c 10 --pattern 7' '-w -c 64 --flush-interval 16 -d 8' '-w -c 64 --flush-interval 16 -d 8 --no-drain' '-c 10 -o 1M' '-c 10 -t none' '-c 10 -i threads' '-c 10 -i io_uring' '-n -c 10 -t none' '-n -c 10' '-c 10 -i native' '-c 10 -i native -t none' '-c 10 -U' '-q -c 10' '-c 2000 -s 512 -S 3k' '-c 10 -f qcow2' '-c 10 -s 1000' '-c 300 -s 64k'; do $IMG bench $o a.qcow2; echo $?; done; $IMG convert a.qcow2 a.raw; sha256sum < a.raw; $IMG check -q a.qcow2
         for o in '-c 0' '-c x' '-d x' '-d -1' '-c -1' '-c 1G' '-s 8M' '-s 3G' '-s 0' '-s x' '-S x' '-o x' '-o 5M' '--pattern 256' '--pattern x' '--flush-interval x' '--flush-interval 5' '-w --flush-interval 5' '-t foo' '-i foo' '-f foo' '-Z'; do echo "== $o"; $IMG bench $o a.qcow2; echo $?; done
         $IMG bench
         $IMG bench a b

@@ -88,7 +88,7 @@ struct block_open {
 	bool no_repair;   /* formats: do not repair an image that was not closed cleanly */
 	unsigned chain_depth; /* how many overlays lie above, to end loops */
 	bool probed;          /* the format was guessed: a raw image must not come to look like another format */
-	const char *aio;      /* "io_uring", "threads" or NULL: the best there is */
+	const char *aio;      /* "io_uring", "native" (with no_cache), "threads" or NULL: the best there is */
 	struct log *log;
 };
 
@@ -248,7 +248,7 @@ int block_truncate(struct block *block, uint64_t length, struct error *err);
 /* The same with preallocation of what is added. */
 int block_truncate_preallocated(struct block *block, uint64_t length, enum block_preallocation mode, struct error *err);
 
-/* A submission queue bound to a loop; one per device queue; any thread. aio: "io_uring", "threads" or NULL for what the
+/* A submission queue bound to a loop; one per device queue; any thread. aio: as in block_open, NULL: what the
  * node was opened with, else the best there is (falls back to threads when the kernel or a sandbox has no io_uring, and
  * says so in the log). Asking for io_uring by name where there is none is an error. */
 struct block_queue *block_queue_new(struct block *block, struct loop *loop, const char *aio, struct error *err);

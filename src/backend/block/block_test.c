@@ -743,6 +743,10 @@ static void test_blockdev(void **fixture)
 	assert_non_null(strstr(err.msg, "sizze"));
 	assert_null(open_text(f, "driver=file,filename=x,aio=fast", &err));
 	assert_non_null(strstr(err.msg, "aio=fast"));
+	free(text);
+	text = xasprintf("driver=file,filename=%s,aio=native", path);
+	assert_null(open_text(f, text, &err));
+	assert_non_null(strstr(err.msg, "requires cache.direct=on"));
 	assert_null(block_next(f->graph, NULL));
 	free(text);
 	free(path);

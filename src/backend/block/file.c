@@ -164,6 +164,10 @@ static int file_setup(struct block *block, struct options *options, const struct
 
 	if ((result = parse_locking(options, how, &locking, &required, err)) || (result = parse_tuning(options, err)))
 		return result;
+	/* It would work here; a command line that does must work under qemu, too. */
+	if (how->aio && !strcmp(how->aio, "native") && !how->no_cache)
+		return error_set(err, EINVAL,
+				 "aio=native was specified, but it requires cache.direct=on, which was not specified.");
 	file->fd = open_image(block, how, err);
 	if (file->fd < 0)
 		return file->fd;

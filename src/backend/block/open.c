@@ -83,7 +83,7 @@ static int parse_common(struct options *options, struct block_open *how, bool st
 	if (aio && strcmp(aio, "io_uring") && strcmp(aio, "threads") && strcmp(aio, "native"))
 		return error_set(err, EINVAL, "aio=%s: expected 'io_uring', 'native' or 'threads'", aio);
 	if (aio)
-		how->aio = strcmp(aio, "native") ? aio : "io_uring";
+		how->aio = aio;
 	return 0;
 }
 

@@ -305,6 +305,9 @@ struct block *block_open_temporary(struct block *base, const struct block_open *
 	close(fd);
 	overlay_how.read_only = false;
 	overlay_how.no_flush = true; /* nothing of it outlives the process */
+	/* An image that is no file of the host may have "native" without no_cache; this file may not. */
+	if (how->aio && !strcmp(how->aio, "native"))
+		overlay_how.aio = NULL;
 	options_add(&options, "driver", "qcow2");
 	options_add(&options, "backing", base->node_name);
 	if (qcow2_create_file(path, &create, err) == 0)

@@ -377,8 +377,10 @@ static int choose_aio(struct block_queue *queue, const char *aio, struct error *
 		aio = opened_aio(queue->block);
 	if (aio && !strcmp(aio, "threads"))
 		return 0;
+	if (aio && !strcmp(aio, "native"))
+		aio = NULL; /* the kernel does the I/O while the thread goes on: as the best there is */
 	if (aio && strcmp(aio, "io_uring"))
-		return error_set(err, EINVAL, "aio=%s: expected 'io_uring' or 'threads'", aio);
+		return error_set(err, EINVAL, "aio=%s: expected 'io_uring', 'native' or 'threads'", aio);
 	result = open_ring(queue);
 	if (result == 0)
 		return 0;
