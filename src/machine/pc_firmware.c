@@ -90,7 +90,7 @@ static int build_rom(struct machine *machine, struct board_state *board, struct 
 	if (board->firmware_path)
 		board->firmware = firmware_load(machine->ram, board->firmware_path, err);
 	if (!board->firmware)
-		return error_prefix(err, config->bios ? "-bios" : "no -kernel given");
+		return config->bios ? -EINVAL : error_prefix(err, "no -kernel given"); /* -bios, or -machine firmware= */
 	board->firmware_high = (struct ram_window){.block = board->firmware, .size = board->firmware->size};
 	board->firmware_gpa = 4 * GIB - board->firmware->size;
 	ram_window_show(&board->firmware_high, board->firmware_gpa, true);

@@ -114,6 +114,8 @@ def main():
             (k + ["-drive", f"if=none,id=d,format=raw,file={file('disk5', bytes(65536))}", "-device", "ide-hd,drive=d,unit=5"],
              ["-device ide-hd: Can't create IDE unit 5, bus supports only 2 units"]),
             (k + ["-drive", f"if=none,id=d,aio=native,format=raw,file={file('disk6', bytes(65536))}"], ["-drive if=none,", "aio=native", "cache.direct=on"]),
+            (["-machine", "pc,firmware=nofile"], ["xuni-vmm: firmware 'nofile' is not there"]),
+            (["-bios", "nofile"], ["xuni-vmm: firmware 'nofile' is not there"]),
             (["-boot", "splash=nofile"], ["-boot splash: there is no file 'nofile'"]),
             (k + ["-readconfig", "/nonexistent.cfg"], ["/nonexistent.cfg", "No such file"]),
             (k + ["-uuid", "not-a-uuid"], ["not-a-uuid"]),
