@@ -134,13 +134,14 @@ static struct block *find_base(struct commit *c, struct block **above, unsigned 
  * with the message printed. */
 static int options_below(struct commit *c, const char *name, unsigned depth, struct options *more)
 {
-	char prefix[1024] = "backing";
+	char *prefix = xcalloc(depth, sizeof(".backing"));
 	struct options options = {0};
 	struct error err = {0};
 	bool described;
 	int result = 0;
 
-	for (; depth > 1 && strlen(prefix) + 16 < sizeof(prefix); depth--)
+	strcpy(prefix, "backing");
+	for (; depth > 1; depth--)
 		strcat(prefix, ".backing");
 	if (!strncmp(name, "json:", 5))
 		result = options_parse_json(&options, name + 5, &err);
@@ -148,6 +149,7 @@ static int options_below(struct commit *c, const char *name, unsigned depth, str
 		result = options_parse(&options, name, "file", &err);
 	described = !result && (block_backing_options(&options, prefix, more) || options_get(&options, prefix));
 	options_free(&options);
+	free(prefix);
 	if (result)
 		return img_fail(c->img, "%s", err.msg);
 	if (described)
