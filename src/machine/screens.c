@@ -90,7 +90,7 @@ int screens_open(struct screens *screens, struct error *err)
 		options_free(&options);
 		if (!ui && item->typed)
 			return error_prefix(err, "%s", item->typed);
-		if (!ui) {
+		if (!ui) { /* the default one: who did not ask for it can do without */
 			log_warn(screens->host.log, "no VNC server shows the screen: %s", err->msg);
 			*err = (struct error){0};
 			continue;

@@ -82,6 +82,8 @@ def main():
         vmm.skip("the VNC module was not built: libvncserver or libxkbcommon is missing")
     checks = vmm.Checks()
     number = free_display()
+    addresses = pathlib.Path("/proc/net/if_inet6")
+    ipv6 = addresses.exists() and addresses.read_text()
     with vmm.Folder() as folder:
         subprocess.run(["sh", "-ec", PKI], cwd=folder.path, check=True, capture_output=True)
         x509, anonymous = f"tls-creds-x509,id=t,endpoint=server,dir={folder.path},verify-peer=off", "tls-creds-anon,id=t,endpoint=server"
@@ -89,6 +91,7 @@ def main():
                           ["-object", anonymous, "-vnc", f"127.0.0.1:{number},tls-creds=t"],
                           ["-object", "secret,id=s,data=abc", "-vnc", f"127.0.0.1:{number},password-secret=s"], ["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
                           ["-vnc", f"unix:{folder.path}/vnc"], ["-vnc", f":{number}"], ["-display", "none"],
+                          ["-vnc", f":{number},ipv6=off"], *([["-vnc", f":{number},ipv4=off"]] if ipv6 else []),
                           ["-device", "VGA,id=v1", "-device", "VGA,id=v2", "-vnc", f"127.0.0.1:{number},display=v2"]):
             for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
                 checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")

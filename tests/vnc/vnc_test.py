@@ -278,7 +278,6 @@ def transports(checks, folder):
         vm.process.wait(vmm.PATIENCE)
     checks.holds(not path.exists(), "the Unix socket is removed")
 
-
     default_server(checks, folder)
 
 

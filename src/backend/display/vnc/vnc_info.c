@@ -110,7 +110,8 @@ char *vnc_describe(struct display_ui *ui)
 {
 	struct vnc *vnc = (struct vnc *)ui;
 	char *servers = xstrdup(""), *clients = xstrdup(""), *id = quote(ui->id ? ui->id : "default"), *text, *auth;
-	char *name = quote(vnc->display ? vnc->display : ""), *display = vnc->display ? xasprintf(", \"display\": %s", name) : xstrdup("");
+	char *name = quote(vnc->display ? vnc->display : "");
+	char *display = vnc->display ? xasprintf(", \"display\": %s", name) : xstrdup("");
 
 	for (unsigned i = vnc->socket_count; i--;) { /* WebSockets first, as qemu has it */
 		char *members = end_members(&vnc->sockets[i].end, vnc->sockets[i].websocket);

@@ -277,7 +277,7 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 	struct where where = {.family = AF_UNSPEC};
 	const char *websocket = options_get(options, "websocket");
 	const bool has4 = options_get(options, "ipv4"), has6 = options_get(options, "ipv6");
-	bool ipv4 = !has6, ipv6 = !has4; /* one that is off leaves the other, one that is on is alone */
+	bool ipv4 = true, ipv6 = true;
 	uint64_t to = 0;
 	int rc;
 
@@ -287,10 +287,11 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 	    options_u64(options, "to", &to, 59635, err) < 0)
 		return -EINVAL;
 	where.to = (unsigned)to;
-	if (has4 && !has6 && !ipv4)
-		ipv6 = true;
-	if (has6 && !has4 && !ipv6)
-		ipv4 = true;
+	/* One that is off leaves the other, one that is on is alone. */
+	if (has4 && !has6)
+		ipv6 = !ipv4;
+	if (has6 && !has4)
+		ipv4 = !ipv6;
 	if (!ipv4 && !ipv6)
 		return error_set(err, EINVAL, "Cannot disable IPv4 and IPv6 at same time");
 	if (ipv4 != ipv6)
