@@ -67,6 +67,91 @@ static void test_evicts(void **unused)
 	guest_fini(&guest);
 }
 
+/* Each link is on the list of the block it leads to, and neither of its blocks is dead. All is in the first region. */
+static void assert_links(const struct translator *t)
+{
+	unsigned listed = 0, linked = 0;
+
+	assert_int_equal(t->region, 0);
+	for (uint32_t number = 1; number < t->block_count; number++) {
+		uint32_t before = 0;
+
+		for (uint32_t link = t->blocks[number].links_in; link; link = t->sites[link].next_link) {
+			assert_int_equal(t->sites[link].linked, number);
+			assert_int_equal(t->sites[link].prev_link, before);
+			assert_false(t->blocks[number].dead || t->blocks[t->sites[link].block].dead);
+			before = link;
+			listed++;
+		}
+	}
+	for (uint32_t i = 1; i < t->site_count; i++)
+		linked += t->sites[i].kind == SITE_LINK && t->sites[i].linked;
+	assert_int_equal(listed, linked);
+}
+
+#define DETOUR (GUEST_CODE + 0x1000)
+#define OTHER  (DETOUR + 0x40) /* another one */
+
+/* 1000 rounds of a block whose indirect branch goes to `target`: to itself, or to a detour, which comes back to it. */
+static void run_rounds(struct guest *guest, uint64_t target, unsigned each)
+{
+	enum { ROUNDS = 1000 };
+	struct translator *t = translator_of(guest->cpu[0]);
+	const uint64_t *exits = t->statistics.exits;
+	uint64_t before = exits[SITE_INDIRECT] + exits[SITE_LINK];
+	struct x86_state state;
+
+	translate_engine.get_state(&guest->cpu[0]->vcpu, &state);
+	state.gpr[RAX] = target;
+	state.gpr[RDX] = GUEST_CODE;
+	state.gpr[RBX] = state.gpr[RSI] = 0;
+	state.gpr[RCX] = ROUNDS;
+	translate_engine.set_state(&guest->cpu[0]->vcpu, &state);
+	run_from(guest, GUEST_CODE, &state);
+	assert_int_equal(state.gpr[RBX], ROUNDS);
+	assert_int_equal(state.gpr[RSI], target == GUEST_CODE ? 0 : (ROUNDS - 1) * each);
+	assert_in_range(exits[SITE_INDIRECT] + exits[SITE_LINK] - before, 0, 100); /* the detour is interpreted at first */
+	assert_links(t);
+}
+
+/* The links of indirect branches, in whichever order they are made and their blocks go. */
+static void test_indirect_links(void **unused)
+{
+	static const enum x86_code_mode modes[] = { X86_CODE64, X86_CODE32 };
+	/* add ebx, 1; dec ecx; jz hlt; jmp rax; hlt */
+	static const uint8_t code[] = { 0x83, 0xc3, 0x01, 0xff, 0xc9, 0x74, 0x02, 0xff, 0xe0, 0xf4 };
+	uint8_t detour[] = { 0x83, 0xc6, 0x01, 0xff, 0xe2 }; /* add esi, 1; jmp rdx */
+	struct guest guest;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		guest_init_engine(&guest, &translate_engine, 1, NULL, false);
+		guest_mode(&guest, 0, modes[i]);
+		detour[2] = 1;
+		guest_code(&guest, GUEST_CODE, code, sizeof(code));
+		guest_code(&guest, DETOUR, detour, sizeof(detour));
+		run_rounds(&guest, GUEST_CODE, 1); /* a block linked to itself, as it is before it is asked where it goes */
+		run_rounds(&guest, DETOUR, 1);     /* not where it went first */
+		run_rounds(&guest, GUEST_CODE, 1);
+		ram_written(guest.ram, GUEST_CODE, 1); /* it goes, and takes the links at both its ends with it */
+		run_rounds(&guest, DETOUR, 1); /* the new one is linked to the other page */
+		run_rounds(&guest, GUEST_CODE, 1);
+		detour[2] = 5;
+		guest_code(&guest, OTHER, detour, sizeof(detour));
+		detour[2] = 3;
+		guest_code(&guest, DETOUR, detour, sizeof(detour));
+		ram_written(guest.ram, DETOUR, 1); /* where the link leads to goes; it stays one to there */
+		run_rounds(&guest, OTHER, 5);
+		run_rounds(&guest, DETOUR, 3);
+		ram_written(guest.ram, GUEST_CODE, 1);
+		ram_written(guest.ram, DETOUR, 1);
+		run_rounds(&guest, GUEST_CODE, 3);
+		run_rounds(&guest, DETOUR, 3);
+		code_flush(translator_of(guest.cpu[0]));
+		run_rounds(&guest, DETOUR, 3);
+		guest_fini(&guest);
+	}
+}
+
 /* The table of pages is cleared of those without blocks when it is nearly full. */
 static void test_page_table_is_purged(void **unused)
 {
@@ -125,6 +210,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_evicts),
+		cmocka_unit_test(test_indirect_links),
 		cmocka_unit_test(test_page_table_is_purged),
 		cmocka_unit_test(test_writable_or_executable),
 	};

@@ -51,7 +51,7 @@ enum site_kind {
 	SITE_MEMORY,    /* a memory access missed the TLB: fill and resume, or interpret the instruction */
 	SITE_INTERPRET, /* the next instruction is the interpreter's */
 	SITE_FAULT,     /* a host exception: interpret the instruction, which raises the guest's */
-	SITE_LINK,      /* a direct jump: find the block, patch */
+	SITE_LINK,      /* a jump to a known rip: find the block, patch */
 	SITE_INDIRECT,  /* s.rip was stored; rip and disp (of RSP) go back to before the branch. The next site is the SITE_LINK
 	                 * to where it went first */
 	SITE_OUTSIDE,   /* an address is not where mirrors are: interpret the instruction */
@@ -114,7 +114,7 @@ struct site {
 /*
  * Where a SITE_MEMORY last found its datum: a run of linear addresses that lie together in the host. Translated code checks
  * `address - start < limit` and accesses host + (address - start). See windows.c. Of a SITE_LINK behind a SITE_INDIRECT: start is
- * the rip it leads to, limit 0 as long as that is not known.
+ * the rip it leads to, and limit is 0 until C was asked where the branch goes (code_expect).
  */
 struct window {
 	uint64_t start;  /* of the run */
@@ -440,7 +440,8 @@ const struct code_region *region_of_code(const struct translator *t, uint32_t ho
 /* The entry of the table of faults for an instruction at this code offset, or NULL. Async-signal-safe. */
 const struct fault_entry *code_find_fault(const struct translator *t, uint32_t host);
 void code_link(struct translator *t, uint32_t site, struct block *to);
-/* The indirect branch in front of this SITE_LINK goes to rip. False: not where it went first. */
+/* The indirect branch in front of this SITE_LINK went to rip, which the first time becomes what the link is for. False: the
+ * link is for another one. */
 bool code_expect(struct translator *t, uint32_t link, uint64_t rip);
 
 /* --- x87.c --- */
