@@ -469,6 +469,7 @@ static void promote(struct translator *t, uint64_t cr3, int64_t now_ns)
 	best->wants_low = best->low = false;
 	best->used = true;
 	best->cr3 = cr3;
+	best->paid_ns = 0; /* the last space's */
 	best->used_ns = now_ns;
 	activate(t, best);
 }
