@@ -99,6 +99,16 @@ static int grow(struct qcow2 *q, uint64_t length)
 	return result ? result : qcow2_flush(q->block);
 }
 
+/* After a change to `length` that failed: the old size, as the error says. What would show behind it is the backing file. */
+static void keep_size(struct qcow2 *q, uint64_t old, uint64_t length)
+{
+	if (q->header.size < old || (q->header.size > old && set_size(q, old)))
+		return; /* the tail is gone, or the header cannot be written to */
+	qcow2_bitmaps_fit(q, old);
+	if (length < old) /* what the bits said that were cut off is not known any more */
+		qcow2_begin_change(q, length, old - length);
+}
+
 int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 {
 	struct qcow2 *q = block->private_data;
@@ -120,12 +130,14 @@ int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 	else if (!result)
 		result = grow(q, length);
 	if (result)
-		return error_set_errno(err, -result, "Could not resize the image");
-	if (q->data_child)
+		error_set_errno(err, -result, "Could not resize the image");
+	else if (q->data_child)
 		result = block_truncate(q->data_child, length, err);
 	/* What a raw file shows must have its place. */
 	if (!result && q->raw_data && length > old)
 		result = qcow2_preallocate(block, old, BLOCK_PREALLOC_METADATA, err);
+	if (result)
+		keep_size(q, old, length);
 	return result;
 }
 

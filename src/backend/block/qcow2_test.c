@@ -444,6 +444,41 @@ static void test_snapshots_of_subclusters(void **state)
 	free(kept);
 }
 
+/* A larger backing file must not show behind the old end when there is no room for the zeroes that would hide it. */
+static void test_failed_growth(void **state)
+{
+	struct fixture *f = *state;
+	struct options options = {0};
+	struct qcow2_create how;
+	struct error err = {0};
+	struct block *block;
+
+	make_base(f, 4 * MIB);
+	qcow2_create_defaults(&how);
+	how.version = 2; /* where zeroes are data */
+	how.length = MIB;
+	how.backing = f->base;
+	how.backing_format = "raw";
+	create(f, &how);
+	options_add(&options, "driver", "qcow2");
+	options_add(&options, "file.driver", "blkdebug");
+	options_add(&options, "file.image.driver", "file");
+	options_add(&options, "file.image.filename", f->image);
+	options_add(&options, "file.inject-error.0.event", "write_aio");
+	options_add(&options, "file.inject-error.0.errno", "28");
+	options_add(&options, "file.inject-error.0.sector", "640"); /* the first cluster behind the tables */
+	block = block_open_options(f->graph, &options, &err);
+	options_free(&options);
+	assert_non_null(block);
+	assert_int_equal(block_truncate(block, 3 * MIB, &err), -28);
+	assert_int_equal(block->length, MIB);
+	block_unref(block);
+	block = open_image(f, true);
+	assert_int_equal(block->length, MIB);
+	block_unref(block);
+	qemu_check(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -454,6 +489,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_data_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encryption, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_growth, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
