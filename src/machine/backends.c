@@ -151,6 +151,14 @@ static void host_sync_disks(void *opaque)
 			block_flush(block);
 }
 
+/* Names the option that brought the item before the reason. */
+static int item_error(struct error *err, const char *option, const struct config_item *item)
+{
+	if (item->typed)
+		return error_prefix(err, "%s", item->typed);
+	return error_prefix(err, "-%s %s,id=%s", option, item->type, item->id ? item->id : "");
+}
+
 static int open_chardevs(struct backends *backends, const struct config_list *list, struct error *err)
 {
 	struct machine *machine = backends->machine;
@@ -168,8 +176,7 @@ static int open_chardevs(struct backends *backends, const struct config_list *li
 				       &backends->chardev_host, err);
 		options_free(&options);
 		if (!chardev)
-			return item->typed ? error_prefix(err, "%s", item->typed)
-			                   : error_prefix(err, "-chardev %s,id=%s", item->type, item->id ? item->id : "");
+			return item_error(err, "chardev", item);
 		backends->chardevs[backends->chardev_count++] = chardev;
 	}
 	return 0;
@@ -189,8 +196,7 @@ static int open_netdevs(struct backends *backends, const struct config_list *lis
 		netdev = net_open(item->type, item->id, &options, machine->loop, machine->log, err);
 		options_free(&options);
 		if (!netdev)
-			return item->typed ? error_prefix(err, "%s", item->typed)
-			                   : error_prefix(err, "-netdev %s,id=%s", item->type, item->id ? item->id : "");
+			return item_error(err, "netdev", item);
 		backends->netdevs[backends->netdev_count++] = netdev;
 	}
 	return 0;
