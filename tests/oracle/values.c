@@ -207,6 +207,15 @@ static uint64_t random_opmask(struct oracle_random *r)
 	}
 }
 
+/* Often code has used SSE alone: all upper parts are zero, which translate's code looks at. Or all but for one byte. */
+static void clear_uppers(struct oracle_regs *regs, struct oracle_random *r)
+{
+	for (unsigned i = 0; i < 16; i++)
+		memset(regs->vector[i] + 16, 0, sizeof(regs->vector[i]) - 16);
+	if (random_chance(r, 30))
+		regs->vector[random_below(r, 16)][16 + random_below(r, 48)] = 1;
+}
+
 void generate_registers(struct oracle_regs *regs, struct oracle_random *r)
 {
 	for (unsigned i = 0; i < 16; i++)
@@ -219,6 +228,8 @@ void generate_registers(struct oracle_regs *regs, struct oracle_random *r)
 		regs->mxcsr &= ~(random_next(r) & 0x1f80);
 	for (unsigned i = 0; i < 32; i++)
 		random_vector(regs->vector[i], 64, r);
+	if (random_chance(r, 30))
+		clear_uppers(regs, r);
 	for (unsigned i = 0; i < 8; i++)
 		regs->opmask[i] = random_opmask(r);
 	random_x87(regs, r);
