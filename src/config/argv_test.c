@@ -567,6 +567,7 @@ static void test_consoles(void **state)
 		 "-serial null: there are 4 serial ports"},
 		{"-daemonize -serial stdio", "'-serial stdio' needs the terminal, which -daemonize gives up"},
 		{"-daemonize -nographic", "'-nographic' needs the terminal, which -daemonize gives up"},
+		{"-nographic -chardev stdio,id=c", "stdio is used twice, by 'c' and '-nographic'; one can be mon:stdio"},
 		{"-daemonize -gdb stdio", "'-gdb stdio' needs the terminal, which -daemonize gives up"},
 		{"-gdb stdio -serial stdio", "stdio is used twice, by '-gdb stdio' and '-serial stdio'; one can be mon:stdio"},
 		{"-daemonize -curses", "'-curses' needs the terminal, which -daemonize gives up"},

@@ -33,6 +33,7 @@ static int add_default_consoles(struct config_parse *parse, struct error *err)
 	bool screen = config->displays.count && !config->no_graphic;
 	int ret = 0;
 
+	snprintf(parse->typed, sizeof(parse->typed), "%s", config->no_graphic ? "-nographic" : "");
 	if (terminal && !parse->has_serial && !parse->has_monitor)
 		return add_serial(parse, "mon:stdio", err);
 	if (screen) {
@@ -58,9 +59,9 @@ static int add_default_nic(struct config_parse *parse, struct error *err)
 }
 
 /* What put a back end on stdio, as far as the user named it. */
-static const char *user_of(const struct domain_config *config, const struct config_item *chardev)
+static const char *user_of(const struct config_item *chardev)
 {
-	return chardev->typed ? chardev->typed : config->no_graphic ? "-nographic" : chardev->id;
+	return chardev->typed ? chardev->typed : chardev->id;
 }
 
 /* The option that draws on the terminal, or NULL. */
@@ -89,13 +90,13 @@ static int check_terminal(const struct domain_config *config, struct error *err)
 			continue;
 		if (curses)
 			return error_set(err, EINVAL, "'%s' and '%s' both need the terminal; vc instead of stdio is a console beside the screen",
-					 curses, user_of(config, item));
+					 curses, user_of(item));
 		if (first)
 			return error_set(err, EINVAL, "stdio is used twice, by '%s' and '%s'; one can be mon:stdio",
-					 first, user_of(config, item));
+					 first, user_of(item));
 		if (config->daemonize)
-			return error_set(err, EINVAL, "'%s' needs the terminal, which -daemonize gives up", user_of(config, item));
-		first = user_of(config, item);
+			return error_set(err, EINVAL, "'%s' needs the terminal, which -daemonize gives up", user_of(item));
+		first = user_of(item);
 	}
 	return 0;
 }
@@ -414,6 +415,7 @@ int config_finish(struct config_parse *parse, struct error *err)
 	if (!config->no_defaults) {
 		if (add_default_consoles(parse, err) < 0)
 			return -EINVAL;
+		parse->typed[0] = 0;
 		if (!parse->has_net && add_default_nic(parse, err) < 0)
 			return -EINVAL;
 		if (add_default_drives(parse, !names_device(config, cdroms), !names_device(config, floppies), err) < 0)
