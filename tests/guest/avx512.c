@@ -308,6 +308,42 @@ static void undefined(void)
 	check_fault("scatter without a mask", VEC_UD, 0);
 }
 
+/*
+ * User code that runs long enough for an engine to give it its memory without look-ups, and leaves translated code now and then.
+ * Then it walks from where an engine may do so to where it may not, with a mask that leaves everything out until it is there:
+ * over what might be there to stop it.
+ */
+#define WALK_FROM 0x3fef0000
+#define WALK_TO   0x44000000
+#define TEXT(x)   #x
+#define NUMBER(x) TEXT(x)
+#define WALK_CODE(load)                                                                                                \
+	"mov $" NUMBER(WALK_FROM) ", %esi\n vpxor %xmm3, %xmm3, %xmm3\n mov $150, %r9d\n"                             \
+	"1: mov $1000000, %ecx\n 2: mov (%rdi), %eax\n dec %ecx\n jnz 2b\n"                                          \
+	"vmaskmovps (%rsi), %xmm3, %xmm0\n dec %r9d\n jnz 1b\n"                                                      \
+	"mov $0x80000000 - (" NUMBER(WALK_TO) " - " NUMBER(WALK_FROM) ") / 0x4000, %eax\n vmovd %eax, %xmm1\n"         \
+	"mov $1, %eax\n vmovd %eax, %xmm2\n mov $0x3000, %ecx\n"                                                     \
+	"3: " load "\n add $0x4000, %rsi\n vpaddd %xmm2, %xmm1, %xmm1\n dec %ecx\n jnz 3b\n int $0x80\n"
+
+extern char user_walk[], user_walk_evex[];
+asm("user_walk: " WALK_CODE("vmaskmovps (%rsi), %xmm1, %xmm0"));
+asm("user_walk_evex: " WALK_CODE("vpmovd2m %xmm1, %k1\n vmovdqu32 (%rsi), %xmm0{%k1}{z}"));
+
+static void walks(void)
+{
+	const u64 gib = *pte_at(1u << 30, 3);
+
+	*pte_at(0, 4) |= PG_U;
+	*pte_at(0, 3) |= PG_U;
+	*pte_at(0, 2) |= PG_U;
+	map(1u << 30, 0, 3); /* WALK_TO as well */
+	enter_user((word)user_walk, (word)numbers);
+	check_pf("VMASKMOVPS that walks without an access", 4, WALK_TO);
+	enter_user((word)user_walk_evex, (word)numbers);
+	check_pf("VMOVDQU32 that walks without an access", 4, WALK_TO);
+	map(1u << 30, gib, 3);
+}
+
 void guest_main(void)
 {
 	const u32 needed = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
@@ -331,4 +367,5 @@ void guest_main(void)
 		scatters();
 	}
 	undefined();
+	walks();
 }

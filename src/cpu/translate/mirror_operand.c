@@ -7,7 +7,7 @@
  *
  * Blocks that branch to their own start check addresses that move by constants only before the first turn: an access that is
  * executed in each turn and moves by less than the guard at an area's end cannot leave the area without meeting the guard,
- * where nothing is mapped.
+ * where nothing is mapped. (Not so an operand with a mask: what is left out meets nothing.)
  *
  * Where the space has its low addresses mirrored, those are the host's own: the operand stays as it is, after
  *
@@ -123,10 +123,27 @@ bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, boo
 	return true;
 }
 
+/* A mask can leave out all of the operand, which then is not stopped by a guard. */
+static bool may_access_nothing(const ZydisDecodedInstruction *insn)
+{
+	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_VMASKMOVPS:
+	case ZYDIS_MNEMONIC_VMASKMOVPD:
+	case ZYDIS_MNEMONIC_VPMASKMOVD:
+	case ZYDIS_MNEMONIC_VPMASKMOVQ:
+		return true;
+	default:
+		return insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && insn->raw.evex.aaa;
+	}
+}
+
 void mirror_check_turns(struct lowering *l)
 {
 	unsigned noted = 0;
 
+	for (unsigned i = 0; i < l->turn; i++)
+		if (may_access_nothing(&l->list[i].insn))
+			return;
 	/* What stands behind a way back is not executed in each turn. */
 	for (unsigned i = 0; !loop_ends_turn(l, &l->list[i]) && noted < NEARS / 2; i++) {
 		const struct guest_instruction *g = &l->list[i];
