@@ -318,9 +318,9 @@ static void undefined(void)
 #define TEXT(x)   #x
 #define NUMBER(x) TEXT(x)
 #define WALK_CODE(load)                                                                                                \
-	"mov $" NUMBER(WALK_FROM) ", %esi\n vpxor %xmm3, %xmm3, %xmm3\n mov $150, %r9d\n"                             \
-	"1: mov $1000000, %ecx\n 2: mov (%rdi), %eax\n dec %ecx\n jnz 2b\n"                                          \
-	"vmaskmovps (%rsi), %xmm3, %xmm0\n dec %r9d\n jnz 1b\n"                                                      \
+	"mov $" NUMBER(WALK_FROM) ", %esi\n vpxor %xmm3, %xmm3, %xmm3\n rdtsc\n mov %eax, %r9d\n"                       \
+	"1: mov $20000, %ecx\n 2: mov (%rdi), %eax\n dec %ecx\n jnz 2b\n vmaskmovps (%rsi), %xmm3, %xmm0\n"            \
+	"rdtsc\n sub %r9d, %eax\n cmp $0x18000000, %eax\n jb 1b\n"                                                  \
 	"mov $0x80000000 - (" NUMBER(WALK_TO) " - " NUMBER(WALK_FROM) ") / 0x4000, %eax\n vmovd %eax, %xmm1\n"         \
 	"mov $1, %eax\n vmovd %eax, %xmm2\n mov $0x3000, %ecx\n"                                                     \
 	"3: " load "\n add $0x4000, %rsi\n vpaddd %xmm2, %xmm1, %xmm1\n dec %ecx\n jnz 3b\n int $0x80\n"
