@@ -12,7 +12,7 @@
  *    translated code is active: a store to a watched page leaves for the interpreter first.
  * 5. Vector registers and MXCSR are the guest's while fpu_loaded, else the host's. C code runs with the host's, but for what
  *    translated code calls (stubs.c: call, miss; helper.c), which is built without vector instructions, as is cpu/x86:
- *    it calls vectors_out before anything else.
+ *    it calls vectors_out before anything else. (host_now_ns is used there: the clock of Linux's vDSO has none either.)
  * 6. Such a call has the registers in cpu->s, exact but for status flags that nobody reads. It may raise; translate_run
  *    catches and delivers.
  */
