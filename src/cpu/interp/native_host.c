@@ -163,41 +163,12 @@ static const struct {
 	FAMILY(AVX512_VPOPCNTDQ_128, AVX512_VPOPCNTDQ_512, avx512_vpopcntdq),
 };
 
+/* Scalar forms are sets of their own, with other endings. */
 static bool needs_vl(ZydisISASet set)
 {
-	switch (set) {
-	case ZYDIS_ISA_SET_AVX512F_128:
-	case ZYDIS_ISA_SET_AVX512F_256:
-	case ZYDIS_ISA_SET_AVX512BW_128:
-	case ZYDIS_ISA_SET_AVX512BW_256:
-	case ZYDIS_ISA_SET_AVX512CD_128:
-	case ZYDIS_ISA_SET_AVX512CD_256:
-	case ZYDIS_ISA_SET_AVX512DQ_128:
-	case ZYDIS_ISA_SET_AVX512DQ_256:
-	case ZYDIS_ISA_SET_AVX512_BF16_128:
-	case ZYDIS_ISA_SET_AVX512_BF16_256:
-	case ZYDIS_ISA_SET_AVX512_BITALG_128:
-	case ZYDIS_ISA_SET_AVX512_BITALG_256:
-	case ZYDIS_ISA_SET_AVX512_GFNI_128:
-	case ZYDIS_ISA_SET_AVX512_GFNI_256:
-	case ZYDIS_ISA_SET_AVX512_IFMA_128:
-	case ZYDIS_ISA_SET_AVX512_IFMA_256:
-	case ZYDIS_ISA_SET_AVX512_VAES_128:
-	case ZYDIS_ISA_SET_AVX512_VAES_256:
-	case ZYDIS_ISA_SET_AVX512_VBMI2_128:
-	case ZYDIS_ISA_SET_AVX512_VBMI2_256:
-	case ZYDIS_ISA_SET_AVX512_VBMI_128:
-	case ZYDIS_ISA_SET_AVX512_VBMI_256:
-	case ZYDIS_ISA_SET_AVX512_VNNI_128:
-	case ZYDIS_ISA_SET_AVX512_VNNI_256:
-	case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_128:
-	case ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_256:
-	case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_128:
-	case ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_256:
-		return true;
-	default:
-		return false;
-	}
+	const char *name = ZydisISASetGetString(set), *bits = name ? strrchr(name, '_') : NULL;
+
+	return bits && (!strcmp(bits, "_128") || !strcmp(bits, "_256"));
 }
 
 bool native_avx512_offered(const struct x86_features *features, ZydisISASet set)

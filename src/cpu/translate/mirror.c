@@ -292,7 +292,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	struct mirror *m = mirrors->active;
 	struct mirror_run run, *place;
 	const struct ram_slot *slot;
-	int64_t start_ns;
+	int64_t start_ns, cost_ns;
 	void *host;
 
 	if (!m || !covers(m, page, PAGE_SIZE) || !run_of(m, entry, page, write, &run))
@@ -316,9 +316,9 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	m->count++;
 	if (run.write)
 		note_written(t, &run);
-	start_ns = host_now_ns() - start_ns;
-	mirrors->map_ns += (start_ns - mirrors->map_ns) / 8;
-	m->paid_ns += start_ns;
+	cost_ns = host_now_ns() - start_ns;
+	mirrors->map_ns += (cost_ns - mirrors->map_ns) / 8;
+	m->paid_ns += cost_ns;
 	t->statistics.mirrored++;
 	return true;
 }
