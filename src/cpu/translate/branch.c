@@ -39,12 +39,14 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 	struct emitter *e = &l->e;
 	const uint64_t first = l->list[0].rip;
 	const uint32_t site = new_site(l, SITE_INDIRECT, l->list[l->at].rip), link = new_site(l, SITE_LINK, first);
+	uint32_t window;
 
 	t->sites[site].disp = undo;
 	t->sites[link].flags_in_memory = true;
 	t->sites[link].parked = l->spare;
-	t->windows[link] = (struct window){.start = first};
-	op_abs(e, true, 0x3b, a, &t->windows[link].start);
+	window = new_window(l, link, (struct window){.start = first});
+	t->sites[site].window = window;
+	op_abs(e, true, 0x3b, a, &t->windows[window].start);
 	new_cold(l, (struct cold){.from = branch_ahead(e, CONDITION_NE), .site = site, .address = (int8_t)a, .parked = l->parked});
 	bring_back(l, l->parked);
 	t->sites[link].patch = jump_ahead(e);
@@ -82,7 +84,7 @@ void branch_emit_cold(struct lowering *l, const struct cold *cold)
 
 	l->parked = cold->parked;
 	if (table) {
-		look_up_jump(l, (unsigned)cold->address, table, &t->windows[cold->site + 1], leave);
+		look_up_jump(l, (unsigned)cold->address, table, &t->windows[t->sites[cold->site].window], leave);
 		parked = l->parked;
 		bring_back(l, l->parked);
 		op_abs(&l->e, false, 0xff, 4, &t->target);

@@ -134,11 +134,12 @@ int code_init(struct translator *t, uint64_t budget, struct error *err)
 	t->sites = map_table(t->site_max * sizeof(*t->sites));
 	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
 	t->faults = map_table(t->fault_max * sizeof(*t->faults));
-	t->windows = map_low_table(t->site_max * sizeof(*t->windows));
-	t->window_lists = map_low_table(2 * t->site_max * sizeof(*t->window_lists));
-	if (!t->jump || !t->windows || !t->window_lists || !t->sites || !t->blocks || !t->faults)
+	t->windows = map_low_table(t->window_max * sizeof(*t->windows));
+	t->window_sites = map_low_table(t->window_max * sizeof(*t->window_sites));
+	t->window_lists = map_low_table(2 * t->window_max * sizeof(*t->window_lists));
+	if (!t->jump || !t->windows || !t->window_sites || !t->window_lists || !t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
-	expect_huge(t->windows, t->site_max * sizeof(*t->windows));
+	expect_huge(t->windows, t->window_max * sizeof(*t->windows));
 	expect_huge(t->sites, t->site_max * sizeof(*t->sites));
 	expect_huge(t->blocks, t->block_max * sizeof(*t->blocks));
 	windows_init(t);
@@ -163,9 +164,11 @@ void code_fini(struct translator *t)
 	if (t->faults)
 		munmap(t->faults, t->fault_max * sizeof(*t->faults));
 	if (t->windows)
-		munmap(t->windows, t->site_max * sizeof(*t->windows));
+		munmap(t->windows, t->window_max * sizeof(*t->windows));
+	if (t->window_sites)
+		munmap(t->window_sites, t->window_max * sizeof(*t->window_sites));
 	if (t->window_lists)
-		munmap(t->window_lists, 2 * t->site_max * sizeof(*t->window_lists));
+		munmap(t->window_lists, 2 * t->window_max * sizeof(*t->window_lists));
 }
 
 void code_flush(struct translator *t)
@@ -237,10 +240,11 @@ void code_link(struct translator *t, uint32_t number, struct block *to)
 bool code_expect(struct translator *t, uint32_t link, uint64_t rip)
 {
 	struct site *site = &t->sites[link];
+	struct window *window = &t->windows[t->sites[link - 1].window];
 
-	if (!t->windows[link].limit && !site->linked) /* as it is when the branch went to its own block */
-		site->rip = t->windows[link].start = rip;
-	t->windows[link].limit = 1;
+	if (!window->limit && !site->linked) /* as it is when the branch went to its own block */
+		site->rip = window->start = rip;
+	window->limit = 1;
 	return site->rip == rip;
 }
 
@@ -393,8 +397,8 @@ static void make_room(struct translator *t)
 	if (region_full(t))
 		region_next(t);
 	fill_huge(t->exec_base, t->code_bytes, &t->huge_code, t->code_used);
-	fill_huge((uint8_t *)t->windows, t->site_max * sizeof(*t->windows), &t->huge_windows,
-		  t->site_count * sizeof(*t->windows));
+	fill_huge((uint8_t *)t->windows, t->window_max * sizeof(*t->windows), &t->huge_windows,
+		  t->window_count * sizeof(*t->windows));
 	if (t->page_count > most)
 		pages_purge(t);
 	while (t->page_count > most) {

@@ -322,7 +322,7 @@ uint64_t helper_miss(struct translator *t)
 		return site->page_faults && !crosses ? miss_fault(t, site, gva) : group_missed(t, site, gva);
 	/* An access that reaches into a page elsewhere is the interpreter's, if that is not often. */
 	if (crosses) {
-		enum splice_state span = fill(t, site, gva + site->size - 1) ? window_span(t, t->site, gva) : SPLICE_REFUSED;
+		enum splice_state span = fill(t, site, gva + site->size - 1) ? window_span(t, t->window, gva) : SPLICE_REFUSED;
 
 		if (span != SPLICE_MAPPED)
 			return span == SPLICE_COUNTS ? 0 : group_missed(t, site, gva + site->size - 1);

@@ -81,38 +81,48 @@ enum helper {
 
 #define MISS_FAULTED 0x80000000u /* no code address has this bit */
 
+/* There are many, and few are looked at: as small as they can be. */
 struct site {
-	uint64_t rip;
-	int64_t disp;        /* SITE_MEMORY: of the address */
+	uint64_t rip; /* SITE_LINK: of the target */
+	union {
+		struct { /* SITE_LINK */
+			uint32_t patch;     /* where the rel32 is */
+			uint32_t stub;      /* where it leads unlinked */
+			uint32_t next_link; /* list of links into the same block */
+			uint32_t linked;    /* number of the block it leads to, 0: none */
+		};
+		struct { /* the others; an address: SITE_MEMORY, SITE_OUTSIDE, in parts SITE_CALL */
+			int64_t disp;                /* SITE_INDIRECT: of RSP */
+			union {
+				uint32_t offset; /* SITE_OUTSIDE: of the instruction in the block */
+				uint32_t window; /* SITE_INDIRECT: of the link behind it */
+			};
+			int8_t base, index, segment; /* NO_REGISTER: absent */
+			uint8_t scale;
+		};
+	};
 	union {
 		uint32_t resume;    /* SITE_MEMORY: code offset to try again; SITE_CALL: to go on, 0: nowhere */
 		uint32_t prev_link; /* SITE_LINK: as next_link */
 	};
-	uint32_t patch;      /* SITE_LINK: where the rel32 is */
-	union {
-		uint32_t stub;   /* SITE_LINK: where it leads unlinked */
-		uint32_t offset; /* SITE_OUTSIDE: of the instruction in the block; the address is that of SITE_MEMORY */
-	};
-	uint32_t next_link;  /* SITE_LINK: list of links into the same block */
-	uint32_t block;      /* number of the block it belongs to */
-	uint32_t linked;     /* SITE_LINK: number of the block it leads to, 0: none */
+	uint32_t block;    /* number of the block it belongs to */
 	uint16_t parked;
-	uint16_t mnemonic;   /* of the instruction that leaves */
+	uint16_t mnemonic; /* of the instruction that leaves */
 	uint8_t kind;
-	uint8_t size, write; /* SITE_MEMORY */
-	int8_t base, index, segment; /* NO_REGISTER: absent */
-	uint8_t scale, address32;
-	uint8_t helper, length; /* SITE_CALL: length of the instruction */
-	bool constant;        /* SITE_MEMORY: the address is disp */
-	bool group;           /* SITE_MEMORY: more bytes than the instruction's own (memory.c) */
-	bool flags_in_memory; /* SITE_LINK; mirrored: EFLAGS are not the guest's */
-	bool mirrored;        /* SITE_MEMORY without a window (mirror_operand.c) */
-	bool page_faults;     /* SITE_MEMORY: #PF is the first thing that can happen to the instruction now */
-	bool changes_key;     /* SITE_LINK: the target's mode is another one */
+	uint8_t size;                      /* SITE_MEMORY; SITE_CALL: of an operand */
+	uint8_t helper : 4, length : 4;    /* SITE_CALL: length of the instruction */
+	bool write : 1, address32 : 1;     /* SITE_MEMORY; SITE_CALL */
+	bool constant : 1;                 /* SITE_MEMORY: the address is disp */
+	bool group : 1;                    /* SITE_MEMORY: more bytes than the instruction's own (memory.c) */
+	bool mirrored : 1;                 /* SITE_MEMORY without a window (mirror_operand.c) */
+	bool page_faults : 1;              /* SITE_MEMORY: #PF is the first thing that can happen to the instruction now */
+	bool flags_in_memory : 1;          /* SITE_LINK; mirrored: EFLAGS are not the guest's */
+	bool changes_key : 1;              /* SITE_LINK: the target's mode is another one */
 };
+_Static_assert(sizeof(struct site) == 40 && HELPERS <= 16, "small");
 
 /*
- * Where a SITE_MEMORY last found its datum: a run of linear addresses that lie together in the host. Translated code checks
+ * Where a SITE_MEMORY without a mirror last found its datum: a run of linear addresses that lie together in the host. Translated code checks
  * `address - start < limit` and accesses host + (address - start). See windows.c. Of a SITE_LINK behind a SITE_INDIRECT: start is
  * the rip it leads to, and limit is 0 until C was asked where the branch goes (code_expect).
  */
@@ -185,7 +195,7 @@ _Static_assert(sizeof(struct x87_image) == 576, "legacy region and header of XSA
 
 #define BLOCK_HASH_BITS 18
 #define PAGE_HASH_BITS 14
-/* BLOCK_ROOM, BLOCK_SITES: no block needs more code, sites or fault entries. */
+/* BLOCK_ROOM, BLOCK_SITES: no block needs more code, sites, windows or fault entries. */
 enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024, BLOCK_SITES = 1024 };
 
 /* A part of the code cache and of its tables (region.c). first <= used <= end. */
@@ -193,7 +203,7 @@ struct span {
 	uint32_t first, used, end;
 };
 struct code_region {
-	struct span code, sites, blocks, faults;
+	struct span code, sites, windows, blocks, faults;
 };
 enum { REGIONS = 16 };
 
@@ -221,6 +231,7 @@ struct translator {
 	/* What translated code uses. */
 	_Atomic uint32_t poll;
 	uint32_t site;
+	uint32_t window;     /* whose look-up failed */
 	uint32_t flags;      /* bits 15:8 as LAHF, bit 0 OF */
 	uint8_t fpu_loaded, fpu_was, fpu_want;
 	uint8_t x87_loaded, x87_was, x87_want; /* x87.c */
@@ -231,10 +242,11 @@ struct translator {
 	uint64_t ea;         /* what the look-up of a window did not find */
 	uint64_t spill[4];
 	uint32_t *window_end[2][2]; /* of the list of windows filled, by write and by whether the TLB entry was global (windows.c) */
-	struct window *windows;  /* by the number of the site */
+	struct window *windows;
+	uint32_t *window_sites;  /* by the number of the window */
 	uint8_t written_pages[WRITTEN_PAGES]; /* by hva >> 12 and by hva >> 21: some write window may cover that */
 	uint8_t written_runs[WRITTEN_RUNS];
-	uint32_t *window_lists; /* a table of site_max for those of local entries, then one for global ones */
+	uint32_t *window_lists; /* a table of window_max for those of local entries, then one for global ones */
 	struct splice splices[SPLICES]; /* found by a hash of the addresses */
 	uint8_t *splice_base;           /* where they are mapped; NULL: none yet */
 	bool splices_full;
@@ -267,6 +279,7 @@ struct translator {
 	uint32_t window_stub[3][2][2]; /* view, write, constant address */
 	struct site *sites;
 	uint32_t site_count, site_max;
+	uint32_t window_count, window_max;
 	struct block *blocks;
 	uint32_t block_count, block_max;
 	struct fault_entry *faults;
@@ -473,9 +486,9 @@ void windows_init(struct translator *t);
 void windows_empty(struct translator *t, bool globals);
 /* Those that write. */
 void windows_forget_writes(struct translator *t);
-/* Lets the window of a SITE_MEMORY cover the page of gva and the next one, when the TLB has both and they lie together
+/* Lets a window cover the page of gva and the next one, when the TLB has both and they lie together
  * (SPLICE_MAPPED). SPLICE_COUNTS: not yet. */
-enum splice_state window_span(struct translator *t, uint32_t site, uint64_t gva);
+enum splice_state window_span(struct translator *t, uint32_t window, uint64_t gva);
 
 /* Notes that [hva, +bytes), a page or 2 MiB, may be written without asking. */
 void windows_note_written(struct translator *t, uint64_t hva, uint64_t bytes);

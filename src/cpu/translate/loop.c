@@ -118,7 +118,7 @@ static void enter_carried(struct lowering *l, uint32_t first)
 		park(l, l->carried[i].group.reg);
 	for (unsigned i = 0; i < l->carried_count; i++) {
 		const struct look_up *carried = &l->carried[i];
-		const struct window *window = &l->t->windows[carried->site];
+		const struct window *window = &l->t->windows[carried->window];
 		unsigned reg = carried->group.reg;
 		struct memory m;
 		int64_t stride;

@@ -107,7 +107,7 @@ static void look_ahead(struct lowering *l, uint32_t from[CARRIED])
 	l->loop_top = e->at;
 	for (unsigned i = 0; i < l->carried_count; i++) {
 		const struct look_up *carried = &l->carried[i];
-		const struct window *window = &l->t->windows[carried->site];
+		const struct window *window = &l->t->windows[carried->window];
 		unsigned reg = carried->group.reg;
 		struct memory m;
 

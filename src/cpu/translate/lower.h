@@ -11,7 +11,8 @@ enum { MAX_COLD = 6 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8, NEARS = 8, NEAR_BYTE
 struct cold {
 	uint32_t from; /* rel32 that leads here */
 	uint32_t site;
-	uint32_t stub;   /* not 0: fills the window of the site; the address is in this register */
+	uint32_t stub;   /* not 0: fills the window; the address is in this register */
+	uint32_t window;
 	int8_t address;  /* without a stub, of an indirect branch: the target's register */
 	uint16_t parked; /* to bring back before a link; of an indirect branch: there */
 	bool relink;     /* a taken branch with parked registers: the link is here */
@@ -34,10 +35,10 @@ struct group {
 	bool low_area; /* of lowering.near: which of a mirror's areas */
 };
 
-/* A look-up and its window's site. */
+/* A look-up and its window. */
 struct look_up {
 	struct group group;
-	uint32_t site;
+	uint32_t window;
 };
 
 /* An operand in a mirror, between mirror_place and mirror_begin. */
@@ -199,10 +200,19 @@ static inline uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_
 					    .rip = rip,
 					    .parked = l->parked,
 					    .block = l->number,
-					    .base = NO_REGISTER,
-					    .index = NO_REGISTER,
-					    .segment = NO_REGISTER,
 					    .mnemonic = l->at < l->count ? l->list[l->at].insn.mnemonic : 0};
+	if (kind != SITE_LINK)
+		l->t->sites[number].base = l->t->sites[number].index = l->t->sites[number].segment = NO_REGISTER;
+	return number;
+}
+
+/* A window for an access, or a link, at the site. Returns its number. */
+static inline uint32_t new_window(struct lowering *l, uint32_t site, struct window window)
+{
+	uint32_t number = l->t->window_count++;
+
+	l->t->windows[number] = window;
+	l->t->window_sites[number] = site;
 	return number;
 }
 

@@ -438,21 +438,21 @@ void memory_note(struct site *site, const struct memory *m, unsigned size, bool 
 	site->write = write;
 }
 
-/* a = the host address of [m, +size). Changes EFLAGS. Returns the site. */
+/* a = the host address of [m, +size). Changes EFLAGS. Returns the window. */
 static uint32_t look_up(struct lowering *l, unsigned a, const struct memory *m, unsigned size, bool write, bool group)
 {
 	bool constant = m->base < 0 && m->index < 0 && m->segment < 0 && (m->disp & (PAGE_SIZE - 1)) + size <= PAGE_SIZE;
 	uint32_t resume = l->e.at, number = new_site(l, SITE_MEMORY, l->list[l->at].rip), from;
 	struct translator *t = l->t;
 	const struct guest_instruction *g = &l->list[l->at];
-	struct window *window = &t->windows[number];
+	const uint32_t window_number = new_window(l, number, (struct window){.resume = low_address(t->exec_base) + resume, .size = (uint8_t)size});
+	const struct window *window = &t->windows[window_number];
 	struct emitter *e = &l->e;
 
 	memory_note(&t->sites[number], m, size, write, resume);
 	t->sites[number].constant = constant;
 	t->sites[number].group = group;
 	t->sites[number].page_faults = !group && page_faults_first(g);
-	*window = (struct window){ .resume = low_address(t->exec_base) + resume, .size = (uint8_t)size };
 	if (constant) {
 		load_abs(e, a, &window->host);
 		PUT(e, (uint8_t)(0x48 | (a & 8) >> 1 | a >> 3), 0x85, (uint8_t)(0xc0 | (a & 7) << 3 | (a & 7))); /* test a, a */
@@ -466,9 +466,9 @@ static uint32_t look_up(struct lowering *l, unsigned a, const struct memory *m, 
 		from = branch_ahead(e, CONDITION_AE);
 		op_abs(e, true, 0x03, a, &window->host);
 	}
-	new_cold(l, (struct cold){ .from = from, .site = number, .address = (int8_t)a,
+	new_cold(l, (struct cold){ .from = from, .site = number, .window = window_number, .address = (int8_t)a,
 		.stub = t->window_stub[t->key & KEY_VIEW][write][constant] });
-	return number;
+	return window_number;
 }
 
 void memory_emit_cold(struct lowering *l, const struct cold *cold)
@@ -479,7 +479,7 @@ void memory_emit_cold(struct lowering *l, const struct cold *cold)
 	if (site->constant)
 		move_imm(&l->e, a, (uint64_t)site->disp);
 	store_abs(&l->e, a, &l->t->ea);
-	store_abs_imm32(&l->e, &l->t->site, cold->site);
+	store_abs_imm32(&l->e, &l->t->window, cold->window);
 	jump_to(&l->e, cold->stub);
 }
 
@@ -494,7 +494,7 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	bool shared = keeps_groups(kind) || (kind >= KIND_JMP && kind <= KIND_CALL_INDIRECT);
 	bool grouped = false, held;
 	int64_t disp = 0;
-	uint32_t site;
+	uint32_t window;
 	unsigned a;
 
 	if (!shared)
@@ -535,9 +535,9 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	a = scratch(l, keep);
 	l->pending = NULL;
 	check_limit(l, a, m, size);
-	site = look_up(l, a, &all, size, write, grouped);
+	window = look_up(l, a, &all, size, write, grouped);
 	if (shared && l->at < l->turn && l->met_count < LOOK_UPS)
-		l->met[l->met_count++] = (struct look_up){ .group = key, .site = site };
+		l->met[l->met_count++] = (struct look_up){ .group = key, .window = window };
 	if (grouped) {
 		key.reg = (uint8_t)a;
 		group_keep(l, &key);

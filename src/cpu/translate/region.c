@@ -7,8 +7,9 @@
  */
 #include "cpu/translate/internal.h"
 
-/* How much of the tables a byte of code needs: measured with Debian's kernel, with some room. */
-enum { CODE_PER_SITE = 64, CODE_PER_BLOCK = 256, CODE_PER_FAULT = 128 };
+/* How many bytes of code need one of them: measured with Debian's kernel (windows) and programs that have mirrors (the others),
+ * with some room. */
+enum { CODE_PER_SITE = 32, CODE_PER_WINDOW = 128, CODE_PER_BLOCK = 256, CODE_PER_FAULT = 64 };
 
 static void divide(struct translator *t, size_t span_offset, uint32_t first, uint32_t end, uint32_t alignment)
 {
@@ -22,7 +23,8 @@ static void divide(struct translator *t, size_t span_offset, uint32_t first, uin
 size_t region_code_bytes(size_t budget)
 {
 	size_t per_kib = KIB +
-			 KIB / CODE_PER_SITE * (sizeof(struct site) + sizeof(struct window) + 2 * sizeof(uint32_t)) + KIB / CODE_PER_BLOCK * sizeof(struct block) +
+			 KIB / CODE_PER_SITE * sizeof(struct site) +
+			 KIB / CODE_PER_WINDOW * (sizeof(struct window) + 3 * sizeof(uint32_t)) + KIB / CODE_PER_BLOCK * sizeof(struct block) +
 			 KIB / CODE_PER_FAULT * sizeof(struct fault_entry);
 
 	return budget / per_kib * KIB & ~(PAGE_SIZE - 1);
@@ -31,6 +33,7 @@ size_t region_code_bytes(size_t budget)
 void region_tables(struct translator *t)
 {
 	t->site_max = (uint32_t)(t->code_bytes / CODE_PER_SITE);
+	t->window_max = (uint32_t)(t->code_bytes / CODE_PER_WINDOW);
 	t->block_max = (uint32_t)(t->code_bytes / CODE_PER_BLOCK);
 	t->fault_max = (uint32_t)(t->code_bytes / CODE_PER_FAULT);
 }
@@ -42,6 +45,7 @@ static void enter(struct translator *t, unsigned number)
 	t->region = number;
 	t->code_used = region->code.first;
 	t->site_count = region->sites.first;
+	t->window_count = region->windows.first;
 	t->block_count = region->blocks.first;
 	t->fault_count = region->faults.first;
 }
@@ -51,6 +55,7 @@ void region_init(struct translator *t)
 {
 	divide(t, offsetof(struct code_region, code), t->code_start, (uint32_t)t->code_bytes, 64);
 	divide(t, offsetof(struct code_region, sites), 1, t->site_max, 1);
+	divide(t, offsetof(struct code_region, windows), 0, t->window_max, 1);
 	divide(t, offsetof(struct code_region, blocks), 1, t->block_max, 1);
 	divide(t, offsetof(struct code_region, faults), 0, t->fault_max, 1);
 	enter(t, 0);
@@ -62,6 +67,7 @@ void region_note(struct translator *t)
 
 	region->code.used = t->code_used;
 	region->sites.used = t->site_count;
+	region->windows.used = t->window_count;
 	region->blocks.used = t->block_count;
 	region->faults.used = t->fault_count;
 }
@@ -71,6 +77,7 @@ bool region_full(const struct translator *t)
 	const struct code_region *region = &t->regions[t->region];
 
 	return t->code_used + BLOCK_ROOM > region->code.end || t->site_count + BLOCK_SITES > region->sites.end ||
+	       t->window_count + BLOCK_SITES > region->windows.end ||
 	       t->block_count + 2 > region->blocks.end || t->fault_count + BLOCK_SITES > region->faults.end;
 }
 

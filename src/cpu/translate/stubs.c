@@ -262,7 +262,7 @@ static void emit_written(struct translator *t, struct emitter *e)
 }
 
 /*
- * Fills the window of site t->site for an access that it does not cover, and goes back to try again; where the TLB has no
+ * Fills the window t->window for an access that it does not cover, and goes back to try again; where the TLB has no
  * answer, leaves. t->ea: the address - window.start, or the address where that is a constant. May change flags.
  */
 static uint32_t emit_window_stub(struct translator *t, struct emitter *e, unsigned view, bool write, bool constant)
@@ -279,7 +279,7 @@ static uint32_t emit_window_stub(struct translator *t, struct emitter *e, unsign
 
 	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
 		store_abs(e, used[i], &t->spill[i]);
-	op_abs(e, false, 0x8b, RAX, &t->site);
+	op_abs(e, false, 0x8b, RAX, &t->window);
 	shift_left(e, RAX, WINDOW_SHIFT);
 	load_abs(e, RCX, &t->ea);
 	if (!constant) {
@@ -318,7 +318,7 @@ static uint32_t emit_window_stub(struct translator *t, struct emitter *e, unsign
 	listed = branch_ahead(e, CONDITION_B);
 	op_mem(e, false, 0x88, RBX, RAX, -1, 0, windows + (int32_t)offsetof(struct window, lists));
 	op_mem(e, true, 0x8b, RCX, -1, RDX, 3, (int32_t)low_address(t->window_end[write]));
-	op_abs(e, false, 0x8b, RBX, &t->site);
+	op_abs(e, false, 0x8b, RBX, &t->window);
 	op_mem(e, false, 0x89, RBX, RCX, -1, 0, 0);
 	op_mem(e, true, 0x83, 0, -1, RDX, 3, (int32_t)low_address(t->window_end[write])); /* add qword [window_end], .. */
 	put8(e, (uint8_t)(windows_list_step(write) * (int)sizeof(*t->window_lists)));
@@ -332,6 +332,9 @@ static uint32_t emit_window_stub(struct translator *t, struct emitter *e, unsign
 	op_abs(e, false, 0xff, 4, &t->target);
 	patch32(e->base, no_entry, e->at);
 	patch32(e->base, beyond, e->at);
+	op_abs(e, false, 0x8b, RAX, &t->window);
+	op_mem(e, false, 0x8b, RAX, -1, RAX, 2, (int32_t)low_address(t->window_sites));
+	op_abs(e, false, 0x89, RAX, &t->site);
 	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
 		load_abs(e, used[i], &t->spill[i]);
 	jump_to(e, t->miss_stub);

@@ -17,7 +17,7 @@ static void window_empty(struct window *window)
 
 static uint32_t *list_start(const struct translator *t, bool write, bool global)
 {
-	return t->window_lists + global * t->site_max + (write ? t->site_max - 1 : 0);
+	return t->window_lists + global * t->window_max + (write ? t->window_max - 1 : 0);
 }
 
 void windows_init(struct translator *t)
@@ -31,9 +31,9 @@ static void list_empty(struct translator *t, bool write, bool global)
 	const uint32_t *end = t->window_end[write][global];
 
 	t->window_end[write][global] = list_start(t, write, global);
-	for (const uint32_t *site = t->window_end[write][global]; site != end; site += windows_list_step(write)) {
-		window_empty(&t->windows[*site]);
-		t->windows[*site].lists &= (uint8_t)~(1u << global);
+	for (const uint32_t *number = t->window_end[write][global]; number != end; number += windows_list_step(write)) {
+		window_empty(&t->windows[*number]);
+		t->windows[*number].lists &= (uint8_t)~(1u << global);
 	}
 }
 
@@ -66,15 +66,15 @@ static uint64_t window_bytes(const struct window *window)
 	return window->limit + window->size - 1;
 }
 
-static void list_add(struct translator *t, uint32_t site, bool global)
+static void list_add(struct translator *t, uint32_t number, bool global)
 {
-	struct window *window = &t->windows[site];
-	const bool write = t->sites[site].write;
+	struct window *window = &t->windows[number];
+	const bool write = t->sites[t->window_sites[number]].write;
 
 	if (window->lists >> global & 1)
 		return;
 	window->lists |= (uint8_t)(1u << global);
-	*t->window_end[write][global] = site;
+	*t->window_end[write][global] = number;
 	t->window_end[write][global] += windows_list_step(write);
 }
 
@@ -116,9 +116,9 @@ static bool list_protect(struct translator *t, bool global, uint64_t hva)
 {
 	bool had = false;
 
-	for (const uint32_t *site = list_start(t, true, global); site != t->window_end[true][global];
-	     site += windows_list_step(true)) {
-		struct window *window = &t->windows[*site];
+	for (const uint32_t *number = list_start(t, true, global); number != t->window_end[true][global];
+	     number += windows_list_step(true)) {
+		struct window *window = &t->windows[*number];
 
 		if (!window->limit)
 			continue;
@@ -132,14 +132,14 @@ static bool list_protect(struct translator *t, bool global, uint64_t hva)
 	return had;
 }
 
-enum splice_state window_span(struct translator *t, uint32_t site, uint64_t gva)
+enum splice_state window_span(struct translator *t, uint32_t number, uint64_t gva)
 {
 	const struct x86_tlb_entry *table = t->cpu->tlb_active;
 	const struct x86_tlb_entry *first = &table[(gva >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)];
 	const struct x86_tlb_entry *second = &table[((gva >> PAGE_SHIFT) + 1) & (X86_TLB_ENTRIES - 1)];
 	uint64_t page = gva & ~(PAGE_SIZE - 1), host = page + first->addend;
-	struct window *window = &t->windows[site];
-	bool write = t->sites[site].write;
+	struct window *window = &t->windows[number];
+	bool write = t->sites[t->window_sites[number]].write;
 	enum splice_state state;
 
 	if ((write ? first->tag_write : first->tag_read) != page || (write ? second->tag_write : second->tag_read) != page + PAGE_SIZE)
@@ -154,7 +154,7 @@ enum splice_state window_span(struct translator *t, uint32_t site, uint64_t gva)
 	window->limit = 2 * PAGE_SIZE - window->size + 1;
 	if (write)
 		written_note(t, window);
-	list_add(t, site, first->global && second->global);
+	list_add(t, number, first->global && second->global);
 	return SPLICE_MAPPED;
 }
 
@@ -202,9 +202,9 @@ static void windows_tell_written(struct x86_cpu *cpu)
 	struct translator *t = translator_of(cpu);
 
 	for (unsigned global = 0; global < 2; global++)
-		for (const uint32_t *site = list_start(t, true, global); site != t->window_end[true][global];
-		     site += windows_list_step(true)) {
-			struct window *window = &t->windows[*site];
+		for (const uint32_t *number = list_start(t, true, global); number != t->window_end[true][global];
+		     number += windows_list_step(true)) {
+			struct window *window = &t->windows[*number];
 
 			if (!window->limit)
 				continue;
