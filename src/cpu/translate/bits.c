@@ -10,7 +10,7 @@ bool bits_classify(const struct translator *t, struct guest_instruction *g)
 {
 	if (t->key & KEY_CODE32 && g->memory.limit != UINT32_MAX)
 		return false;
-	return g->insn.address_width == (t->key & KEY_CODE32 ? 32 : 64) && g->insn.operand_width >= 16;
+	return g->address_width == (t->key & KEY_CODE32 ? 32 : 64) && g->operand_width >= 16;
 }
 
 static void operand_prefix(struct emitter *e, unsigned size)
@@ -46,11 +46,11 @@ static void put_bit(struct emitter *e, const struct guest_instruction *g, unsign
 	operand_prefix(e, size);
 	if (place) {
 		put_rex(e, size == 8, reg, place->base, place->index);
-		PUT(e, 0x0f, g->insn.opcode);
+		PUT(e, 0x0f, g->opcode);
 		put_operand(e, reg, place->base, place->index, 0, place->disp);
 	} else {
 		put_rex(e, size == 8, reg, on, -1);
-		PUT(e, 0x0f, g->insn.opcode, (uint8_t)(0xc0 | (reg & 7) << 3 | (on & 7)));
+		PUT(e, 0x0f, g->opcode, (uint8_t)(0xc0 | (reg & 7) << 3 | (on & 7)));
 	}
 }
 
@@ -62,7 +62,7 @@ static void move_element(struct emitter *e, unsigned opcode, unsigned reg, const
 
 void bits_lower(struct lowering *l, struct guest_instruction *g)
 {
-	const unsigned size = g->insn.operand_width / 8, reg = (unsigned)operand_gpr(&g->operands[1]);
+	const unsigned size = g->operand_width / 8, reg = (unsigned)g->operands[1].gpr;
 	uint16_t needed = bit((int)reg) | bit(g->memory.base) | bit(g->memory.index);
 	struct memory m = g->memory;
 	struct place place;
@@ -79,7 +79,7 @@ void bits_lower(struct lowering *l, struct guest_instruction *g)
 	m.segment = SEGMENT_DATUM;
 	place = lower_memory(l, &m, size, g->writes, false, false, needed);
 	c = scratch(l, needed | bit(place.base) | bit(place.index));
-	if (g->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK) {
+	if (g->attributes & ZYDIS_ATTRIB_HAS_LOCK) {
 		move_reg(&l->e, c, reg);
 		alu_imm(&l->e, false, 4, c, (int32_t)size * 8 - 1);
 		if (g->flags_live)

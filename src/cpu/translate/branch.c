@@ -9,7 +9,7 @@
 static void lower_jcc(struct lowering *l, struct guest_instruction *g)
 {
 	uint64_t target = classify_target(l->t, g);
-	unsigned condition = g->insn.opcode & 15;
+	unsigned condition = g->opcode & 15;
 
 	if (!l->turn || target != l->list[0].rip || !loop_branch(l, condition, target))
 		link_parked(l, branch_ahead(&l->e, condition), target);
@@ -21,9 +21,9 @@ static void lower_jcxz(struct lowering *l, struct guest_instruction *g)
 	struct emitter *e = &l->e;
 
 	bring_back(l, bit(RCX));
-	if (g->insn.address_width == 32)
+	if (g->address_width == 32)
 		put8(e, 0x67);
-	PUT(e, g->insn.opcode, 2, 0xeb, 5); /* to the jump; jmp behind it */
+	PUT(e, g->opcode, 2, 0xeb, 5); /* to the jump; jmp behind it */
 	link_parked(l, jump_ahead(e), classify_target(l->t, g));
 }
 
@@ -98,7 +98,7 @@ void branch_emit_cold(struct lowering *l, const struct cold *cold)
 
 static void lower_ret(struct lowering *l, struct guest_instruction *g)
 {
-	int32_t more = g->insn.operand_count_visible ? (int32_t)(uint16_t)g->operands[0].imm.value.u : 0;
+	int32_t more = (uint16_t)g->immediate;
 	struct place place = lower_stack_top(l, true, false);
 	unsigned target = memory_take(l, &place);
 
@@ -111,7 +111,7 @@ static void lower_call(struct lowering *l, struct guest_instruction *g)
 {
 	struct place place = lower_stack_push(l, g->flags_live, false, 0);
 
-	lower_store_imm(l, &place, g->rip + g->insn.length);
+	lower_store_imm(l, &place, g->rip + g->length);
 	lower_stack_move(l, -(int)l->word);
 	bring_back(l, l->parked);
 	link_to(l, classify_target(l->t, g), true);
@@ -119,7 +119,7 @@ static void lower_call(struct lowering *l, struct guest_instruction *g)
 
 static void register_datum(struct lowering *l, struct guest_instruction *g)
 {
-	int reg = operand_gpr(&g->operands[0]);
+	int reg = g->operands[0].gpr;
 
 	bring_back(l, bit(reg));
 	op_abs(&l->e, !l->code32, 0x89, (unsigned)reg, &l->t->datum);
@@ -153,7 +153,7 @@ static void lower_call_indirect(struct lowering *l, struct guest_instruction *g)
 		register_datum(l, g);
 	}
 	place = lower_stack_push(l, true, false, 0);
-	lower_store_imm(l, &place, g->rip + g->insn.length);
+	lower_store_imm(l, &place, g->rip + g->length);
 	lower_stack_move(l, -(int)l->word);
 	target = memory_take(l, &place);
 	lower_load_word(l, target, &l->t->datum);

@@ -8,14 +8,14 @@
 
 #include "cpu/interp/native.h"
 
-static int gpr_number(ZydisRegister reg)
+static int8_t gpr_number(ZydisRegister reg)
 {
 	switch (ZydisRegisterGetClass(reg)) {
 	case ZYDIS_REGCLASS_GPR8:
 	case ZYDIS_REGCLASS_GPR16:
 	case ZYDIS_REGCLASS_GPR32:
 	case ZYDIS_REGCLASS_GPR64:
-		return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+		return (int8_t)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
 	default:
 		return NO_REGISTER;
 	}
@@ -136,17 +136,17 @@ static bool refused(const ZydisDecodedInstruction *insn)
 	}
 }
 
-static uint32_t killed_flags(const struct guest_instruction *g)
+static uint32_t killed_flags(const struct decoded *d)
 {
-	const ZydisAccessedFlags *flags = g->insn.cpu_flags;
+	const ZydisAccessedFlags *flags = d->insn.cpu_flags;
 
 	if (!flags)
 		return 0;
 	/* A count of 0 leaves the flags alone. */
-	if (g->insn.meta.category == ZYDIS_CATEGORY_SHIFT || g->insn.meta.category == ZYDIS_CATEGORY_ROTATE) {
-		const ZydisDecodedOperand *count = &g->operands[g->insn.operand_count_visible - 1];
+	if (d->insn.meta.category == ZYDIS_CATEGORY_SHIFT || d->insn.meta.category == ZYDIS_CATEGORY_ROTATE) {
+		const ZydisDecodedOperand *count = &d->operands[d->insn.operand_count_visible - 1];
 
-		if (g->insn.meta.isa_ext != ZYDIS_ISA_EXT_BASE || count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+		if (d->insn.meta.isa_ext != ZYDIS_ISA_EXT_BASE || count->type != ZYDIS_OPERAND_TYPE_IMMEDIATE ||
 		    !(count->imm.value.u & 31))
 			return 0;
 	}
@@ -194,12 +194,12 @@ static bool take_segment(const struct translator *t, struct guest_instruction *g
 		return operand->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
 		       code32_segment(t, g, segment, operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 	if (segment == X86_FS || segment == X86_GS)
-		g->memory.segment = (int)segment;
+		g->memory.segment = (int8_t)segment;
 	return true;
 }
 
 /* False: not an address that the translator computes. */
-static bool take_memory(const struct translator *t, struct guest_instruction *g, const ZydisDecodedOperand *operand)
+static bool take_memory(const struct translator *t, struct guest_instruction *g, const struct decoded *d, const ZydisDecodedOperand *operand)
 {
 	const ZydisDecodedOperandMem *mem = &operand->mem;
 	struct memory *m = &g->memory;
@@ -208,23 +208,23 @@ static bool take_memory(const struct translator *t, struct guest_instruction *g,
 	    (operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM &&
 	     operand->encoding != ZYDIS_OPERAND_ENCODING_DISP16_32_64))
 		return false;
-	*m = (struct memory){ .base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = mem->disp.value };
-	m->address32 = g->insn.address_width == 32;
+	m->disp = mem->disp.value;
+	m->address32 = g->address_width == 32;
 	if (!take_segment(t, g, operand))
 		return false;
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
-		m->disp += (int64_t)(g->rip + g->insn.length);
+		m->disp += (int64_t)(g->rip + g->length);
 		if (m->address32)
 			m->disp = (uint32_t)m->disp;
 		return true;
 	}
-	if (sib_without_base(&g->insn))
-		m->disp = g->insn.raw.disp.value;
+	if (sib_without_base(&d->insn))
+		m->disp = d->insn.raw.disp.value;
 	else if (mem->base != ZYDIS_REGISTER_NONE)
 		m->base = gpr_number(mem->base);
 	if (mem->index != ZYDIS_REGISTER_NONE) {
 		m->index = gpr_number(mem->index);
-		m->scale = mem->scale ? (unsigned)__builtin_ctz(mem->scale) : 0;
+		m->scale = mem->scale ? (uint8_t)__builtin_ctz(mem->scale) : 0;
 	}
 	if (m->base < 0 && m->index < 0 && m->address32)
 		m->disp = (uint32_t)m->disp;
@@ -232,7 +232,7 @@ static bool take_memory(const struct translator *t, struct guest_instruction *g,
 }
 
 /* *read: registers that the instruction reads besides; movzx eax, al does not overwrite. */
-static void take_register(struct guest_instruction *g, const ZydisDecodedOperand *operand, uint16_t *read)
+static void take_register(struct guest_instruction *g, const struct decoded *d, const ZydisDecodedOperand *operand, uint16_t *read)
 {
 	int gpr = gpr_number(operand->reg.value);
 
@@ -242,7 +242,7 @@ static void take_register(struct guest_instruction *g, const ZydisDecodedOperand
 	g->direct |= 1u << gpr;
 	if (operand->reg.value >= ZYDIS_REGISTER_AH && operand->reg.value <= ZYDIS_REGISTER_BH)
 		g->high_byte = true;
-	if (overwrites(&g->insn) && operand->actions == ZYDIS_OPERAND_ACTION_WRITE && operand->size >= 32)
+	if (overwrites(&d->insn) && operand->actions == ZYDIS_OPERAND_ACTION_WRITE && operand->size >= 32)
 		g->overwrites |= 1u << gpr;
 	else
 		*read |= 1u << gpr;
@@ -310,20 +310,20 @@ static bool vector_extension(const ZydisDecodedInstruction *insn)
 }
 
 /* All operands: registers, the explicit memory operand. Returns false when there is something unknown. */
-static bool take_operands(const struct translator *t, struct guest_instruction *g, unsigned *memory_count)
+static bool take_operands(const struct translator *t, struct guest_instruction *g, const struct decoded *d, unsigned *memory_count)
 {
 	uint16_t read = 0;
 	uint8_t need = 0;
 
-	for (unsigned i = 0; i < g->insn.operand_count; i++) {
-		const ZydisDecodedOperand *operand = &g->operands[i];
+	for (unsigned i = 0; i < d->insn.operand_count; i++) {
+		const ZydisDecodedOperand *operand = &d->operands[i];
 
 		if (operand->type == ZYDIS_OPERAND_TYPE_POINTER)
 			return false;
 		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 			if (!known_register(g, operand->reg.value, &need))
 				return false;
-			take_register(g, operand, &read);
+			take_register(g, d, operand, &read);
 		}
 		if (operand->type != ZYDIS_OPERAND_TYPE_MEMORY)
 			continue;
@@ -331,7 +331,7 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 			*memory_count += 2; /* the caller knows it or refuses */
 			continue;
 		}
-		if (!take_memory(t, g, operand))
+		if (!take_memory(t, g, d, operand))
 			return false;
 		*memory_count += operand->mem.type == ZYDIS_MEMOP_TYPE_MEM;
 		g->size = operand->size / 8;
@@ -344,14 +344,14 @@ static bool take_operands(const struct translator *t, struct guest_instruction *
 	}
 	g->uses |= read;
 	g->overwrites &= (uint16_t)~read;
-	if (vector_extension(&g->insn))
+	if (vector_extension(&d->insn))
 		g->vector = true;
 	if (g->vector) {
-		need |= g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? KEY_SSE :
-		        g->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? KEY_AVX : KEY_AVX512;
+		need |= d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? KEY_SSE :
+		        d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? KEY_AVX : KEY_AVX512;
 		g->faults = true;
 	}
-	if (g->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 || g->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX)
+	if (d->insn.meta.isa_ext == ZYDIS_ISA_EXT_X87 || d->insn.meta.isa_ext == ZYDIS_ISA_EXT_MMX)
 		g->x87 = true;
 	if (g->x87) {
 		need |= KEY_SSE; /* neither CR0.TS nor CR0.EM */
@@ -368,10 +368,10 @@ static unsigned word_bits(const struct translator *t)
 	return t->key & KEY_CODE32 ? 32 : 64;
 }
 
-static enum kind branch_kind(const struct translator *t, struct guest_instruction *g)
+static enum kind branch_kind(const struct translator *t, struct guest_instruction *g, const struct decoded *d)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
-	const ZydisDecodedOperand *target = &g->operands[0];
+	const ZydisDecodedInstruction *insn = &d->insn;
+	const ZydisDecodedOperand *target = &d->operands[0];
 	bool direct = target->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 
 	if (insn->operand_width != word_bits(t) && !(insn->meta.category == ZYDIS_CATEGORY_COND_BR))
@@ -400,22 +400,22 @@ static enum kind branch_kind(const struct translator *t, struct guest_instructio
 	}
 }
 
-static enum kind stack_kind(const struct translator *t, struct guest_instruction *g)
+static enum kind stack_kind(const struct translator *t, struct guest_instruction *g, const struct decoded *d)
 {
-	const ZydisDecodedOperand *operand = &g->operands[0];
+	const ZydisDecodedOperand *operand = &d->operands[0];
 
-	if (g->insn.operand_width != word_bits(t))
+	if (d->insn.operand_width != word_bits(t))
 		return KIND_INTERPRET;
-	if (g->insn.operand_count_visible != 1)
-		return g->insn.mnemonic == ZYDIS_MNEMONIC_LEAVE ? KIND_LEAVE : KIND_INTERPRET;
-	if (g->insn.mnemonic == ZYDIS_MNEMONIC_PUSH) {
+	if (d->insn.operand_count_visible != 1)
+		return d->insn.mnemonic == ZYDIS_MNEMONIC_LEAVE ? KIND_LEAVE : KIND_INTERPRET;
+	if (d->insn.mnemonic == ZYDIS_MNEMONIC_PUSH) {
 		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return KIND_PUSH_IMM;
 		if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return KIND_PUSH_MEMORY;
 		return gpr_number(operand->reg.value) >= 0 ? KIND_PUSH : KIND_INTERPRET;
 	}
-	if (g->insn.mnemonic != ZYDIS_MNEMONIC_POP || operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
+	if (d->insn.mnemonic != ZYDIS_MNEMONIC_POP || operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return KIND_INTERPRET;
 	return gpr_number(operand->reg.value) >= 0 && gpr_number(operand->reg.value) != RSP ? KIND_POP : KIND_INTERPRET;
 }
@@ -454,40 +454,40 @@ static bool uses_stack(enum kind kind)
 	}
 }
 
-static enum kind kind_of(const struct translator *t, struct guest_instruction *g)
+static enum kind kind_of(const struct translator *t, struct guest_instruction *g, const struct decoded *d)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
+	const ZydisDecodedInstruction *insn = &d->insn;
 	unsigned memory_count = 0;
 
 	if (no_operation(insn))
 		return KIND_SKIP;
-	if (t->key & KEY_CODE32 && code32_refuses(g))
+	if (t->key & KEY_CODE32 && code32_refuses(d, g->bytes))
 		return KIND_INTERPRET;
 	if (insn->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && insn->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
 	    insn->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
 		return KIND_INTERPRET;
-	if (!take_operands(t, g, &memory_count))
+	if (!take_operands(t, g, d, &memory_count))
 		return KIND_INTERPRET;
 	switch (insn->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
 	case ZYDIS_CATEGORY_RET:
-		return branch_kind(t, g);
+		return branch_kind(t, g, d);
 	case ZYDIS_CATEGORY_PUSH:
 	case ZYDIS_CATEGORY_POP:
-		return stack_kind(t, g);
+		return stack_kind(t, g, d);
 	default:
 		break;
 	}
 	if (insn->mnemonic == ZYDIS_MNEMONIC_LEAVE)
-		return stack_kind(t, g);
+		return stack_kind(t, g, d);
 	if (refused(insn) || !extension_offered(t->cpu->features, insn) || memory_count > 1)
 		return KIND_INTERPRET;
 	if (insn->mnemonic == ZYDIS_MNEMONIC_LEA) {
-		if (g->operands[1].mem.base != ZYDIS_REGISTER_RIP && g->operands[1].mem.base != ZYDIS_REGISTER_EIP)
+		if (d->operands[1].mem.base != ZYDIS_REGISTER_RIP && d->operands[1].mem.base != ZYDIS_REGISTER_EIP)
 			return KIND_COPY;
-		return g->operands[0].size >= 32 ? KIND_LEA_RIP : KIND_INTERPRET;
+		return d->operands[0].size >= 32 ? KIND_LEA_RIP : KIND_INTERPRET;
 	}
 	if (insn->mnemonic == ZYDIS_MNEMONIC_DIV || insn->mnemonic == ZYDIS_MNEMONIC_IDIV ||
 	    insn->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
@@ -496,25 +496,94 @@ static enum kind kind_of(const struct translator *t, struct guest_instruction *g
 		return KIND_COPY;
 	/* The bit string's address depends on the register. */
 	if ((insn->mnemonic == ZYDIS_MNEMONIC_BT || insn->mnemonic == ZYDIS_MNEMONIC_BTS || insn->mnemonic == ZYDIS_MNEMONIC_BTR ||
-	     insn->mnemonic == ZYDIS_MNEMONIC_BTC) && g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
+	     insn->mnemonic == ZYDIS_MNEMONIC_BTC) && d->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		return bits_classify(t, g) ? KIND_BITS : KIND_INTERPRET;
 	return g->size && g->size <= 64 && (g->reads || g->writes) ? KIND_MEMORY : KIND_INTERPRET;
 }
 
-void classify(const struct translator *t, struct guest_instruction *g)
+/* A mask can leave out all of the operand, which then is not stopped by a guard. */
+static bool masked(const ZydisDecodedInstruction *insn)
 {
-	g->uses = g->direct = g->overwrites = 0;
-	g->vector = g->x87 = g->faults = g->high_byte = g->writes = g->reads = false;
-	g->size = 0;
-	g->kind = KIND_INTERPRET;
+	switch (insn->mnemonic) {
+	case ZYDIS_MNEMONIC_VMASKMOVPS:
+	case ZYDIS_MNEMONIC_VMASKMOVPD:
+	case ZYDIS_MNEMONIC_VPMASKMOVD:
+	case ZYDIS_MNEMONIC_VPMASKMOVQ:
+		return true;
+	default:
+		return insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && insn->raw.evex.aaa;
+	}
+}
+
+_Static_assert(ZYDIS_MNEMONIC_MAX_VALUE <= UINT16_MAX && ZYDIS_REGISTER_MAX_VALUE <= UINT16_MAX && ZYDIS_CATEGORY_MAX_VALUE <= UINT8_MAX,
+	       "fields of struct guest_instruction");
+
+static void take_form(struct guest_instruction *g, const ZydisDecodedInstruction *insn)
+{
+	g->mnemonic = (uint16_t)insn->mnemonic;
+	g->category = (uint8_t)insn->meta.category;
+	g->attributes = insn->attributes;
+	g->length = insn->length;
+	g->encoding = (uint8_t)insn->encoding;
+	g->opcode_map = (uint8_t)insn->opcode_map;
+	g->opcode = insn->opcode;
+	g->operand_width = insn->operand_width;
+	g->address_width = insn->address_width;
+	g->modrm_offset = insn->raw.modrm.offset;
+	g->sib_offset = insn->raw.sib.offset;
+	g->disp_offset = insn->raw.disp.offset;
+	g->disp_size = insn->raw.disp.size;
+	g->masked = masked(insn);
+	g->rex_w = insn->attributes & ZYDIS_ATTRIB_HAS_REX && insn->raw.rex.W;
+}
+
+static void take_form_of_operands(struct guest_instruction *g, const struct decoded *d)
+{
+	bool immediate = false;
+
+	for (unsigned i = 0; i < d->insn.operand_count; i++) {
+		const ZydisDecodedOperand *operand = &d->operands[i];
+		int8_t gpr = operand->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(operand->reg.value) : NO_REGISTER;
+
+		if (i < ARRAY_SIZE(g->operands)) {
+			g->operands[i] = (struct operand){.type = (uint8_t)operand->type, .size = operand->size, .gpr = gpr};
+			if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER)
+				g->operands[i].reg = (uint16_t)operand->reg.value;
+		}
+		if (gpr >= 0 && operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			g->written |= (uint16_t)(1u << gpr);
+		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && !immediate) {
+			g->immediate = operand->imm.value.s;
+			immediate = true;
+		}
+	}
+}
+
+ZyanStatus classify(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip)
+{
+	struct decoded d;
+	ZyanStatus status = ZydisDecoderDecodeFull(t->decoder, bytes, room < ZYDIS_MAX_INSTRUCTION_LENGTH ? room : ZYDIS_MAX_INSTRUCTION_LENGTH,
+						   &d.insn, d.operands);
+
+	if (!ZYAN_SUCCESS(status))
+		return status;
+	*g = (struct guest_instruction){
+		.bytes = bytes,
+		.rip = rip,
+		.kind = KIND_INTERPRET,
+		.memory = {.base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER},
+		.operands = {{.gpr = NO_REGISTER}, {.gpr = NO_REGISTER}},
+	};
+	take_form(g, &d.insn);
+	take_form_of_operands(g, &d);
 	if (!string_classify(t, g) && !system_classify(t, g))
-		g->kind = kind_of(t, g);
+		g->kind = kind_of(t, g, &d);
 	if (t->key & KEY_CODE32 && uses_stack(g->kind) && !code32_allows(t, X86_SS, true))
 		g->kind = KIND_INTERPRET;
 	if (g->kind == KIND_INTERPRET)
 		system_classify_rest(g);
-	g->flags_read = g->insn.cpu_flags ? g->insn.cpu_flags->tested & ALL_FLAGS : 0;
-	g->flags_killed = killed_flags(g);
+	g->flags_read = d.insn.cpu_flags ? d.insn.cpu_flags->tested & ALL_FLAGS : 0;
+	g->flags_killed = killed_flags(&d);
 	if (g->kind == KIND_SYSTEM || g->kind == KIND_SYSTEM_END)
 		system_flags(g);
 	if (g->kind == KIND_INTERPRET) {
@@ -522,11 +591,12 @@ void classify(const struct translator *t, struct guest_instruction *g)
 		g->flags_killed = 0;
 		g->vector = g->x87 = false;
 	}
+	return status;
 }
 
 uint64_t classify_target(const struct translator *t, const struct guest_instruction *g)
 {
-	uint64_t target = g->rip + g->insn.length + g->operands[0].imm.value.u;
+	uint64_t target = g->rip + g->length + (uint64_t)g->immediate;
 
 	return t->key & KEY_CODE32 ? (uint32_t)target : target;
 }
@@ -555,14 +625,8 @@ uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, u
 	struct guest_instruction g;
 	uint32_t open = ALL_FLAGS, live = 0;
 
-	for (unsigned i = 0, offset = 0; i < 6 && open; i++, offset += g.insn.length) {
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15,
-		                                         &g.insn, g.operands)))
-			break;
-		g.bytes = bytes + offset;
-		g.rip = 0;
-		classify(t, &g);
-		if (!looked_through(&g))
+	for (unsigned i = 0, offset = 0; i < 6 && open; i++, offset += g.length) {
+		if (!ZYAN_SUCCESS(classify(t, &g, bytes + offset, length - offset, 0)) || !looked_through(&g))
 			break;
 		live |= g.flags_read & open;
 		open &= ~g.flags_killed;

@@ -21,34 +21,60 @@ enum kind {
 
 /* An address as translated code computes it. */
 struct memory {
-	int base, index, segment; /* NO_REGISTER: absent, for the segment: with base 0; SEGMENT_DATUM */
-	unsigned scale;
-	int64_t disp; /* more than 32 bits only without base and index */
-	bool address32;
+	int64_t disp;   /* more than 32 bits only without base and index */
 	uint32_t limit; /* 32-bit code: of the segment */
+	int8_t base, index, segment; /* NO_REGISTER: absent, for the segment: with base 0; SEGMENT_DATUM */
+	uint8_t scale;
+	bool address32;
 };
 
+struct operand {
+	uint16_t reg;  /* ZydisRegister */
+	uint16_t size; /* bits */
+	uint8_t type;  /* ZydisOperandType */
+	int8_t gpr;    /* number of the general register; NO_REGISTER: it is none */
+};
+
+/* Many are made: what Zydis says is here as far as somebody asks for it. Offsets are of bytes, 0: there is none; sizes of bits. */
 struct guest_instruction {
 	const uint8_t *bytes;
 	uint64_t rip;
+	struct memory memory;
+	int64_t immediate;   /* the first operand that is one, sign-extended if its kind is; a direct branch's distance; 0: none */
+	ZydisInstructionAttributes attributes;
 	enum kind kind;
+	uint32_t flags_read, flags_killed; /* status flags */
+	uint32_t flags_live; /* before it; filled backwards */
+	uint32_t host;       /* offset of its code */
 	uint16_t uses;       /* GPRs read or written in any way */
 	uint16_t direct;     /* of those, all but what only KIND_MEMORY's address is made of */
 	uint16_t overwrites; /* GPRs that get a new value whatever they held, and that are not read */
-	uint32_t flags_read, flags_killed; /* status flags */
-	uint32_t flags_live; /* before it; filled backwards */
+	uint16_t written;    /* GPRs that may get a new value */
+	uint16_t size;       /* of the memory operand; of a SITE_CALL */
+	uint16_t mnemonic;
+	struct operand operands[2]; /* the first ones */
+	uint8_t length, category, encoding, opcode_map, opcode, operand_width, address_width;
+	uint8_t modrm_offset, sib_offset, disp_offset, disp_size;
+	uint8_t system;      /* KIND_SYSTEM: system.c's */
+	uint8_t helper;
 	bool flags_live_after;
 	bool vector, x87, faults;
 	bool high_byte;      /* has AH..BH: no REX prefix */
 	bool writes, reads;  /* memory */
-	uint16_t size;       /* of the memory operand; of a SITE_CALL */
-	uint8_t system;      /* KIND_SYSTEM: system.c's */
-	uint8_t helper;
-	uint32_t host;       /* offset of its code */
-	struct memory memory;
+	bool masked;         /* a mask can leave out all of the memory operand */
+	bool rex_w;          /* in a REX prefix */
+};
+
+/* What Zydis says, while an instruction is classified. */
+struct decoded {
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 };
+
+static inline unsigned modrm_reg(const struct guest_instruction *g)
+{
+	return g->modrm_offset ? g->bytes[g->modrm_offset] >> 3 & 7 : 0;
+}
 
 /* report.c: what -d in_asm,op,out_asm and -perfmap say of a new block, whose code is [start, end), from cold on out of line. */
 void report_block(struct translator *t, const struct block *block, const struct guest_instruction *list, unsigned count,
@@ -59,15 +85,16 @@ void report_code(struct log *log, const ZydisDecoder *decoder, const uint8_t *by
 
 #define ALL_FLAGS ((uint32_t)X86_STATUS_FLAGS)
 
-/* g->insn, operands, bytes and rip are there; fills the rest. */
-void classify(const struct translator *t, struct guest_instruction *g);
+/* Decodes the instruction at `bytes`, of which `room` are there, and fills *g but for flags_live, flags_live_after and host. Its
+ * bytes must outlive it. Returns Zydis' status: with an error *g is not to be used. */
+ZyanStatus classify(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip);
 /* Status flags that the code at `bytes` may read before it sets them, by looking at a few instructions. */
 uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, unsigned length);
 /* Target of a direct branch. */
 uint64_t classify_target(const struct translator *t, const struct guest_instruction *g);
 
 /* code32.c: whether 32-bit code's instruction is the interpreter's for reasons of its own. */
-bool code32_refuses(const struct guest_instruction *g);
+bool code32_refuses(const struct decoded *d, const uint8_t *bytes);
 /* Adds the segment to g->memory; false: the access faults, or the segment is one that the translator does not take. */
 bool code32_segment(const struct translator *t, struct guest_instruction *g, unsigned segment, bool write);
 /* Whether the segment is one that the translator takes. */

@@ -9,12 +9,12 @@
  */
 #include "cpu/translate/classify.h"
 
-static bool has_general_register(const struct guest_instruction *g)
+static bool has_general_register(const struct decoded *d)
 {
-	for (unsigned i = 0; i < g->insn.operand_count; i++) {
-		if (g->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+	for (unsigned i = 0; i < d->insn.operand_count; i++) {
+		if (d->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
-		switch (ZydisRegisterGetClass(g->operands[i].reg.value)) {
+		switch (ZydisRegisterGetClass(d->operands[i].reg.value)) {
 		case ZYDIS_REGCLASS_GPR8:
 		case ZYDIS_REGCLASS_GPR16:
 		case ZYDIS_REGCLASS_GPR32:
@@ -44,40 +44,39 @@ static bool general_in_memory(ZydisMnemonic mnemonic)
 	}
 }
 
-static bool has_register_in_immediate(const struct guest_instruction *g)
+static bool has_register_in_immediate(const struct decoded *d)
 {
-	for (unsigned i = 0; i < g->insn.operand_count; i++)
-		if (g->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
+	for (unsigned i = 0; i < d->insn.operand_count; i++)
+		if (d->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
 			return true;
 	return false;
 }
 
 /* Bits that 32-bit code may set as it likes, but that mean registers and sizes in 64-bit mode, are as assemblers set
  * them. */
-static bool same_in_long_mode(const struct guest_instruction *g)
+static bool same_in_long_mode(const struct decoded *d, const uint8_t *bytes)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
-	const uint8_t *bytes = g->bytes;
+	const ZydisDecodedInstruction *insn = &d->insn;
 	bool evex = insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
 
 	bytes += evex ? insn->raw.evex.offset : insn->raw.vex.offset;
 	if (bytes[0] == 0xc5)
-		return (bytes[1] & 0xc0) == 0xc0 && !has_register_in_immediate(g);
+		return (bytes[1] & 0xc0) == 0xc0 && !has_register_in_immediate(d);
 	if ((bytes[1] & 0xe0) != 0xe0 || !(bytes[2] & 0x40) || (evex && (!(bytes[1] & 0x10) || !(bytes[3] & 8))))
 		return false;
-	if (has_register_in_immediate(g))
+	if (has_register_in_immediate(d))
 		return false;
-	return !(bytes[2] & 0x80) || !(has_general_register(g) || general_in_memory(insn->mnemonic));
+	return !(bytes[2] & 0x80) || !(has_general_register(d) || general_in_memory(insn->mnemonic));
 }
 
-bool code32_refuses(const struct guest_instruction *g)
+bool code32_refuses(const struct decoded *d, const uint8_t *bytes)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
+	const ZydisDecodedInstruction *insn = &d->insn;
 
 	if (insn->address_width != 32)
 		return true;
 	if (insn->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
-		return !same_in_long_mode(g);
+		return !same_in_long_mode(d, bytes);
 	return insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && insn->opcode == 0x82; /* the alias of 0x80 */
 }
 
@@ -98,7 +97,7 @@ bool code32_segment(const struct translator *t, struct guest_instruction *g, uns
 		return false;
 	g->memory.limit = s->limit[segment];
 	if (s->rights[segment] & SEGMENT_BASE)
-		g->memory.segment = (int)segment;
+		g->memory.segment = (int8_t)segment;
 	return true;
 }
 
@@ -113,28 +112,27 @@ static void clear_vectors(struct emitter *e, bool all)
 
 unsigned code32_copy(uint8_t *to, const struct guest_instruction *g)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
 	struct emitter e = {.base = to};
 
-	if (insn->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && insn->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) {
-		if ((insn->opcode & 0xf0) == 0x40) { /* inc and dec have only their long form */
-			if (insn->operand_width == 16)
+	if (g->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && g->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) {
+		if ((g->opcode & 0xf0) == 0x40) { /* inc and dec have only their long form */
+			if (g->operand_width == 16)
 				put8(&e, 0x66);
-			PUT(&e, 0xff, (uint8_t)(0xc0 | (insn->opcode & 15)));
+			PUT(&e, 0xff, (uint8_t)(0xc0 | (g->opcode & 15)));
 			return e.at;
 		}
 		/* lea of an absolute address would be relative to rip */
-		if (insn->mnemonic == ZYDIS_MNEMONIC_LEA && insn->raw.modrm.mod == 0 && insn->raw.modrm.rm == 5) {
-			if (insn->operand_width == 16)
+		if (g->mnemonic == ZYDIS_MNEMONIC_LEA && (g->bytes[g->modrm_offset] & 0xc7) == 5) {
+			if (g->operand_width == 16)
 				put8(&e, 0x66);
-			put8(&e, 0xb8 | insn->raw.modrm.reg);
-			put_bytes(&e, g->bytes + insn->raw.disp.offset, insn->operand_width / 8);
+			put8(&e, 0xb8 | modrm_reg(g));
+			put_bytes(&e, g->bytes + g->disp_offset, g->operand_width / 8);
 			return e.at;
 		}
 	}
-	if (insn->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || insn->mnemonic == ZYDIS_MNEMONIC_VZEROALL)
-		clear_vectors(&e, insn->mnemonic == ZYDIS_MNEMONIC_VZEROALL);
+	if (g->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->mnemonic == ZYDIS_MNEMONIC_VZEROALL)
+		clear_vectors(&e, g->mnemonic == ZYDIS_MNEMONIC_VZEROALL);
 	else
-		put_bytes(&e, g->bytes, insn->length);
+		put_bytes(&e, g->bytes, g->length);
 	return e.at;
 }

@@ -259,7 +259,7 @@ static void lower_twice(struct lowering *l, uint16_t idle)
 	patch32(l->e.base, to_carried, l->e.at);
 	l->loop_parked = l->carried_registers & (uint16_t)~l->spare;
 	l->count = l->turn;
-	l->end = l->list[l->turn - 1].rip + l->list[l->turn - 1].insn.length;
+	l->end = l->list[l->turn - 1].rip + l->list[l->turn - 1].length;
 	l->unreadable = false;
 	trial = form_begin(l);
 	l->parked |= l->carried_registers;

@@ -114,7 +114,7 @@ static void look_ahead(struct lowering *l, uint32_t from[CARRIED])
 		memory_at_start(l, &carried->group, &m);
 		if (m.base >= 0 && l->carried_registers >> m.base & 1) {
 			load_abs(e, reg, home(l, (unsigned)m.base));
-			m.base = (int)reg;
+			m.base = (int8_t)reg;
 		}
 		memory_address(l, reg, &m);
 		op_abs(e, true, 0x2b, reg, &window->start);
@@ -140,7 +140,7 @@ void ahead_lower(struct lowering *l)
 	patch32(e->base, to_second, e->at);
 	l->loop_parked = l->carried_registers | 1u << RAX;
 	l->count = l->turn;
-	l->end = l->list[l->turn - 1].rip + l->list[l->turn - 1].insn.length;
+	l->end = l->list[l->turn - 1].rip + l->list[l->turn - 1].length;
 	l->unreadable = false;
 	loop_form_begin(l);
 	look_ahead(l, from);

@@ -136,13 +136,13 @@ static void lower_copy(struct lowering *l, struct guest_instruction *g)
 	if (l->code32)
 		l->e.at += code32_copy(l->e.base + l->e.at, g);
 	else
-		put_bytes(&l->e, g->bytes, g->insn.length);
+		put_bytes(&l->e, g->bytes, g->length);
 	l->parked &= (uint16_t)~g->overwrites;
 }
 
 static void lower_lea_rip(struct lowering *l, struct guest_instruction *g)
 {
-	int reg = operand_gpr(&g->operands[0]);
+	int reg = g->operands[0].gpr;
 	uint64_t value = (uint64_t)g->memory.disp;
 
 	move_imm(&l->e, (unsigned)reg, g->operands[0].size == 32 ? (uint32_t)value : value);
@@ -224,17 +224,13 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 
 		if (l->t->cpu->debug && debug_stops_at(l->t->cpu->debug, l->block->linear + offset))
 			break; /* the interpreter's, and a block of its own */
-		status = ZydisDecoderDecodeFull(l->t->decoder, bytes + offset, length - offset < 15 ? length - offset : 15, &g->insn,
-		                                g->operands);
+		status = classify(l->t, g, bytes + offset, length - offset, rip + offset);
 		if (!ZYAN_SUCCESS(status)) {
 			l->unreadable = limited || status != ZYDIS_STATUS_NO_MORE_DATA;
 			break;
 		}
-		g->bytes = bytes + offset;
-		g->rip = rip + offset;
-		classify(l->t, g);
 		l->count++;
-		offset += g->insn.length;
+		offset += g->length;
 		l->block->fpu |= g->vector;
 		l->block->x87 |= g->x87;
 		if (ends_block(g->kind))
@@ -404,7 +400,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	read_block(&l, bytes, length);
 	if (!l.count || l.list[0].kind == KIND_INTERPRET) {
 		block->interpret = true;
-		block->mnemonic = l.count ? l.list[0].insn.mnemonic : 0;
+		block->mnemonic = l.count ? l.list[0].mnemonic : 0;
 		return;
 	}
 	code_want_jumps(t);

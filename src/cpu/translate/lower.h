@@ -143,14 +143,6 @@ static inline uint16_t bit(int reg)
 	return reg < 0 ? 0 : (uint16_t)(1u << reg);
 }
 
-/* Negative: no general register. */
-static inline int operand_gpr(const ZydisDecodedOperand *operand)
-{
-	ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value);
-
-	return ZydisRegisterGetClass(whole) == ZYDIS_REGCLASS_GPR64 ? ZydisRegisterGetId(whole) : -1;
-}
-
 /* --- flags --- */
 
 /* Status flags to t->flags; RAX is parked and holds them too. */
@@ -200,7 +192,7 @@ static inline uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_
 					    .rip = rip,
 					    .parked = l->parked,
 					    .block = l->number,
-					    .mnemonic = l->at < l->count ? l->list[l->at].insn.mnemonic : 0};
+					    .mnemonic = l->at < l->count ? l->list[l->at].mnemonic : 0};
 	if (kind != SITE_LINK)
 		l->t->sites[number].base = l->t->sites[number].index = l->t->sites[number].segment = NO_REGISTER;
 	return number;

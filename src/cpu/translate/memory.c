@@ -30,22 +30,21 @@ static void symbol_add(struct lowering *l, struct symbol *symbols, unsigned reg,
 		symbols[reg].offset = (int32_t)offset;
 }
 
-static bool full_register(const struct lowering *l, const ZydisDecodedOperand *operand)
+static bool full_register(const struct lowering *l, const struct operand *operand)
 {
-	return operand->type == ZYDIS_OPERAND_TYPE_REGISTER && operand->size == l->word * 8 &&
-	       ZydisRegisterGetClass(operand->reg.value) == (l->code32 ? ZYDIS_REGCLASS_GPR32 : ZYDIS_REGCLASS_GPR64);
+	return operand->gpr >= 0 && operand->size == l->word * 8;
 }
 
 /* ADD, SUB, INC, DEC, LEA and MOV that only move an address. */
 static bool symbol_moved(struct lowering *l, struct symbol *symbols, const struct guest_instruction *g)
 {
-	const ZydisDecodedOperand *operand = g->operands;
+	const struct operand *operand = g->operands;
 	unsigned reg;
 
 	if (!full_register(l, &operand[0]))
 		return false;
-	reg = (unsigned)operand_gpr(&operand[0]);
-	switch (g->insn.mnemonic) {
+	reg = (unsigned)operand[0].gpr;
+	switch (g->mnemonic) {
 	case ZYDIS_MNEMONIC_INC:
 		symbol_add(l, symbols, reg, 1);
 		return true;
@@ -56,13 +55,12 @@ static bool symbol_moved(struct lowering *l, struct symbol *symbols, const struc
 	case ZYDIS_MNEMONIC_SUB:
 		if (operand[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return false;
-		symbol_add(l, symbols, reg,
-		           g->insn.mnemonic == ZYDIS_MNEMONIC_ADD ? operand[1].imm.value.s : -operand[1].imm.value.s);
+		symbol_add(l, symbols, reg, g->mnemonic == ZYDIS_MNEMONIC_ADD ? g->immediate : -g->immediate);
 		return true;
 	case ZYDIS_MNEMONIC_MOV:
 		if (!full_register(l, &operand[1]))
 			return false;
-		symbols[reg] = symbols[operand_gpr(&operand[1])];
+		symbols[reg] = symbols[operand[1].gpr];
 		return true;
 	case ZYDIS_MNEMONIC_LEA:
 		if (g->kind != KIND_COPY || g->memory.base < 0 || g->memory.index >= 0 || g->memory.address32 != l->code32)
@@ -95,7 +93,7 @@ static void symbols_after(struct lowering *l, struct symbol *symbols, const stru
 		return;
 	case KIND_POP:
 		symbol_add(l, symbols, RSP, (int)l->word);
-		symbol_new(l, symbols, (unsigned)operand_gpr(&g->operands[0]));
+		symbol_new(l, symbols, (unsigned)g->operands[0].gpr);
 		return;
 	case KIND_LEAVE:
 		symbols[RSP] = symbols[RBP];
@@ -112,13 +110,8 @@ static void symbols_after(struct lowering *l, struct symbol *symbols, const stru
 	}
 	if (symbol_moved(l, symbols, g))
 		return;
-	for (unsigned i = 0; i < g->insn.operand_count; i++) {
-		const ZydisDecodedOperand *operand = &g->operands[i];
-
-		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER && operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
-		    operand_gpr(operand) >= 0)
-			symbol_new(l, symbols, (unsigned)operand_gpr(operand));
-	}
+	for (uint16_t left = g->written; left; left &= (uint16_t)(left - 1))
+		symbol_new(l, symbols, (unsigned)__builtin_ctz(left));
 }
 
 void memory_symbols(struct lowering *l)
@@ -143,7 +136,7 @@ struct access {
 
 struct memory memory_stack(const struct lowering *l, int base, int disp)
 {
-	struct memory m = { .base = base, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = disp };
+	struct memory m = { .base = (int8_t)base, .index = NO_REGISTER, .segment = NO_REGISTER, .disp = disp };
 	const struct segmentation *s = segmentation_of(l->t, l->t->key);
 
 	m.address32 = l->code32;
@@ -196,7 +189,7 @@ static unsigned accesses_of(const struct lowering *l, const struct guest_instruc
 static struct group group_of(const struct lowering *l, unsigned at, const struct memory *m)
 {
 	const struct symbol *symbols = l->symbols[at];
-	struct group key = { .scale = (uint8_t)m->scale, .segment = (int8_t)m->segment, .address32 = m->address32, .low = m->disp };
+	struct group key = { .scale = m->scale, .segment = m->segment, .address32 = m->address32, .low = m->disp };
 
 	if (m->base >= 0) {
 		key.base = symbols[m->base].id;
@@ -231,9 +224,9 @@ bool memory_covers(const struct group *a, const struct group *b)
 }
 
 /* A symbol that the block begins with is a register's number + 1 (memory_symbols). */
-static bool at_start(uint32_t id, int *reg)
+static bool at_start(uint32_t id, int8_t *reg)
 {
-	*reg = id ? (int)id - 1 : NO_REGISTER;
+	*reg = id ? (int8_t)(id - 1) : NO_REGISTER;
 	return id <= 16;
 }
 
@@ -247,7 +240,7 @@ bool memory_at_start(const struct lowering *l, const struct group *group, struct
 bool memory_stride(const struct lowering *l, const struct group *group, unsigned at, int64_t *stride)
 {
 	const struct symbol *now = l->symbols[at];
-	int base, index;
+	int8_t base, index;
 
 	*stride = 0;
 	if (!at_start(group->base, &base) || !at_start(group->index, &index) ||
@@ -429,10 +422,10 @@ void memory_note(struct site *site, const struct memory *m, unsigned size, bool 
 {
 	site->resume = resume;
 	site->disp = m->disp;
-	site->base = (int8_t)m->base;
-	site->index = (int8_t)m->index;
-	site->segment = (int8_t)m->segment;
-	site->scale = (uint8_t)m->scale;
+	site->base = m->base;
+	site->index = m->index;
+	site->segment = m->segment;
+	site->scale = m->scale;
 	site->address32 = m->address32;
 	site->size = (uint8_t)size;
 	site->write = write;

@@ -123,26 +123,12 @@ bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, boo
 	return true;
 }
 
-/* A mask can leave out all of the operand, which then is not stopped by a guard. */
-static bool may_access_nothing(const ZydisDecodedInstruction *insn)
-{
-	switch (insn->mnemonic) {
-	case ZYDIS_MNEMONIC_VMASKMOVPS:
-	case ZYDIS_MNEMONIC_VMASKMOVPD:
-	case ZYDIS_MNEMONIC_VPMASKMOVD:
-	case ZYDIS_MNEMONIC_VPMASKMOVQ:
-		return true;
-	default:
-		return insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && insn->raw.evex.aaa;
-	}
-}
-
 void mirror_check_turns(struct lowering *l)
 {
 	unsigned noted = 0;
 
 	for (unsigned i = 0; i < l->turn; i++)
-		if (may_access_nothing(&l->list[i].insn))
+		if (l->list[i].masked)
 			return;
 	/* What stands behind a way back is not executed in each turn. */
 	for (unsigned i = 0; !loop_ends_turn(l, &l->list[i]) && noted < NEARS / 2; i++) {

@@ -177,7 +177,7 @@ static void log_operations(const struct translator *t, struct log *log, const st
 		const struct guest_instruction *g = &list[i];
 
 		log_write(log, " 0x%llx: %s: %s at +0x%x; memory %s%s %u; flags live %03x, read %03x, killed %03x%s%s",
-			  (unsigned long long)g->rip, ZydisMnemonicGetString(g->insn.mnemonic), kind_name(g->kind),
+			  (unsigned long long)g->rip, ZydisMnemonicGetString((ZydisMnemonic)g->mnemonic), kind_name(g->kind),
 			  g->host - start, g->reads ? "r" : "-", g->writes ? "w" : "-", g->size, g->flags_live,
 			  g->flags_read, g->flags_killed, g->vector ? "; vector" : "", g->faults ? "; may fault" : "");
 	}
@@ -192,7 +192,7 @@ static void log_block(struct translator *t, const struct block *block, const str
 	if (log_on(log, LOG_IN_ASM)) {
 		log_write(log, "IN: CPU %u", t->cpu->vcpu.index);
 		for (unsigned i = 0; i < count; i++)
-			report_code(log, t->decoder, list[i].bytes, list[i].insn.length, list[i].rip);
+			report_code(log, t->decoder, list[i].bytes, list[i].length, list[i].rip);
 	}
 	if (log_on(log, LOG_OP))
 		log_operations(t, log, block, list, count, start);

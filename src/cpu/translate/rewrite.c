@@ -19,9 +19,9 @@ static bool is_kept(uint8_t byte)
 	return byte == 0xf0 || byte == 0xf2 || byte == 0xf3 || byte == 0x66;
 }
 
-static unsigned opcode_bytes(const ZydisDecodedInstruction *insn)
+static unsigned opcode_bytes(const struct guest_instruction *g)
 {
-	switch (insn->opcode_map) {
+	switch (g->opcode_map) {
 	case ZYDIS_OPCODE_MAP_DEFAULT:
 		return 1;
 	case ZYDIS_OPCODE_MAP_0F:
@@ -34,20 +34,20 @@ static unsigned opcode_bytes(const ZydisDecodedInstruction *insn)
 	}
 }
 
-static bool insn_has_modrm(const struct guest_instruction *g)
+static bool has_modrm(const struct guest_instruction *g)
 {
-	return g->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+	return g->attributes & ZYDIS_ATTRIB_HAS_MODRM;
 }
 
 static unsigned put_absolute(struct emitter *e, const struct guest_instruction *g, unsigned rex)
 {
 	static const uint8_t opcodes[] = { 0x8a, 0x8b, 0x88, 0x89 };
 
-	if (g->insn.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || (g->insn.opcode & 0xfc) != 0xa0)
+	if (g->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || (g->opcode & 0xfc) != 0xa0)
 		return 0;
 	if (rex)
 		put8(e, 0x40 | rex);
-	put8(e, opcodes[g->insn.opcode & 3]);
+	put8(e, opcodes[g->opcode & 3]);
 	return 1;
 }
 
@@ -56,23 +56,23 @@ static unsigned put_legacy(struct emitter *e, const struct guest_instruction *g,
 	const uint8_t *bytes = g->bytes;
 	unsigned i = 0, rex = 0;
 
-	while (i < g->insn.length && is_prefix(bytes[i])) {
+	while (i < g->length && is_prefix(bytes[i])) {
 		if (is_kept(bytes[i]))
 			put8(e, bytes[i]);
 		i++;
 	}
 	if ((bytes[i] & 0xf0) == 0x40)
 		rex = bytes[i++];
-	if (!insn_has_modrm(g)) /* mov with an absolute address: as mov with a ModRM byte of register 0 */
-		return bytes[i] == g->insn.opcode ? put_absolute(e, g, (rex & 8) | x << 1 | b) : 0; /* one REX counts */
-	if (!opcode_bytes(&g->insn) || g->insn.raw.modrm.offset != i + opcode_bytes(&g->insn))
+	if (!has_modrm(g)) /* mov with an absolute address: as mov with a ModRM byte of register 0 */
+		return bytes[i] == g->opcode ? put_absolute(e, g, (rex & 8) | x << 1 | b) : 0; /* one REX counts */
+	if (!opcode_bytes(g) || g->modrm_offset != i + opcode_bytes(g))
 		return 0;
 	if (b || x || rex) {
 		if (g->high_byte)
 			return 0;
 		put8(e, 0x40 | (rex & 0xc) | x << 1 | b);
 	}
-	put_bytes(e, bytes + i, opcode_bytes(&g->insn));
+	put_bytes(e, bytes + i, opcode_bytes(g));
 	return 1;
 }
 
@@ -81,20 +81,20 @@ static unsigned put_vex(struct emitter *e, const struct guest_instruction *g, bo
 	const uint8_t *bytes = g->bytes;
 	unsigned i = 0;
 
-	while (i < g->insn.length && is_prefix(bytes[i]))
+	while (i < g->length && is_prefix(bytes[i]))
 		i++;
 	if (bytes[i] == 0xc5) {
 		PUT(e, 0xc4, (uint8_t)((bytes[i + 1] & 0x80) | !x << 6 | !b << 5 | 1), bytes[i + 1] & 0x7f, bytes[i + 2]);
-		return g->insn.raw.modrm.offset == i + 3;
+		return g->modrm_offset == i + 3;
 	}
 	if (bytes[i] == 0xc4) {
 		PUT(e, 0xc4, (uint8_t)((bytes[i + 1] & 0x9f) | !x << 6 | !b << 5), bytes[i + 2], bytes[i + 3]);
-		return g->insn.raw.modrm.offset == i + 4;
+		return g->modrm_offset == i + 4;
 	}
 	if (bytes[i] != 0x62)
 		return 0;
 	PUT(e, 0x62, (uint8_t)((bytes[i + 1] & 0x9f) | !x << 6 | !b << 5), bytes[i + 2], bytes[i + 3], bytes[i + 4]);
-	return g->insn.raw.modrm.offset == i + 5;
+	return g->modrm_offset == i + 5;
 }
 
 /* As put_operand, but EVEX scales displacements of one byte. */
@@ -112,21 +112,20 @@ static void put_wide(struct emitter *e, unsigned reg, int base, int index, unsig
 unsigned rewrite(uint8_t *to, const struct guest_instruction *g, int base, int index, unsigned scale, int32_t disp)
 {
 	struct emitter e = { .base = to };
-	const ZydisDecodedInstruction *insn = &g->insn;
-	unsigned tail = insn_has_modrm(g) ? insn->raw.modrm.offset + 1u : insn->length;
+	unsigned tail = has_modrm(g) ? g->modrm_offset + 1u : g->length;
 	bool b = base >= 8, x = index >= 8, ok;
 
-	if (insn->raw.sib.offset)
-		tail = insn->raw.sib.offset + 1u;
-	if (insn->raw.disp.size && insn_has_modrm(g))
-		tail = insn->raw.disp.offset + insn->raw.disp.size / 8u;
-	ok = insn->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? put_legacy(&e, g, b, x) : put_vex(&e, g, b, x);
-	if (!ok || tail > insn->length)
+	if (g->sib_offset)
+		tail = g->sib_offset + 1u;
+	if (g->disp_size && has_modrm(g))
+		tail = g->disp_offset + g->disp_size / 8u;
+	ok = g->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? put_legacy(&e, g, b, x) : put_vex(&e, g, b, x);
+	if (!ok || tail > g->length)
 		return 0;
-	if (insn->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
-		put_wide(&e, insn->raw.modrm.reg, base, index, scale, disp);
+	if (g->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		put_wide(&e, modrm_reg(g), base, index, scale, disp);
 	else
-		put_operand(&e, insn->raw.modrm.reg, base, index, scale, disp);
-	put_bytes(&e, g->bytes + tail, insn->length - tail);
+		put_operand(&e, modrm_reg(g), base, index, scale, disp);
+	put_bytes(&e, g->bytes + tail, g->length - tail);
 	return e.at;
 }

@@ -64,7 +64,7 @@ void lower_fetch_datum(struct lowering *l, struct guest_instruction *g, bool res
 
 static void lower_push(struct lowering *l, struct guest_instruction *g)
 {
-	int reg = operand_gpr(&g->operands[0]);
+	int reg = g->operands[0].gpr;
 	struct place place;
 
 	bring_back(l, bit(reg));
@@ -77,7 +77,7 @@ static void lower_push_imm(struct lowering *l, struct guest_instruction *g)
 {
 	struct place place = lower_stack_push(l, g->flags_live, true, 0);
 
-	lower_store_imm(l, &place, g->operands[0].imm.value.u);
+	lower_store_imm(l, &place, (uint64_t)g->immediate);
 	lower_stack_move(l, -(int)l->word);
 }
 
@@ -96,7 +96,7 @@ static void lower_push_memory(struct lowering *l, struct guest_instruction *g)
 
 static void lower_pop(struct lowering *l, struct guest_instruction *g)
 {
-	int reg = operand_gpr(&g->operands[0]);
+	int reg = g->operands[0].gpr;
 	struct place place = lower_stack_top(l, g->flags_live, true);
 
 	lower_move(l, 0x8b, (unsigned)reg, &place);

@@ -68,46 +68,43 @@ static bool uses_destination(ZydisMnemonic mnemonic)
 
 int string_source(const struct translator *t, const struct guest_instruction *g)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
-
-	if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
+	if (g->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS)
 		return X86_FS;
-	if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
+	if (g->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)
 		return X86_GS;
 	if (!(t->key & KEY_CODE32))
 		return NO_REGISTER;
-	if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS)
+	if (g->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS)
 		return X86_CS;
-	if (insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS)
+	if (g->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS)
 		return X86_SS;
-	return insn->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES ? X86_ES : X86_DS;
+	return g->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES ? X86_ES : X86_DS;
 }
 
 bool string_classify(const struct translator *t, struct guest_instruction *g)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
 	bool code32 = t->key & KEY_CODE32;
 
-	if (insn->meta.category != ZYDIS_CATEGORY_STRINGOP || insn->address_width != (code32 ? 32 : 64) ||
-	    insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
+	if (g->category != ZYDIS_CATEGORY_STRINGOP || g->address_width != (code32 ? 32 : 64) ||
+	    g->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
 		return false;
 	g->memory = (struct memory){.base = NO_REGISTER, .index = NO_REGISTER, .segment = NO_REGISTER};
-	if (reads_source(insn->mnemonic)) {
+	if (reads_source(g->mnemonic)) {
 		int segment = string_source(t, g);
 
 		g->uses |= 1u << RSI;
 		if (code32 && !code32_segment(t, g, (unsigned)segment, false))
 			return false;
 		if (!code32)
-			g->memory.segment = segment;
+			g->memory.segment = (int8_t)segment;
 	}
-	if (uses_destination(insn->mnemonic)) {
+	if (uses_destination(g->mnemonic)) {
 		g->uses |= 1u << RDI;
-		if (code32 && !code32_allows(t, X86_ES, writes_destination(insn->mnemonic)))
+		if (code32 && !code32_allows(t, X86_ES, writes_destination(g->mnemonic)))
 			return false;
 	}
 	g->uses |= 1u << RAX;
-	g->size = insn->operand_width / 8;
+	g->size = g->operand_width / 8;
 	g->kind = KIND_STRING;
 	return true;
 }
@@ -159,7 +156,7 @@ static unsigned load_source(struct lowering *l, const struct guest_instruction *
 
 void string_lower(struct lowering *l, struct guest_instruction *g)
 {
-	bool flags = g->flags_live, source = reads_source(g->insn.mnemonic);
+	bool flags = g->flags_live, source = reads_source(g->mnemonic);
 	struct memory destination = destination_of(l);
 	uint16_t keep = g->uses;
 	struct place place;
@@ -171,7 +168,7 @@ void string_lower(struct lowering *l, struct guest_instruction *g)
 	op_abs(&l->e, false, 0xf7, 0, &l->t->cpu->s.rflags); /* test dword [rflags], DF */
 	put32(&l->e, X86_DF);
 	branch_cold(l, CONDITION_NE, new_site(l, SITE_INTERPRET, g->rip));
-	if (!uses_destination(g->insn.mnemonic)) { /* LODS */
+	if (!uses_destination(g->mnemonic)) { /* LODS */
 		struct memory m = source_of(l, g);
 
 		place = lower_memory(l, &m, g->size, false, false, false, keep);
@@ -185,7 +182,7 @@ void string_lower(struct lowering *l, struct guest_instruction *g)
 		a = load_source(l, g, keep);
 		store_abs(&l->e, a, &l->t->datum);
 	}
-	place = lower_memory(l, &destination, g->size, writes_destination(g->insn.mnemonic), false, false, keep);
+	place = lower_memory(l, &destination, g->size, writes_destination(g->mnemonic), false, false, keep);
 	a = RAX;
 	if (source) {
 		a = scratch(l, keep | bit(place.base) | bit(place.index));
@@ -193,7 +190,7 @@ void string_lower(struct lowering *l, struct guest_instruction *g)
 	}
 	if (flags)
 		restore_flags(l);
-	put_element(l, writes_destination(g->insn.mnemonic) ? 0x88 : 0x3a, a, &place, g->size);
+	put_element(l, writes_destination(g->mnemonic) ? 0x88 : 0x3a, a, &place, g->size);
 	advance(l, RDI, g->size);
 	if (source)
 		advance(l, RSI, g->size);

@@ -35,9 +35,9 @@ static bool supervisor(const struct translator *t)
 /* --- what it is --- */
 
 /* Instructions that nothing follows: branches, and what always faults or waits. */
-static bool never_goes_on(const ZydisDecodedInstruction *insn)
+static bool never_goes_on(const struct guest_instruction *g)
 {
-	switch (insn->meta.category) {
+	switch (g->category) {
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
 	case ZYDIS_CATEGORY_RET:
@@ -46,8 +46,8 @@ static bool never_goes_on(const ZydisDecodedInstruction *insn)
 	case ZYDIS_CATEGORY_SYSRET:
 		return true;
 	default:
-		return insn->mnemonic == ZYDIS_MNEMONIC_UD0 || insn->mnemonic == ZYDIS_MNEMONIC_UD1 ||
-		       insn->mnemonic == ZYDIS_MNEMONIC_UD2 || insn->mnemonic == ZYDIS_MNEMONIC_HLT;
+		return g->mnemonic == ZYDIS_MNEMONIC_UD0 || g->mnemonic == ZYDIS_MNEMONIC_UD1 ||
+		       g->mnemonic == ZYDIS_MNEMONIC_UD2 || g->mnemonic == ZYDIS_MNEMONIC_HLT;
 	}
 }
 
@@ -69,18 +69,18 @@ static void take(struct guest_instruction *g, enum system system, bool last)
 
 static bool take_register_operand(struct guest_instruction *g, unsigned which)
 {
-	g->uses = (uint16_t)(1u << operand_gpr(&g->operands[which]));
+	g->uses = (uint16_t)(1u << g->operands[which].gpr);
 	return true;
 }
 
 /* MOV to CR3, or from a control register that is nothing but a datum. */
 static bool take_control(struct guest_instruction *g)
 {
-	ZydisRegister reg = g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER ? g->operands[1].reg.value : 0;
+	ZydisRegister reg = g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER ? g->operands[1].reg : 0;
 
-	if (g->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && g->operands[0].reg.value == ZYDIS_REGISTER_CR3) {
+	if (g->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && g->operands[0].reg == ZYDIS_REGISTER_CR3) {
 		take_call(g, HELPER_MOV_CR3, 0);
-		g->memory.base = operand_gpr(&g->operands[1]);
+		g->memory.base = g->operands[1].gpr;
 		return true;
 	}
 	if (reg != ZYDIS_REGISTER_CR0 && reg != ZYDIS_REGISTER_CR2 && reg != ZYDIS_REGISTER_CR3 &&
@@ -108,7 +108,7 @@ static bool take_access_flag(const struct translator *t, struct guest_instructio
 
 static bool take_privileged(struct guest_instruction *g, enum system system, const struct translator *t)
 {
-	if (!supervisor(t) || g->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+	if (!supervisor(t) || g->attributes & ZYDIS_ATTRIB_HAS_LOCK)
 		return false;
 	take(g, system, false);
 	return true;
@@ -118,7 +118,7 @@ static bool take_privileged(struct guest_instruction *g, enum system system, con
 static bool take_segment(struct guest_instruction *g)
 {
 	if (g->operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER || g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
-	    ZydisRegisterGetClass(g->operands[1].reg.value) != ZYDIS_REGCLASS_SEGMENT)
+	    ZydisRegisterGetClass(g->operands[1].reg) != ZYDIS_REGCLASS_SEGMENT)
 		return false;
 	take(g, SYSTEM_READ_SEGMENT, false);
 	return take_register_operand(g, 0);
@@ -127,9 +127,9 @@ static bool take_segment(struct guest_instruction *g)
 /* PUSHFD, POPFD and PUSH of a segment register; 16-bit ones are the interpreter's. */
 static bool take_stack32(const struct translator *t, struct guest_instruction *g)
 {
-	if (g->insn.operand_width != 32 || !code32_allows(t, X86_SS, true))
+	if (g->operand_width != 32 || !code32_allows(t, X86_SS, true))
 		return false;
-	switch (g->insn.mnemonic) {
+	switch (g->mnemonic) {
 	case ZYDIS_MNEMONIC_PUSHFD:
 		take(g, SYSTEM_PUSHF, false);
 		return true;
@@ -137,7 +137,7 @@ static bool take_stack32(const struct translator *t, struct guest_instruction *g
 		return take_privileged(g, SYSTEM_POPF, t);
 	default:
 		if (g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		    ZydisRegisterGetClass(g->operands[0].reg.value) != ZYDIS_REGCLASS_SEGMENT)
+		    ZydisRegisterGetClass(g->operands[0].reg) != ZYDIS_REGCLASS_SEGMENT)
 			return false;
 		take(g, SYSTEM_PUSH_SEGMENT, false);
 		return true;
@@ -160,30 +160,24 @@ static bool flat(const struct translator *t, unsigned segment, bool write)
 
 static bool take_string(const struct translator *t, struct guest_instruction *g, enum helper helper)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
 	bool code32 = t->key & KEY_CODE32, writes = helper == HELPER_MOVS || helper == HELPER_STOS;
 	int segment = helper == HELPER_MOVS || helper == HELPER_CMPS ? string_source(t, g) : NO_REGISTER;
 
-	if (insn->meta.category != ZYDIS_CATEGORY_STRINGOP || insn->address_width == 16 ||
-	    !(insn->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)))
+	if (g->category != ZYDIS_CATEGORY_STRINGOP || g->address_width == 16 ||
+	    !(g->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)))
 		return false;
 	if (code32 && (!flat(t, X86_ES, writes) || (segment >= 0 && !flat(t, (unsigned)segment, false))))
 		return false;
-	take_plain_call(g, helper, insn->operand_width / 8);
-	g->memory.segment = segment;
-	g->memory.address32 = insn->address_width == 32;
-	g->memory.scale = (insn->attributes & ZYDIS_ATTRIB_HAS_REPNE) != 0;
+	take_plain_call(g, helper, g->operand_width / 8);
+	g->memory.segment = (int8_t)segment;
+	g->memory.address32 = g->address_width == 32;
+	g->memory.scale = (g->attributes & ZYDIS_ATTRIB_HAS_REPNE) != 0;
 	return true;
-}
-
-static bool rex_w(const ZydisDecodedInstruction *insn)
-{
-	return insn->attributes & ZYDIS_ATTRIB_HAS_REX && insn->raw.rex.W;
 }
 
 static bool system_classify32(const struct translator *t, struct guest_instruction *g)
 {
-	switch (g->insn.mnemonic) {
+	switch (g->mnemonic) {
 	case ZYDIS_MNEMONIC_PUSHFD:
 	case ZYDIS_MNEMONIC_POPFD:
 	case ZYDIS_MNEMONIC_PUSH:
@@ -199,9 +193,7 @@ static bool system_classify32(const struct translator *t, struct guest_instructi
 
 bool system_classify(const struct translator *t, struct guest_instruction *g)
 {
-	const ZydisDecodedInstruction *insn = &g->insn;
-
-	switch (insn->mnemonic) {
+	switch (g->mnemonic) {
 	case ZYDIS_MNEMONIC_CLI:
 		return take_privileged(g, SYSTEM_CLI, t);
 	case ZYDIS_MNEMONIC_STI:
@@ -219,7 +211,7 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 	case ZYDIS_MNEMONIC_RDTSCP:
 		return t->cpu->features->rdtscp && take_plain_call(g, HELPER_RDTSCP, 0);
 	case ZYDIS_MNEMONIC_PAUSE:
-		return !(insn->attributes & ZYDIS_ATTRIB_HAS_REX) && take_plain_call(g, HELPER_PAUSE, 0);
+		return !(g->attributes & ZYDIS_ATTRIB_HAS_REX) && take_plain_call(g, HELPER_PAUSE, 0);
 	case ZYDIS_MNEMONIC_RDMSR:
 		return supervisor(t) && take_plain_call(g, HELPER_RDMSR, 0);
 	case ZYDIS_MNEMONIC_WRMSR:
@@ -247,17 +239,17 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 	case ZYDIS_MNEMONIC_IRET:
 	case ZYDIS_MNEMONIC_IRETD:
 	case ZYDIS_MNEMONIC_IRETQ:
-		take_call(g, HELPER_IRET, insn->operand_width / 8);
+		take_call(g, HELPER_IRET, g->operand_width / 8);
 		return true;
 	default:
 		break;
 	}
 	if (t->key & KEY_CODE32)
 		return system_classify32(t, g);
-	switch (insn->mnemonic) {
+	switch (g->mnemonic) {
 	case ZYDIS_MNEMONIC_POP:
 		if (g->operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		    g->operands[0].reg.value != ZYDIS_REGISTER_RSP)
+		    g->operands[0].reg != ZYDIS_REGISTER_RSP)
 			return false;
 		take(g, SYSTEM_POP_RSP, false);
 		return true;
@@ -288,7 +280,7 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 		take_call(g, HELPER_SYSCALL, 0);
 		return true;
 	case ZYDIS_MNEMONIC_SYSRET:
-		take_call(g, HELPER_SYSRET, rex_w(insn) ? 8 : 4);
+		take_call(g, HELPER_SYSRET, g->rex_w ? 8 : 4);
 		return true;
 	default:
 		return false;
@@ -297,7 +289,7 @@ bool system_classify(const struct translator *t, struct guest_instruction *g)
 
 void system_classify_rest(struct guest_instruction *g)
 {
-	bool last = never_goes_on(&g->insn);
+	bool last = never_goes_on(g);
 
 	take_call(g, HELPER_INTERPRET, 0);
 	if (!last)
@@ -367,12 +359,12 @@ static void lower_call(struct lowering *l, struct guest_instruction *g)
 	bring_back(l, l->parked);
 	site = new_site(l, SITE_CALL, g->rip);
 	t->sites[site].helper = (uint8_t)g->helper;
-	t->sites[site].length = g->insn.length;
+	t->sites[site].length = g->length;
 	t->sites[site].size = (uint8_t)g->size;
-	t->sites[site].base = (int8_t)g->memory.base;
-	t->sites[site].segment = (int8_t)g->memory.segment;
+	t->sites[site].base = g->memory.base;
+	t->sites[site].segment = g->memory.segment;
 	t->sites[site].address32 = g->memory.address32;
-	t->sites[site].scale = (uint8_t)g->memory.scale;
+	t->sites[site].scale = g->memory.scale;
 	store_abs_imm32(&l->e, &t->site, site);
 	jump_to(&l->e, t->call_stub[l->code32][g->flags_live != 0]);
 	if (g->kind == KIND_SYSTEM)
@@ -431,7 +423,7 @@ void system_end_shadow(struct lowering *l, const struct guest_instruction *g)
 	if (g->flags_live_after)
 		save_flags(l, 0);
 	set_byte(l, &l->t->cpu->s.shadow_sti, 0);
-	check_events(l, g->rip + g->insn.length);
+	check_events(l, g->rip + g->length);
 	if (g->flags_live_after)
 		restore_flags(l);
 }
@@ -452,7 +444,7 @@ static void lower_access_flag(struct lowering *l, struct guest_instruction *g, b
 	put32(&l->e, low_address(cpu->tlb[set ? X86_VIEW_SUPERVISOR_AC : X86_VIEW_SUPERVISOR]));
 	bring_back(l, l->parked);
 	site = l->t->site_count;
-	link_to(l, g->rip + g->insn.length, true);
+	link_to(l, g->rip + g->length, true);
 	l->t->sites[site].changes_key = true;
 }
 
@@ -527,7 +519,7 @@ static void lower_popf(struct lowering *l, struct guest_instruction *g)
 	PUT(e, 0xf7, (uint8_t)(0xc0 | (a & 7))); /* test a32, IF */
 	put32(e, X86_IF);
 	over = branch_ahead(e, CONDITION_E);
-	check_events(l, g->rip + g->insn.length);
+	check_events(l, g->rip + g->length);
 	patch32(e->base, over, e->at);
 	if (g->flags_live_after)
 		restore_flags(l);
@@ -546,23 +538,23 @@ static void lower_swapgs(struct lowering *l)
 
 static uint64_t *base_of(struct lowering *l, const struct guest_instruction *g)
 {
-	bool fs = g->insn.mnemonic == ZYDIS_MNEMONIC_RDFSBASE || g->insn.mnemonic == ZYDIS_MNEMONIC_WRFSBASE;
+	bool fs = g->mnemonic == ZYDIS_MNEMONIC_RDFSBASE || g->mnemonic == ZYDIS_MNEMONIC_WRFSBASE;
 
 	return &l->t->cpu->s.seg[fs ? X86_FS : X86_GS].base;
 }
 
 static void lower_read_base(struct lowering *l, struct guest_instruction *g)
 {
-	unsigned reg = (unsigned)operand_gpr(&g->operands[0]);
+	unsigned reg = (unsigned)g->operands[0].gpr;
 
-	op_abs(&l->e, g->insn.operand_width == 64, 0x8b, reg, base_of(l, g));
+	op_abs(&l->e, g->operand_width == 64, 0x8b, reg, base_of(l, g));
 	l->parked &= (uint16_t) ~(1u << reg);
 }
 
 /* #GP for an address that is not canonical is the interpreter's. */
 static void lower_write_base(struct lowering *l, struct guest_instruction *g)
 {
-	unsigned reg = (unsigned)operand_gpr(&g->operands[0]), a;
+	unsigned reg = (unsigned)g->operands[0].gpr, a;
 	uint8_t spare = l->t->cpu->s.cr4 & X86_CR4_LA57 ? 7 : 16;
 	struct emitter *e = &l->e;
 
@@ -570,7 +562,7 @@ static void lower_write_base(struct lowering *l, struct guest_instruction *g)
 	if (g->flags_live)
 		save_flags(l, (uint16_t)(1u << reg));
 	a = scratch(l, (uint16_t)(1u << reg));
-	if (g->insn.operand_width == 64) {
+	if (g->operand_width == 64) {
 		move_reg(e, a, reg);
 		PUT(e, (uint8_t)(0x48 | a >> 3), 0xc1, (uint8_t)(0xe0 | (a & 7)), spare); /* shl a, spare */
 		PUT(e, (uint8_t)(0x48 | a >> 3), 0xc1, (uint8_t)(0xf8 | (a & 7)), spare); /* sar a, spare */
@@ -588,10 +580,10 @@ static void lower_write_base(struct lowering *l, struct guest_instruction *g)
 
 static void lower_read_cr(struct lowering *l, struct guest_instruction *g)
 {
-	unsigned reg = (unsigned)operand_gpr(&g->operands[0]);
+	unsigned reg = (unsigned)g->operands[0].gpr;
 	const struct x86_state *s = &l->t->cpu->s;
 
-	switch (g->operands[1].reg.value) {
+	switch (g->operands[1].reg) {
 	case ZYDIS_REGISTER_CR0:
 		load_abs(&l->e, reg, &s->cr0);
 		break;
@@ -611,12 +603,12 @@ static void lower_read_cr(struct lowering *l, struct guest_instruction *g)
 /* The upper half of a 32-bit destination is cleared; one of 16 bits keeps the rest. */
 static void lower_read_segment(struct lowering *l, struct guest_instruction *g)
 {
-	unsigned reg = (unsigned)operand_gpr(&g->operands[0]);
-	unsigned number = (unsigned)(g->operands[1].reg.value - ZYDIS_REGISTER_ES);
+	unsigned reg = (unsigned)g->operands[0].gpr;
+	unsigned number = (unsigned)(g->operands[1].reg - ZYDIS_REGISTER_ES);
 	const uint16_t *selector = &l->t->cpu->s.seg[number].selector;
 	struct emitter *e = &l->e;
 
-	if (g->insn.operand_width == 16) {
+	if (g->operand_width == 16) {
 		bring_back(l, (uint16_t)(1u << reg));
 		put8(e, 0x66);
 		op_abs(e, false, 0x8b, reg, selector);
@@ -631,7 +623,7 @@ static void lower_read_segment(struct lowering *l, struct guest_instruction *g)
 /* With zeroes above the selector. */
 static void lower_push_segment(struct lowering *l, struct guest_instruction *g)
 {
-	unsigned number = (unsigned)(g->operands[0].reg.value - ZYDIS_REGISTER_ES), a;
+	unsigned number = (unsigned)(g->operands[0].reg - ZYDIS_REGISTER_ES), a;
 	struct place place = lower_stack_push(l, g->flags_live, true, 0);
 	struct emitter *e = &l->e;
 
