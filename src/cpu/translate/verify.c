@@ -97,18 +97,24 @@ static bool shadow_mapping(struct x86_cpu *cpu, uint64_t gva, enum x86_view view
 static const struct x86_memory_watch own_watch = {.page = own_page, .reads_let_write = true};
 static const struct x86_memory_watch shadow_watch = {.page = shadow_page, .mapping = shadow_mapping};
 
-/* Every first write of a run has to come to own_page. */
+static void forget_write(struct x86_cpu *cpu, uint64_t page_number)
+{
+	for (unsigned view = 0; view < X86_VIEW_EMPTY; view++)
+		cpu->tlb[view][page_number & (X86_TLB_ENTRIES - 1)].tag_write = X86_TLB_NONE;
+}
+
+/* Every first write of a run has to come to own_page. Nothing else of the TLB goes: it may rightly have a mapping of the block
+ * that is about to run which the page tables do not have any more. */
 static void forget_writes(struct verify *v)
 {
 	struct x86_cpu *cpu = v->t->cpu;
 
 	if (v->write_count > VERIFY_WRITES)
-		x86_tlb_flush(cpu);
+		for (unsigned i = 0; i < X86_TLB_ENTRIES; i++)
+			forget_write(cpu, i);
 	else
 		for (unsigned i = 0; i < v->write_count; i++)
-			for (unsigned view = 0; view < X86_VIEW_EMPTY; view++)
-				cpu->tlb[view][(v->writes[i] >> PAGE_SHIFT) & (X86_TLB_ENTRIES - 1)].tag_write =
-					X86_TLB_NONE;
+			forget_write(cpu, v->writes[i] >> PAGE_SHIFT);
 	v->write_count = 0;
 	windows_forget_writes(v->t);
 }

@@ -239,7 +239,8 @@ bool x86_take_events(struct x86_cpu *cpu);
 bool x86_event_ready(struct x86_cpu *cpu);
 
 /* --- memory by linear address (paging.c; inline fast path in cpu/x86/mem.h) --- */
-/* The page's physical address, or raises #PF. Sets accessed and dirty bits (atomically). */
+/* The page's physical address, or raises #PF. Sets accessed and dirty bits (atomically). What a memory_watch knows goes before
+ * the page tables. */
 uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access);
 /* Without side effects: 0, or -EFAULT. */
 int x86_walk_debug(const struct x86_cpu *cpu, uint64_t gva, uint64_t *gpa);

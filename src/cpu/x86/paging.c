@@ -360,19 +360,6 @@ uint32_t x86_page_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access, struc
 	}
 }
 
-uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access)
-{
-	struct x86_leaf leaf;
-	uint32_t error;
-
-	if (!cpu->paging)
-		return gva & ~(PAGE_SIZE - 1) & cpu->a20_mask;
-	error = x86_page_walk(cpu, gva, access, &leaf);
-	if (error)
-		x86_raise_page_fault(cpu, gva, error & ~WALK_FAULT);
-	return leaf.gpa;
-}
-
 int x86_walk_debug(const struct x86_cpu *cpu, uint64_t gva, uint64_t *gpa)
 {
 	struct x86_leaf leaf;

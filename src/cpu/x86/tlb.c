@@ -402,6 +402,16 @@ static uint32_t leaf_of(struct x86_cpu *cpu, uint64_t gva, unsigned access, stru
 	return 0;
 }
 
+uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access)
+{
+	struct x86_leaf leaf;
+	uint32_t error = leaf_of(cpu, gva, access, &leaf);
+
+	if (error)
+		x86_raise_page_fault(cpu, gva, error & 0xffff);
+	return leaf.gpa;
+}
+
 /* Raises #PF. gva need not be aligned; the place is good to the end of the page. */
 static void locate(struct x86_cpu *cpu, uint64_t gva, unsigned access, struct place *place)
 {
