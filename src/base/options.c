@@ -76,6 +76,12 @@ int options_parse(struct options *out, const char *text, const char *implied_key
 	return 0;
 }
 
+void options_add_as(struct options *options, const char *key, const struct option *from)
+{
+	options_add(options, key, from->value);
+	options->items[options->count - 1].number = from->number;
+}
+
 void options_copy(struct options *out, const struct options *from)
 {
 	*out = (struct options){0};
@@ -85,7 +91,7 @@ void options_copy(struct options *out, const struct options *from)
 void options_append(struct options *options, const struct options *from)
 {
 	for (size_t i = 0; i < from->count; i++)
-		options_add(options, from->items[i].key, from->items[i].value);
+		options_add_as(options, from->items[i].key, &from->items[i]);
 }
 
 void options_copy_without(struct options *out, const struct options *from, const char *prefix)
@@ -93,7 +99,7 @@ void options_copy_without(struct options *out, const struct options *from, const
 	*out = (struct options){0};
 	for (size_t i = 0; i < from->count; i++)
 		if (strncmp(from->items[i].key, prefix, strlen(prefix)))
-			options_add(out, from->items[i].key, from->items[i].value);
+			options_add_as(out, from->items[i].key, &from->items[i]);
 }
 
 void options_free(struct options *options)

@@ -16,6 +16,7 @@ struct option {
 	char *key;
 	char *value;
 	bool used;
+	bool number; /* JSON gave it as a number */
 };
 
 struct options {
@@ -29,6 +30,8 @@ int options_parse(struct options *out, const char *text, const char *implied_key
 /* A JSON object as options: nested keys with dots, array elements numbered ("a.0"), booleans on and off, null empty. */
 int options_parse_json(struct options *out, const char *text, struct error *err);
 void options_add(struct options *options, const char *key, const char *value);
+/* Adds another list's option under this key. */
+void options_add_as(struct options *options, const char *key, const struct option *from);
 void options_copy(struct options *out, const struct options *from);
 /* Adds all of them behind those that are there. */
 void options_append(struct options *options, const struct options *from);

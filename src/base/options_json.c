@@ -78,6 +78,7 @@ static int flatten(struct options *out, const char *path, const json_t *value, u
 	case JSON_INTEGER:
 		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 		options_add(out, path, number);
+		out->items[out->count - 1].number = true;
 		return 0;
 	case JSON_TRUE:
 	case JSON_FALSE:

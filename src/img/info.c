@@ -142,13 +142,15 @@ static void print_human(struct img *img, const struct block *block, const char *
 {
 	struct block_info info;
 	char virtual[32], disk[32] = "unavailable";
+	char *name = block_name(block);
 	uint64_t bytes;
 
 	block_get_info(block, &info);
 	if (disk_bytes(block, &info, &bytes))
 		format_bytes(disk, bytes);
-	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", block->filename,
+	fprintf(img->out, "image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n", name,
 		block->driver->name, format_bytes(virtual, block->length), (unsigned long long)block->length, disk);
+	free(name);
 	if (info.encrypted)
 		fprintf(img->out, "encrypted: yes\n");
 	if (info.cluster_bytes)
@@ -171,7 +173,7 @@ static json_t *image_json(const struct block *block, const char *filename)
 	json_t *specific = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
 	uint64_t bytes;
 	bool local;
-	char *path;
+	char *path, *name = block_name(block);
 
 	block_get_info(block, &info);
 	if (info.backing && info.backing_format)
@@ -179,7 +181,8 @@ static json_t *image_json(const struct block *block, const char *filename)
 	if (info.snapshot_count)
 		json_object_set_new(row, "snapshots", snapshots_json(block));
 	json_object_set_new(row, "virtual-size", json_integer((json_int_t)block->length));
-	json_object_set_new(row, "filename", json_stringn_nocheck(block->filename, strlen(block->filename)));
+	json_object_set_new(row, "filename", json_stringn_nocheck(name, strlen(name)));
+	free(name);
 	if (info.cluster_bytes)
 		json_object_set_new(row, "cluster-size", json_integer(info.cluster_bytes));
 	json_object_set_new(row, "format", json_string(block->driver->name));

@@ -2,6 +2,8 @@
 /* map: which file of the chain holds which part of the disk. */
 #include "img/internal.h"
 
+#include <stdlib.h>
+
 struct map {
 	struct img *img;
 	bool first;
@@ -25,9 +27,13 @@ static int print_human(struct map *map, const struct block_span *e)
 {
 	if (e->data && !e->has_offset)
 		return img_fail(map->img, "File contains external, encrypted or compressed clusters.");
-	if (e->data && !e->zero)
+	if (e->data && !e->zero) {
+		char *name = block_name(e->file);
+
 		fprintf(map->img->out, "%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)e->start,
-			(unsigned long long)e->length, (unsigned long long)e->offset, e->file->filename);
+			(unsigned long long)e->length, (unsigned long long)e->offset, name);
+		free(name);
+	}
 	return 0;
 }
 

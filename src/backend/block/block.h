@@ -102,6 +102,7 @@ struct block_driver {
 	const char *child_name; /* option that names the child with the data; NULL: "file" */
 	bool own_metadata; /* a durable write may need more than its data: FUA goes through the plain form */
 	size_t size;              /* of the private structure at block->private_data */
+	const char *const *strong; /* of these what another node would do without: block_name() says them; or NULL */
 	const char *const *known; /* option names, NULL-ended; "server.*": all that begin with "server." */
 	/* Score 0..100 that these first bytes are this format; NULL for protocols. */
 	int (*probe)(const uint8_t *head, size_t length, const char *filename);
@@ -186,6 +187,7 @@ struct block {
 	_Atomic bool event_pending; /* whoever listens to errors */
 	struct block_graph *graph;
 	struct block *next; /* of the graph */
+	struct options strong; /* what was given of the driver's */
 	char *aio;          /* what the protocol node was opened with, or NULL */
 	bool explicit_name;
 	bool implicit; /* a filter that stands for an option of -drive: not shown */
@@ -214,6 +216,8 @@ struct block *block_open_file(struct block_graph *graph, const char *filename, c
  * "backing.backing"...). True: they describe one that takes the place of the one that the image names; false: they add
  * to it, such as a key. */
 bool block_backing_options(struct options *options, const char *prefix, struct options *more);
+/* The node's file name; or json:{...}, where more is needed to open the same again. The caller's. */
+char *block_name(const struct block *block);
 struct block *block_find(struct block_graph *graph, const char *node_name);
 /* Every open node, newest first; previous NULL: the first. */
 struct block *block_next(const struct block_graph *graph, const struct block *previous);
@@ -236,7 +240,7 @@ struct block_span {
 	uint64_t start, length, offset;
 	unsigned depth; /* 0: block itself, 1: its backing file... */
 	bool present, zero, data, has_offset;
-	const struct block *file; /* the node of the chain that has it */
+	const struct block *file; /* has_offset: the file that has it there; else the node of the chain */
 };
 /* What lies at start, as far as it goes on alike but not beyond length. Blocking; any thread. 0 or -errno. */
 int block_span_at(struct block *block, uint64_t start, uint64_t length, struct block_span *span);

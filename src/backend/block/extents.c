@@ -2,9 +2,24 @@
 /* What a chain of images holds where: for map, convert, compare, rebase and for exports. */
 #include "backend/block/internal.h"
 
+/* The image or file whose extents a node tells: raw nodes and filters hand on their child's. */
+static struct block *teller(struct block *block)
+{
+	while (block->driver == &block_raw_driver || block->driver->is_filter)
+		block = block->file;
+	return block;
+}
+
+/* The file that its offsets speak of. */
+static const struct block *holder(struct block *block, uint64_t offset)
+{
+	return block->driver->is_protocol ? block : block_data_node(block, offset);
+}
+
 /* One image of the chain. What lies behind the end of a short backing file is zeroes, and its own. */
 static int one_extent(struct block *block, uint64_t start, uint64_t length, unsigned depth, struct block_span *extent)
 {
+	struct block *told = teller(block);
 	uint64_t offset = 0;
 	int bits;
 
@@ -23,11 +38,12 @@ static int one_extent(struct block *block, uint64_t start, uint64_t length, unsi
 		return bits;
 	extent->data = bits & BLOCK_EXTENT_DATA;
 	extent->zero = bits & BLOCK_EXTENT_ZERO;
-	/* Holes of a raw file are its own zeroes. */
-	extent->present = bits & BLOCK_EXTENT_ALLOCATED || !strcmp(block->driver->name, "raw");
+	/* Holes of a file are its own zeroes. What a raw node shows of a chain of images is its own too. */
+	extent->present =
+		bits & BLOCK_EXTENT_ALLOCATED || told->driver->is_protocol || (told != block && told->backing);
 	extent->has_offset = bits & BLOCK_EXTENT_OFFSET_VALID;
-	if (extent->has_offset && block->driver->data_node)
-		extent->file = block->driver->data_node(block, start);
+	if (extent->has_offset)
+		extent->file = holder(told, start);
 	extent->offset = offset;
 	return 0;
 }

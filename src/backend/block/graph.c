@@ -121,6 +121,7 @@ static void block_free(struct block *block)
 	free(block->private_data);
 	free(block->node_name);
 	free(block->filename);
+	options_free(&block->strong);
 	free(block->aio);
 	free(block);
 }
@@ -215,6 +216,7 @@ struct block *block_open_node(struct block_graph *graph, const struct block_driv
 		block_free(block);
 		return NULL;
 	}
+	block_name_keep(block, options);
 	block->next = graph->first;
 	graph->first = block;
 	return block;

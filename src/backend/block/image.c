@@ -176,6 +176,13 @@ int block_create_image(const struct block_create *create, struct error *err)
 void block_get_info(const struct block *block, struct block_info *info)
 {
 	*info = (struct block_info){0};
-	if (block->driver->info)
+	if (block->driver->info) {
 		block->driver->info(block, info);
+	} else if (block->driver->is_filter || block->driver == &block_raw_driver) {
+		struct block_info child;
+
+		block_get_info(block->file, &child);
+		info->cluster_bytes = child.cluster_bytes;
+		info->dirty = child.dirty;
+	}
 }

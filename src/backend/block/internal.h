@@ -23,6 +23,9 @@ extern const struct block_driver block_blkdebug_driver, block_copy_on_read_drive
  * driver here, so that a guest cannot smuggle one past a later version. */
 const char *block_probe_foreign(const uint8_t *head, size_t length);
 
+/* Keeps of the options what block_name() needs. */
+void block_name_keep(struct block *block, const struct options *options);
+
 /* --- open.c, for formats --- */
 /* The child that options describe as "NAME=NODE" or "NAME.driver=...", or that filename (may be NULL) names where they
  * do not say otherwise; an empty NAME= means none. protocol: its bytes as they are, no format is looked for. *child

@@ -199,6 +199,7 @@ const struct block_driver block_luks_driver = {
 	.name = "luks",
 	.size = sizeof(struct luks_node),
 	.known = luks_known,
+	.strong = luks_known,
 	.probe = luks_probe,
 	.open = luks_node_open,
 	.close = luks_close,

@@ -59,6 +59,7 @@ static int null_submit(struct block *block, struct block_queue *queue, struct bl
 	return 0;
 }
 
+static const char *const null_strong[] = {"size", NULL};
 static const char *const null_options[] = {"size", "read-zeroes", "filename", NULL};
 
 const struct block_driver block_null_driver = {
@@ -66,6 +67,7 @@ const struct block_driver block_null_driver = {
 	.is_protocol = true,
 	.size = sizeof(struct null_block),
 	.known = null_options,
+	.strong = null_strong,
 	.open = null_open,
 	.pread = null_pread,
 	.pwrite = null_pwrite,

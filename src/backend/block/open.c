@@ -166,7 +166,7 @@ static bool child_options(struct options *options, const char *prefix, struct op
 		struct option *option = &options->items[i];
 
 		if (!strncmp(option->key, prefix, length) && option->key[length] == '.') {
-			options_add(out, option->key + length + 1, option->value);
+			options_add_as(out, option->key + length + 1, option);
 			option->used = true;
 			found = true;
 		}

@@ -399,12 +399,14 @@ static int qcow_make_empty(struct block *block, struct error *err)
 	return result == -ENOTSUP ? 0 : result;
 }
 
+static const char *const qcow_strong[] = {"encrypt.key-secret", NULL};
 static const char *const qcow_options[] = {"backing", "backing.*", "encrypt.format", "encrypt.key-secret", NULL};
 
 const struct block_driver block_qcow_driver = {
 	.name = "qcow",
 	.size = sizeof(struct qcow),
 	.known = qcow_options,
+	.strong = qcow_strong,
 	.own_metadata = true,
 	.probe = qcow_probe,
 	.open = qcow_open,

@@ -241,10 +241,13 @@ static json_t *qcow2_specific_info(const struct block *block)
 	return data;
 }
 
+static const char *const qcow2_strong[] = {"encrypt.key-secret", NULL};
+
 const struct block_driver block_qcow2_driver = {
 	.name = "qcow2",
 	.size = sizeof(struct qcow2),
 	.known = qcow2_runtime_options,
+	.strong = qcow2_strong,
 	.own_metadata = true,
 	.probe = qcow2_probe,
 	.open = qcow2_open,

@@ -171,6 +171,7 @@ const struct block_driver block_raw_driver = {
 	.name = "raw",
 	.size = sizeof(struct raw),
 	.known = raw_options,
+	.strong = raw_options,
 	.probe = raw_probe,
 	.open = raw_open,
 	.pread = raw_pread,

@@ -65,6 +65,7 @@ const struct block_driver block_throttle_driver = {
 	.is_filter = true,
 	.size = sizeof(struct throttle_node),
 	.known = node_options,
+	.strong = node_options,
 	.open = node_open,
 	.pread = node_pread,
 	.pwrite = node_pwrite,

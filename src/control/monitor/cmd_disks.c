@@ -77,10 +77,19 @@ static void set_string(json_t *object, const char *key, const char *text)
 		json_object_set_new(object, key, json_stringn_nocheck(text, strlen(text)));
 }
 
+static json_t *name_of(const struct block *block)
+{
+	char *name = block_name(block);
+	json_t *string = json_stringn_nocheck(name, strlen(name));
+
+	free(name);
+	return string;
+}
+
 static json_t *image_of(const struct block *block, bool flat)
 {
-	json_t *image = json_pack("{s:I,s:s,s:s}", "virtual-size", (json_int_t)block->length, "filename",
-				  file_of(block), "format", block->driver->name);
+	json_t *image = json_pack("{s:I,s:o,s:s}", "virtual-size", (json_int_t)block->length, "filename",
+				  name_of(block), "format", block->driver->name);
 	json_t *specific = block->driver->specific_info ? block->driver->specific_info(block) : NULL;
 	struct block_info info;
 	struct stat status;
@@ -95,7 +104,8 @@ static json_t *image_of(const struct block *block, bool flat)
 		json_object_set_new(image, "format-specific",
 				    json_pack("{s:s,s:o}", "type", block->driver->name, "data", specific));
 	set_string(image, "backing-filename", info.backing);
-	set_string(image, "full-backing-filename", info.backing && block->backing ? file_of(block->backing) : NULL);
+	if (info.backing && block->backing)
+		json_object_set_new(image, "full-backing-filename", name_of(block->backing));
 	set_string(image, "backing-filename-format", info.backing_format);
 	if (!flat && below(block))
 		json_object_set_new(image, "backing-image", image_of(below(block), false));
@@ -144,12 +154,12 @@ static json_t *inserted_of(const struct block *block, const struct block *device
 	for (const struct block *b = flat ? NULL : below(block); b; b = below(b))
 		depth++;
 	block_get_info(block, &info);
-	inserted = json_pack("{s:s,s:o,s:b,s:s,s:i,s:s,s:i,s:b,s:o,s:s}", "detect_zeroes", detect[block->detect_zeroes],
+	inserted = json_pack("{s:s,s:o,s:b,s:s,s:i,s:s,s:i,s:b,s:o,s:o}", "detect_zeroes", detect[block->detect_zeroes],
 			     "image", image_of(block, flat), "ro", block->read_only, "node-name", block->node_name,
 			     "backing_file_depth", depth, "drv", block->driver->name, "write_threshold", 0, "encrypted",
-			     info.encrypted, "cache", cache, "file", file_of(block));
+			     info.encrypted, "cache", cache, "file", name_of(block));
 	if (block->backing)
-		set_string(inserted, "backing_file", file_of(block->backing));
+		json_object_set_new(inserted, "backing_file", name_of(block->backing));
 	add_throttle(inserted, device);
 	return inserted;
 }
