@@ -3,6 +3,7 @@
  * commit: what an overlay holds goes down into its backing file, and the overlay is emptied. Both are opened by
  * themselves: the overlay without its chain, the backing file for writing. With -b what all images above that one hold
  * goes down, and the overlay stays as it is; then the chain is opened once more for reading, without locks.
+ * Behind a filter the overlay is not emptied either, as in qemu: a filter has no operation for it.
  */
 #include "img/internal.h"
 
@@ -12,10 +13,10 @@
 
 struct commit {
 	struct img *img;
-	const char *format, *cache, *base;
+	const char *name, *format, *cache, *base;
 	bool quiet, keep, show_progress;
 	struct block *top, *below;
-	struct block *chain; /* to read from, down to */
+	struct block *chain; /* to read from, maybe through filters, down to */
 	struct block *stop;  /* this one, which is below; NULL: all of it */
 	struct img_progress progress;
 	struct img_rate rate;
@@ -44,7 +45,8 @@ static int copy_extent(struct commit *c, uint64_t offset, uint64_t length, bool 
 /* What the images above the base hold there. One that is shorter than the overlay shows zeroes behind its end. */
 static int extent_above(struct commit *c, uint64_t offset, uint64_t *length)
 {
-	for (struct block *node = c->chain; node != c->stop; node = node->backing) {
+	for (struct block *node = block_behind_filters(c->chain); node != c->stop;
+	     node = block_behind_filters(node->backing)) {
 		uint64_t there = *length, where;
 		int bits;
 
@@ -86,15 +88,11 @@ static int run_commit(struct commit *c)
 
 	if (c->below->length < c->top->length && block_truncate(c->below, c->top->length, &err) < 0)
 		return img_fail(c->img, "Could not resize the backing file: %s", err.msg);
-	img_progress_start(&c->progress, c->img, c->show_progress && !c->quiet);
 	result = copy_down(c);
-	img_progress_end(&c->progress, result == 0);
 	if (result)
 		return img_fail(c->img, "Block job failed: %s", strerror(-result));
 	if (!c->keep && c->top->driver->make_empty && c->top->driver->make_empty(c->top, &err) < 0)
 		return img_fail(c->img, "Could not empty the image: %s", err.msg);
-	if (!c->quiet)
-		fprintf(c->img->out, "Image committed.\n");
 	return 0;
 }
 
@@ -111,14 +109,21 @@ static bool is_file(const struct commit *c, const struct block *above, const str
 	return same;
 }
 
+static int not_found(const struct commit *c)
+{
+	return img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->name);
+}
+
 /* Below the overlay: by the name that the image above has for it, or by the file's; sets *above and how deep it is.
  * NULL: said why. */
 static struct block *find_base(struct commit *c, struct block **above, unsigned *depth)
 {
-	struct block *node = c->chain->backing;
+	struct block *node;
 
 	*depth = 1;
-	for (*above = c->chain; node; *above = node, node = node->backing, ++*depth) {
+	*above = block_behind_filters(c->chain);
+	for (node = block_behind_filters((*above)->backing); node;
+	     *above = node, node = block_behind_filters(node->backing), ++*depth) {
 		struct block_info info;
 
 		block_get_info(*above, &info);
@@ -126,42 +131,59 @@ static struct block *find_base(struct commit *c, struct block **above, unsigned 
 		    is_file(c, *above, node))
 			return node;
 	}
-	img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->chain->filename);
+	not_found(c);
 	return NULL;
+}
+
+/* "backing", `depth` of them, below the filters on the image. */
+static char *below_prefix(const struct block *node, unsigned depth)
+{
+	char *prefix = xstrdup("");
+
+	while (node->driver->is_filter || depth) {
+		const bool filter = node->driver->is_filter;
+		char *longer = xasprintf("%s%s%s", prefix, *prefix ? "." : "",
+					 filter ? block_child_name(node->driver) : "backing");
+
+		free(prefix);
+		prefix = longer;
+		if (filter)
+			node = node->file;
+		else
+			depth--;
+	}
+	return prefix;
 }
 
 /* What the overlay's name says of the backing file that lies `depth` images below it, such as its key. 0, or a status
  * with the message printed. */
-static int options_below(struct commit *c, const char *name, unsigned depth, struct options *more)
+static int options_below(struct commit *c, unsigned depth, struct options *more)
 {
-	char *prefix = xcalloc(depth, sizeof(".backing"));
+	char *prefix = below_prefix(c->top, depth);
 	struct options options = {0};
 	struct error err = {0};
 	bool described;
 	int result = 0;
 
-	strcpy(prefix, "backing");
-	for (; depth > 1; depth--)
-		strcat(prefix, ".backing");
-	if (!strncmp(name, "json:", 5))
-		result = options_parse_json(&options, name + 5, &err);
+	if (!strncmp(c->name, "json:", 5))
+		result = options_parse_json(&options, c->name + 5, &err);
 	else if (c->img->image_opts)
-		result = options_parse(&options, name, "file", &err);
+		result = options_parse(&options, c->name, "file", &err);
 	described = !result && (block_backing_options(&options, prefix, more) || options_get(&options, prefix));
 	options_free(&options);
 	free(prefix);
 	if (result)
 		return img_fail(c->img, "%s", err.msg);
 	if (described)
-		return img_fail(c->img,
-				"'%s' describes another backing file than its image names: commit goes to that one only",
-				name);
+		return img_fail(
+			c->img,
+			"'%s' describes another backing file than its image names: commit goes to that one only",
+			c->name);
 	return 0;
 }
 
 /* The backing file of an image, as its header names it, for writing. */
-static struct block *open_below(struct commit *c, const char *name, unsigned depth, const struct block *above,
-				const char *format)
+static struct block *open_below(struct commit *c, unsigned depth, const struct block *above, const char *format)
 {
 	struct options more = {0};
 	const struct img_open how = {.name = IMG_NAME_PLAIN, .writable = true, .cache = c->cache, .more = &more};
@@ -171,7 +193,7 @@ static struct block *open_below(struct commit *c, const char *name, unsigned dep
 
 	block_get_info(above, &info);
 	path = img_backing_path(above->filename, info.backing);
-	if (!options_below(c, name, depth, &more))
+	if (!options_below(c, depth, &more))
 		block = img_open(c->img, path,
 				 options_get(&more, "driver") ? NULL
 				 : format                     ? format
@@ -183,38 +205,47 @@ static struct block *open_below(struct commit *c, const char *name, unsigned dep
 }
 
 /* The chain with the base's file, which is opened by itself for writing. */
-static int open_base(struct commit *c, const char *name)
+static int open_base(struct commit *c)
 {
-	const struct img_open chain = {.force_share = true, .cache = c->cache};
-	struct block *above = NULL;
+	struct img_open how = {.force_share = true, .cache = c->cache};
+	struct block *image = block_behind_filters(c->top), *above = NULL;
+	char *plain = NULL;
 	unsigned depth = 1;
 
-	c->chain = img_open(c->img, name, c->format, &chain);
+	/* Not with the filter: copy-on-read, for one, cannot be had for reading only. */
+	if (image != c->top) {
+		plain = block_name(image);
+		how.name = IMG_NAME_PLAIN;
+	}
+	c->chain = img_open(c->img, plain ? plain : c->name, plain ? image->driver->name : c->format, &how);
+	free(plain);
 	c->stop = c->chain ? find_base(c, &above, &depth) : NULL;
 	if (c->stop)
-		c->below = open_below(c, name, depth, above, c->stop->driver->name);
+		c->below = open_below(c, depth, above, c->stop->driver->name);
 	if (c->below && (strcmp(c->below->filename, c->stop->filename) || c->below->length != c->stop->length))
-		return img_fail(c->img, "'%s' is not what '%s' names as its backing file: commit without options for it",
+		return img_fail(c->img,
+				"'%s' is not what '%s' names as its backing file: commit without options for it",
 				c->stop->filename, above->filename);
 	return c->below ? 0 : 1;
 }
 
-static int open_and_commit(struct commit *c, const char *name)
+static int open_and_commit(struct commit *c)
 {
 	const struct img_open top = {.writable = true, .no_backing = true, .cache = c->cache};
 	struct block_info info;
 
-	c->top = img_open(c->img, name, c->format, &top);
+	c->top = img_open(c->img, c->name, c->format, &top);
 	if (!c->top)
 		return 1;
-	block_get_info(c->top, &info);
+	img_progress_start(&c->progress, c->img, c->show_progress && !c->quiet);
+	block_get_info(block_behind_filters(c->top), &info);
 	if (!info.backing && c->base)
-		return img_fail(c->img, "Did not find '%s' in the backing chain of '%s'", c->base, c->top->filename);
+		return not_found(c);
 	if (!info.backing)
 		return img_fail(c->img, "Image does not have a backing file");
 	if (c->base)
-		return open_base(c, name) ? 1 : run_commit(c);
-	c->below = open_below(c, name, 1, c->top, NULL);
+		return open_base(c) ? 1 : run_commit(c);
+	c->below = open_below(c, 1, block_behind_filters(c->top), NULL);
 	c->chain = c->top;
 	block_ref(c->chain);
 	return c->below ? run_commit(c) : 1;
@@ -250,8 +281,13 @@ int img_verb_commit(struct img *img, int argc, char **argv)
 		status = img_usage(img, "Expecting one image file name");
 	if (status < 0 && !img_cache_is_valid(img, c.cache, false))
 		status = 1;
-	if (status < 0)
-		status = open_and_commit(&c, args.names[0]);
+	if (status < 0) {
+		c.name = args.names[0];
+		status = open_and_commit(&c);
+		img_progress_end(&c.progress, status == 0);
+		if (!status && !c.quiet)
+			fprintf(img->out, "Image committed.\n");
+	}
 	block_unref(c.below);
 	block_unref(c.chain);
 	block_unref(c.top);

@@ -15,7 +15,9 @@ struct rebase {
 	struct img *img;
 	const char *format, *cache, *source_cache, *backing, *backing_format;
 	bool unsafe, quiet, show_progress, force_share;
-	struct block *top, *old, *new;
+	struct block *node; /* as it was opened, maybe with filters on the image, through which it is written */
+	struct block *top;  /* the image */
+	struct block *old, *new;
 	struct block *shared; /* the new backing file, where the old chain has it: then new is it */
 	uint8_t *old_data, *new_data;
 	struct img_progress progress;
@@ -38,7 +40,7 @@ static int write_zeroes(struct rebase *r, uint64_t offset, uint64_t length)
 		offset = align_down(offset, r->top->optimal_bytes);
 		length = min_u64(r->top->optimal_bytes, r->top->length - offset);
 	}
-	return block_execute(r->top, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, 0);
+	return block_execute(r->node, BLOCK_WRITE_ZEROES, offset, length, NULL, 0, 0);
 }
 
 /* Copies the clusters of this range that differ. What the old file was too short to have is zeroes, without data. */
@@ -58,7 +60,7 @@ static int keep_range(struct rebase *r, uint64_t offset, uint64_t length)
 		else if (behind)
 			result = write_zeroes(r, offset + at, part);
 		else
-			result = block_pwrite(r->top, offset + at, r->old_data + at, part, 0);
+			result = block_pwrite(r->node, offset + at, r->old_data + at, part, 0);
 		at += part;
 	}
 	return result;
@@ -113,7 +115,7 @@ static int keep_content(struct rebase *r)
 		}
 		offset += length;
 	}
-	return result ? result : block_flush(r->top);
+	return result ? result : block_flush(r->node);
 }
 
 /* Whether what lies below an image is a file as its name says, and not a part of one, or another that options gave. */
@@ -125,6 +127,20 @@ static bool names_file(const struct rebase *r, const char *name, const struct bl
 	return !r->img->image_opts && strncmp(name, "json:", 5) && info.backing && strncmp(info.backing, "json:", 5);
 }
 
+/* Of the new backing file; NULL: said why there is none. */
+static char *new_path(struct rebase *r)
+{
+	char *name = block_name(r->node), *path = NULL;
+
+	if (!strncmp(name, "json:", 5) && r->backing[0] != '/' && r->backing[strcspn(r->backing, ":/")] != ':')
+		img_fail(r->img, "Could not resolve backing filename: Cannot use relative backing file names for '%s'",
+			 name);
+	else
+		path = img_backing_path(name, r->backing);
+	free(name);
+	return path;
+}
+
 static int open_new(struct rebase *r, const char *name)
 {
 	const struct img_open how = {.name = IMG_NAME_PLAIN, .cache = r->source_cache, .force_share = r->force_share};
@@ -132,7 +148,9 @@ static int open_new(struct rebase *r, const char *name)
 
 	if (!*r->backing)
 		return 0;
-	path = img_backing_path(name, r->backing);
+	path = new_path(r);
+	if (!path)
+		return 1;
 	for (struct block *node = r->top->backing, *above = r->top; node && !r->shared && names_file(r, name, above);
 	     above = node, node = node->backing)
 		if (!strcmp(node->filename, path) && r->backing_format &&
@@ -182,9 +200,10 @@ static int run_rebase(struct rebase *r, const char *name)
 		r->backing = ""; /* -u alone: none from now on */
 	if (r->backing_format && !block_driver_find(r->backing_format))
 		return img_fail(r->img, "Invalid format name: '%s'", r->backing_format);
-	r->top = img_open(r->img, name, r->format, &how);
-	if (!r->top)
+	r->node = img_open(r->img, name, r->format, &how);
+	if (!r->node)
 		return 1;
+	r->top = block_behind_filters(r->node);
 	img_progress_start(&r->progress, r->img, r->show_progress && !r->quiet);
 	if (!r->unsafe && open_new(r, name))
 		return 1;
@@ -257,7 +276,7 @@ int img_verb_rebase(struct img *img, int argc, char **argv)
 		status = run_rebase(&r, args.names[0]);
 	img_progress_end(&r.progress, false);
 	block_unref(r.new);
-	block_unref(r.top);
+	block_unref(r.node);
 	free(r.old_data);
 	free(r.new_data);
 	img_args_end(&args);

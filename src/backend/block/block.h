@@ -202,6 +202,8 @@ void block_graph_free(struct block_graph *graph);
 int block_secret_add(struct block_graph *graph, struct options *options, struct error *err);
 /* Its text, with a NUL behind it; NULL: there is none of that id. */
 const char *block_secret_find(const struct block_graph *graph, const char *id, size_t *length, struct error *err);
+/* The option that names a driver's main child. */
+const char *block_child_name(const struct block_driver *driver);
 /* Opens a node from -blockdev's options (driver=, node-name=, filename=, file=NODE, file.driver=..., read-only=,
  * cache.direct=, cache.no-flush=, discard=, detect-zeroes=, auto-read-only=). */
 struct block *block_open_options(struct block_graph *graph, struct options *options, struct error *err);
@@ -218,6 +220,9 @@ struct block *block_open_file(struct block_graph *graph, const char *filename, c
 bool block_backing_options(struct options *options, const char *prefix, struct options *more);
 /* The node's file name; or json:{...}, where more is needed to open the same again. The caller's. */
 char *block_name(const struct block *block);
+/* The node itself, or the first below it that is no filter: a filter has nothing of its own, and the backing file that
+ * would show through is its child's. NULL for NULL. */
+struct block *block_behind_filters(struct block *block);
 struct block *block_find(struct block_graph *graph, const char *node_name);
 /* Every open node, newest first; previous NULL: the first. */
 struct block *block_next(const struct block_graph *graph, const struct block *previous);

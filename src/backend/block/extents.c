@@ -48,20 +48,12 @@ static int one_extent(struct block *block, uint64_t start, uint64_t length, unsi
 	return 0;
 }
 
-/* A filter has nothing of its own, and the backing file that would show through is its child's. */
-static struct block *behind_filters(struct block *block)
-{
-	while (block->driver->is_filter)
-		block = block->file;
-	return block;
-}
-
 static int chain_extent(struct block *block, uint64_t start, uint64_t length, struct block_span *extent)
 {
 	for (unsigned depth = 0;; depth++, block = block->backing) {
 		int result;
 
-		block = behind_filters(block);
+		block = block_behind_filters(block);
 		result = one_extent(block, start, length, depth, extent);
 		if (result || extent->present)
 			return result;

@@ -168,6 +168,13 @@ static int name_node(struct block_graph *graph, struct block *block, const char 
 	return 0;
 }
 
+struct block *block_behind_filters(struct block *block)
+{
+	while (block && block->driver->is_filter)
+		block = block->file;
+	return block;
+}
+
 /* --- one node --- */
 
 static const char *secret_of(const struct block *block, const char *id, struct error *err)

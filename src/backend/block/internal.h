@@ -32,8 +32,6 @@ void block_name_keep(struct block *block, const struct options *options);
  * NULL: none. 0 or a negative errno. */
 int block_open_child(struct block_graph *graph, struct options *options, const char *name, const char *filename,
 		     bool protocol, const struct block_open *how, struct block **child, struct error *err);
-/* The option that names a driver's main child. */
-const char *block_child_name(const struct block_driver *driver);
 
 /* --- module.c --- */
 /* As block_driver_find, but also loads the driver when it lies in a module. NULL with a message: there is no such
