@@ -490,9 +490,6 @@ void windows_forget_writes(struct translator *t);
  * (SPLICE_MAPPED). SPLICE_COUNTS: not yet. */
 enum splice_state window_span(struct translator *t, uint32_t window, uint64_t gva);
 
-/* Notes that [hva, +bytes), a page or 2 MiB, may be written without asking. */
-void windows_note_written(struct translator *t, uint64_t hva, uint64_t bytes);
-
 /* --- mirror.c --- */
 /* Mirrored addresses are those with address >> MIRROR_AREA_SHIFT | MIRROR_AREA_ANY == MIRROR_AREA. */
 enum { MIRROR_AREA_SHIFT = 44, MIRROR_AREA_ANY = 2, MIRROR_AREA = 7 };

@@ -76,6 +76,8 @@ struct mirrors {
 	int64_t map_ns;          /* what a mapping costs lately */
 	bool asked_low, has_low; /* for the place for low addresses; and it is ours */
 	uint8_t choices[1 << (CHOICE_BITS - 2)]; /* enum mirror_choice, four in a byte, by a hash */
+	uint8_t written_pages[WRITTEN_PAGES]; /* by the number of the page or of the 2 MiB: some run that may be written covers it */
+	uint8_t written_large[WRITTEN_RUNS];
 	unsigned first; /* number of the first among all that the host has room for */
 	uint64_t gs_base;
 	uint64_t seen_cr3;
@@ -258,11 +260,19 @@ static void run_unmap(struct mirror *m, struct mirror_run *run)
 	unmap(m, run->gva & ~(uint64_t)LARGE, run_bytes(run));
 }
 
-static void note_written(struct translator *t, const struct mirror_run *run)
+static uint8_t *written_page(struct mirrors *mirrors, uint64_t gpa)
 {
-	const uint8_t *hva = ram_hva(t->cpu->vcpu.engine->env.ram, run->gpa, run_bytes(run));
+	return &mirrors->written_pages[gpa >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
+}
 
-	windows_note_written(t, (uint64_t)(uintptr_t)hva, run_bytes(run));
+static uint8_t *written_large(struct mirrors *mirrors, uint64_t gpa)
+{
+	return &mirrors->written_large[gpa / LARGE_BYTES % WRITTEN_RUNS];
+}
+
+static void note_written(struct mirrors *mirrors, const struct mirror_run *run)
+{
+	*(run->gva & LARGE ? written_large(mirrors, run->gpa) : written_page(mirrors, run->gpa)) = 1;
 }
 
 static bool covers(const struct mirror *m, uint64_t gva, unsigned bytes)
@@ -315,7 +325,7 @@ bool mirror_map(struct translator *t, uint64_t gva, bool write)
 	*place = run;
 	m->count++;
 	if (run.write)
-		note_written(t, &run);
+		note_written(mirrors, &run);
 	cost_ns = host_now_ns() - start_ns;
 	mirrors->map_ns += (cost_ns - mirrors->map_ns) / 8;
 	m->paid_ns += cost_ns;
@@ -366,10 +376,14 @@ void mirror_space_dropped(struct x86_cpu *cpu, int pcid)
 
 bool mirror_protect(struct translator *t, uint64_t gpa)
 {
+	struct mirrors *mirrors = t->mirrors;
 	bool had = false;
 
-	for (unsigned i = 0; t->mirrors && i < SPACES; i++) {
-		struct mirror *m = &t->mirrors->space[i];
+	if (!mirrors || !(*written_page(mirrors, gpa) | *written_large(mirrors, gpa)))
+		return false;
+	*written_page(mirrors, gpa) = *written_large(mirrors, gpa) = 0;
+	for (unsigned i = 0; i < SPACES; i++) {
+		struct mirror *m = &mirrors->space[i];
 
 		for (unsigned k = 0; m->count && k < RUNS; k++) {
 			struct mirror_run *run = &m->runs[k];
@@ -380,7 +394,7 @@ bool mirror_protect(struct translator *t, uint64_t gpa)
 				run_unmap(m, run);
 				had = true;
 			} else {
-				note_written(t, run);
+				note_written(mirrors, run);
 			}
 		}
 	}

@@ -83,7 +83,7 @@ static uint8_t *written_page(struct translator *t, uint64_t hva)
 	return &t->written_pages[hva >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
 }
 
-void windows_note_written(struct translator *t, uint64_t hva, uint64_t bytes)
+static void note_written(struct translator *t, uint64_t hva, uint64_t bytes)
 {
 	if (bytes > PAGE_SIZE)
 		t->written_runs[hva >> 21 & (WRITTEN_RUNS - 1)] = 1;
@@ -99,7 +99,7 @@ static void written_note(struct translator *t, const struct window *window)
 	if (splice)
 		*written_page(t, splice->hva[0]) = *written_page(t, splice->hva[1]) = 1;
 	else
-		windows_note_written(t, window->host, window_bytes(window));
+		note_written(t, window->host, window_bytes(window));
 }
 
 static bool covers_page(const struct translator *t, const struct window *window, uint64_t hva)
@@ -166,14 +166,13 @@ static bool windows_protect(struct x86_cpu *cpu, uint64_t gpa)
 	uint8_t *page = &t->written_pages[hva >> PAGE_SHIFT & (WRITTEN_PAGES - 1)];
 	uint8_t *run = &t->written_runs[hva >> 21 & (WRITTEN_RUNS - 1)];
 	uint8_t *before = &t->written_runs[((hva >> 21) - 1) & (WRITTEN_RUNS - 1)];
-	bool had;
+	bool had = mirror_protect(t, gpa);
 
 	if (!hva || !(*page || *run || *before))
-		return false;
+		return had;
 	*page = *run = *before = 0;
-	had = list_protect(t, false, hva);
-	had |= list_protect(t, true, hva);
-	return mirror_protect(t, gpa) || had;
+	had |= list_protect(t, false, hva);
+	return list_protect(t, true, hva) || had;
 }
 
 static void window_tell_written(struct ram *ram, uint64_t hva, uint64_t bytes)
