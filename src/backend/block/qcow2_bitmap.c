@@ -93,7 +93,8 @@ static int load_all(struct qcow2 *q)
 	return 0;
 }
 
-/* Bits of what is cut off are gone; what is added is clean. */
+/* Bits of what is cut off stay in cut until it is known that the length does; what is added is clean, or what was cut.
+ */
 static int resize_bits(struct qcow2_bitmap *bitmap, uint64_t old_length, uint64_t length)
 {
 	const uint64_t old_bytes = qcow2_bitmap_bytes(bitmap, old_length), bytes = qcow2_bitmap_bytes(bitmap, length);
@@ -106,10 +107,27 @@ static int resize_bits(struct qcow2_bitmap *bitmap, uint64_t old_length, uint64_
 	memcpy(bits, bitmap->bits, min_u64(old_bytes, bytes));
 	if (granules & 7)
 		bits[granules / 8] &= (uint8_t)((1u << (granules & 7)) - 1);
-	free(bitmap->bits);
+	if (length < old_length) {
+		free(bitmap->cut);
+		bitmap->cut = bitmap->bits;
+	} else {
+		for (uint64_t i = 0; bitmap->cut && i < bytes; i++)
+			bits[i] |= bitmap->cut[i];
+		free(bitmap->bits);
+	}
 	bitmap->bits = bits;
 	bitmap->changed = true;
 	return 0;
+}
+
+void qcow2_bitmaps_keep_length(struct qcow2 *q)
+{
+	pthread_mutex_lock(&q->lock);
+	for (uint32_t i = 0; i < q->bitmap_count; i++) {
+		free(q->bitmaps[i].cut);
+		q->bitmaps[i].cut = NULL;
+	}
+	pthread_mutex_unlock(&q->lock);
 }
 
 int qcow2_bitmaps_fit(struct qcow2 *q, uint64_t length)

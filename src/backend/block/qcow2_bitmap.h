@@ -26,6 +26,7 @@ struct qcow2_bitmap {
 	bool foreign;  /* extra data that must be understood are not: the bitmap is kept as it is */
 	uint8_t *bits; /* one for each granule, the lowest first; NULL: not loaded */
 	bool changed;  /* bits are not as in the file */
+	uint8_t *cut;  /* while a change to a smaller length can fail: the bits before it; else NULL */
 };
 
 /* --- qcow2_bitmap_table.c: the file's side --- */
@@ -48,9 +49,11 @@ int qcow2_bitmaps_save(struct qcow2 *q);
 int qcow2_bitmaps_begin(struct qcow2 *q);
 /* A range is written. Locked. */
 void qcow2_bitmaps_mark(struct qcow2 *q, uint64_t offset, uint64_t bytes);
-/* Gives all bits that are loaded the size for this length. */
+/* Gives all bits that are loaded the size for this length; those of a length that was given up come back. */
 int qcow2_bitmaps_fit(struct qcow2 *q, uint64_t length);
 /* The image is about to get another length. */
 int qcow2_bitmaps_resize(struct qcow2 *q, uint64_t length, struct error *err);
+/* It has it, or again the old one: what was cut off is not needed any more. */
+void qcow2_bitmaps_keep_length(struct qcow2 *q);
 
 #endif

@@ -20,6 +20,7 @@ void qcow2_bitmap_free(struct qcow2_bitmap *bitmap)
 	free(bitmap->name);
 	free(bitmap->extra);
 	free(bitmap->bits);
+	free(bitmap->cut);
 }
 
 void qcow2_bitmaps_close(struct qcow2 *q)

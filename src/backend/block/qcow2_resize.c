@@ -105,7 +105,7 @@ static void keep_size(struct qcow2 *q, uint64_t old, uint64_t length)
 	if (q->header.size < old || (q->header.size > old && set_size(q, old)))
 		return; /* the tail is gone, or the header cannot be written to */
 	qcow2_bitmaps_fit(q, old);
-	if (length < old) /* what the bits said that were cut off is not known any more */
+	if (length < old) /* of what was to be cut off, any part may be gone */
 		qcow2_begin_change(q, length, old - length);
 }
 
@@ -138,6 +138,7 @@ int qcow2_truncate(struct block *block, uint64_t length, struct error *err)
 		result = qcow2_preallocate(block, old, BLOCK_PREALLOC_METADATA, err);
 	if (result)
 		keep_size(q, old, length);
+	qcow2_bitmaps_keep_length(q);
 	return result;
 }
 

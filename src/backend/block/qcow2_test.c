@@ -3,7 +3,7 @@
  * qcow2 against a copy of the guest's disk in memory: random writes, zeroes, discards and flushes in every geometry, by
  * several threads at once, over a backing file; closed, opened again and, where qemu-img is there, checked by it.
  */
-#include "backend/block/qcow2.h"
+#include "backend/block/qcow2_bitmap.h"
 
 #include "base/log.h"
 #include "base/util.h"
@@ -479,6 +479,66 @@ static void test_failed_growth(void **state)
 	qemu_check(f);
 }
 
+/* Bits of 64 KiB, of the bitmap that was made first or second. */
+static bool bit_at(const struct block *block, unsigned index, uint64_t offset)
+{
+	struct qcow2 *q = block->private_data;
+	struct qcow2_bitmap *bitmap = &q->bitmaps[index];
+
+	assert_int_equal(bitmap->granularity_bits, 16);
+	assert_false(bitmap->inconsistent);
+	if (!bitmap->bits)
+		assert_int_equal(qcow2_bitmap_load(q, bitmap), 0);
+	return bitmap->bits[(offset >> 16) / 8] >> ((offset >> 16) & 7) & 1;
+}
+
+/* A bitmap that follows no writes knows what it knew when an image could not be made smaller. */
+static void test_failed_shrinking(void **state)
+{
+	struct fixture *f = *state;
+	struct options options = {0};
+	struct qcow2_create how;
+	struct error err = {0};
+	struct block *block;
+
+	qcow2_create_defaults(&how);
+	how.length = 4 * MIB;
+	create(f, &how);
+	block = open_image(f, false);
+	assert_int_equal(qcow2_bitmap_add(block, "stands", 65536, true, &err), 0);
+	assert_int_equal(qcow2_bitmap_add(block, "follows", 65536, true, &err), 0);
+	assert_int_equal(block_pwrite(block, 3 * MIB, "x", 1, 0), 0);
+	assert_int_equal(block_pwrite(block, 0, "x", 1, 0), 0);
+	assert_int_equal(qcow2_bitmap_enable(block, "stands", false, &err), 0);
+	assert_int_equal(qcow2_bitmaps_store(block, &err), 0);
+	block_unref(block);
+	options_add(&options, "driver", "qcow2");
+	options_add(&options, "file.driver", "blkdebug");
+	options_add(&options, "file.image.driver", "file");
+	options_add(&options, "file.image.filename", f->image);
+	options_add(&options, "file.inject-error.0.event", "write_aio");
+	options_add(&options, "file.inject-error.0.errno", "28");
+	options_add(&options, "file.inject-error.0.once", "on");
+	options_add(&options, "file.inject-error.0.sector", "512"); /* the L2 table */
+	block = block_open_options(f->graph, &options, &err);
+	options_free(&options);
+	assert_non_null(block);
+	assert_int_equal(block_truncate(block, MIB, &err), -28);
+	assert_int_equal(block->length, 4 * MIB);
+	block_unref(block);
+	block = open_image(f, false);
+	assert_true(bit_at(block, 0, 0) && bit_at(block, 0, 3 * MIB));
+	assert_false(bit_at(block, 0, 2 * MIB) || bit_at(block, 0, MIB - 1));
+	assert_true(bit_at(block, 1, 2 * MIB) && bit_at(block, 1, 0)); /* anything may have changed there */
+	assert_int_equal(block_truncate(block, 5 * MIB, &err), 0);
+	assert_false(bit_at(block, 0, 4 * MIB));
+	assert_int_equal(block_truncate(block, MIB, &err), 0);
+	assert_int_equal(block_truncate(block, 4 * MIB, &err), 0);
+	assert_true(bit_at(block, 0, 0) && !bit_at(block, 0, 3 * MIB));
+	block_unref(block);
+	qemu_check(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,6 +550,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_encryption, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_growth, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_shrinking, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
