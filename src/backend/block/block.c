@@ -142,7 +142,10 @@ int block_truncate(struct block *block, uint64_t length, struct error *err)
 	if (block->read_only)
 		return error_set(err, EPERM, "'%s' is open read-only", block->node_name);
 	if (!block->driver->truncate)
-		return error_set(err, ENOTSUP, "driver '%s' cannot change the length of an image", block->driver->name);
+		return block->driver == &block_host_device_driver
+			       ? error_set(err, ENOTSUP, "Cannot resize device files")
+			       : error_set(err, ENOTSUP, "driver '%s' cannot change the length of an image",
+					   block->driver->name);
 	return block->driver->truncate(block, length, err);
 }
 

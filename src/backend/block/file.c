@@ -57,7 +57,7 @@ static int check_kind(struct block *block, const struct stat *status, struct err
 	if (S_ISDIR(status->st_mode))
 		return error_set_errno(err, EISDIR, "Could not open '%s'", block->filename);
 	if (file->is_device && !S_ISBLK(status->st_mode))
-		return error_set(err, EINVAL, "Could not open '%s': driver 'host_device' needs a block device",
+		return error_set(err, EINVAL, "driver 'host_device' requires '%s' to be a block device",
 				 block->filename);
 	if (!file->is_device && !S_ISREG(status->st_mode))
 		return error_set(err, EINVAL, "Could not open '%s': driver 'file' needs a regular file%s",
@@ -245,6 +245,13 @@ static int file_preallocate(struct block *block, uint64_t from, enum block_preal
 	return result ? error_set_errno(err, -result, "Could not preallocate '%s'", block->filename) : 0;
 }
 
+/* All of a device is data as far as it tells. */
+static int device_extent(struct block *block, uint64_t offset, uint64_t *length, uint64_t *child_offset)
+{
+	*child_offset = offset;
+	return BLOCK_EXTENT_DATA | BLOCK_EXTENT_ALLOCATED | BLOCK_EXTENT_OFFSET_VALID;
+}
+
 static int file_allocated(struct block *block, uint64_t *bytes)
 {
 	struct file_block *file = block->private_data;
@@ -293,6 +300,9 @@ const struct block_driver block_host_device_driver = {
 	.flush = file_flush,
 	.discard = file_discard,
 	.write_zeroes = file_write_zeroes,
+	.extent = device_extent,
 	.allocated = file_allocated,
+	.create_options = block_device_create_options,
+	.create = block_device_create,
 	.submit = file_submit,
 };

@@ -16,16 +16,19 @@ const struct block_create_option block_file_create_options[] = {
 	{"extent_size_hint", BLOCK_OPTION_SIZE, "Extent size hint for the image file, 0 to disable", NULL},
 	{NULL},
 };
+const struct block_create_option block_device_create_options[] = {
+	{"size", BLOCK_OPTION_SIZE, "Virtual disk size", NULL},
+	{"preallocation", BLOCK_OPTION_STRING, "Preallocation mode (allowed values: off)", NULL},
+	{NULL},
+};
 static const struct block_create_option *const preallocation = &block_file_create_options[2];
 
 enum mode { OFF, FALLOC, FULL, METADATA };
 
-static int find_mode(const struct block_create *create, enum mode *mode, struct error *err)
+/* NULL: none was given. */
+static int parse_mode(const char *text, enum mode *mode, struct error *err)
 {
 	static const char *const modes[] = {"off", "falloc", "full", "metadata", NULL};
-	/* A format that has the option deals with it by itself. */
-	const bool ours = block_create_find(create->driver, "preallocation") == preallocation;
-	const char *text = ours ? block_create_text(create, "preallocation") : NULL;
 
 	*mode = OFF;
 	for (unsigned i = 0; text && modes[i]; i++) {
@@ -34,8 +37,17 @@ static int find_mode(const struct block_create *create, enum mode *mode, struct 
 			text = NULL;
 		}
 	}
-	if (text)
-		return error_set(err, EINVAL, "invalid parameter value: %s", text);
+	return text ? error_set(err, EINVAL, "invalid parameter value: %s", text) : 0;
+}
+
+static int find_mode(const struct block_create *create, enum mode *mode, struct error *err)
+{
+	/* A format that has the option deals with it by itself. */
+	const bool ours = block_create_find(create->driver, "preallocation") == preallocation;
+	int result = parse_mode(ours ? block_create_text(create, "preallocation") : NULL, mode, err);
+
+	if (result)
+		return result;
 	if (*mode == METADATA)
 		return error_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
 	return 0;
@@ -125,6 +137,33 @@ static int fill(const struct block_create *create, const char *filename, int fd,
 	return set_length(fd, create->length, mode, err);
 }
 
+#define NOT_MADE "Protocol driver '%s' does not support image creation, and opening the image failed"
+
+int block_device_create(const struct block_create *create, struct error *err)
+{
+	const char *name = create->driver->name, *text = block_create_text(create, "preallocation");
+	struct stat status;
+	enum mode mode;
+	int fd, result = parse_mode(text, &mode, err);
+
+	if (result)
+		return result;
+	if (mode != OFF)
+		return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", text);
+	fd = open(create->filename, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return error_set_errno(err, errno, NOT_MADE ": Could not open '%s'", name, create->filename);
+	if (fstat(fd, &status) < 0 || !S_ISBLK(status.st_mode))
+		result = error_set(err, EINVAL, NOT_MADE ": driver '%s' requires '%s' to be a block device", name, name,
+				   create->filename);
+	else
+		result = image_lock(fd, true, create->filename, err);
+	if (!result || result == -ENOTSUP)
+		result = use_device(fd, true, create->length, err);
+	close(fd);
+	return result;
+}
+
 /* A disk of another protocol is not made, it is there: emptied so far that its old content is not recognised. */
 static int use_existing(const struct block_create *create, const struct block_driver *driver, struct error *err)
 {
@@ -133,9 +172,7 @@ static int use_existing(const struct block_create *create, const struct block_dr
 	int result = 0;
 
 	if (!block)
-		return error_prefix(
-			err, "Protocol driver '%s' does not support image creation, and opening the image failed",
-			driver->name);
+		return error_prefix(err, NOT_MADE, driver->name);
 	if (block->length < create->length)
 		result = block_truncate(block, create->length, err);
 	if (!result) {

@@ -27,7 +27,7 @@ const struct block_create_option *block_create_find(const struct block_driver *d
 {
 	const struct block_create_option *row = find_row(driver->create_options, name);
 
-	return row ? row : find_row(block_file_create_options, name);
+	return row || driver->is_protocol ? row : find_row(block_file_create_options, name);
 }
 
 /* --- values --- */

@@ -71,6 +71,8 @@ void block_secrets_free(struct block_secret *first);
 /* --- file_create.c --- */
 extern const struct block_create_option block_file_create_options[];
 int block_file_create(const struct block_create *create, struct error *err);
+extern const struct block_create_option block_device_create_options[];
+int block_device_create(const struct block_create *create, struct error *err);
 
 /* --- block.c --- */
 struct log *block_log(const struct block *block);
