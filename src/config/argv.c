@@ -122,11 +122,25 @@ int key_apply_list(struct config_parse *parse, const struct key *key, struct opt
 	return key->list(parse, key, options, err);
 }
 
+/* "help" or "?" as one of the parts. */
+static bool asks_for_help(const char *text)
+{
+	for (size_t length;; text += length + 1) {
+		length = strcspn(text, ",");
+		if ((length == 4 && !strncmp(text, "help", 4)) || (length == 1 && *text == '?'))
+			return true;
+		if (!text[length])
+			return false;
+	}
+}
+
 static int apply_list_text(struct config_parse *parse, const struct key *key, const char *value, struct error *err)
 {
 	struct options options;
 	int ret;
 
+	if (key->describes && asks_for_help(value))
+		return ask(parse, ASK_KEY, key->name);
 	if (key->json && value[strspn(value, " \t\n")] == '{')
 		ret = options_parse_json(&options, value, err);
 	else

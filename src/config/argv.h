@@ -29,6 +29,7 @@ enum config_ask {
 	ASK_DISPLAYS,
 	ASK_VGAS,
 	ASK_FIRMWARE_DIRS,
+	ASK_KEY, /* what -help says of the option config_request.name */
 };
 
 struct config_request {

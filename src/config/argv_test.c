@@ -669,6 +669,9 @@ static void test_requests(void **state)
 		{"-display help", ASK_DISPLAYS, NULL},
 		{"-vga help", ASK_VGAS, NULL},
 		{"-L help", ASK_FIRMWARE_DIRS, NULL},
+		{"-boot help", ASK_KEY, "boot"},
+		{"-boot order=c,once=d,?", ASK_KEY, "boot"},
+		{"-smp help", ASK_KEY, "smp"},
 		/* What follows a request is not looked at. */
 		{"-nodefaults -cpu help -nonsense", ASK_CPUS, NULL},
 	};

@@ -55,14 +55,14 @@ const struct key config_keys[] = {
 	{ "enable-kvm", NULL, "use KVM and nothing else; same as -accel kvm", SECTION_STANDARD, KEY_WORD, .word = word_enable_kvm },
 	{ "smp", "[[cpus=]n][,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]",
 	  "set the number of CPUs to 'n' [default=1] and how they are grouped",
-	  SECTION_STANDARD, KEY_LIST, .list = list_smp, .implied = "cpus", .group = "smp-opts" },
+	  SECTION_STANDARD, KEY_LIST, .list = list_smp, .implied = "cpus", .group = "smp-opts", .describes = true },
 	{ "global", "driver.property=value",
 	  "set a global default for a device property;\nalso driver=driver,property=property,value=value",
 	  SECTION_STANDARD, KEY_LIST, .list = list_global, .group = "global" },
 	{ "boot", "[order=drives][,once=drives][,menu=on|off][,splash=file][,splash-time=ms]\n"
 	  "      [,reboot-timeout=ms][,strict=on|off]",
 	  "'drives': floppy (a), hard disk (c), CD-ROM (d), network (n)",
-	  SECTION_STANDARD, KEY_LIST, .list = list_boot, .implied = "order", .group = "boot-opts" },
+	  SECTION_STANDARD, KEY_LIST, .list = list_boot, .implied = "order", .group = "boot-opts", .describes = true },
 	{ "m", "[size=]megs[,slots=n,maxmem=size]",
 	  "guest RAM [default=128 MiB]; suffixes M and G",
 	  SECTION_STANDARD, KEY_LIST, .list = list_memory, .implied = "size", .group = "memory" },
@@ -162,14 +162,14 @@ const struct key config_keys[] = {
 	{ "fw_cfg", "[name=]name,file=file | string=str",
 	  "add a named fw_cfg entry", SECTION_DEBUG, KEY_LIST, .list = list_fw_cfg, .implied = "name", .group = "fw_cfg" },
 	{ "rtc", "[base=utc|localtime|<datetime>][,clock=host|rt|vm][,driftfix=none|slew]",
-	  "set the real-time clock", SECTION_DEBUG, KEY_LIST, .list = list_rtc, .group = "rtc" },
+	  "set the real-time clock", SECTION_DEBUG, KEY_LIST, .list = list_rtc, .group = "rtc", .describes = true },
 	{ "nodefaults", NULL, "don't create default devices", SECTION_DEBUG, KEY_FLAG, FIELD(no_defaults) },
 	{ "no-user-config", NULL, "do not load user configuration files (there are none)", SECTION_DEBUG, KEY_FLAG, FIELD(no_user_config) },
 	{ "no-reboot", NULL, "exit instead of rebooting", SECTION_DEBUG, KEY_FLAG, FIELD(no_reboot) },
 	{ "no-shutdown", NULL, "stop before shutdown", SECTION_DEBUG, KEY_FLAG, FIELD(no_shutdown) },
 	{ "action", "reboot=reset|shutdown | shutdown=poweroff|pause | panic=none|pause|shutdown|exit-failure |\n"
 	  "        watchdog=reset|shutdown|poweroff|inject-nmi|pause|debug|none",
-	  "what to do when the guest does that", SECTION_DEBUG, KEY_LIST, .list = list_action, .group = "action" },
+	  "what to do when the guest does that", SECTION_DEBUG, KEY_LIST, .list = list_action, .group = "action", .describes = true },
 	{ "watchdog-action", "reset|shutdown|poweroff|inject-nmi|pause|debug|none",
 	  "what to do when the watchdog (-device i6300esb) has run out", SECTION_DEBUG, KEY_WORD, .word = word_watchdog_action },
 	{ "no-acpi", NULL, NULL, SECTION_DEBUG, KEY_WORD, .word = word_machine_off },
@@ -187,7 +187,7 @@ const struct key config_keys[] = {
 	{ "D", "logfile", "output log to logfile (default stderr)", SECTION_DEBUG, KEY_STRING, FIELD(log_path) },
 	{ "perfmap", NULL, "name translated code in /tmp/perf-PID.map, for Linux perf", SECTION_DEBUG, KEY_FLAG, FIELD(perf_map) },
 	{ "trace", "[enable=]pattern", "log events whose names match 'pattern' ('-trace help' for a list)", SECTION_DEBUG, KEY_WORD, .word = word_trace },
-	{ "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with", SECTION_DEBUG, KEY_LIST, .list = list_msg, .group = "msg" },
+	{ "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with", SECTION_DEBUG, KEY_LIST, .list = list_msg, .group = "msg", .describes = true },
 
 	/* Known, not supported yet */
 	LATER("acpitable", "", SECTION_STANDARD), LATER("add-fd", "", SECTION_STANDARD), LATER("audio", "", SECTION_STANDARD),
@@ -276,6 +276,11 @@ void keys_print_help(FILE *to, const char *program)
 				print_row(to, key);
 	}
 	fprintf(to, "\nAn option is an error when it, or a part of it, is not supported; it is never ignored.\n");
+}
+
+void keys_print_one(FILE *to, const char *name)
+{
+	print_row(to, key_find(name));
 }
 
 /* Roff takes a leading dot or quote as a request and a backslash as an escape. */

@@ -52,6 +52,7 @@ struct key {
 	const char *group;    /* KEY_LIST: -readconfig section, or NULL */
 	const char *group_id; /* the key that a section's "id" becomes; NULL: sections have none */
 	bool json;            /* KEY_LIST: the argument may be a JSON object */
+	bool describes;       /* KEY_LIST: "help" among the parameters asks for this row of -help */
 };
 
 /* The table, ended by name NULL. */
@@ -68,6 +69,8 @@ const char *key_nearest(const char *name);
 
 /* Layout as qemu's -help. */
 void keys_print_help(FILE *to, const char *program);
+/* One option's row of it. */
+void keys_print_one(FILE *to, const char *name);
 /* -object help, -object TYPE,help. */
 void keys_print_objects(FILE *to, const char *type);
 /* OPTIONS section of xuni-vmm(1), roff. */

@@ -242,6 +242,9 @@ int answer_print(const struct config_request *request, const struct domain_confi
 		for (size_t i = 0; firmware_directory(i); i++)
 			printf("%s\n", firmware_directory(i));
 		break;
+	case ASK_KEY:
+		keys_print_one(stdout, request->name);
+		break;
 	case ASK_VGAS:
 		printf("none                 no graphic card\nstd                  standard VGA (default)\n"
 		       "cirrus               Cirrus VGA\n");
