@@ -91,7 +91,7 @@ def main():
                           ["-object", anonymous, "-vnc", f"127.0.0.1:{number},tls-creds=t"],
                           ["-object", "secret,id=s,data=abc", "-vnc", f"127.0.0.1:{number},password-secret=s"], ["-vnc", f"127.0.0.1:{number},password=on,websocket=on"], ["-vnc", f"127.0.0.1:{number}"], ["-vnc", "none"],
                           ["-vnc", f"unix:{folder.path}/vnc"], ["-vnc", f":{number}"], ["-display", "none"],
-                          ["-vnc", f":{number},ipv6=off"], *([["-vnc", f":{number},ipv4=off"]] if ipv6 else []),
+                          ["-vnc", f":{number},ipv6=off"], *([["-vnc", f":{number},ipv4=off"], ["-vnc", f":{number},ipv4=on,ipv6=on"]] if ipv6 else []),
                           ["-device", "VGA,id=v1", "-device", "VGA,id=v2", "-vnc", f"127.0.0.1:{number},display=v2"]):
             for what, mine, theirs in zip(HUMAN + REQUESTS, session(vmm.VMM, arguments), session(qemu, arguments)):
                 checks.same(mine, theirs, f"{' '.join(arguments)}: {what}")

@@ -322,6 +322,21 @@ static void pipe_pair_carries_both_directions(void **state)
 	free(path);
 }
 
+static void a_serial_line_may_be_any_character_device(void **state)
+{
+	struct bench *bench = *state;
+	struct chardev *chardev = open_text(bench, "serial", "path=/dev/null");
+
+	assert_non_null(chardev);
+	attach(bench, chardev, 0);
+	RUN_UNTIL(bench, bench->fronts[0].opened == 1);
+	put(chardev, "gone");
+	assert_int_equal(bench->fronts[0].length, 0);
+	chardev_detach(chardev);
+	chardev_close(chardev);
+	assert_null(open_text(bench, "serial", "path=/proc/version"));
+}
+
 static void pty_drops_output_until_opened_and_survives_reopening(void **state)
 {
 	struct bench *bench = *state;
@@ -979,6 +994,7 @@ int main(void)
 		TEST(file_input_is_read_to_its_end_as_the_front_end_has_room),
 		TEST(open_errors_name_the_thing_and_the_reason),
 		TEST(pipe_pair_carries_both_directions),
+		TEST(a_serial_line_may_be_any_character_device),
 		TEST(pty_drops_output_until_opened_and_survives_reopening),
 		TEST(unix_server_serves_one_client_after_the_other),
 		TEST(log_file_gets_what_nobody_reads),

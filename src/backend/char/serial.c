@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A host's serial line or other terminal device (path=/dev/ttyS0), in raw mode. The speed stays as stty set it. */
+/*
+ * A host's serial line or other terminal device (path=/dev/ttyS0), in raw mode. The speed stays as stty set it. Another
+ * character device, such as /dev/null, is read and written as it is.
+ */
 #include "backend/char/drivers.h"
 #include "backend/char/stream.h"
 
@@ -8,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -28,12 +32,15 @@ static int open_line(const char *path, struct error *err)
 {
 	int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	struct termios settings;
+	struct stat status;
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "opening %s", path);
 	if (tcgetattr(fd, &settings)) {
+		if (!fstat(fd, &status) && S_ISCHR(status.st_mode))
+			return fd;
 		close(fd);
-		return error_set(err, ENOTTY, "%s is not a serial line or terminal", path);
+		return error_set(err, ENOTTY, "%s is not a serial line, terminal or other character device", path);
 	}
 	cfmakeraw(&settings);
 	settings.c_cflag |= CLOCAL | CREAD;

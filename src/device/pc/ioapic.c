@@ -29,7 +29,7 @@ struct ioapic {
 	uint64_t table[IOAPIC_PINS];
 	uint32_t lines; /* level at the pins */
 	uint8_t select, id;
-	uint64_t sent[IOAPIC_PINS]; /* messages since the machine was made; for people only, not part of the state */
+	uint64_t raised[IOAPIC_PINS]; /* since the machine was made; for people only, not part of the state */
 	struct region region;
 };
 
@@ -63,7 +63,6 @@ static void service(struct ioapic *ioapic, unsigned pin)
 			return;
 		*entry |= ENTRY_REMOTE_IRR;
 	}
-	ioapic->sent[pin]++;
 	send(ioapic, *entry);
 }
 
@@ -76,8 +75,10 @@ static void set_pin(void *opaque, unsigned pin, bool level)
 	pthread_mutex_lock(&ioapic->lock);
 	rising = level && !(ioapic->lines & bit);
 	ioapic->lines = level ? ioapic->lines | bit : ioapic->lines & ~bit;
-	if (rising)
+	if (rising) {
+		ioapic->raised[pin]++;
 		service(ioapic, pin);
+	}
 	pthread_mutex_unlock(&ioapic->lock);
 }
 
@@ -240,14 +241,14 @@ static void describe_pins(FILE *to, const char *name, uint32_t pins)
 void ioapic_count(struct ioapic *ioapic, uint64_t counts[IOAPIC_PINS])
 {
 	pthread_mutex_lock(&ioapic->lock);
-	memcpy(counts, ioapic->sent, sizeof(ioapic->sent));
+	memcpy(counts, ioapic->raised, sizeof(ioapic->raised));
 	pthread_mutex_unlock(&ioapic->lock);
 }
 
 void ioapic_describe(struct ioapic *ioapic, FILE *to)
 {
 	static const char *const modes[] = {"fixed", "lowest", "SMI", "...", "NMI", "INIT", "...", "extINT"};
-	uint32_t remote = 0;
+	uint32_t remote = 0, requests = 0;
 
 	pthread_mutex_lock(&ioapic->lock);
 	fprintf(to, "ioapic0: ver=0x%x id=0x%02x sel=0x%02x", VERSION & 0xff, ioapic->id, ioapic->select);
@@ -262,8 +263,10 @@ void ioapic_describe(struct ioapic *ioapic, FILE *to)
 			entry & ENTRY_LEVEL ? "level" : "edge", entry & ENTRY_MASKED ? "masked" : "", modes[ENTRY_MODE(entry)],
 			entry & ENTRY_LOGICAL ? "logical" : "physical");
 		remote |= (uint32_t)!!(entry & ENTRY_REMOTE_IRR) << i;
+		/* An edge is sent or lost at once; a level waits, masked or not. */
+		requests |= is_level(entry) ? ioapic->lines & 1u << i : 0;
 	}
-	describe_pins(to, "IRR     ", ioapic->lines);
+	describe_pins(to, "IRR     ", requests);
 	describe_pins(to, "Remote IRR", remote);
 	pthread_mutex_unlock(&ioapic->lock);
 }

@@ -22,7 +22,7 @@ struct irq ioapic_pin(struct ioapic *ioapic, unsigned pin);
 /* A processor ended the interrupt of a level-triggered vector. Any thread, no local APIC's lock held. */
 void ioapic_eoi(void *ioapic, uint8_t vector);
 
-/* How many interrupts each pin has sent since the machine was made. Any thread. */
+/* How often each pin was raised, masked or not, since the machine was made. Any thread. */
 void ioapic_count(struct ioapic *ioapic, uint64_t counts[IOAPIC_PINS]);
 
 /* What info pic shows. Any thread. */

@@ -9,6 +9,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -571,15 +572,34 @@ static uint32_t ioapic_read(unsigned index)
 	return (uint32_t)bus_read(t.env.memory, IOAPIC_BASE + 0x10, 4);
 }
 
+/* What people are shown: the last lines of `info pic`. */
+static bool shows(const char *text)
+{
+	char *shown = NULL;
+	size_t length;
+	FILE *to = open_memstream(&shown, &length);
+	bool found;
+
+	ioapic_describe(ioapic, to);
+	fclose(to);
+	found = strstr(shown, text);
+	free(shown);
+	return found;
+}
+
 static void ioapic_edge(void **unused)
 {
 	struct irq pin = ioapic_pin(ioapic, 4);
+	uint64_t counts[IOAPIC_PINS];
 
 	enable_all();
 	assert_int_equal(ioapic_read(1), 0x00170011);
 	assert_int_equal(ioapic_read(0x18), 0x00010000);
 	irq_set(&pin, true);
 	assert_false(intr(0));
+	assert_true(shows("  IRR      (none)\n"));
+	ioapic_count(ioapic, counts);
+	assert_int_equal(counts[4], 1); /* masked or not */
 	irq_set(&pin, false);
 	ioapic_write(0x19, 2u << 24);
 	ioapic_write(0x18, 0x34);
@@ -616,6 +636,7 @@ static void ioapic_level(void **unused)
 	ioapic_write(0x24, 0x18061);
 	irq_set(&pin, true);
 	assert_false(intr(1));
+	assert_true(shows("  IRR      10 \n"));
 	ioapic_write(0x24, 0x8061);
 	assert_int_equal(ack(1), 0x61);
 	ioapic_write(0x24, 0x10061);

@@ -21,6 +21,7 @@ struct where {
 	char *host;
 	unsigned number, to; /* of the display */
 	int family;
+	bool both; /* on one socket: ipv4=on and ipv6=on */
 };
 
 void vnc_end_of(int fd, bool peer, struct vnc_end *end)
@@ -127,15 +128,17 @@ static int resolve(const char *host, unsigned port, int family, int flags, struc
 	return 0;
 }
 
-static int bind_one(const struct addrinfo *at, struct error *err)
+/* both: an IPv6 socket also takes IPv4. */
+static int bind_one(const struct addrinfo *at, bool both, struct error *err)
 {
 	int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, at->ai_protocol), one = 1;
+	const int only = !both;
 
 	if (fd < 0)
 		return error_set_errno(err, errno, "Failed to create socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (at->ai_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
 	if (bind(fd, at->ai_addr, at->ai_addrlen) < 0) {
 		error_set_errno(err, errno, "Failed to bind socket");
 		close(fd);
@@ -149,23 +152,28 @@ static int listen_port(struct vnc *vnc, const struct where *where, unsigned port
 {
 	unsigned before = vnc->socket_count;
 	struct addrinfo *list;
+	struct error reason = {0};
 	int rc = resolve(where->host, port, where->family, AI_PASSIVE, &list, err), fd;
 
 	if (rc < 0)
 		return rc;
-	for (const struct addrinfo *at = list; at; at = at->ai_next) {
-		struct error reason = {0};
-
-		fd = bind_one(at, &reason);
-		rc = fd < 0 ? fd : add_socket(vnc, fd, websocket, NULL, &reason);
-		if (rc < 0 && (reason.code == EADDRINUSE || (!at->ai_next && vnc->socket_count == before))) {
-			*err = reason;
-			freeaddrinfo(list);
-			return rc;
+	/* In two turns: first the IPv6 sockets, where they are for both. */
+	for (int turn = 0; turn < 2; turn++) {
+		for (const struct addrinfo *at = list; at && reason.code != EADDRINUSE; at = at->ai_next) {
+			if (turn != (where->both && at->ai_family != AF_INET6))
+				continue;
+			fd = bind_one(at, where->both, &reason);
+			rc = fd < 0 ? fd : add_socket(vnc, fd, websocket, NULL, &reason);
+			/* The IPv6 socket takes what would come here. */
+			if (rc < 0 && where->both && vnc->socket_count > before)
+				reason.code = 0;
 		}
 	}
 	freeaddrinfo(list);
-	return 0;
+	if (reason.code != EADDRINUSE && vnc->socket_count > before)
+		return 0;
+	*err = reason;
+	return -reason.code;
 }
 
 static int parse_number(const char *text, unsigned *number, struct error *err)
@@ -196,7 +204,7 @@ static int parse_address(const char *address, struct where *where, struct error 
 /* websocket=on, a port, or host:port. */
 static int listen_websocket(struct vnc *vnc, const struct where *where, const char *text, struct error *err)
 {
-	struct where other = {.family = where->family};
+	struct where other = {.family = where->family, .both = where->both};
 	const char *colon = strrchr(text, ':');
 	unsigned port = FIRST_WEBSOCKET + where->number;
 	int rc = 0;
@@ -294,6 +302,7 @@ int vnc_listen(struct vnc *vnc, const char *address, struct options *options, st
 		ipv4 = !ipv6;
 	if (!ipv4 && !ipv6)
 		return error_set(err, EINVAL, "Cannot disable IPv4 and IPv6 at same time");
+	where.both = has4 && has6 && ipv4 && ipv6;
 	if (ipv4 != ipv6)
 		where.family = ipv4 ? AF_INET : AF_INET6;
 	if (!strncmp(address, "unix:", 5))
