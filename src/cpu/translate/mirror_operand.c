@@ -7,7 +7,8 @@
  *
  * Blocks that branch to their own start check addresses that move by constants only before the first turn: an access that is
  * executed in each turn and moves by less than the guard at an area's end cannot leave the area without meeting the guard,
- * where nothing is mapped. (Not so an operand with a mask: what is left out meets nothing.)
+ * where nothing is mapped. (Not so an operand with a mask: what is left out meets nothing. Nor may others do without a check
+ * for being near it.)
  *
  * Where the space has its low addresses mirrored, those are the host's own: the operand stays as it is, after
  *
@@ -117,7 +118,8 @@ bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, boo
 	if (flags)
 		save_flags(l, keep | address);
 	check_area(l, &l->list[l->at], m, keep | (flags && restored ? 1u << RAX : 0), key.low_area);
-	memory_near_note(l, &key);
+	if (!l->list[l->at].masked) /* it would not stop, at a guard, what is executed behind it */
+		memory_near_note(l, &key);
 	if (flags && restored)
 		restore_flags(l);
 	return true;
@@ -139,6 +141,8 @@ void mirror_check_turns(struct lowering *l)
 		int64_t stride;
 		bool known;
 
+		if (g->kind >= KIND_PUSH && g->kind <= KIND_LEAVE)
+			return; /* it could be near to what is checked here, and comes before that is executed */
 		if (g->kind != KIND_MEMORY || g->memory.segment != NO_REGISTER || g->memory.address32 ||
 		    (g->memory.base < 0 && g->memory.index < 0))
 			continue;
