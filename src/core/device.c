@@ -29,6 +29,33 @@ static const struct property *find_property(const struct device *device, const c
 	return property || !ops ? property : find_in(ops->properties, name);
 }
 
+const struct property *device_property_at(const struct device_class *class, const struct device_bus_ops *ops,
+					  size_t index)
+{
+	size_t at = 0;
+
+	for (const struct property *p = class->properties; p && p->name; p++)
+		if (at++ == index)
+			return p;
+	for (const struct property *p = ops ? ops->properties : NULL; p && p->name; p++)
+		if (!find_in(class->properties, p->name) && at++ == index)
+			return p;
+	return NULL;
+}
+
+const char *property_type_name(enum property_type type)
+{
+	static const char *const names[] = {
+		[PROPERTY_BOOL] = "bool",  [PROPERTY_U8] = "uint8",   [PROPERTY_U16] = "uint16",
+		[PROPERTY_U32] = "uint32", [PROPERTY_I32] = "int32",  [PROPERTY_U64] = "uint64",
+		[PROPERTY_SIZE] = "size",  [PROPERTY_STRING] = "str", [PROPERTY_ONOFFAUTO] = "OnOffAuto",
+		[PROPERTY_MAC] = "str",    [PROPERTY_BLOCK] = "str",  [PROPERTY_MEDIUM] = "str",
+		[PROPERTY_NET] = "str",    [PROPERTY_CHAR] = "str",   [PROPERTY_OBJECT] = "link<object>",
+	};
+
+	return names[type];
+}
+
 /* The parser's message does not name what it was given. */
 static int named(int rc, const char *text, struct error *err)
 {
@@ -300,28 +327,20 @@ static int apply_globals(struct device *device, struct options *globals, struct 
 	return 0;
 }
 
-static size_t count_properties(const struct property *list)
-{
-	size_t count = 0;
-
-	while (list && list[count].name)
-		count++;
-	return count;
-}
-
 static int check_all_used(const struct device *device, const struct options *options, struct error *err)
 {
 	const struct device_bus_ops *ops = bus_ops(device->env, device->class);
-	const struct property *lists[] = {device->class->properties, ops ? ops->properties : NULL};
-	const char **known = xcalloc(count_properties(lists[0]) + count_properties(lists[1]) + 3, sizeof(*known));
 	size_t count = 0;
+	const char **known;
 	int rc;
 
+	while (device_property_at(device->class, ops, count))
+		count++;
+	known = xcalloc(count + 3, sizeof(*known));
+	for (size_t i = 0; i < count; i++)
+		known[i] = device_property_at(device->class, ops, i)->name;
 	known[count++] = "id";
-	known[count++] = "bus";
-	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
-		for (const struct property *property = lists[i]; property && property->name; property++)
-			known[count++] = property->name;
+	known[count] = "bus";
 	rc = options_check_used(options, device->class->name, known, err);
 	free(known);
 	return rc;

@@ -214,6 +214,12 @@ int device_realize(struct device *device, struct error *err);
 /* Sets one property from its text form; -ENOENT when neither class nor bus has it. Before realize. */
 int device_set_property(struct device *device, const char *name, const char *value, struct error *err);
 
+/* The properties of a class and behind them those of its bus (ops: NULL for none), from index 0; what the class has of its
+ * own instead of the bus is not repeated. NULL: no more. */
+const struct property *device_property_at(const struct device_class *class, const struct device_bus_ops *ops, size_t index);
+/* The type's name in lists for people and programs, as qemu's. */
+const char *property_type_name(enum property_type type);
+
 /* The class of that name or alias in a NULL-ended array. */
 const struct device_class *device_class_find(const struct device_class *const *classes, const char *name);
 

@@ -254,6 +254,24 @@ static void find_by_name_and_alias(void **unused)
 	assert_null(device_class_find(list, "isa"));
 }
 
+/* The class' own before the bus', each name once. */
+static void properties_of_class_and_bus(void **unused)
+{
+	static const struct property more[] = {
+		PROP(text, PROPERTY_BOOL, NULL, 0), PROP(slot, PROPERTY_STRING, NULL, 0), {.name = NULL}};
+	const struct device_bus_ops ops = {.properties = more};
+	size_t own = 0;
+
+	while (widget_properties[own].name)
+		own++;
+	for (size_t i = 0; i < own; i++)
+		assert_ptr_equal(device_property_at(&widget_class, &ops, i), &widget_properties[i]);
+	assert_ptr_equal(device_property_at(&widget_class, &ops, own), &more[1]);
+	assert_null(device_property_at(&widget_class, &ops, own + 1));
+	assert_null(device_property_at(&widget_class, NULL, own));
+	assert_string_equal(property_type_name(more[0].type), "bool");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +281,7 @@ int main(void)
 		cmocka_unit_test_setup(globals_are_marked, setup),
 		cmocka_unit_test_setup(bus_names_without_hooks, setup),
 		cmocka_unit_test_setup(find_by_name_and_alias, setup),
+		cmocka_unit_test_setup(properties_of_class_and_bus, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

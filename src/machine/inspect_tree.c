@@ -110,23 +110,14 @@ static void print_value(struct tree *tree, const struct property *property, cons
 	fprintf(tree->to, "%llu (0x%llx)\n", (unsigned long long)number, (unsigned long long)number);
 }
 
-static bool has_property(const struct property *properties, const char *name)
+/* Left out: the place in the boot order, a drive's medium (it may have changed since), elements of lists. */
+static void print_properties(struct tree *tree, const struct device *device, int indent)
 {
-	while (properties && properties->name && strcmp(properties->name, name))
-		properties++;
-	return properties && properties->name;
-}
+	const struct device_bus_ops *ops = device->env->bus_ops[device->class->bus];
+	const struct property *p;
 
-/* Left out: the place in the boot order, a drive's medium (it may have changed since), elements of lists, and what the
- * class has of its own instead of the bus. */
-static void print_properties(struct tree *tree, const struct device *device, const struct property *properties,
-			     int indent)
-{
-	const struct property *own = device->class->properties;
-
-	for (const struct property *p = properties; p && p->name; p++) {
-		if (strcmp(p->name, "bootindex") == 0 || p->type == PROPERTY_MEDIUM || strchr(p->name, '.') ||
-		    (own != properties && has_property(own, p->name)))
+	for (size_t i = 0; (p = device_property_at(device->class, ops, i)) != NULL; i++) {
+		if (strcmp(p->name, "bootindex") == 0 || p->type == PROPERTY_MEDIUM || strchr(p->name, '.'))
 			continue;
 		fprintf(tree->to, "%*s%s = ", indent, "", p->name);
 		if (device->class->bus == DEVICE_PCI && strcmp(p->name, "addr") == 0) {
@@ -179,11 +170,8 @@ static void print_children(struct tree *tree, const struct device *parent, int i
 
 static void print_device(struct tree *tree, const struct device *device, int indent)
 {
-	const struct device_bus_ops *ops = device->env->bus_ops[device->class->bus];
-
 	fprintf(tree->to, "%*sdev: %s, id \"%s\"\n", indent, "", device->class->name, device->id ? device->id : "");
-	print_properties(tree, device, device->class->properties, indent + 2);
-	print_properties(tree, device, ops ? ops->properties : NULL, indent + 2);
+	print_properties(tree, device, indent + 2);
 	if (device->class->bus == DEVICE_PCI)
 		print_pci(tree, device, indent + 2);
 	print_children(tree, device, indent + 2);

@@ -28,17 +28,6 @@ static const char *const bus_names[DEVICE_BUS_KINDS] = {
 	[DEVICE_SCSI] = "SCSI",     [DEVICE_USB] = "usb-bus",
 };
 
-static const char *const property_types[] = {
-	[PROPERTY_BOOL] = "bool",   [PROPERTY_U8] = "uint8",
-	[PROPERTY_U16] = "uint16",  [PROPERTY_U32] = "uint32",
-	[PROPERTY_I32] = "int32",
-	[PROPERTY_U64] = "uint64",  [PROPERTY_SIZE] = "size",
-	[PROPERTY_STRING] = "str",  [PROPERTY_ONOFFAUTO] = "OnOffAuto",
-	[PROPERTY_MAC] = "str",     [PROPERTY_BLOCK] = "str", [PROPERTY_MEDIUM] = "str",
-	[PROPERTY_NET] = "str",     [PROPERTY_CHAR] = "str",
-	[PROPERTY_OBJECT] = "link",
-};
-
 static void print_devices(const struct device_class *const *classes)
 {
 	for (size_t bus = 0; bus < DEVICE_BUS_KINDS; bus++) {
@@ -66,7 +55,7 @@ static void print_devices(const struct device_class *const *classes)
 
 static void print_property(const struct property *property)
 {
-	int length = printf("  %s=<%s>", property->name, property_types[property->type]);
+	int length = printf("  %s=<%s>", property->name, property_type_name(property->type));
 
 	if (property->help || property->fallback)
 		printf("%*s -", length < 25 ? 25 - length : 0, "");
@@ -77,29 +66,17 @@ static void print_property(const struct property *property)
 	printf("\n");
 }
 
-static bool has_property(const struct device_class *class, const char *name)
-{
-	for (const struct property *property = class->properties; property && property->name; property++)
-		if (strcmp(property->name, name) == 0)
-			return true;
-	return false;
-}
-
 static int print_device(const struct device_class *const *classes, const char *name, struct error *err)
 {
 	const struct device_class *class = device_class_find(classes, name);
+	const struct device_bus_ops *ops = class && class->bus == DEVICE_PCI ? &pci_device_bus_ops : NULL;
 	const char *names[512] = {NULL}, *near;
 	size_t count = 0;
 
 	if (class && !class->internal) {
 		printf("%s options:\n", class->name);
-		for (const struct property *property = class->properties; property && property->name; property++)
-			print_property(property);
-		/* What every device of the bus has, but where the class has its own. */
-		for (const struct property *property = class->bus == DEVICE_PCI ? pci_device_bus_ops.properties : NULL;
-		     property && property->name; property++)
-			if (!has_property(class, property->name))
-				print_property(property);
+		for (size_t i = 0; device_property_at(class, ops, i); i++)
+			print_property(device_property_at(class, ops, i));
 		return 0;
 	}
 	for (size_t i = 0; classes[i] && count < ARRAY_SIZE(names) - 1; i++)

@@ -232,49 +232,13 @@ static json_t *run_list_types(struct command_call *call, struct error *err)
 	return list;
 }
 
-/* Appends what the list does not have yet: a class' own property stands before its bus'. */
-static void add_properties(json_t *list, const struct property *properties)
-{
-	static const char *const types[] = {
-		[PROPERTY_BOOL] = "bool",
-		[PROPERTY_U8] = "uint8",
-		[PROPERTY_U16] = "uint16",
-		[PROPERTY_U32] = "uint32",
-		[PROPERTY_I32] = "int32",
-		[PROPERTY_U64] = "uint64",
-		[PROPERTY_SIZE] = "size",
-		[PROPERTY_STRING] = "str",
-		[PROPERTY_ONOFFAUTO] = "OnOffAuto",
-		[PROPERTY_MAC] = "str",
-		[PROPERTY_BLOCK] = "str",
-		[PROPERTY_MEDIUM] = "str",
-		[PROPERTY_NET] = "str",
-		[PROPERTY_CHAR] = "str",
-		[PROPERTY_OBJECT] = "link<object>",
-	};
-
-	for (const struct property *property = properties; property && property->name; property++) {
-		json_t *row, *other;
-		bool known = false;
-		size_t i;
-
-		json_array_foreach(list, i, other)
-			known |= strcmp(json_string_value(json_object_get(other, "name")), property->name) == 0;
-		if (known)
-			continue;
-		row = json_pack("{s:s,s:s}", "name", property->name, "type", types[property->type]);
-		if (property->help)
-			json_object_set_new(row, "description", json_string(property->help));
-		json_array_append_new(list, row);
-	}
-}
-
 static json_t *run_list_properties(struct command_call *call, struct error *err)
 {
 	const char *name = argument_string(call, "typename");
 	const struct device_class *class =
 		device_class_find((const struct device_class *const *)call->machine->device_classes, name);
 	const struct device_bus_ops *ops = class ? call->machine->env.bus_ops[class->bus] : NULL;
+	const struct property *property;
 	json_t *list;
 
 	if (!class) {
@@ -282,8 +246,13 @@ static json_t *run_list_properties(struct command_call *call, struct error *err)
 		return NULL;
 	}
 	list = json_array();
-	add_properties(list, class->properties);
-	add_properties(list, ops ? ops->properties : NULL);
+	for (size_t i = 0; (property = device_property_at(class, ops, i)) != NULL; i++) {
+		json_t *row = json_pack("{s:s,s:s}", "name", property->name, "type", property_type_name(property->type));
+
+		if (property->help)
+			json_object_set_new(row, "description", json_string(property->help));
+		json_array_append_new(list, row);
+	}
 	return list;
 }
 
