@@ -3,10 +3,16 @@
  * The I/O APIC (Intel 82093AA data sheet, order 290566): 24 pins, edge and level, remote IRR, delivery by message.
  * Left out: the serial APIC bus and its arbitration id (reads as the id). An edge on a masked pin is lost, as on the
  * chip.
+ *
+ * Where a level pin is still high at the EOI, a real machine's next message takes a while, in which the code that was
+ * interrupted gets on a little. Here it would come before the next instruction, and for ever where a driver leaves it to
+ * that code to quiet the device (Linux's 8139cp, when an interrupt comes between napi_complete_done and the write of IntrMask
+ * in cp_rx_poll). So a pin that does this many times in a row has to wait.
  */
 #include "device/pc/ioapic.h"
 
 #include "base/util.h"
+#include "core/clock.h"
 #include "device/pc/isa.h"
 
 #include <pthread.h>
@@ -22,6 +28,8 @@ enum { INDEX_ID, INDEX_VERSION, INDEX_ARBITRATION, INDEX_TABLE = 0x10 };
 #define ENTRY_MASKED      (1ull << 16)
 #define ENTRY_WRITABLE    0xff0000000001afffull
 
+enum { STORM_MESSAGES = 1000, STORM_WAIT_NS = 2000000 };
+
 struct ioapic {
 	struct device device;
 	pthread_mutex_t lock;
@@ -30,6 +38,8 @@ struct ioapic {
 	uint32_t lines; /* level at the pins */
 	uint8_t select, id;
 	uint64_t raised[IOAPIC_PINS]; /* since the machine was made; for people only, not part of the state */
+	unsigned storm[IOAPIC_PINS]; /* EOIs in a row that found the pin high; not part of the state */
+	struct clock_timer storm_end;
 	struct region region;
 };
 
@@ -87,6 +97,35 @@ struct irq ioapic_pin(struct ioapic *ioapic, unsigned pin)
 	return (struct irq){.set = set_pin, .opaque = ioapic, .line = pin};
 }
 
+static void wait_out_storm(struct ioapic *ioapic)
+{
+	clock_timer_set(&ioapic->storm_end, clock_now(ioapic->device.env->clock) + STORM_WAIT_NS);
+}
+
+static void storm_ended(void *opaque)
+{
+	struct ioapic *ioapic = opaque;
+
+	pthread_mutex_lock(&ioapic->lock);
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		if (is_level(ioapic->table[pin]))
+			service(ioapic, pin);
+	pthread_mutex_unlock(&ioapic->lock);
+}
+
+/* A level pin that may send again. */
+static void service_again(struct ioapic *ioapic, unsigned pin)
+{
+	if (!(ioapic->lines >> pin & 1)) {
+		ioapic->storm[pin] = 0;
+	} else if (++ioapic->storm[pin] == STORM_MESSAGES) {
+		ioapic->storm[pin] = 0;
+		wait_out_storm(ioapic);
+	} else {
+		service(ioapic, pin);
+	}
+}
+
 void ioapic_eoi(void *opaque, uint8_t vector)
 {
 	struct ioapic *ioapic = opaque;
@@ -98,7 +137,7 @@ void ioapic_eoi(void *opaque, uint8_t vector)
 		if ((*entry & 0xff) != vector || !(*entry & ENTRY_REMOTE_IRR))
 			continue;
 		*entry &= ~ENTRY_REMOTE_IRR;
-		service(ioapic, pin);
+		service_again(ioapic, pin);
 	}
 	pthread_mutex_unlock(&ioapic->lock);
 }
@@ -178,6 +217,8 @@ static void reset(struct device *device)
 	pthread_mutex_lock(&ioapic->lock);
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		ioapic->table[pin] = ENTRY_MASKED;
+	memset(ioapic->storm, 0, sizeof(ioapic->storm));
+	clock_timer_cancel(&ioapic->storm_end);
 	ioapic->select = ioapic->id = 0;
 	pthread_mutex_unlock(&ioapic->lock);
 }
@@ -187,6 +228,7 @@ static int init(struct device *device, struct error *err)
 	struct ioapic *ioapic = (struct ioapic *)device;
 
 	pthread_mutex_init(&ioapic->lock, NULL);
+	clock_timer_init(&ioapic->storm_end, device->env->clock, storm_ended, ioapic);
 	reset(device);
 	ioapic->region = (struct region){"ioapic", &ops, ioapic, IOAPIC_BASE, 0x1000, 0};
 	return bus_add(device->env->memory, &ioapic->region, err);
@@ -197,6 +239,7 @@ static void fini(struct device *device)
 	struct ioapic *ioapic = (struct ioapic *)device;
 
 	bus_remove(device->env->memory, &ioapic->region);
+	clock_timer_cancel_sync(&ioapic->storm_end);
 }
 
 static int check(const void *staged, struct error *err)
@@ -214,11 +257,22 @@ static int check(const void *staged, struct error *err)
 	return 0;
 }
 
+/* A pin that waits is high without remote IRR; it waits anew. */
+static void after_load(void *object)
+{
+	struct ioapic *ioapic = object;
+
+	pthread_mutex_lock(&ioapic->lock);
+	wait_out_storm(ioapic);
+	pthread_mutex_unlock(&ioapic->lock);
+}
+
 static const struct state_table state = {
 	.name = "ioapic",
 	.version = 1,
 	.size = sizeof(struct ioapic),
 	.check = check,
+	.after_load = after_load,
 	.fields =
 		(const struct state_field[]){
 			STATE_FIELD_N(STATE_U64, struct ioapic, table, IOAPIC_PINS),

@@ -643,6 +643,51 @@ static void ioapic_level(void **unused)
 	assert_int_equal(ioapic_read(0x24), 0x10061);
 }
 
+/* Interrupts of a level pin in a row until none comes at once. */
+static unsigned storm_length(void)
+{
+	unsigned count = 0;
+
+	while (count < 100000 && ack(1) == 0x61) {
+		wr(1, EOI, 0);
+		count++;
+	}
+	return count;
+}
+
+static void ioapic_storm(void **unused)
+{
+	struct irq pin = ioapic_pin(ioapic, 10);
+	struct error err = {0};
+
+	enable_all();
+	ioapic_write(0x25, 1u << 24);
+	ioapic_write(0x24, 0x8061);
+	irq_set(&pin, true);
+	assert_int_equal(storm_length(), 1000);
+	assert_int_equal(ioapic_read(0x24), 0x8061); /* no remote IRR: nothing was sent */
+	clock_advance(t.env.clock, 1999999);
+	assert_false(intr(1));
+	clock_advance(t.env.clock, 1);
+	assert_int_equal(storm_length(), 1000);
+	assert_true(test_save_reset_load((struct device *)ioapic, &err) > 0);
+	clock_advance(t.env.clock, 2000000);
+	assert_int_equal(storm_length(), 1000);
+	/* One that is low in between begins anew, and does not wait. */
+	irq_set(&pin, false);
+	for (unsigned i = 0; i < 3000; i++) {
+		irq_set(&pin, true);
+		assert_int_equal(ack(1), 0x61);
+		irq_set(&pin, false);
+		wr(1, EOI, 0);
+	}
+	irq_set(&pin, true);
+	assert_int_equal(storm_length(), 1000);
+	irq_set(&pin, false);
+	clock_advance(t.env.clock, 2000000);
+	assert_false(intr(1));
+}
+
 static void ioapic_modes(void **unused)
 {
 	struct irq pin = ioapic_pin(ioapic, 3);
@@ -720,6 +765,7 @@ int main(void)
 		T(mode_transitions),
 		T(ioapic_edge),
 		T(ioapic_level),
+		T(ioapic_storm),
 		T(ioapic_modes),
 		T(state_survives),
 	};
