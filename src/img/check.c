@@ -112,7 +112,7 @@ static int check_block(struct checking *c, struct block *block)
 		}
 		result = second;
 	}
-	if (c->json)
+	if (c->json && !c->quiet)
 		print_json(c, block, &result);
 	else if (!c->quiet)
 		print_human(c->img, &result);

@@ -125,9 +125,9 @@ static void print_specific(struct img *img, const struct block *block)
 	json_decref(tree);
 }
 
-static void print_backing(struct img *img, const char *filename, const struct block_info *info)
+static void print_backing(struct img *img, const struct block *block, const struct block_info *info)
 {
-	char *path = img_backing_path(filename, info->backing);
+	char *path = img_backing_path(block->filename, info->backing);
 
 	fprintf(img->out, "backing file: %s", info->backing);
 	if (strcmp(path, info->backing))
@@ -138,7 +138,7 @@ static void print_backing(struct img *img, const char *filename, const struct bl
 	free(path);
 }
 
-static void print_human(struct img *img, const struct block *block, const char *filename)
+static void print_human(struct img *img, const struct block *block)
 {
 	struct block_info info;
 	char virtual[32], disk[32] = "unavailable";
@@ -158,7 +158,7 @@ static void print_human(struct img *img, const struct block *block, const char *
 	if (info.dirty)
 		fprintf(img->out, "cleanly shut down: no\n");
 	if (info.backing)
-		print_backing(img, filename, &info);
+		print_backing(img, block, &info);
 	if (info.snapshot_count)
 		img_print_snapshots(img, block);
 	print_specific(img, block);
@@ -166,7 +166,7 @@ static void print_human(struct img *img, const struct block *block, const char *
 
 /* --- JSON --- */
 
-static json_t *image_json(const struct block *block, const char *filename)
+static json_t *image_json(const struct block *block)
 {
 	json_t *row = json_object();
 	struct block_info info;
@@ -195,7 +195,7 @@ static json_t *image_json(const struct block *block, const char *filename)
 	if (info.encrypted)
 		json_object_set_new(row, "encrypted", json_true());
 	if (info.backing) {
-		path = img_backing_path(filename, info.backing);
+		path = img_backing_path(block->filename, info.backing);
 		json_object_set_new(row, "full-backing-filename", json_stringn_nocheck(path, strlen(path)));
 		json_object_set_new(row, "backing-filename", json_stringn_nocheck(info.backing, strlen(info.backing)));
 		free(path);
@@ -248,12 +248,12 @@ static int show(struct walk *w, char *filename, const char *format)
 		next_format = NULL;
 		if (block) {
 			if (w->json)
-				json_array_append_new(w->rows, image_json(block, path));
+				json_array_append_new(w->rows, image_json(block));
 			else
-				fputs(depth ? "\n" : "", w->img->out), print_human(w->img, block, path);
+				fputs(depth ? "\n" : "", w->img->out), print_human(w->img, block);
 			block_get_info(block, &info);
 			if (w->chain && info.backing) {
-				next = img_backing_path(path, info.backing);
+				next = img_backing_path(block->filename, info.backing);
 				next_format = info.backing_format ? xstrdup(info.backing_format) : NULL;
 			}
 		} else {

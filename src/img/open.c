@@ -139,7 +139,7 @@ struct block *img_open_as(struct img *img, const char *what, const char *filenam
 			img_fail(img, "Could not open %s'%s': %s", what, shown, err.msg);
 		else if (!options_get(&options, "driver") && strncmp(filename, "json:", 5) && how->writable &&
 			 !strcmp(block->driver->name, "raw"))
-			warn_of_probed_raw(img, filename);
+			warn_of_probed_raw(img, block->filename);
 	}
 	options_free(&options);
 	return block;

@@ -639,6 +639,7 @@ GROUPS = {
         $IMG dd foo=1 if=top.qcow2 of=x 2>&1 | head -1
         $IMG bench -c 100 -d 8 top.qcow2 | head -1; $IMG bench -q -w -c 50 -s 64k top.qcow2 | head -1; $IMG check -q top.qcow2; $IMG convert -O raw top.qcow2 after.raw; sha256sum < after.raw
         cp top.qcow2 w.qcow2; $IMG bench -w --pattern 65 --flush-interval 8 -d 4 -c 64 -S 128k w.qcow2 | head -2; $IMG check -q w.qcow2; $IMG convert -O raw w.qcow2 w.raw; sha256sum < w.raw
+        mkdir q; qemu-img create -q q/b.raw 1M; qemu-img create -q -f qcow2 -b b.raw -F raw q/c.qcow2; for n in driver=qcow2,file.filename=q/c.qcow2 driver=qcow2,file.driver=raw,file.offset=0,file.file.filename=q/c.qcow2; do for o in '' --output=json '--backing-chain --output=json'; do $IMG info $o --image-opts $n; done; done; $IMG info --backing-chain 'json:{"driver":"qcow2","file":{"driver":"file","filename":"q/c.qcow2"}}'; $IMG info --backing-chain file:q/c.qcow2; $IMG check --output=json -q q/c.qcow2; qemu-img create -q y.raw 1M; $IMG resize file:y.raw 2M; rm -r q y.raw
     """,
     "vpc": """
         $IMG create -f vpc -o help; $IMG create -f vpc -o help x; $IMG convert -O vpc -o help
