@@ -765,6 +765,40 @@ static void test_masked_store_suppresses_faults(void **unused)
 	guest_fini(&guest);
 }
 
+/* Elements behind what an address of 16 bits reaches, the first ones left out; and behind the end of 32 bits. */
+static void test_masked_operand_wraps(void **unused)
+{
+	static const uint8_t code16[] = {0x67, 0x62, 0xf1, 0x7e, 0xc9, 0x6f, 0x07, 0xf4}; /* vmovdqu32 zmm0{k1}{z}, [bx]; hlt */
+	static const uint8_t code32[] = {0x62, 0xf1, 0x7e, 0xc9, 0x6f, 0x03, 0xf4};       /* vmovdqu32 zmm0{k1}{z}, [ebx]; hlt */
+	static const uint16_t masks[] = {0xfff0, 0xffff};
+	struct guest guest;
+
+	if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
+		skip();
+	for (unsigned n = 0; n < 4; n++) {
+		const unsigned first = masks[n / 2] == 0xffff ? 0 : 4;
+		struct x86_state *s;
+
+		guest_init(&guest, 1, NULL, false);
+		guest_mode(&guest, 0, X86_CODE32);
+		guest_code(&guest, GUEST_CODE + 0x1000, n & 1 ? code32 : code16, n & 1 ? sizeof(code32) : sizeof(code16));
+		s = state_of(&guest, 0);
+		s->rip = GUEST_CODE + 0x1000;
+		s->cr4 |= X86_CR4_OSFXSR | X86_CR4_OSXSAVE;
+		s->xcr0 = 0xe7;
+		s->fpu.opmask[1] = masks[n / 2];
+		gpr_of(&guest)[X86_RBX] = n & 1 ? 0xfffffff0 : 0xfff0;
+		x86_mode_update(guest.cpu[0]);
+		for (unsigned i = 0; i < 16; i++)
+			store_le32(guest_ram(&guest, (n & 1 ? 0 : 0x10000) + 4 * i), 0x1000 + i);
+		run_to_halt(&guest);
+		for (unsigned i = 4; i < 16; i++)
+			assert_int_equal(load_le32(s->fpu.vector[0] + 4 * i), 0x1000 + i - 4);
+		assert_int_equal(load_le32(s->fpu.vector[0]), first || !(n & 1) ? 0 : UINT32_MAX);
+		guest_fini(&guest);
+	}
+}
+
 static void timer_fired(void *opaque)
 {
 	struct guest *guest = opaque;
@@ -902,6 +936,7 @@ int main(void)
 		cmocka_unit_test(test_instruction_crosses_pages),
 		cmocka_unit_test(test_gather),
 		cmocka_unit_test(test_masked_store_suppresses_faults),
+		cmocka_unit_test(test_masked_operand_wraps),
 		cmocka_unit_test(test_stepped_clock),
 		cmocka_unit_test(test_dirty_log),
 		cmocka_unit_test(test_bare_cpu_sees_silent_writes),

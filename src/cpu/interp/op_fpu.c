@@ -91,6 +91,12 @@ static void NOINLINE native_bounced(struct interp *ip, const struct op *op, cons
 		mem_write(ip, op, gva, ip->bounce, size);
 }
 
+/* Behind 4 GiB the first bytes follow, but in 64-bit code. gva lies before its operand where what comes first is left out. */
+static uint64_t element_at(const struct interp *ip, uint64_t gva, unsigned at)
+{
+	return ip->cpu.code_mode == X86_CODE64 ? gva + at : (uint32_t)(gva + at);
+}
+
 /* An operand that is not all there, or not all in one page, and of which the mask may leave out the rest. */
 static void NOINLINE native_chosen(struct interp *ip, const struct op *op, const struct native_op *native, uint64_t gva)
 {
@@ -106,10 +112,10 @@ static void NOINLINE native_chosen(struct interp *ip, const struct op *op, const
 	for (rest = touched; rest; rest &= rest - 1) {
 		at = (unsigned)__builtin_ctzll(rest) * size;
 		if (native->code.memory_written) {
-			mem_probe(ip, op, gva + at, size);
+			mem_probe(ip, op, element_at(ip, gva, at), size);
 			continue;
 		}
-		value = mem_load(ip, op, gva + at, size);
+		value = mem_load(ip, op, element_at(ip, gva, at), size);
 		memcpy(ip->bounce + at, &value, size);
 	}
 	native_run(ip, op, native, ip->bounce);
@@ -117,11 +123,12 @@ static void NOINLINE native_chosen(struct interp *ip, const struct op *op, const
 		at = (unsigned)__builtin_ctzll(rest) * size;
 		value = 0;
 		memcpy(&value, ip->bounce + at, size);
-		mem_store(ip, op, gva + at, value, size);
+		mem_store(ip, op, element_at(ip, gva, at), value, size);
 	}
 }
 
-/* As op_address; segments are checked for the elements that the mask chooses. */
+/* As op_address; segments are checked for the elements that the mask chooses. Those may lie behind what an address of 16 bits
+ * reaches. */
 static uint64_t native_address(struct interp *ip, const struct op *op, const struct native_op *native, unsigned access)
 {
 	const struct native_masked *masked = &native->code.masked;
@@ -137,7 +144,8 @@ static uint64_t native_address(struct interp *ip, const struct op *op, const str
 		return sum;
 	first = (unsigned)__builtin_ctzll(touched) * masked->element;
 	last = (64 - (unsigned)__builtin_clzll(touched)) * masked->element;
-	return op_address_slow(ip, op, sum + first, last - first, access) - first;
+	ip->cur = op;
+	return x86_linear(&ip->cpu, op_segment(op), sum + first, last - first, access) - first;
 }
 
 static void native_memory(struct interp *ip, const struct op *op)
