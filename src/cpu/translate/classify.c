@@ -198,6 +198,17 @@ static bool take_segment(const struct translator *t, struct guest_instruction *g
 	return true;
 }
 
+static void set_disp(struct guest_instruction *g, int64_t displacement)
+{
+	struct memory *m = &g->memory;
+
+	m->disp = displacement;
+	if (m->rip_relative)
+		m->disp += (int64_t)(g->rip + g->length);
+	if (m->base < 0 && m->index < 0 && m->address32)
+		m->disp = (uint32_t)m->disp;
+}
+
 /* False: not an address that the translator computes. */
 static bool take_memory(const struct translator *t, struct guest_instruction *g, const struct decoded *d, const ZydisDecodedOperand *operand)
 {
@@ -208,26 +219,18 @@ static bool take_memory(const struct translator *t, struct guest_instruction *g,
 	    (operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM &&
 	     operand->encoding != ZYDIS_OPERAND_ENCODING_DISP16_32_64))
 		return false;
-	m->disp = mem->disp.value;
 	m->address32 = g->address_width == 32;
+	m->rip_relative = mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP;
+	m->displacement = g->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || m->rip_relative; /* EVEX scales it */
 	if (!take_segment(t, g, operand))
 		return false;
-	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
-		m->disp += (int64_t)(g->rip + g->length);
-		if (m->address32)
-			m->disp = (uint32_t)m->disp;
-		return true;
-	}
-	if (sib_without_base(&d->insn))
-		m->disp = d->insn.raw.disp.value;
-	else if (mem->base != ZYDIS_REGISTER_NONE)
+	if (mem->base != ZYDIS_REGISTER_NONE && !m->rip_relative && !sib_without_base(&d->insn))
 		m->base = gpr_number(mem->base);
 	if (mem->index != ZYDIS_REGISTER_NONE) {
 		m->index = gpr_number(mem->index);
 		m->scale = mem->scale ? (uint8_t)__builtin_ctz(mem->scale) : 0;
 	}
-	if (m->base < 0 && m->index < 0 && m->address32)
-		m->disp = (uint32_t)m->disp;
+	set_disp(g, mem->disp.value);
 	return true;
 }
 
@@ -368,15 +371,26 @@ static unsigned word_bits(const struct translator *t)
 	return t->key & KEY_CODE32 ? 32 : 64;
 }
 
+static bool direct_branch(const struct guest_instruction *g)
+{
+	return g->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+	       (g->category == ZYDIS_CATEGORY_COND_BR || g->category == ZYDIS_CATEGORY_UNCOND_BR || g->category == ZYDIS_CATEGORY_CALL);
+}
+
+/* A direct branch of 32-bit code leads out of its segment. */
+static bool leads_out(const struct translator *t, const struct guest_instruction *g)
+{
+	return t->key & KEY_CODE32 && direct_branch(g) && classify_target(t, g) > segmentation_of(t, t->key)->limit[X86_CS];
+}
+
 static enum kind branch_kind(const struct translator *t, struct guest_instruction *g, const struct decoded *d)
 {
 	const ZydisDecodedInstruction *insn = &d->insn;
-	const ZydisDecodedOperand *target = &d->operands[0];
-	bool direct = target->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+	bool direct = direct_branch(g);
 
 	if (insn->operand_width != word_bits(t) && !(insn->meta.category == ZYDIS_CATEGORY_COND_BR))
 		return KIND_INTERPRET;
-	if (direct && t->key & KEY_CODE32 && classify_target(t, g) > segmentation_of(t, t->key)->limit[X86_CS])
+	if (leads_out(t, g))
 		return KIND_INTERPRET;
 	switch (insn->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP:
@@ -554,6 +568,11 @@ static void take_form_of_operands(struct guest_instruction *g, const struct deco
 			g->written |= (uint16_t)(1u << gpr);
 		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && !immediate) {
 			g->immediate = operand->imm.value.s;
+			g->sign_extended = operand->imm.is_signed;
+			if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY) { /* else it may be a part of a byte */
+				g->immediate_offset = d->insn.raw.imm[0].offset;
+				g->immediate_size = d->insn.raw.imm[0].size;
+			}
 			immediate = true;
 		}
 	}
@@ -594,6 +613,40 @@ ZyanStatus classify(const struct translator *t, struct guest_instruction *g, con
 	return status;
 }
 
+unsigned classify_form(const struct translator *t, const struct guest_instruction *g)
+{
+	unsigned length = g->length;
+
+	if (leads_out(t, g))
+		return 0;
+	/* VEX and EVEX may have a register in the immediate, and a scaled displacement; 3DNow! has its opcode there. What a
+	 * count kills depends on it. */
+	if (g->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || g->category == ZYDIS_CATEGORY_SHIFT || g->category == ZYDIS_CATEGORY_ROTATE)
+		return length;
+	if (g->immediate_size)
+		length = g->immediate_offset;
+	return g->disp_size ? g->disp_offset : length;
+}
+
+static int64_t read_tail(const uint8_t *bytes, unsigned size, bool sign_extended)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, bytes, size / 8);
+	if (!sign_extended)
+		return (int64_t)value;
+	return (int64_t)(value << (64 - size)) >> (64 - size);
+}
+
+bool classify_tail(const struct translator *t, struct guest_instruction *g)
+{
+	if (g->immediate_size)
+		g->immediate = read_tail(g->bytes + g->immediate_offset, g->immediate_size, g->sign_extended);
+	if (g->memory.displacement)
+		set_disp(g, g->disp_size ? read_tail(g->bytes + g->disp_offset, g->disp_size, true) : 0);
+	return !leads_out(t, g);
+}
+
 uint64_t classify_target(const struct translator *t, const struct guest_instruction *g)
 {
 	uint64_t target = g->rip + g->length + (uint64_t)g->immediate;
@@ -622,14 +675,22 @@ static bool looked_through(const struct guest_instruction *g)
 
 uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, unsigned length)
 {
-	struct guest_instruction g;
 	uint32_t open = ALL_FLAGS, live = 0;
 
-	for (unsigned i = 0, offset = 0; i < 6 && open; i++, offset += g.length) {
-		if (!ZYAN_SUCCESS(classify(t, &g, bytes + offset, length - offset, 0)) || !looked_through(&g))
+	for (unsigned i = 0, offset = 0; i < 6 && open; i++) {
+		const struct guest_instruction *g = decode_known(t, bytes + offset, length - offset);
+		struct guest_instruction own;
+
+		if (!g) {
+			if (!ZYAN_SUCCESS(decode(t, &own, bytes + offset, length - offset, 0)))
+				break;
+			g = &own;
+		}
+		if (!looked_through(g))
 			break;
-		live |= g.flags_read & open;
-		open &= ~g.flags_killed;
+		live |= g->flags_read & open;
+		open &= ~g->flags_killed;
+		offset += g->length;
 	}
 	return live | open;
 }

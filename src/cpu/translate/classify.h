@@ -26,6 +26,8 @@ struct memory {
 	int8_t base, index, segment; /* NO_REGISTER: absent, for the segment: with base 0; SEGMENT_DATUM */
 	uint8_t scale;
 	bool address32;
+	bool displacement; /* disp is the instruction's displacement, read from its bytes */
+	bool rip_relative; /* with what follows added */
 };
 
 struct operand {
@@ -55,6 +57,7 @@ struct guest_instruction {
 	struct operand operands[2]; /* the first ones */
 	uint8_t length, category, encoding, opcode_map, opcode, operand_width, address_width;
 	uint8_t modrm_offset, sib_offset, disp_offset, disp_size;
+	uint8_t immediate_offset, immediate_size; /* size 0: not read from its bytes */
 	uint8_t system;      /* KIND_SYSTEM: system.c's */
 	uint8_t helper;
 	bool flags_live_after;
@@ -63,6 +66,7 @@ struct guest_instruction {
 	bool writes, reads;  /* memory */
 	bool masked;         /* a mask can leave out all of the memory operand */
 	bool rex_w;          /* in a REX prefix */
+	bool sign_extended;  /* the immediate */
 };
 
 /* What Zydis says, while an instruction is classified. */
@@ -70,6 +74,18 @@ struct decoded {
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 };
+
+/* A legacy prefix. */
+static inline bool is_prefix(uint8_t byte)
+{
+	switch (byte) {
+	case 0xf0: case 0xf2: case 0xf3: case 0x66: case 0x67:
+	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
+		return true;
+	default:
+		return false;
+	}
+}
 
 static inline unsigned modrm_reg(const struct guest_instruction *g)
 {
@@ -88,6 +104,22 @@ void report_code(struct log *log, const ZydisDecoder *decoder, const uint8_t *by
 /* Decodes the instruction at `bytes`, of which `room` are there, and fills *g but for flags_live, flags_live_after and host. Its
  * bytes must outlive it. Returns Zydis' status: with an error *g is not to be used. */
 ZyanStatus classify(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip);
+/*
+ * The form of an instruction is what its leading bytes decide under a key: all of *g but what classify_tail fills in. Returns how
+ * many bytes; 0: more than bytes and the key decides.
+ */
+unsigned classify_form(const struct translator *t, const struct guest_instruction *g);
+/* *g is an instruction of the same form, but for bytes and rip: fills in what depends on these. False: it is to be classified. */
+bool classify_tail(const struct translator *t, struct guest_instruction *g);
+
+/* decode.c: classify, with a memo of forms. */
+int decode_init(struct translator *t, struct error *err);
+void decode_fini(struct translator *t);
+/* As classify. */
+ZyanStatus decode(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip);
+/* An instruction of the form of that at `bytes`, until the next call of decode; NULL: there is none in the memo. */
+const struct guest_instruction *decode_known(const struct translator *t, const uint8_t *bytes, unsigned room);
+
 /* Status flags that the code at `bytes` may read before it sets them, by looking at a few instructions. */
 uint32_t classify_live_flags(const struct translator *t, const uint8_t *bytes, unsigned length);
 /* Target of a direct branch. */

@@ -179,6 +179,7 @@ void code_flush(struct translator *t)
 	t->page_count = 0;
 	madvise(t->jump, jump_bytes(t), MADV_DONTNEED);
 	t->jump_tables = 0;
+	decode_forget(t);
 	region_init(t);
 	t->generation++;
 	t->statistics.flushes++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The engine `translate` as the machine sees it: the interpreter's machine and vCPUs, each with a translator. */
-#include "cpu/translate/internal.h"
+#include "cpu/translate/classify.h"
 #include "cpu/translate/verify.h"
 #include "cpu/x86/feature_words.h"
 
@@ -67,6 +67,7 @@ static void translator_free(struct translator *t)
 {
 	verify_free(t->verify);
 	code_fini(t);
+	decode_fini(t);
 	splice_fini(t);
 	mirror_fini(t);
 	report_fini(t);
@@ -118,7 +119,7 @@ static struct translator *translator_new(struct x86_cpu *cpu, struct error *err)
 	t->perf_map = -1;
 	decoder_init(&t->decoders[0], cpu->features, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	decoder_init(&t->decoders[1], cpu->features, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
-	if (host_stack_new(t, err) || report_init(t, err) || code_init(t, code_budget(&cpu->vcpu.engine->env), err)) {
+	if (host_stack_new(t, err) || report_init(t, err) || decode_init(t, err) || code_init(t, code_budget(&cpu->vcpu.engine->env), err)) {
 		translator_free(t);
 		return NULL;
 	}

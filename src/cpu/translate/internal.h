@@ -299,6 +299,7 @@ struct translator {
 	void *signal_stack;
 	ZydisDecoder decoders[2]; /* of 64-bit and 32-bit code */
 	const ZydisDecoder *decoder; /* the one for key */
+	struct memo *memo;           /* decode.c */
 	struct segmentation segmentation[SEGMENTATIONS]; /* by number; 0 is 64-bit code's */
 	unsigned segmentation_count, segmentation_last;
 	struct statistics statistics;
@@ -540,6 +541,10 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 
 /* Status flags that the code at linear, whose bytes to the end of the page are given, may read. */
 uint32_t lower_live_flags(struct translator *t, uint64_t linear, const uint8_t *bytes);
+
+/* --- decode.c --- */
+/* Forgets all instructions: what they depend on besides their bytes and the key has changed. */
+void decode_forget(struct translator *t);
 
 /* --- run.c --- */
 /* Into translated code at an offset, until it leaves; then: takes the registers from where that was. */

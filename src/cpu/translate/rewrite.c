@@ -3,17 +3,6 @@
  * opcode and immediates stay. Specification: SDM 2A 2.1, 2.2, 2.3.5, 2.7.1. */
 #include "cpu/translate/classify.h"
 
-static bool is_prefix(uint8_t byte)
-{
-	switch (byte) {
-	case 0xf0: case 0xf2: case 0xf3: case 0x66: case 0x67:
-	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static bool is_kept(uint8_t byte)
 {
 	return byte == 0xf0 || byte == 0xf2 || byte == 0xf3 || byte == 0x66;
