@@ -77,7 +77,7 @@ const struct key config_keys[] = {
 	  "set the name of the guest, and of the process", SECTION_STANDARD, KEY_LIST, .list = list_name, .implied = "guest", .group = "name" },
 	{ "uuid", "%08x-%04x-%04x-%04x-%012x", "specify machine UUID", SECTION_STANDARD, KEY_WORD, .word = word_uuid },
 	{ "smbios", "type=n[,prop=value...]",
-	  "specify SMBIOS fields (types 0, 1, 2, 3, 4, 11, 17)",
+	  "specify SMBIOS fields (types 0, 1, 2, 3, 4, 11 with value= and path=, 17)",
 	  SECTION_STANDARD, KEY_LIST, .list = list_smbios, .group = "smbios" },
 
 	/* Block device options */

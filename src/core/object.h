@@ -17,6 +17,7 @@ struct object {
 
 #define OBJECT_IOTHREAD   "iothread"
 #define OBJECT_RNG_RANDOM "rng-random"
+#define OBJECT_RNG_BUILTIN "rng-builtin" /* nothing but its name: the host's getrandom */
 #define OBJECT_THROTTLE_GROUP "throttle-group" /* nothing but its name here: the block layer has the limits */
 #define OBJECT_SECRET         "secret"         /* likewise: the block layer has the text */
 

@@ -115,6 +115,19 @@ static void random_from_file(void **state)
 	close(fd);
 }
 
+static void random_of_the_host_by_name(void **state)
+{
+	struct fixture *f = *state;
+	struct object object = {.type = OBJECT_RNG_BUILTIN, .id = (char *)"r0"};
+	uint32_t written;
+
+	f->machine->backend = &object;
+	plug(f, &virtio_rng_pci, "rng=r0");
+	guest_start(&f->guest, 0, 1);
+	assert_true(one(f, 0, (struct guest_buffer){BUFFER, 64, true}, &written));
+	assert_int_equal(written, 64);
+}
+
 static void random_is_limited(void **state)
 {
 	struct fixture *f = *state;
@@ -252,6 +265,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 	        TEST(random_bytes),        TEST(random_from_file),   TEST(random_is_limited),
+	        TEST(random_bytes),        TEST(random_of_the_host_by_name),   TEST(random_is_limited),
 	        TEST(inflate_and_deflate), TEST(reports_free_pages), TEST(statistics),
 	};
 

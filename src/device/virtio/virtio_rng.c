@@ -106,11 +106,11 @@ static int open_source(struct virtio_rng *rng, struct error *err)
 	const char *filename;
 
 	rng->fd = -1;
-	if (!rng->rng)
+	if (!rng->rng || object_is(rng->rng, OBJECT_RNG_BUILTIN))
 		return 0;
 	if (!object_is(rng->rng, OBJECT_RNG_RANDOM))
-		return error_set(err, EINVAL, "rng=%s: that object is a %s, not a %s", rng->rng->id, rng->rng->type,
-		                 OBJECT_RNG_RANDOM);
+		return error_set(err, EINVAL, "rng=%s: that object is a %s, not a %s or %s", rng->rng->id, rng->rng->type,
+		                 OBJECT_RNG_RANDOM, OBJECT_RNG_BUILTIN);
 	filename = ((struct object_rng *)rng->rng)->filename;
 	rng->fd = open(filename ? filename : "/dev/urandom", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (rng->fd < 0)
@@ -156,7 +156,7 @@ static const struct state_table state = {
 
 static const struct property properties[] = {
         {.name = "rng", .type = PROPERTY_OBJECT, .offset = offsetof(struct virtio_rng, rng),
-         .help = "id of an -object rng-random; default: the host's getrandom"},
+         .help = "id of an -object rng-random or rng-builtin; default: the host's getrandom"},
         {.name = "max-bytes", .type = PROPERTY_U64, .offset = offsetof(struct virtio_rng, max_bytes),
          .fallback = "18446744073709551615", .help = "bytes that the guest may take in a period"},
         {.name = "period", .type = PROPERTY_U32, .offset = offsetof(struct virtio_rng, period_ms), .fallback = "65536",

@@ -13,6 +13,7 @@
 
 #define SMBIOS_ENTRY_BYTES 31
 #define SMBIOS_MAX_STRINGS 64
+#define SMBIOS_MAX_FILE    65535
 
 struct smbios {
 	const struct domain_config *config;
@@ -239,26 +240,56 @@ static void write_processor(struct smbios *smbios, unsigned socket)
 	free(designation);
 }
 
-static void write_oem_strings(struct smbios *smbios)
+/* A file's content as text; NULL: *err says why there is none. */
+static char *read_text(const char *path, struct error *err)
+{
+	char *text = xcalloc(1, SMBIOS_MAX_FILE + 2);
+	FILE *file = fopen(path, "re");
+	size_t length = file ? fread(text, 1, SMBIOS_MAX_FILE + 1, file) : 0;
+	int ret = 0;
+
+	if (!file || ferror(file))
+		ret = error_set_errno(err, errno, "path=%s", path);
+	else if (length > SMBIOS_MAX_FILE)
+		ret = error_set(err, EFBIG, "path=%s: a string is at most %u bytes", path, SMBIOS_MAX_FILE);
+	else if (memchr(text, 0, length))
+		ret = error_set(err, EINVAL, "path=%s: there is a NUL in the file, which no string can hold", path);
+	if (file)
+		fclose(file);
+	if (!ret)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* value= is a string, path= names the file with one. */
+static int write_oem_strings(struct smbios *smbios, struct error *err)
 {
 	struct options *options = &smbios->options[11];
 	unsigned count = 0;
 	size_t at;
 
 	if (!options->count)
-		return;
+		return 0;
 	begin(smbios, 11, 0);
 	at = smbios->length;
 	put8(smbios, 0);
 	for (size_t i = 0; i < options->count; i++) {
-		if (strcmp(options->items[i].key, "value") || smbios->string_count == SMBIOS_MAX_STRINGS)
+		const bool path = !strcmp(options->items[i].key, "path");
+		char *text;
+
+		if ((!path && strcmp(options->items[i].key, "value")) || smbios->string_count == SMBIOS_MAX_STRINGS)
 			continue;
 		options->items[i].used = true;
-		smbios->strings[smbios->string_count++] = xstrdup(options->items[i].value);
+		text = path ? read_text(options->items[i].value, err) : xstrdup(options->items[i].value);
+		if (!text)
+			return error_prefix(err, "-smbios type=11");
+		smbios->strings[smbios->string_count++] = text;
 		count++;
 	}
 	smbios->data[at] = count;
 	end(smbios);
+	return 0;
 }
 
 static void write_memory(struct smbios *smbios)
@@ -367,7 +398,7 @@ static int check_all_used(struct smbios *smbios, struct error *err)
 {
 	static const char *const known[] = {"vendor", "version", "date", "release", "uefi", "manufacturer", "product",
 	                                    "serial", "uuid", "sku", "family", "asset", "location", "sock_pfx", "part",
-	                                    "value", "bank", NULL};
+	                                    "value", "path", "bank", NULL};
 
 	for (unsigned type = 0; type < 128; type++) {
 		char context[32];
@@ -397,7 +428,9 @@ uint8_t *smbios_build(const struct domain_config *config, uint64_t base, size_t 
 		write_chassis(smbios);
 		for (unsigned socket = 0; socket < config->sockets && socket < 64; socket++)
 			write_processor(smbios, socket);
-		write_oem_strings(smbios);
+		ret = write_oem_strings(smbios, err);
+	}
+	if (!ret) {
 		write_memory(smbios);
 		write_end(smbios);
 		ret = check_all_used(smbios, err);
@@ -409,6 +442,8 @@ uint8_t *smbios_build(const struct domain_config *config, uint64_t base, size_t 
 	} else {
 		free(smbios->data);
 	}
+	while (smbios->string_count)
+		free(smbios->strings[--smbios->string_count]); /* of a structure that failed */
 	for (unsigned type = 0; type < 128; type++)
 		options_free(&smbios->options[type]);
 	free(smbios);
