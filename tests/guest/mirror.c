@@ -265,6 +265,7 @@ CODE_OF(load10, "fldt " MAGIC "(%rdi, %rsi, 8)\n fstp %st(0)");
 CODE_OF(load32_, "vmovdqu " MAGIC "(%rdi, %rsi, 8), %ymm0\n vmovq %xmm0, %rax");
 CODE_OF(load64_, "vmovdqu64 " MAGIC "(%rdi, %rsi, 8), %zmm0\n vmovq %xmm0, %rax");
 CODE_OF(pushed, "push " MAGIC "(%rdi, %rsi, 8)\n pop %rax");
+CODE_OF(popped, "mov %rsp, %rbp\n lea " MAGIC "(%rdi, %rsi, 8), %rsp\n pop %rax\n mov %rbp, %rsp");
 CODE_OF(store1, "movb $0x5a, " MAGIC "(%rdi, %rsi, 8)");
 CODE_OF(store2, "movw $0x5a5a, " MAGIC "(%rdi, %rsi, 8)");
 CODE_OF(store4, "movl $0x5a5a5a5a, " MAGIC "(%rdi, %rsi, 8)");
@@ -272,7 +273,7 @@ CODE_OF(store8_, "movq $0x5a5a5a5a, " MAGIC "(%rdi, %rsi, 8)");
 CODE_OF(store16_, "mov $0x5a5a5a5a, %eax\n movq %rax, %xmm0\n movups %xmm0, " MAGIC "(%rdi, %rsi, 8)");
 CODE_OF(locked, "lock addl $0x100, " MAGIC "(%rdi, %rsi, 8)");
 
-enum { LOAD, STORE, ADD, NO_DATUM };
+enum { LOAD, POP, STORE, ADD, NO_DATUM };
 static const struct {
 	const char *name;
 	const u8 *from, *to;
@@ -287,6 +288,7 @@ static const struct {
 	{"32 bytes", load32_, load32__end, 32, LOAD},
 	{"64 bytes", load64_, load64__end, 64, LOAD},
 	{"push", pushed, pushed_end, 8, LOAD},
+	{"pop", popped, popped_end, 8, POP},
 	{"store of 1 byte", store1, store1_end, 1, STORE},
 	{"store of 2 bytes", store2, store2_end, 2, STORE},
 	{"store of 4 bytes", store4, store4_end, 4, STORE},
@@ -301,13 +303,13 @@ static void one_operand(u32 n, u64 ip, u64 gva, u64 si, u32 disp)
 {
 	const u32 size = operands[n].size, what = operands[n].what, shown = size < 8 ? size : 8;
 	u64 before = 0, cr2;
-	u32 error, vector = outcome(gva, size, what == STORE || what == ADD, 0, &cr2, &error);
+	u32 error, vector = outcome(gva, size, what == STORE || what == ADD, what == POP, &cr2, &error);
 	int fine = 1;
 
 	if (!vector)
 		before = datum(gva, size);
 	run_with(ip, gva - si * 8 - (u64)(long long)(int)disp, si, 0);
-	if (!vector && what == LOAD)
+	if (!vector && (what == LOAD || what == POP))
 		fine = fault.ax == before;
 	else if (!vector && what == STORE)
 		fine = datum(gva, shown) == (0x5a5a5a5aull & (~0ull >> (64 - 8 * shown)));
@@ -318,7 +320,7 @@ static void one_operand(u32 n, u64 ip, u64 gva, u64 si, u32 disp)
 
 static u64 good_for(u32 e, u32 i) { return (e == LOW_EDGE ? edges[e] - 30 * PAGE : GOOD + 5 * PAGE) + i % 60 * 64; }
 
-static const int guard = 65536;
+enum { guard = 65536 };
 
 static u64 inside(u32 e, int bytes) { return edges[e] + (u64)(long long)(begins(e) ? bytes : -bytes); }
 
@@ -383,6 +385,38 @@ static void pairs(u32 e)
 				one_pair(how, ip, good_for(e, d) + (e == LOW_EDGE ? 18 * PAGE : 0), distance);
 				one_pair(how, ip, inside(e, offsets[i]), distance);
 			}
+}
+
+CODE_OF(relative, "mov " MAGIC "(%rip), %eax");
+CODE_OF(address32, "mov " MAGIC "(%edi), %eax");
+
+/* By code that lies near the end; and, at the low one, by addresses of which the upper half does not count. */
+static void other_addresses(u32 e)
+{
+	static const int offsets[] = {guard + 4, guard, 33000, 4, 3, 1, 0};
+	u64 target, cr2;
+	u32 i, k, error, vector;
+
+	for (i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+		u64 ip = place_for(address32, address32_end, 1, 64);
+
+		target = inside(e, offsets[i]);
+		vector = outcome(target, 4, 0, 0, &cr2, &error);
+		if (e == LOW_EDGE) {
+			run_with(ip, good_for(e, i) | 0x5000ull << 32, 0, 0);
+			run_with(ip, (target - 64) | 0x5000ull << 32, 0, 0);
+		} else {
+			u64 at = inside(e, 50 * PAGE) + i * SLOT;
+			u8 *code = (u8 *)(word)((entry_of(at) & ~0xfffull) + (at & 0xfff));
+
+			memcpy(code, relative, relative_end - relative);
+			for (k = 0; load32((word)code + k) != 0x11223344; k++)
+				;
+			store32((word)code + k, (u32)(target - (at + k + 4)));
+			run_with(at, 0, 0, 0);
+		}
+		judge("other address", target, vector, cr2, error, vector || (u32)fault.ax == datum(target, 4));
+	}
 }
 
 CODE_OF(walk, "1: add (%rdi), %eax\n add $" MAGIC ", %rdi\n dec %ecx\n jnz 1b");
@@ -479,6 +513,7 @@ static void ends(u32 space, u32 low)
 		touch(!space);
 		begin_anew(space, low);
 		all_operands(e);
+		other_addresses(e);
 		see(e == LOW_EDGE ? "operands at a low end" : "operands at an end");
 		begin_anew(space, low);
 		pairs(e);

@@ -27,7 +27,7 @@
 
 enum { HWCAP2_FSGSBASE = 2 /* Linux, Documentation/arch/x86/x86_64/fsgs.rst */ };
 enum { CHOICE_BITS = 20 };
-enum { SPACES = 3, RUNS_SHIFT = 14, RUNS = 1 << RUNS_SHIFT, PROBES = 8, ACCOUNTS = 64 };
+enum { SPACES = 3, RUNS_SHIFT = 14, RUNS = 1 << RUNS_SHIFT, PROBES = 8, ACCOUNTS_SHIFT = 6 };
 /* Mappings of all mirrors: the host allows a process 65530 (vm.max_map_count), and each may leave a gap that is another. */
 enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 
@@ -82,12 +82,13 @@ struct mirrors {
 	uint64_t gs_base;
 	uint64_t seen_cr3;
 	int64_t seen_ns;
-	struct mirror_account accounts[ACCOUNTS];
+	struct mirror_account accounts[1 << ACCOUNTS_SHIFT];
 };
 
+/* Spaces share one now and then, which then begins anew at each switch. (Linux' tables of user space lie in every other page.) */
 static struct mirror_account *account_of(struct mirrors *mirrors, uint64_t cr3)
 {
-	return &mirrors->accounts[cr3 >> PAGE_SHIFT & (ACCOUNTS - 1)];
+	return &mirrors->accounts[(cr3 >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> (64 - ACCOUNTS_SHIFT)];
 }
 
 static bool in_area(uint64_t gva)
