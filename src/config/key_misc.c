@@ -33,15 +33,20 @@ int list_device(struct config_parse *parse, const struct key *key, struct option
 	RATE(PREFIX, "bps-total"), RATE(PREFIX, "bps-read"), RATE(PREFIX, "bps-write"), RATE(PREFIX, "iops-total"),    \
 		RATE(PREFIX, "iops-read"), RATE(PREFIX, "iops-write"), PREFIX "iops-size"
 
+/* Names of RAM in migration streams, which there are none of: checked, and changes nothing. */
+#define RAMBLOCK_ID "x-use-canonical-path-for-ramblock-id"
+
 static const struct object_type {
 	const char *name;
 	const char *const *known;
 } object_types[] = {
 	{"iothread", (const char *const[]){NULL}},
 	{"memory-backend-memfd",
-	 (const char *const[]){"size", "share", "prealloc", "merge", "dump", "hugetlb", "hugetlbsize", NULL}},
-	{"memory-backend-file", (const char *const[]){"size", "share", "prealloc", "merge", "dump", "mem-path", NULL}},
-	{"memory-backend-ram", (const char *const[]){"size", "share", "prealloc", "merge", "dump", NULL}},
+	 (const char *const[]){"size", "share", "prealloc", "merge", "dump", "hugetlb", "hugetlbsize",
+			      RAMBLOCK_ID, NULL}},
+	{"memory-backend-file", (const char *const[]){"size", "share", "prealloc", "merge", "dump", "mem-path",
+			      RAMBLOCK_ID, NULL}},
+	{"memory-backend-ram", (const char *const[]){"size", "share", "prealloc", "merge", "dump", RAMBLOCK_ID, NULL}},
 	{"rng-random", (const char *const[]){"filename", NULL}},
 	{"rng-builtin", (const char *const[]){NULL}},
 	{"secret", (const char *const[]){"data", "file", "format", "keyid", "iv", NULL}},
@@ -80,7 +85,8 @@ void keys_print_objects(FILE *to, const char *type)
 /* Names and values; what they mean is the machine's business. */
 static int check_object(const struct object_type *type, struct options *options, struct error *err)
 {
-	static const char *const booleans[] = {"share", "prealloc", "merge", "dump", "hugetlb", "verify-peer", "sanity-check"};
+	static const char *const booleans[] = {"share", "prealloc", "merge", "dump", "hugetlb", "verify-peer",
+	                                       "sanity-check", RAMBLOCK_ID};
 	uint64_t size = 1;
 	bool on;
 
@@ -379,6 +385,18 @@ int list_msg(struct config_parse *parse, const struct key *key, struct options *
 	    take_bool(options, "guest-name", &config->msg_guest_name, err) < 0)
 		return -EINVAL;
 	return options_check_used(options, "-msg", known, err);
+}
+
+int list_overcommit(struct config_parse *parse, const struct key *key, struct options *options, struct error *err)
+{
+	static const char *const known[] = {"mem-lock", "cpu-pm", NULL};
+	bool lock = false, pm = false;
+
+	if (take_bool(options, "mem-lock", &lock, err) < 0 || take_bool(options, "cpu-pm", &pm, err) < 0)
+		return -EINVAL;
+	if (lock || pm)
+		return not_yet(err, lock ? "mem-lock=on" : "cpu-pm=on");
+	return options_check_used(options, "-overcommit", known, err);
 }
 
 int word_help(struct config_parse *parse, const struct key *key, const char *value, struct error *err)

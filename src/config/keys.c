@@ -188,6 +188,8 @@ const struct key config_keys[] = {
 	{ "perfmap", NULL, "name translated code in /tmp/perf-PID.map, for Linux perf", SECTION_DEBUG, KEY_FLAG, FIELD(perf_map) },
 	{ "trace", "[enable=]pattern", "log events whose names match 'pattern' ('-trace help' for a list)", SECTION_DEBUG, KEY_WORD, .word = word_trace },
 	{ "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with", SECTION_DEBUG, KEY_LIST, .list = list_msg, .group = "msg", .describes = true },
+	{ "overcommit", "[mem-lock=off][,cpu-pm=off]", "memory is not locked, and the host's CPUs are not left to the guest: more is not supported yet",
+	  SECTION_DEBUG, KEY_LIST, .list = list_overcommit, .group = "overcommit", .describes = true },
 
 	/* Known, not supported yet */
 	LATER("acpitable", "", SECTION_STANDARD), LATER("add-fd", "", SECTION_STANDARD), LATER("audio", "", SECTION_STANDARD),
@@ -207,7 +209,7 @@ const struct key config_keys[] = {
 	LATER("incoming", "", SECTION_DEBUG), LATER("loadvm", "", SECTION_DEBUG), LATER("sandbox", "", SECTION_DEBUG),
 	LATER("runas", "", SECTION_DEBUG), LATER("chroot", "", SECTION_DEBUG), LATER("compat", "", SECTION_DEBUG),
 	LATER("dfilter", "", SECTION_DEBUG), LATER("dump-vmstate", "", SECTION_DEBUG), LATER("enable-sync-profile", NULL, SECTION_DEBUG),
-	LATER("no-fd-bootchk", NULL, SECTION_DEBUG), LATER("only-migratable", NULL, SECTION_DEBUG), LATER("overcommit", "", SECTION_DEBUG),
+	LATER("no-fd-bootchk", NULL, SECTION_DEBUG), LATER("only-migratable", NULL, SECTION_DEBUG),
 	LATER("plugin", "", SECTION_DEBUG), LATER("preconfig", NULL, SECTION_DEBUG), LATER("seed", "", SECTION_DEBUG),
 	LATER("singlestep", NULL, SECTION_DEBUG),
 	LATER_INSTEAD("watchdog", "", SECTION_DEBUG, "-device i6300esb is the watchdog"),

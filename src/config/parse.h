@@ -72,6 +72,6 @@ key_word_fn word_firmware_dir, word_pflash;
 key_list_fn list_machine, list_accel, list_memory, list_smp, list_name, list_boot, list_rtc, list_action, list_global;
 key_list_fn list_drive, list_blockdev, list_device, list_netdev, list_nic, list_chardev, list_mon, list_object;
 key_list_fn list_vnc;
-key_list_fn list_option_rom, list_smbios, list_fw_cfg, list_msg;
+key_list_fn list_option_rom, list_smbios, list_fw_cfg, list_msg, list_overcommit;
 
 #endif
