@@ -16,6 +16,7 @@ SECONDS = 6
 
 
 def monitor(path, command):
+    """The last command: the machine is stopped then."""
     with connect(path) as s:
         text = b""
         while not text.endswith(b"(qemu) "):
@@ -24,6 +25,7 @@ def monitor(path, command):
         text = b""
         while not text.endswith(b"(qemu) "):
             text += s.recv(65536)
+        s.sendall(b"quit\n")
     return text.decode(errors="replace")
 
 
@@ -36,8 +38,8 @@ def main():
         work.add("bin/spaces-guest", pathlib.Path(os.environ["XUNI_SPACES_GUEST"]))
         path = work.path / "monitor"
         status, text = work.converse(engine, f"quiet xuni=test-spaces xuni.spaces={SECONDS},{threads}",
-                                     [("spaces ", lambda: told.append(monitor(path, "info jit")) if engine == "translate" else None)],
-                                     "-smp", cpus, "-no-reboot", "-monitor", f"unix:{path},server=on,wait=off")
+                                     [("spaces ", lambda: told.append(monitor(path, "info jit")))],
+                                     "-smp", cpus, "-no-reboot", "-no-shutdown", "-monitor", f"unix:{path},server=on,wait=off")
     checks.holds(re.search(r"spaces ok \d+", text) is not None, "every page held and allowed what it should")
     if engine == "translate" and "fsgsbase" in pathlib.Path("/proc/cpuinfo").read_text():
         pages = re.search(r"mirrored pages +([0-9,]+)", told[0]) if told else None

@@ -388,13 +388,13 @@ static void run_engine(struct guest *guest)
 
 	ram_written(guest->ram, CODE, 5 * ORACLE_PAGE);
 	running = &guest->cpu->vcpu;
-	signal(SIGALRM, on_alarm);
-	setitimer(ITIMER_REAL, &alarm, NULL);
+	signal(SIGPROF, on_alarm);
+	setitimer(ITIMER_PROF, &alarm, NULL); /* of CPU time: others may have the host */
 	if (translate_engine.run(running, &err) == VCPU_FAILED) {
 		fprintf(stderr, "%s\n", err.msg);
 		exit(1);
 	}
-	setitimer(ITIMER_REAL, &none, NULL);
+	setitimer(ITIMER_PROF, &none, NULL);
 	vcpu_clear(running, VCPU_KICK);
 }
 

@@ -17,20 +17,11 @@
 #define HUGE_PAGE (2 * MIB)
 enum { HUGE_AFTER = 4 /* huge pages full */ };
 
-static void *map_table(size_t bytes)
+/* What is large at the beginning of a huge page. */
+static void *map_aligned(size_t bytes, int protection, int flags)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-/* Within reach of translated code; what is large at the beginning of a huge page. */
-static void *map_low(size_t bytes, int protection, int flags, int fd)
-{
-	const size_t more = bytes < 4 * HUGE_PAGE ? 0 : HUGE_PAGE;
-	uint8_t *p = mmap(NULL, bytes + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT,
-			  -1, 0),
-		*start;
+	const size_t more = bytes < HUGE_PAGE ? 0 : HUGE_PAGE;
+	uint8_t *p = mmap(NULL, bytes + more, protection, flags, -1, 0), *start;
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -39,15 +30,18 @@ static void *map_low(size_t bytes, int protection, int flags, int fd)
 		munmap(p, (size_t)(start - p));
 	if (start < p + more)
 		munmap(start + bytes, (size_t)(p + more - start));
-	if (mmap(start, bytes, protection, flags | MAP_FIXED, fd, 0) != MAP_FAILED)
-		return start;
-	munmap(start, bytes);
-	return NULL;
+	return start;
 }
 
-static void *map_low_table(size_t bytes)
+static void *map_table(size_t bytes)
 {
-	return map_low(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	return map_aligned(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+}
+
+/* Within reach of translated code. */
+static void *map_low(size_t bytes, int protection)
+{
+	return map_aligned(bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT);
 }
 
 /*
@@ -64,7 +58,7 @@ static int map_code(struct translator *t, size_t bytes, struct error *err)
 		t->write_base = NULL;
 		return error_set_errno(err, errno, "memory for translated code: %zu bytes", bytes);
 	}
-	t->exec_base = map_low(bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	t->exec_base = map_low(bytes, PROT_NONE);
 	view = t->exec_base ? mremap(t->write_base, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, t->exec_base) : MAP_FAILED;
 	if (view == MAP_FAILED || mprotect(view, bytes, PROT_READ | PROT_EXEC))
 		return error_set_errno(err, errno, "mapping %zu bytes for translated code below 2 GiB", bytes);
@@ -82,7 +76,30 @@ static void expect_huge(void *table, size_t bytes)
 		madvise((uint8_t *)table + HUGE_AFTER * HUGE_PAGE, bytes - HUGE_AFTER * HUGE_PAGE, MADV_HUGEPAGE);
 }
 
-/* As that, for what is filled from below, and for shared memory. A page that holds next to nothing is made huge many times as
+static size_t jump_bytes(const struct translator *t)
+{
+	return JUMP_TABLES * sizeof(struct jump_slot) << t->jump_bits;
+}
+
+static void collapse(void *start, size_t bytes)
+{
+	madvise(start, bytes & ~(HUGE_PAGE - 1), MADV_COLLAPSE);
+}
+
+/* Once it is known: what is used all over, and the first pages of what expect_huge was told of. */
+static void tables_huge(struct translator *t)
+{
+	if (t->huge_tables)
+		return;
+	t->huge_tables = true;
+	collapse(t->hash, sizeof(*t->hash) << t->hash_bits);
+	collapse(t->blocks, HUGE_AFTER * HUGE_PAGE);
+	collapse(t->sites, HUGE_AFTER * HUGE_PAGE);
+	collapse(t->jump, t->jump_tables * sizeof(*t->jump) << t->jump_bits);
+	madvise(t->jump, jump_bytes(t), MADV_HUGEPAGE);
+}
+
+/* As expect_huge, for what is filled from below, and for shared memory. A page that holds next to nothing is made huge many times as
  * fast as one that is full. */
 static void fill_huge(uint8_t *base, size_t bytes, uint32_t *number, uint64_t used)
 {
@@ -91,7 +108,7 @@ static void fill_huge(uint8_t *base, size_t bytes, uint32_t *number, uint64_t us
 	if (now == *number)
 		return;
 	for (uint32_t i = *number < HUGE_AFTER ? 0 : *number + 1; now >= HUGE_AFTER && i < end; i++)
-		madvise(base + i * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE);
+		collapse(base + i * HUGE_PAGE, HUGE_PAGE);
 	*number = now;
 }
 
@@ -103,11 +120,6 @@ static unsigned choose_jump_bits(uint64_t budget)
 	while (bits < 17 && JUMP_TABLES * sizeof(struct jump_slot) << (bits + 1) <= budget / 8)
 		bits++;
 	return bits;
-}
-
-static size_t jump_bytes(const struct translator *t)
-{
-	return JUMP_TABLES * sizeof(struct jump_slot) << t->jump_bits;
 }
 
 void code_want_jumps(struct translator *t)
@@ -129,15 +141,16 @@ int code_init(struct translator *t, uint64_t budget, struct error *err)
 	ret = map_code(t, region_code_bytes(budget - jump_bytes(t)), err);
 	if (ret)
 		return ret;
-	t->jump = map_low_table(jump_bytes(t));
+	t->jump = map_low(jump_bytes(t), PROT_READ | PROT_WRITE);
 	region_tables(t);
+	t->hash = map_table(sizeof(*t->hash) << t->hash_bits);
 	t->sites = map_table(t->site_max * sizeof(*t->sites));
 	t->blocks = map_table(t->block_max * sizeof(*t->blocks));
 	t->faults = map_table(t->fault_max * sizeof(*t->faults));
-	t->windows = map_low_table(t->window_max * sizeof(*t->windows));
-	t->window_sites = map_low_table(t->window_max * sizeof(*t->window_sites));
-	t->window_lists = map_low_table(2 * t->window_max * sizeof(*t->window_lists));
-	if (!t->jump || !t->windows || !t->window_sites || !t->window_lists || !t->sites || !t->blocks || !t->faults)
+	t->windows = map_low(t->window_max * sizeof(*t->windows), PROT_READ | PROT_WRITE);
+	t->window_sites = map_low(t->window_max * sizeof(*t->window_sites), PROT_READ | PROT_WRITE);
+	t->window_lists = map_low(2 * t->window_max * sizeof(*t->window_lists), PROT_READ | PROT_WRITE);
+	if (!t->jump || !t->windows || !t->window_sites || !t->window_lists || !t->hash || !t->sites || !t->blocks || !t->faults)
 		return error_set_errno(err, errno, "tables of the translator");
 	expect_huge(t->windows, t->window_max * sizeof(*t->windows));
 	expect_huge(t->sites, t->site_max * sizeof(*t->sites));
@@ -157,6 +170,8 @@ void code_fini(struct translator *t)
 		munmap(t->write_base, t->code_bytes);
 	if (t->exec_base)
 		munmap(t->exec_base, t->code_bytes);
+	if (t->hash)
+		munmap(t->hash, sizeof(*t->hash) << t->hash_bits);
 	if (t->sites)
 		munmap(t->sites, t->site_max * sizeof(*t->sites));
 	if (t->blocks)
@@ -174,7 +189,7 @@ void code_fini(struct translator *t)
 void code_flush(struct translator *t)
 {
 	windows_empty(t, true);
-	memset(t->hash, 0, sizeof(t->hash));
+	memset(t->hash, 0, sizeof(*t->hash) << t->hash_bits);
 	memset(t->pages, 0, sizeof(t->pages));
 	t->page_count = 0;
 	madvise(t->jump, jump_bytes(t), MADV_DONTNEED);
@@ -211,14 +226,14 @@ const struct fault_entry *code_find_fault(const struct translator *t, uint32_t h
 static uint32_t entry_for(const struct site *site, const struct block *from, const struct block *to)
 {
 	if (from->linear >> PAGE_SHIFT != to->linear >> PAGE_SHIFT)
-		return site->flags_in_memory ? to->indirect : to->cross;
+		return to->code + (site->flags_in_memory ? to->indirect : to->cross);
 	if (site->flags_in_memory)
-		return to->flags_live || to->other ? to->indirect : to->poll;
+		return to->code + (to->flags_live || to->other ? to->indirect : to->poll);
 	/* Every loop passes a head that looks at `poll`; a backward jump is where it is. */
 	if (to->linear <= from->linear || (to->fpu && !from->fpu) || (to->x87 && !from->x87) ||
 	    site->rip <= from->linear)
-		return to->poll;
-	return to->same;
+		return to->code + to->poll;
+	return to->code + to->same;
 }
 
 void code_link(struct translator *t, uint32_t number, struct block *to)
@@ -273,7 +288,7 @@ static void link_forget(struct translator *t, struct site *site)
  * are mixed by more than that. */
 static uint32_t *hash_slot(struct translator *t, uint64_t gpa, uint64_t linear)
 {
-	return &t->hash[(gpa * 0x9e3779b97f4a7c15ull + linear * 0xc2b2ae3d27d4eb4full) >> (64 - BLOCK_HASH_BITS)];
+	return &t->hash[(gpa * 0x9e3779b97f4a7c15ull + linear * 0xc2b2ae3d27d4eb4full) >> (64 - t->hash_bits)];
 }
 
 static struct page_entry *page_entry(struct translator *t, uint64_t page)
@@ -400,6 +415,8 @@ static void make_room(struct translator *t)
 	fill_huge(t->exec_base, t->code_bytes, &t->huge_code, t->code_used);
 	fill_huge((uint8_t *)t->windows, t->window_max * sizeof(*t->windows), &t->huge_windows,
 		  t->window_count * sizeof(*t->windows));
+	if (t->huge_code >= HUGE_AFTER)
+		tables_huge(t);
 	if (t->page_count > most)
 		pages_purge(t);
 	while (t->page_count > most) {
@@ -511,7 +528,7 @@ static struct block *block_new(struct translator *t, uint64_t linear, uint64_t g
 	*slot = number;
 	block->first_site = t->site_count;
 	lower_block(t, block, number, bytes, length);
-	block->site_count = t->site_count - block->first_site;
+	block->site_count = (uint16_t)(t->site_count - block->first_site);
 	t->statistics.blocks++;
 	t->statistics.translate_ns += (uint64_t)(host_now_ns() - start_ns);
 	return block;

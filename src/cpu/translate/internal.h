@@ -145,25 +145,31 @@ struct splice {
 };
 enum { SPLICES = 256 };
 
+/* A line of the host's cache: blocks are looked up all over the table. */
 struct block {
 	uint64_t linear, gpa;
 	uint32_t page;                        /* number of the pair of pages (struct page_pair) */
-	uint32_t same, poll, indirect, cross; /* entries, code offsets */
-	uint32_t body;       /* behind what the entries check */
-	uint32_t first_site, site_count;
-	uint32_t links_in;   /* site number, 0: none */
+	uint32_t code;                        /* code offset */
+	uint32_t first_site;
+	uint32_t links_in;                    /* site number, 0: none */
 	uint32_t hash_next, page_next, page_prev; /* block numbers, 0: none */
-	uint16_t guest_bytes;
-	uint16_t mnemonic; /* of an interpreted block */
-	uint16_t key;
 	/* An instruction that reaches into the next page is a block of its own, with a stand-in on that page's list. */
 	uint32_t other; /* the stand-in's number, and of a stand-in the block's; 0: none */
-	bool stand_in;
-	bool dead, interpret, fpu, x87;
-	bool flags_live; /* at its entries */
+	uint16_t site_count;
+	uint16_t key;
+	union {
+		uint16_t guest_bytes;
+		uint16_t mnemonic; /* of an interpreted block */
+	};
+	uint16_t verified; /* verify: runs that were compared */
+	uint8_t same, poll, indirect, cross; /* entries, from code on */
+	uint8_t body;      /* behind what the entries check */
+	bool stand_in : 1;
+	bool dead : 1, interpret : 1, fpu : 1, x87 : 1;
+	bool flags_live : 1; /* at its entries */
 	uint8_t group_misses, mirror_misses;
-	uint32_t verified; /* verify: runs that were compared */
 };
+_Static_assert(sizeof(struct block) == 64, "a line");
 
 /* Where an indirect branch looks: one table for each key. */
 struct jump_slot {
@@ -193,7 +199,7 @@ struct x87_image {
 };
 _Static_assert(sizeof(struct x87_image) == 576, "legacy region and header of XSAVE");
 
-#define BLOCK_HASH_BITS 18
+#define BLOCK_HASH_MOST 19 /* bits: a huge page */
 #define PAGE_HASH_BITS 14
 /* BLOCK_ROOM, BLOCK_SITES: no block needs more code, sites, windows or fault entries. */
 enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024, BLOCK_SITES = 1024 };
@@ -218,7 +224,7 @@ struct page_pair {
 	uint64_t linear, gpa;
 	uint32_t number; /* 0: free */
 };
-enum { PAGE_PAIRS = 4096 };
+enum { PAGE_PAIRS = 16384 };
 
 struct statistics {
 	uint64_t blocks, flushes, dropped, enters, fills, links, translate_ns, mirrored, evictions, evicted, evict_ns, evict_max_ns;
@@ -271,6 +277,7 @@ struct translator {
 	struct code_region regions[REGIONS];
 	unsigned region;     /* that is being filled: code_used and the counts are its */
 	uint32_t huge_code, huge_windows; /* numbers of the huge pages that are being filled (code.c) */
+	bool huge_tables;
 	uint64_t generation; /* grows when numbers of sites and blocks get another meaning */
 	uint32_t code_used;
 	uint32_t enter, leave, leave_flags, no_jump, miss_stub;
@@ -284,7 +291,8 @@ struct translator {
 	uint32_t block_count, block_max;
 	struct fault_entry *faults;
 	uint32_t fault_count, fault_max;
-	uint32_t hash[1 << BLOCK_HASH_BITS];
+	uint32_t *hash; /* of blocks: 1 << hash_bits numbers */
+	unsigned hash_bits;
 	struct page_entry pages[1 << PAGE_HASH_BITS];
 	struct page_pair pairs[PAGE_PAIRS]; /* used last, by a hash */
 	uint32_t pair_count;                /* the last number given */

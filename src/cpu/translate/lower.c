@@ -304,6 +304,12 @@ static void save_head_flags(struct lowering *l)
 	load_abs(&l->e, RAX, home(l, RAX));
 }
 
+/* A head is at most 200 bytes. */
+static uint8_t entry_here(const struct lowering *l)
+{
+	return (uint8_t)(l->e.at - l->block->code);
+}
+
 /* The entries, from the one that checks most to the one that checks nothing. */
 static void emit_head(struct lowering *l, bool live)
 {
@@ -314,21 +320,21 @@ static void emit_head(struct lowering *l, bool live)
 	struct emitter *e = &l->e;
 
 	if (live && !other) {
-		block->poll = e->at;
+		block->poll = entry_here(l);
 		save_head_flags(l);
 		over = jump_ahead(e);
 	}
-	block->cross = e->at;
+	block->cross = entry_here(l);
 	if (live || other)
 		save_head_flags(l);
-	block->indirect = e->at;
+	block->indirect = entry_here(l);
 	check_page(l, block->linear, block->page, site);
 	if (other)
 		check_page(l, other->linear, other->page, site);
 	if (live && !other)
 		patch32(e->base, over, e->at);
 	else
-		block->poll = e->at;
+		block->poll = entry_here(l);
 	op_abs(e, false, 0x83, 7, &t->poll);
 	put8(e, 0);
 	branch_cold(l, CONDITION_NE, site);
@@ -353,7 +359,7 @@ static void emit_head(struct lowering *l, bool live)
 	}
 	if (live)
 		restore_flags(l);
-	block->body = block->same = e->at;
+	block->body = block->same = entry_here(l);
 	if (other) /* whichever way it is reached */
 		block->same = block->poll = block->cross;
 }
@@ -405,6 +411,7 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	}
 	code_want_jumps(t);
 	live = find_live_flags(&l, bytes);
+	block->code = l.e.at;
 	l.pending = NULL;
 	l.mirrored = t->key & KEY_MIRROR && !*code_windowed(t, block->gpa);
 	l.share = !l.mirrored && !*code_alone(t, block->gpa);

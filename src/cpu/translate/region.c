@@ -24,7 +24,7 @@ size_t region_code_bytes(size_t budget)
 {
 	size_t per_kib = KIB +
 			 KIB / CODE_PER_SITE * sizeof(struct site) +
-			 KIB / CODE_PER_WINDOW * (sizeof(struct window) + 3 * sizeof(uint32_t)) + KIB / CODE_PER_BLOCK * sizeof(struct block) +
+			 KIB / CODE_PER_WINDOW * (sizeof(struct window) + 3 * sizeof(uint32_t)) + KIB / CODE_PER_BLOCK * (sizeof(struct block) + 2 * sizeof(uint32_t)) +
 			 KIB / CODE_PER_FAULT * sizeof(struct fault_entry);
 
 	return budget / per_kib * KIB & ~(PAGE_SIZE - 1);
@@ -36,6 +36,8 @@ void region_tables(struct translator *t)
 	t->window_max = (uint32_t)(t->code_bytes / CODE_PER_WINDOW);
 	t->block_max = (uint32_t)(t->code_bytes / CODE_PER_BLOCK);
 	t->fault_max = (uint32_t)(t->code_bytes / CODE_PER_FAULT);
+	for (t->hash_bits = 1; t->hash_bits < BLOCK_HASH_MOST && 1u << t->hash_bits < t->block_max;)
+		t->hash_bits++;
 }
 
 static void enter(struct translator *t, unsigned number)

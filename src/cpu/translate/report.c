@@ -22,7 +22,7 @@ static void count_region(const struct translator *t, const struct code_region *r
 		if (t->blocks[i].dead)
 			continue;
 		n[JIT_BLOCKS]++;
-		n[JIT_GUEST_BYTES] += t->blocks[i].guest_bytes;
+		n[JIT_GUEST_BYTES] += t->blocks[i].interpret ? 0 : t->blocks[i].guest_bytes;
 	}
 	for (uint32_t i = region->sites.first; i < region->sites.used; i++)
 		n[JIT_CHAINS] += t->sites[i].kind == SITE_LINK && t->sites[i].linked;

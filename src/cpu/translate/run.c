@@ -66,7 +66,7 @@ static void remember_jump(struct translator *t, struct block *block)
 
 	if (table)
 		table[jump_index(t, rip)] =
-			(struct jump_slot){ .rip = rip, .host = low_address(t->exec_base) + block->indirect };
+			(struct jump_slot){ .rip = rip, .host = low_address(t->exec_base) + block->code + block->indirect };
 }
 
 /* A branch there does not fault. */
@@ -139,7 +139,7 @@ static const struct site *run_block(struct translator *t, struct block *block, b
 {
 	if (__builtin_expect(t->verify && verify_wants(t->verify, block), 0))
 		return verify_run(t->verify, block, failed);
-	run_enter(t, block->indirect);
+	run_enter(t, block->code + block->indirect);
 	return run_leave(t);
 }
 

@@ -348,8 +348,8 @@ const struct site *verify_run(struct verify *v, struct block *block, bool *faile
 	uint32_t where;
 
 	v->block = (uint32_t)(block - t->blocks);
-	block->verified += block->verified < UINT32_MAX - 1;
-	site = run(v, block, block->body);
+	block->verified += block->verified < UINT16_MAX; /* when `most` is more, it is never reached */
+	site = run(v, block, block->code + block->body);
 	while (!v->failed && site->kind == SITE_CALL) {
 		where = call(v);
 		if (!where || v->failed)

@@ -155,17 +155,16 @@ static void report_memory(const struct verify *v, struct log *log)
 /* Where block's code begins, and where that of the next one that has any does. */
 static uint32_t code_of(const struct translator *t, uint32_t number, uint32_t *end)
 {
-	const struct code_region *region = region_of_code(t, t->blocks[number].body);
+	const struct code_region *region = region_of_code(t, t->blocks[number].code);
 	uint32_t last = region == &t->regions[t->region] ? t->block_count : region->blocks.used;
-	uint32_t start = min_u64(t->blocks[number].cross, t->blocks[number].poll);
 
 	*end = region == &t->regions[t->region] ? t->code_used : region->code.used;
 	for (uint32_t i = number + 1; i < last; i++)
 		if (!t->blocks[i].interpret) {
-			*end = min_u64(t->blocks[i].cross, t->blocks[i].poll);
+			*end = t->blocks[i].code;
 			break;
 		}
-	return start;
+	return t->blocks[number].code;
 }
 
 static void report_block_code(const struct verify *v, struct log *log, uint32_t number)
@@ -179,7 +178,7 @@ static void report_block_code(const struct verify *v, struct log *log, uint32_t 
 		 (unsigned long long)block->linear, (unsigned long long)block->gpa, block->key);
 	if (guest)
 		report_code(log, t->decoder, guest, block->guest_bytes, rip_of(t, block->key, block->linear));
-	log_tell(log, "host code, entered at 0x%llx:", (unsigned long long)(uintptr_t)(t->exec_base + block->body));
+	log_tell(log, "host code, entered at 0x%llx:", (unsigned long long)(uintptr_t)(t->exec_base + block->code + block->body));
 	report_code(log, NULL, t->write_base + start, end - start, (uintptr_t)(t->exec_base + start));
 }
 

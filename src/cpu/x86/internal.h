@@ -63,12 +63,14 @@ struct x86_tlb_space {
 		uint16_t slot;
 		struct x86_tlb_entry entry;
 	} kept[X86_TLB_KEPT];
+	uint32_t frames[X86_TLB_KEPT];
 };
 
 struct x86_translation {
 	const struct ram_slot *slot;   /* that answered last */
 	uint64_t pdpte[4];             /* PAE paging's registers, loaded with CR3 */
 	struct x86_tlb_fills fills[2]; /* [global] */
+	uint32_t frames[X86_TLB_SLOTS]; /* of the entries, once more: x86_tlb_protect looks for one among them all */
 	uint64_t global_slots[X86_TLB_SLOTS / 64]; /* what the slots hold now is global, if they hold something */
 	/* By hash: 2 MiB ranges with a fill from a 2 or 4 MiB page, 1 GiB ranges with one from a 1 GiB page. */
 	uint64_t large_pages[1 << X86_TLB_RANGE_BITS >> 6];

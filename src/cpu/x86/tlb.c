@@ -164,16 +164,20 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t gva)
 	}
 }
 
-static bool entry_protect(struct x86_tlb_entry *entry, uint64_t gpa)
+/* frame: of the entry. */
+static bool entry_protect(uint32_t frame, struct x86_tlb_entry *entry, uint64_t gpa)
 {
-	uint64_t run_gpa = x86_tlb_gpa(entry) - (entry->tag_write - entry->run_write_start);
+	uint64_t run_gpa;
 
+	if ((frame ^ gpa >> PAGE_SHIFT) >> (21 - PAGE_SHIFT)) /* a run is within 2 MiB */
+		return false;
 	if (entry->tag_write == X86_TLB_NONE)
 		return false;
 	if (x86_tlb_gpa(entry) == gpa) {
 		entry->tag_write = X86_TLB_NONE;
 		return true;
 	}
+	run_gpa = x86_tlb_gpa(entry) - (entry->tag_write - entry->run_write_start);
 	if (gpa - run_gpa < entry->run_write_pages * PAGE_SIZE) {
 		entry->run_write_start = entry->tag_write;
 		entry->run_write_pages = 1;
@@ -191,13 +195,13 @@ bool x86_tlb_protect(struct x86_cpu *cpu, uint64_t gpa)
 		const struct x86_tlb_fills *fills = &cpu->translation->fills[global];
 
 		for (unsigned i = 0; i < fills->count; i++)
-			had |= entry_protect(&entries[fills->slot[i]], gpa);
+			had |= entry_protect(cpu->translation->frames[fills->slot[i]], &entries[fills->slot[i]], gpa);
 	}
 	for (unsigned n = 0; n < X86_TLB_SPACES; n++) {
 		struct x86_tlb_space *space = &cpu->translation->spaces[n];
 
 		for (unsigned i = 0; i < space->count; i++)
-			had |= entry_protect(&space->kept[i].entry, gpa);
+			had |= entry_protect(space->frames[i], &space->kept[i].entry, gpa);
 	}
 	if (cpu->tlb_copies)
 		had |= cpu->tlb_copies->protect(cpu, gpa);
@@ -347,6 +351,7 @@ static void fill(struct x86_cpu *cpu, uint64_t gva, unsigned access, const struc
 	x86_tlb_list(fills, slot);
 	translation->global_slots[slot / 64] =
 		(translation->global_slots[slot / 64] & ~(1ull << (slot % 64))) | (uint64_t)leaf->global << (slot % 64);
+	translation->frames[slot] = entry->frame;
 	place->entry = writable ? entry : NULL;
 	place->page = page;
 }
