@@ -160,7 +160,7 @@ static uint32_t code_of(const struct translator *t, uint32_t number, uint32_t *e
 
 	*end = region == &t->regions[t->region] ? t->code_used : region->code.used;
 	for (uint32_t i = number + 1; i < last; i++)
-		if (!t->blocks[i].interpret) {
+		if (!t->blocks[i].interpret && !t->blocks[i].stand_in) {
 			*end = t->blocks[i].code;
 			break;
 		}
