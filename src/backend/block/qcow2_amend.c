@@ -167,14 +167,15 @@ static int downgrade(struct qcow2 *q, struct error *err)
 		return error_set(err, ENOTSUP,
 				 "Cannot downgrade an image with zstd compression type and existing "
 				 "compressed clusters");
-	/* The snapshots' tables stay as they are. */
 	for (uint32_t i = 0; i < q->header.snapshot_count; i++)
-		if (snapshots & QCOW2_ZERO || q->snapshots[i].disk_bytes != q->header.size ||
+		if ((snapshots & QCOW2_ZERO && q->header.crypt_method) || q->snapshots[i].disk_bytes != q->header.size ||
 		    q->snapshots[i].vm_state_bytes > UINT32_MAX)
 			return error_set(err, ENOTSUP, "Internal snapshots prevent downgrade of image");
 	if (q->bitmap_count)
 		return error_set(err, ENOTSUP, "Dirty bitmaps prevent downgrade of image");
 	result = expand_zeroes(q, err);
+	if (!result && snapshots & QCOW2_ZERO && (result = qcow2_snapshots_expand_zeroes(q)))
+		error_set_errno(err, -result, "Failed to turn zero into data clusters");
 	if (!result && ((result = qcow2_flush(q->block)) || (result = qcow2_flush(q->block))))
 		error_set_errno(err, -result, "Could not write the image");
 	if (result)

@@ -377,6 +377,9 @@ int qcow2_runtime_open(struct qcow2 *q, struct options *options, struct error *e
 
 /* ORs QCOW2_COMPRESSED and QCOW2_ZERO into what the entries of the active tables, of the snapshots' are. */
 int qcow2_kinds_seen(struct qcow2 *q, uint64_t *active, uint64_t *snapshots);
+/* No snapshot has entries of zeroes any more. Not for encrypted images. What fails halfway leaves snapshots that show
+ * what they did, and maybe clusters that nothing refers to. */
+int qcow2_snapshots_expand_zeroes(struct qcow2 *q);
 
 /* --- qcow2_snapshot_table.c --- */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);

@@ -226,7 +226,7 @@ int qcow2_snapshot_create(struct block *block, const char *name, struct error *e
 	return result ? error_set_errno(err, -result, "Could not write the image") : 0;
 }
 
-/* --- show, apply and delete --- */
+/* --- the tables of a snapshot --- */
 
 static int load_l1(struct qcow2 *q, const struct qcow2_snapshot *s, uint64_t **l1)
 {
@@ -281,6 +281,115 @@ int qcow2_kinds_seen(struct qcow2 *q, uint64_t *active, uint64_t *snapshots)
 	}
 	return result;
 }
+
+/* --- without clusters of zeroes, for version 2 --- */
+
+/* One cluster with this content, that nothing refers to yet. */
+static int write_new(struct qcow2 *q, const uint8_t *content, uint64_t *offset)
+{
+	uint64_t count = 1;
+	int result;
+
+	pthread_mutex_lock(&q->lock);
+	result = qcow2_allocate(q, &count, true, offset);
+	if (!result)
+		qcow2_take_fresh(q, *offset, 1);
+	pthread_mutex_unlock(&q->lock);
+	return result ? result : qcow2_file_write(q, *offset, content, q->cluster_bytes);
+}
+
+/* Entries of zeroes become those of clusters with zeroes, or without a backing file none. Whether there were any. */
+static int replace_zeroes(struct qcow2 *q, uint8_t *table, const uint8_t *zeroes, bool *changed)
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < q->l2_entries && !result; i++) {
+		struct qcow2_entry entry = qcow2_entry_load(q, table, i);
+		const enum qcow2_kind kind = qcow2_kind_of(q, entry, 0);
+
+		if (kind != QCOW2_ZERO_PLAIN && kind != QCOW2_ZERO_ALLOCATED)
+			continue;
+		entry.word = 0;
+		if (q->backing_name)
+			result = write_new(q, zeroes, &entry.word);
+		qcow2_entry_store(q, table, i, entry);
+		*changed = true;
+	}
+	return result;
+}
+
+/* Frees what the entries of zeroes of a table referred to, and the table itself, for this one of its users. */
+static int free_replaced(struct qcow2 *q, uint64_t offset, const uint8_t *table)
+{
+	pthread_mutex_lock(&q->lock);
+	for (uint32_t i = 0; i < q->l2_entries; i++) {
+		const struct qcow2_entry entry = qcow2_entry_load(q, table, i);
+
+		if (qcow2_kind_of(q, entry, 0) == QCOW2_ZERO_ALLOCATED)
+			qcow2_free_entry(q, entry.word, QCOW2_FREED_BY_SNAPSHOT);
+	}
+	qcow2_free_later(q, offset, q->cluster_bytes, QCOW2_FREED_OTHERWISE);
+	pthread_mutex_unlock(&q->lock);
+	return qcow2_flush(q->block);
+}
+
+/*
+ * The table at `offset`, to which a snapshot's L1 entry at `place` refers. Others may refer to it too: a copy takes its
+ * place here. The new clusters are durable before the entry, and the entry before the old ones are freed.
+ */
+static int expand_table(struct qcow2 *q, uint64_t place, uint64_t offset, uint8_t *old, uint8_t *new,
+			const uint8_t *zeroes)
+{
+	struct qcow2_table *table;
+	uint64_t copy;
+	bool changed = false;
+	uint8_t word[8];
+	int result;
+
+	pthread_mutex_lock(&q->lock);
+	result = qcow2_cache_get(q, &q->l2, offset, false, &table);
+	if (!result)
+		memcpy(old, table->data, q->cluster_bytes);
+	pthread_mutex_unlock(&q->lock);
+	if (result)
+		return result;
+	memcpy(new, old, q->cluster_bytes);
+	result = replace_zeroes(q, new, zeroes, &changed);
+	if (result || !changed)
+		return result;
+	if ((result = write_new(q, new, &copy)) || (result = settle(q)))
+		return result;
+	store_be64(word, copy);
+	if ((result = qcow2_file_write(q, place, word, sizeof(word))) || (result = qcow2_file_sync(q)))
+		return result;
+	return free_replaced(q, offset, old);
+}
+
+int qcow2_snapshots_expand_zeroes(struct qcow2 *q)
+{
+	uint8_t *buffers = calloc(3, q->cluster_bytes);
+	int result = buffers ? settle(q) : -ENOMEM;
+
+	for (uint32_t i = 0; i < q->header.snapshot_count && !result; i++) {
+		const struct qcow2_snapshot *s = &q->snapshots[i];
+		uint64_t *l1;
+
+		result = load_l1(q, s, &l1);
+		for (uint32_t k = 0; k < s->l1_size && !result; k++)
+			if (l1[k] & QCOW2_OFFSET_MASK)
+				result = expand_table(q, s->l1_offset + k * 8ull, l1[k] & QCOW2_OFFSET_MASK, buffers,
+						      buffers + q->cluster_bytes, buffers + 2ull * q->cluster_bytes);
+		free(l1);
+	}
+	free(buffers);
+	if (!result)
+		result = settle(q);
+	if (!result)
+		result = refresh_copied(q); /* what a snapshot shared with the disk may be the disk's alone now */
+	return result ? result : settle(q);
+}
+
+/* --- apply and delete --- */
 
 /* The active table takes over the snapshot's content, in place; the first references of the old content go last. */
 static int replace_active(struct qcow2 *q, const struct qcow2_snapshot *s, const uint64_t *l1)

@@ -267,6 +267,15 @@ static void make_base(struct fixture *f, uint64_t bytes)
 	fclose(to);
 }
 
+static void read_base(const struct fixture *f, uint8_t *to)
+{
+	FILE *from = fopen(f->base, "rb");
+
+	assert_non_null(from);
+	assert_int_equal(fread(to, 1, DISK_BYTES, from), DISK_BYTES);
+	fclose(from);
+}
+
 static void test_geometries(void **state)
 {
 	static const struct {
@@ -444,6 +453,71 @@ static void test_snapshots_of_subclusters(void **state)
 	free(kept);
 }
 
+/* What the disk (NULL) or a snapshot shows. */
+static uint8_t *content_of(struct fixture *f, const char *snapshot)
+{
+	struct block *block = open_image(f, true);
+	uint8_t *content = malloc(DISK_BYTES);
+	struct error err = {0};
+
+	if (snapshot)
+		assert_int_equal(qcow2_snapshot_show(block, NULL, snapshot, &err), 0);
+	assert_int_equal(block_pread(block, 0, content, DISK_BYTES), 0);
+	block_unref(block);
+	return content;
+}
+
+/* Version 2 has no clusters of zeroes, and disk and snapshots, which share tables and clusters, stay what they are. */
+static void test_downgrade_with_snapshots(void **state)
+{
+	static const char *const names[] = {NULL, "a", "b", "c"};
+	struct fixture *f = *state;
+
+	make_base(f, DISK_BYTES);
+	for (unsigned round = 0; round < 4; round++) {
+		struct options options = {0};
+		uint8_t *shadow = calloc(1, DISK_BYTES), *before[ARRAY_SIZE(names)];
+		struct qcow2_create how;
+		struct error err = {0};
+		struct block *block;
+
+		qcow2_create_defaults(&how);
+		how.length = DISK_BYTES;
+		how.cluster_bytes = round & 1 ? 4096 : 65536;
+		if (round & 2) {
+			how.backing = f->base;
+			how.backing_format = "raw";
+			read_base(f, shadow);
+		}
+		create(f, &how);
+		block = open_image(f, false);
+		for (unsigned i = 1; i < ARRAY_SIZE(names); i++) {
+			run_workers(block, shadow, DISK_BYTES, true, 1, 40);
+			assert_int_equal(block_execute(block, BLOCK_WRITE_ZEROES, i * MIB, 256 * KIB, NULL, 0, 0), 0);
+			memset(shadow + i * MIB, 0, 256 * KIB);
+			assert_int_equal(qcow2_snapshot_create(block, names[i], &err), 0);
+		}
+		run_workers(block, shadow, DISK_BYTES, true, 1, 10);
+		block_unref(block);
+		for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+			before[i] = content_of(f, names[i]);
+		block = open_image(f, false);
+		options_add(&options, "compat", "0.10");
+		assert_int_equal(qcow2_amend(block, &options, false, &err), 0);
+		options_free(&options);
+		block_unref(block);
+		qemu_check(f);
+		for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+			uint8_t *after = content_of(f, names[i]);
+
+			assert_memory_equal(after, before[i], DISK_BYTES);
+			free(after);
+			free(before[i]);
+		}
+		free(shadow);
+	}
+}
+
 /* A larger backing file must not show behind the old end when there is no room for the zeroes that would hide it. */
 static void test_failed_growth(void **state)
 {
@@ -549,6 +623,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_data_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_encryption, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshots_of_subclusters, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_downgrade_with_snapshots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_growth, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_shrinking, setup, teardown),
 	};
