@@ -121,6 +121,73 @@ static void row_calls(uint64_t n)
 		sink += fib(15);
 }
 
+/* Returns that go to a place which what went before does not tell: each of the eight calls is made or not. */
+struct node {
+	struct node *child[8];
+	uint64_t value;
+};
+
+static uint64_t __attribute__((noinline, noclone)) walk(const struct node *node)
+{
+	uint64_t sum = node->value;
+
+#define WALK(i) (node->child[i] ? walk(node->child[i]) : 0)
+	sum += WALK(0);
+	sum ^= WALK(1);
+	sum += WALK(2);
+	sum ^= WALK(3);
+	sum += WALK(4);
+	sum ^= WALK(5);
+	sum += WALK(6);
+	return sum ^ WALK(7);
+#undef WALK
+}
+
+static void row_tree(uint64_t n)
+{
+	enum { NODES = 2048 };
+	static struct node nodes[NODES];
+	uint32_t seed = 3;
+
+	for (unsigned i = 1; i < NODES && !nodes[NODES - 1].value; i++) {
+		struct node *at = nodes, **to = &at;
+
+		while (*to) {
+			at = *to;
+			to = &at->child[(seed = seed * 1664525 + 1013904223) >> 29];
+		}
+		*to = &nodes[i];
+		nodes[i].value = i;
+	}
+	for (; n; n--)
+		sink += walk(nodes);
+}
+
+/* One small function that is called from many places, one after the other. */
+static uint64_t __attribute__((noinline, noclone)) mix(uint64_t x)
+{
+	return (x ^ x >> 29) * 0xbf58476d1ce4e5b9ull;
+}
+
+static void row_shared(uint64_t n)
+{
+	uint64_t x = 1;
+
+#define MIX4 x = mix(x); x = mix(x + 1); x = mix(x + n); x = mix(x ^ n);
+	for (; n; n--) {
+		MIX4 MIX4 MIX4 MIX4
+		if (x & 1) {
+			MIX4
+		}
+		if (x & 2) {
+			MIX4
+		}
+		MIX4 MIX4
+	}
+#undef MIX4
+	sink = x;
+}
+
 static uint64_t f0(uint64_t x) { return x + 1; }
 static uint64_t f1(uint64_t x) { return x ^ 5; }
 static uint64_t f2(uint64_t x) { return x * 3; }
@@ -265,6 +332,7 @@ static const struct row {
 	{"loop", "integer", row_loop, 100000, 10},   {"crc", "integer", row_crc, 10000, 0},
 	{"sieve", "integer", row_sieve, 1, 0},       {"qsort", "integer", row_qsort, 1, 0},
 	{"chase", "integer", row_chase, 100000, 0},  {"calls", "integer", row_calls, 10, 0},
+	{"tree", "integer", row_tree, 10, 0},        {"shared", "integer", row_shared, 1000, 0},
 	{"indirect", "integer", row_indirect, 10000, 0}, {"memcpy", "integer", row_memcpy, 1, 0},
 	{"x87", "fp", row_x87, 1000, 0},             {"double", "fp", row_double, 1000, 0},
 	{"sse", "fp", row_sse, 1, 0},                {"avx2", "fp", row_avx2, 1, 0},
