@@ -27,6 +27,9 @@ static void lower_jcxz(struct lowering *l, struct guest_instruction *g)
 	link_parked(l, jump_ahead(e), classify_target(l->t, g));
 }
 
+/* From the rel32 of the branch behind `cmp a, [expected]` back to the address in that. */
+enum { EXPECTED_BEFORE_BRANCH = 2 + 4 };
+
 /*
  * The target is in register a, flags are in memory (or dead). `undo` brings RSP back to what it was. A branch goes mostly
  * where it went first, and to that block it is linked (a SITE_LINK behind its own site); when it does not, or is not linked,
@@ -37,16 +40,12 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 {
 	struct translator *t = l->t;
 	struct emitter *e = &l->e;
-	const uint64_t first = l->list[0].rip;
-	const uint32_t site = new_site(l, SITE_INDIRECT, l->list[l->at].rip), link = new_site(l, SITE_LINK, first);
-	uint32_t window;
+	const uint32_t site = new_site(l, SITE_INDIRECT, l->list[l->at].rip), link = new_site(l, SITE_LINK, l->list[0].rip);
 
 	t->sites[site].disp = undo;
 	t->sites[link].flags_in_memory = true;
 	t->sites[link].parked = l->spare;
-	window = new_window(l, link, (struct window){.start = first});
-	t->sites[site].window = window;
-	op_abs(e, true, 0x3b, a, &t->windows[window].start);
+	op_abs(e, true, 0x3b, a, NULL); /* cmp a, [expected], which branch_emit_cold writes */
 	new_cold(l, (struct cold){.from = branch_ahead(e, CONDITION_NE), .site = site, .address = (int8_t)a, .parked = l->parked});
 	bring_back(l, l->parked);
 	t->sites[link].patch = jump_ahead(e);
@@ -54,14 +53,12 @@ static void jump_indirect(struct lowering *l, unsigned a, int32_t undo)
 }
 
 /* Looks into the table of the key. */
-static void look_up_jump(struct lowering *l, unsigned a, const struct jump_slot *table, const struct window *link, uint32_t leave[2])
+static uint32_t look_up_jump(struct lowering *l, unsigned a, const struct jump_slot *table)
 {
 	struct emitter *e = &l->e;
 	unsigned b = scratch(l, bit((int)a));
+	uint32_t leave;
 
-	op_abs(e, false, 0x83, 7, &link->limit); /* cmp dword [limit], 0: C makes the link */
-	put8(e, 0);
-	leave[0] = branch_ahead(e, CONDITION_E);
 	/* b = jump_index(a) * sizeof(struct jump_slot) */
 	put_rex(e, false, b, (int)a, -1);
 	PUT(e, 0x69, (uint8_t)(0xc0 | (b & 7) << 3 | (a & 7))); /* imul b32, a32, .. */
@@ -70,30 +67,42 @@ static void look_up_jump(struct lowering *l, unsigned a, const struct jump_slot 
 	PUT(e, 0xc1, (uint8_t)(0xe8 | (b & 7)), 32 - l->t->jump_bits - JUMP_SLOT_SHIFT); /* shr b32, .. */
 	alu_imm(e, false, 4, b, ((1 << l->t->jump_bits) - 1) << JUMP_SLOT_SHIFT);
 	op_mem(e, true, 0x3b, a, (int)b, -1, 0, (int32_t)low_address(table));
-	leave[1] = branch_ahead(e, CONDITION_NE);
+	leave = branch_ahead(e, CONDITION_NE);
 	op_mem(e, true, 0x8b, b, (int)b, -1, 0, (int32_t)low_address(&table->host));
 	store_abs(e, b, &l->t->target);
+	return leave;
 }
 
 void branch_emit_cold(struct lowering *l, const struct cold *cold)
 {
 	struct translator *t = l->t;
+	struct emitter *e = &l->e;
 	struct jump_slot *table = jump_table(t, t->key);
-	uint32_t leave[2];
-	uint16_t parked;
+	struct site *site = &t->sites[cold->site];
+	uint32_t leave, address;
 
+	site->other = cold->from;
+	site->resume = e->at;
 	l->parked = cold->parked;
 	if (table) {
-		look_up_jump(l, (unsigned)cold->address, table, &t->windows[t->sites[cold->site].window], leave);
-		parked = l->parked;
+		leave = look_up_jump(l, (unsigned)cold->address, table);
+		site->parked = l->parked;
 		bring_back(l, l->parked);
-		op_abs(&l->e, false, 0xff, 4, &t->target);
-		patch32(l->e.base, leave[0], l->e.at);
-		patch32(l->e.base, leave[1], l->e.at);
-		t->sites[cold->site].parked = parked;
+		op_abs(e, false, 0xff, 4, &t->target);
+		patch32(e->base, cold->from, e->at);
+		l->parked = cold->parked;
+		for (unsigned i = 0; i < 16; i++)
+			if (site->parked >> i & 1)
+				park(l, i);
+		patch32(e->base, leave, e->at);
 	}
-	store_abs(&l->e, (unsigned)cold->address, &t->cpu->s.rip);
+	store_abs(e, (unsigned)cold->address, &t->cpu->s.rip);
 	leave_at(l, cold->site, false);
+	e->at = (e->at + 7) & ~7u;
+	site->expected = e->at;
+	put64(e, l->list[0].rip);
+	address = low_address(t->exec_base) + site->expected;
+	memcpy(e->base + cold->from - EXPECTED_BEFORE_BRANCH, &address, sizeof(address));
 }
 
 static void lower_ret(struct lowering *l, struct guest_instruction *g)

@@ -256,11 +256,16 @@ void code_link(struct translator *t, uint32_t number, struct block *to)
 bool code_expect(struct translator *t, uint32_t link, uint64_t rip)
 {
 	struct site *site = &t->sites[link];
-	struct window *window = &t->windows[t->sites[link - 1].window];
+	struct site *branch = &t->sites[link - 1];
 
-	if (!window->limit && !site->linked) /* as it is when the branch went to its own block */
-		site->rip = window->start = rip;
-	window->limit = 1;
+	if (branch->resume) {
+		patch32(t->write_base, branch->other, branch->resume);
+		branch->resume = 0;
+		if (!site->linked) { /* as it is when the branch went to its own block */
+			site->rip = rip;
+			memcpy(t->write_base + branch->expected, &rip, sizeof(rip));
+		}
+	}
 	return site->rip == rip;
 }
 

@@ -152,6 +152,47 @@ static void test_indirect_links(void **unused)
 	}
 }
 
+/* Where an indirect branch leaves, in each of the ways, all registers are what the code in front of it made of them. */
+static void test_indirect_branch_leaves(void **unused)
+{
+	/* mov r8d, 8; mov r9d, 9; mov r10d, 10; mov r11d, 11; jmp rax */
+	static const uint8_t code[] = { 0x41, 0xb8, 8, 0, 0, 0, 0x41, 0xb9, 9, 0, 0, 0, 0x41, 0xba, 10, 0, 0, 0, 0x41, 0xbb, 11, 0, 0, 0, 0xff, 0xe0 };
+	static const uint8_t stop[] = { 0xff, 0xc3, 0xf4 }; /* inc ebx; hlt */
+	static const struct {
+		uint64_t target;
+		unsigned exits;
+	} runs[] = {
+		{ DETOUR, 1 }, /* C has not been asked yet */
+		{ DETOUR, 0 }, /* linked */
+		{ OTHER, 1 },  /* not in the table */
+		{ OTHER, 0 },
+		{ DETOUR, 0 },
+	};
+	struct translator *t;
+	struct x86_state state;
+	struct guest guest;
+
+	guest_init_engine(&guest, &translate_engine, 1, NULL, false);
+	guest_mode(&guest, 0, X86_CODE64);
+	guest_code(&guest, GUEST_CODE, code, sizeof(code));
+	guest_code(&guest, DETOUR, stop, sizeof(stop));
+	guest_code(&guest, OTHER, stop, sizeof(stop));
+	t = translator_of(guest.cpu[0]);
+	for (unsigned i = 0; i < ARRAY_SIZE(runs); i++) {
+		uint64_t before = t->statistics.exits[SITE_INDIRECT];
+
+		translate_engine.get_state(&guest.cpu[0]->vcpu, &state);
+		memset(&state.gpr[8], 0, 4 * sizeof(state.gpr[0]));
+		state.gpr[RAX] = runs[i].target;
+		translate_engine.set_state(&guest.cpu[0]->vcpu, &state);
+		run_from(&guest, GUEST_CODE, &state);
+		for (unsigned reg = 8; reg < 12; reg++)
+			assert_int_equal(state.gpr[reg], reg);
+		assert_int_equal(t->statistics.exits[SITE_INDIRECT] - before, runs[i].exits);
+	}
+	guest_fini(&guest);
+}
+
 /* The table of pages is cleared of those without blocks when it is nearly full. */
 static void test_page_table_is_purged(void **unused)
 {
@@ -211,6 +252,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_evicts),
 		cmocka_unit_test(test_indirect_links),
+		cmocka_unit_test(test_indirect_branch_leaves),
 		cmocka_unit_test(test_page_table_is_purged),
 		cmocka_unit_test(test_writable_or_executable),
 	};

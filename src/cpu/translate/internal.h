@@ -95,14 +95,20 @@ struct site {
 			int64_t disp;                /* SITE_INDIRECT: of RSP */
 			union {
 				uint32_t offset; /* SITE_OUTSIDE: of the instruction in the block */
-				uint32_t window; /* SITE_INDIRECT: of the link behind it */
+				uint32_t expected; /* SITE_INDIRECT: where the rip is, 8 bytes in the code, that the link behind it is for */
 			};
-			int8_t base, index, segment; /* NO_REGISTER: absent */
-			uint8_t scale;
+			union {
+				struct {
+					int8_t base, index, segment; /* NO_REGISTER: absent */
+					uint8_t scale;
+				};
+				uint32_t other; /* SITE_INDIRECT: where the rel32 is for another rip; it leads to C at first */
+			};
 		};
 	};
 	union {
-		uint32_t resume;    /* SITE_MEMORY: code offset to try again; SITE_CALL: to go on, 0: nowhere */
+		uint32_t resume;    /* SITE_MEMORY: code offset to try again; SITE_CALL: to go on, 0: nowhere; SITE_INDIRECT: the
+		                     * look-up, to which `other` is to lead, 0: it does */
 		uint32_t prev_link; /* SITE_LINK: as next_link */
 	};
 	uint32_t block;    /* number of the block it belongs to */
@@ -123,8 +129,7 @@ _Static_assert(sizeof(struct site) == 40 && HELPERS <= 16, "small");
 
 /*
  * Where a SITE_MEMORY without a mirror last found its datum: a run of linear addresses that lie together in the host. Translated code checks
- * `address - start < limit` and accesses host + (address - start). See windows.c. Of a SITE_LINK behind a SITE_INDIRECT: start is
- * the rip it leads to, and limit is 0 until C was asked where the branch goes (code_expect).
+ * `address - start < limit` and accesses host + (address - start). See windows.c.
  */
 struct window {
 	uint64_t start;  /* of the run */

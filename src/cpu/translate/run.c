@@ -143,17 +143,67 @@ static const struct site *run_block(struct translator *t, struct block *block, b
 	return run_leave(t);
 }
 
+/* How the code just executed was left, for the block where it goes on. */
+struct departure {
+	uint32_t link; /* the SITE_LINK that leads there, 0: none */
+	uint64_t generation;
+	bool indirect; /* by an indirect branch, or as good as one */
+};
+
+/* What may lead to a block next time without coming here does so from now on. */
+static void make_way(struct translator *t, const struct departure *from, struct block *to)
+{
+	uint64_t rip = rip_of(t, t->key, to->linear);
+
+	if (t->verify && !verify_lets_jump(t->verify, to))
+		return;
+	if (from->link && from->generation == t->generation && (!from->indirect || code_expect(t, from->link, rip)))
+		code_link(t, from->link, to);
+	if (from->indirect)
+		remember_jump(t, to);
+}
+
+/* Does what the site where code was left asks for. False: the interpreter's loop has to look at something. */
+static bool attend(struct translator *t, const struct site *site, struct departure *from)
+{
+	*from = (struct departure){.generation = t->generation};
+	switch (site->kind) {
+	case SITE_LINK:
+		from->link = (uint32_t)(site - t->sites);
+		return true;
+	case SITE_INDIRECT:
+		if (t->again) {
+			t->again = false;
+			return interpret_one(t, site->mnemonic);
+		}
+		from->indirect = true;
+		from->link = site == t->sites ? 0 : (uint32_t)(site - t->sites) + 1;
+		return true;
+	case SITE_HEAD:
+		if (t->x87_missing)
+			x87_take(t);
+		t->x87_missing = false;
+		return true;
+	case SITE_CALL:
+		from->indirect = true;
+		return !t->attend;
+	case SITE_OUTSIDE:
+		mirror_outside(t, site);
+		return interpret_one(t, site->mnemonic);
+	default:
+		return interpret_one(t, site->mnemonic);
+	}
+}
+
 static enum interp_share run_blocks(struct translator *t)
 {
+	struct departure from = {.link = 0};
 	struct x86_cpu *cpu = t->cpu;
-	uint64_t generation = 0;
-	uint32_t link = 0;
-	bool indirect = false;
 
 	for (;;) {
 		const struct site *site;
 		struct block *block;
-		bool failed = false, cold = false, direct;
+		bool failed = false, cold = false;
 
 		if (t->verify)
 			verify_turn_yield(t->verify->turns);
@@ -169,52 +219,15 @@ static enum interp_share run_blocks(struct translator *t)
 		if (!block || block->interpret) {
 			if (!interpret_one(t, block ? block->mnemonic : 0))
 				return INTERP_EVENTS;
-			link = 0;
-			indirect = false;
+			from = (struct departure){.link = 0};
 			continue;
 		}
-		direct = !t->verify || verify_lets_jump(t->verify, block);
-		if (link && direct && generation == t->generation && (!indirect || code_expect(t, link, rip_of(t, t->key, block->linear))))
-			code_link(t, link, block);
-		if (indirect && direct)
-			remember_jump(t, block);
+		make_way(t, &from, block);
 		site = run_block(t, block, &failed);
 		if (failed)
 			return INTERP_FAILED;
-		link = 0;
-		indirect = false;
-		switch (site->kind) {
-		case SITE_LINK:
-			link = (uint32_t)(site - t->sites);
-			generation = t->generation;
-			break;
-		case SITE_INDIRECT:
-			indirect = !t->again;
-			link = t->again || site == t->sites ? 0 : (uint32_t)(site - t->sites) + 1;
-			generation = t->generation;
-			if (t->again && !interpret_one(t, site->mnemonic))
-				return INTERP_EVENTS;
-			t->again = false;
-			break;
-		case SITE_HEAD:
-			if (t->x87_missing)
-				x87_take(t);
-			t->x87_missing = false;
-			break;
-		case SITE_CALL:
-			indirect = true;
-			if (t->attend)
-				return INTERP_EVENTS;
-			break;
-		case SITE_OUTSIDE:
-			mirror_outside(t, site);
-			if (!interpret_one(t, site->mnemonic))
-				return INTERP_EVENTS;
-			break;
-		default:
-			if (!interpret_one(t, site->mnemonic))
-				return INTERP_EVENTS;
-		}
+		if (!attend(t, site, &from))
+			return INTERP_EVENTS;
 	}
 }
 
