@@ -220,6 +220,47 @@ static void test_page_table_is_purged(void **unused)
 	guest_fini(&guest);
 }
 
+struct flipper {
+	uint32_t *word;
+	_Atomic bool stop;
+};
+
+static void *flip(void *opaque)
+{
+	enum { MOVE = 0xf4c08948, LOAD = 0xf4008b48 }; /* mov rax, rax; hlt. mov rax, [rax]; hlt */
+	struct flipper *flipper = opaque;
+
+	while (!atomic_load_explicit(&flipper->stop, memory_order_relaxed))
+		__asm__ volatile("movl %1, %0; movl %2, %0" : "=m"(*flipper->word) : "r"(MOVE), "r"(LOAD));
+	return NULL;
+}
+
+/* A device writes to code while it is translated: what was found to have no memory operand must not be copied as one that has, which
+ * would be an access to the host's memory. */
+static void test_code_that_changes_meanwhile(void **unused)
+{
+	enum { ROUNDS = 5000 };
+	struct flipper flipper = {0};
+	struct x86_state state;
+	struct guest guest;
+	pthread_t thread;
+
+	small_guest(&guest);
+	flipper.word = ram_hva(guest.ram, GUEST_CODE, sizeof(*flipper.word));
+	assert_int_equal(pthread_create(&thread, NULL, flip, &flipper), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		translate_engine.get_state(&guest.cpu[0]->vcpu, &state);
+		state.gpr[RAX] = GUEST_DATA;
+		translate_engine.set_state(&guest.cpu[0]->vcpu, &state);
+		code_flush(translator_of(guest.cpu[0]));
+		run_from(&guest, GUEST_CODE, &state);
+		assert_true(state.gpr[RAX] == GUEST_DATA || !state.gpr[RAX]);
+	}
+	atomic_store(&flipper.stop, true);
+	pthread_join(thread, NULL);
+	guest_fini(&guest);
+}
+
 /* No mapping of the process may be written and executed, whatever is in it. */
 static void test_writable_or_executable(void **unused)
 {
@@ -254,6 +295,7 @@ int main(void)
 		cmocka_unit_test(test_indirect_links),
 		cmocka_unit_test(test_indirect_branch_leaves),
 		cmocka_unit_test(test_page_table_is_purged),
+		cmocka_unit_test(test_code_that_changes_meanwhile),
 		cmocka_unit_test(test_writable_or_executable),
 	};
 

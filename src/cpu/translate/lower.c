@@ -224,7 +224,8 @@ static void read_block(struct lowering *l, const uint8_t *bytes, unsigned length
 
 		if (l->t->cpu->debug && debug_stops_at(l->t->cpu->debug, l->block->linear + offset))
 			break; /* the interpreter's, and a block of its own */
-		status = decode(l->t, g, bytes + offset, length - offset, rip + offset);
+		memcpy(l->code + offset, bytes + offset, length - offset < CODE_BYTES ? length - offset : CODE_BYTES);
+		status = decode(l->t, g, l->code + offset, length - offset, rip + offset);
 		if (!ZYAN_SUCCESS(status)) {
 			l->unreadable = limited || status != ZYDIS_STATUS_NO_MORE_DATA;
 			break;

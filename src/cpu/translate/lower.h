@@ -6,6 +6,7 @@
 
 #include "cpu/translate/classify.h"
 
+enum { CODE_BYTES = 16 /* at least an instruction's */ };
 enum { MAX_COLD = 6 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8, NEARS = 8, NEAR_BYTES = 32 * 1024 /* less than MIRROR_GUARD */ };
 
 struct cold {
@@ -82,6 +83,9 @@ struct lowering {
 	struct symbol symbols[BLOCK_MAX_INSTRUCTIONS][16]; /* before each instruction */
 	struct cold cold[MAX_COLD];
 	struct guest_instruction list[BLOCK_MAX_INSTRUCTIONS];
+	/* What the list is of. Other CPUs and devices may write to the guest's memory meanwhile, and what is decoded has to be
+	 * what is copied into translated code. */
+	uint8_t code[(BLOCK_MAX_INSTRUCTIONS + 1) * CODE_BYTES];
 };
 
 /* Host operand of a guest memory access: [base + index + disp]. The base may hold the datum in the end, with memory_take. */
