@@ -225,9 +225,10 @@ struct flipper {
 	_Atomic bool stop;
 };
 
+enum { MOVE = 0xf4c08948, LOAD = 0xf4008b48 }; /* mov rax, rax; hlt. mov rax, [rax]; hlt */
+
 static void *flip(void *opaque)
 {
-	enum { MOVE = 0xf4c08948, LOAD = 0xf4008b48 }; /* mov rax, rax; hlt. mov rax, [rax]; hlt */
 	struct flipper *flipper = opaque;
 
 	while (!atomic_load_explicit(&flipper->stop, memory_order_relaxed))
@@ -247,6 +248,7 @@ static void test_code_that_changes_meanwhile(void **unused)
 
 	small_guest(&guest);
 	flipper.word = ram_hva(guest.ram, GUEST_CODE, sizeof(*flipper.word));
+	*flipper.word = MOVE;
 	assert_int_equal(pthread_create(&thread, NULL, flip, &flipper), 0);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		translate_engine.get_state(&guest.cpu[0]->vcpu, &state);
