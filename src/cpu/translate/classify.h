@@ -117,7 +117,7 @@ int decode_init(struct translator *t, struct error *err);
 void decode_fini(struct translator *t);
 /* As classify. */
 ZyanStatus decode(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip);
-/* An instruction of the form of that at `bytes`, until the next call of decode; NULL: there is none in the memo. */
+/* An instruction of the form of that at `bytes`, but for bytes and rip, until the next call of decode; NULL: there is none in the memo. */
 const struct guest_instruction *decode_known(const struct translator *t, const uint8_t *bytes, unsigned room);
 
 /* Status flags that the code at `bytes` may read before it sets them, by looking at a few instructions. */

@@ -8,41 +8,47 @@
  */
 #include "cpu/translate/classify.h"
 
-#include <stdlib.h>
+#include <sys/mman.h>
 
-enum { SET_BITS = 12, WAYS = 2, MOST_PREFIXES = 4 };
+enum { SET_BITS = 13, WAYS = 2, MOST_PREFIXES = 4, MOST_BYTES = 13 };
 
 /* Bytes of code, in their order. */
 struct code_bytes {
 	uint64_t words[2];
 };
 
-struct tag {
-	struct code_bytes bytes; /* of the form; zeroes follow */
-	uint16_t key;
-	uint8_t form_length, length; /* 0: free; of the instruction */
+/* In the place of bytes and rip, which are each instruction's own, it has a tag: at most MOST_BYTES of the form, its length (0: free)
+ * and the key. So what is mostly in no cache are two lines. */
+union form {
+	struct code_bytes tag;
+	struct guest_instruction instruction;
 };
+_Static_assert(sizeof(union form) == 128 && offsetof(struct guest_instruction, memory) == sizeof(struct code_bytes),
+	       "two lines; the tag covers bytes and rip");
 
 struct memo {
-	struct tag tags[1 << SET_BITS][WAYS]; /* the last one of a set first */
-	struct guest_instruction forms[1 << SET_BITS][WAYS];
+	union form forms[1 << SET_BITS][WAYS]; /* the last one of a set first */
 	bool modrm[2][256]; /* the last instruction with this opcode, alone or behind 0F, had a ModRM byte */
 };
 
 int decode_init(struct translator *t, struct error *err)
 {
-	t->memo = calloc(1, sizeof(*t->memo));
-	return t->memo ? 0 : error_set(err, ENOMEM, "no memory for the translator's memo of instructions");
+	t->memo = mmap(NULL, sizeof(*t->memo), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (t->memo != MAP_FAILED)
+		return 0;
+	t->memo = NULL;
+	return error_set_errno(err, errno, "the translator's memo of instructions");
 }
 
 void decode_fini(struct translator *t)
 {
-	free(t->memo);
+	if (t->memo)
+		munmap(t->memo, sizeof(*t->memo));
 }
 
 void decode_forget(struct translator *t)
 {
-	memset(t->memo->tags, 0, sizeof(t->memo->tags));
+	madvise(t->memo, sizeof(*t->memo), MADV_DONTNEED);
 }
 
 /* Other CPUs may write there meanwhile: it is read once. Zeroes follow. */
@@ -119,12 +125,20 @@ static unsigned set_of(const struct translator *t, const struct code_bytes *b)
 	return (unsigned)(mixed * 0x9e3779b97f4a7c15 >> (64 - SET_BITS));
 }
 
-static bool matches(const struct translator *t, const struct tag *tag, const struct code_bytes *b, unsigned room)
+static struct code_bytes tag_of(const struct translator *t, const struct code_bytes *b, unsigned length)
 {
-	struct code_bytes own = leading(b, tag->form_length);
+	struct code_bytes tag = leading(b, length);
 
-	return tag->form_length && tag->bytes.words[0] == own.words[0] && tag->bytes.words[1] == own.words[1] && tag->key == key_of(t) &&
-	       tag->length <= room;
+	tag.words[1] |= (uint64_t)length << 8 * (MOST_BYTES - 8) | (uint64_t)key_of(t) << 48;
+	return tag;
+}
+
+static bool matches(const struct translator *t, const union form *form, const struct code_bytes *b, unsigned room)
+{
+	const unsigned length = form->tag.words[1] >> 8 * (MOST_BYTES - 8) & 0xff;
+	const struct code_bytes own = tag_of(t, b, length);
+
+	return length && form->tag.words[0] == own.words[0] && form->tag.words[1] == own.words[1] && form->instruction.length <= room;
 }
 
 static const struct guest_instruction *find(const struct translator *t, const struct code_bytes *b, unsigned room)
@@ -132,8 +146,8 @@ static const struct guest_instruction *find(const struct translator *t, const st
 	const unsigned set = set_of(t, b);
 
 	for (unsigned way = 0; way < WAYS; way++)
-		if (matches(t, &t->memo->tags[set][way], b, room))
-			return &t->memo->forms[set][way];
+		if (matches(t, &t->memo->forms[set][way], b, room))
+			return &t->memo->forms[set][way].instruction;
 	return NULL;
 }
 
@@ -143,17 +157,15 @@ static void remember(const struct translator *t, const struct guest_instruction 
 	struct memo *memo = t->memo;
 	unsigned set;
 
-	if (!length)
+	if (!length || length > MOST_BYTES)
 		return;
 	if (g->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && g->opcode_map <= ZYDIS_OPCODE_MAP_0F)
 		memo->modrm[g->opcode_map == ZYDIS_OPCODE_MAP_0F][g->opcode] = g->modrm_offset;
 	set = set_of(t, b);
-	for (unsigned way = WAYS - 1; way > 0; way--) {
-		memo->tags[set][way] = memo->tags[set][way - 1];
+	for (unsigned way = WAYS - 1; way > 0; way--)
 		memo->forms[set][way] = memo->forms[set][way - 1];
-	}
-	memo->tags[set][0] = (struct tag){.bytes = leading(b, length), .key = key_of(t), .form_length = (uint8_t)length, .length = g->length};
-	memo->forms[set][0] = *g;
+	memo->forms[set][0].instruction = *g;
+	memo->forms[set][0].tag = tag_of(t, b, length);
 }
 
 ZyanStatus decode(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip)
