@@ -66,7 +66,7 @@ static struct engine *engine_create(const struct engine_env *env, struct error *
 static void translator_free(struct translator *t)
 {
 	verify_free(t->verify);
-	code_fini(t);
+	tables_fini(t);
 	decode_fini(t);
 	splice_fini(t);
 	mirror_fini(t);

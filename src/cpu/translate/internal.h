@@ -281,7 +281,7 @@ struct translator {
 	uint32_t code_start; /* the stubs lie before */
 	struct code_region regions[REGIONS];
 	unsigned region;     /* that is being filled: code_used and the counts are its */
-	uint32_t huge_code, huge_windows; /* numbers of the huge pages that are being filled (code.c) */
+	uint32_t huge_code, huge_windows; /* numbers of the huge pages that are being filled (tables.c) */
 	bool huge_tables;
 	uint64_t generation; /* grows when numbers of sites and blocks get another meaning */
 	uint32_t code_used;
@@ -426,7 +426,6 @@ uint64_t helper_address(const struct translator *t, const struct site *site);
 /* --- code.c --- */
 /* budget: for code and all its tables. */
 int code_init(struct translator *t, uint64_t budget, struct error *err);
-void code_fini(struct translator *t);
 /* Forgets everything. */
 void code_flush(struct translator *t);
 /* Takes the block out of everything that leads to it. Not from translated code. */
@@ -449,6 +448,16 @@ static inline uint8_t *code_windowed(struct translator *t, uint64_t gpa)
 {
 	return &t->windowed[(gpa >> 2 ^ gpa >> 14) % ARRAY_SIZE(t->windowed)];
 }
+
+/* --- tables.c --- */
+/* budget: as code_init's. Gives the tables their sizes. */
+int tables_init(struct translator *t, uint64_t budget, struct error *err);
+/* Also after tables_init has failed, or was not called. */
+void tables_fini(struct translator *t);
+/* Before a block is made: what is filled, and will be more, becomes huge pages. */
+void tables_fill(struct translator *t);
+/* All jump tables are free. */
+void tables_forget_jumps(struct translator *t);
 
 /* --- region.c --- */
 /* How much code fits into `budget` bytes with its tables. */
