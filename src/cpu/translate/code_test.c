@@ -67,6 +67,35 @@ static void test_evicts(void **unused)
 	guest_fini(&guest);
 }
 
+/* As little room as there is still holds blocks, and loops, which are lowered more than once, waste none of it. */
+static void test_little_room(void **unused)
+{
+	enum { FUNCTIONS = 64, BYTES = 32 };
+	static const uint64_t code = 0x400000;
+	/* next: add eax, [rbx]; inc rsi; dec edi; jnz next; hlt */
+	static const uint8_t loop[] = { 0x03, 0x03, 0x48, 0xff, 0xc6, 0xff, 0xcf, 0x75, 0xf7, 0xf4 };
+	struct x86_state state;
+	struct translator *t;
+	struct guest guest;
+
+	small_guest(&guest);
+	t = translator_of(guest.cpu[0]);
+	for (unsigned i = 0; i < FUNCTIONS; i++) {
+		uint32_t sites = t->site_count, windows = t->window_count;
+
+		translate_engine.get_state(&guest.cpu[0]->vcpu, &state);
+		state.gpr[RBX] = GUEST_DATA;
+		state.gpr[RDI] = 3;
+		translate_engine.set_state(&guest.cpu[0]->vcpu, &state);
+		guest_code(&guest, code + i * BYTES, loop, sizeof(loop));
+		run_from(&guest, code + i * BYTES, &state);
+		assert_int_equal(t->region, 0);
+		assert_true(t->site_count > sites);
+		assert_in_range(t->window_count - windows, 1, 2); /* one access, in two forms at most */
+	}
+	guest_fini(&guest);
+}
+
 /* Each link is on the list of the block it leads to, and neither of its blocks is dead. All is in the first region. */
 static void assert_links(const struct translator *t)
 {
@@ -294,6 +323,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_evicts),
+		cmocka_unit_test(test_little_room),
 		cmocka_unit_test(test_indirect_links),
 		cmocka_unit_test(test_indirect_branch_leaves),
 		cmocka_unit_test(test_page_table_is_purged),

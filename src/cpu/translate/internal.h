@@ -206,8 +206,8 @@ _Static_assert(sizeof(struct x87_image) == 576, "legacy region and header of XSA
 
 #define BLOCK_HASH_MOST 19 /* bits: a huge page */
 #define PAGE_HASH_BITS 14
-/* BLOCK_ROOM, BLOCK_SITES: no block needs more code, sites, windows or fault entries. */
-enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024, BLOCK_SITES = 1024 };
+/* No block needs more code, sites, windows or fault entries: an instruction has at most two look-ups, and is lowered twice. */
+enum { BLOCK_MAX_INSTRUCTIONS = 64, BLOCK_ROOM = 64 * 1024, BLOCK_SITES = 1024, BLOCK_WINDOWS = 4 * BLOCK_MAX_INSTRUCTIONS, BLOCK_FAULTS = 512 };
 
 /* A part of the code cache and of its tables (region.c). first <= used <= end. */
 struct span {

@@ -209,14 +209,14 @@ void loop_form_begin(struct lowering *l)
 /* What a form of the block has written. */
 struct form {
 	struct emitter e;
-	uint32_t sites, faults;
+	uint32_t sites, windows, faults;
 	unsigned colds;
 };
 
 static struct form form_begin(struct lowering *l)
 {
 	loop_form_begin(l);
-	return (struct form){.e = l->e, .sites = l->t->site_count, .faults = l->t->fault_count, .colds = l->cold_count};
+	return (struct form){.e = l->e, .sites = l->t->site_count, .windows = l->t->window_count, .faults = l->t->fault_count, .colds = l->cold_count};
 }
 
 /* Takes it back, for another one in its place. */
@@ -224,6 +224,7 @@ static void form_again(struct lowering *l, const struct form *form)
 {
 	l->e = form->e;
 	l->t->site_count = form->sites;
+	l->t->window_count = form->windows;
 	l->t->fault_count = form->faults;
 	l->cold_count = form->colds;
 	form_begin(l);

@@ -79,8 +79,8 @@ bool region_full(const struct translator *t)
 	const struct code_region *region = &t->regions[t->region];
 
 	return t->code_used + BLOCK_ROOM > region->code.end || t->site_count + BLOCK_SITES > region->sites.end ||
-	       t->window_count + BLOCK_SITES > region->windows.end ||
-	       t->block_count + 2 > region->blocks.end || t->fault_count + BLOCK_SITES > region->faults.end;
+	       t->window_count + BLOCK_WINDOWS > region->windows.end ||
+	       t->block_count + 2 > region->blocks.end || t->fault_count + BLOCK_FAULTS > region->faults.end;
 }
 
 void region_next(struct translator *t)
