@@ -308,6 +308,7 @@ static void save_head_flags(struct lowering *l)
 /* A head is at most 200 bytes. */
 static uint8_t entry_here(const struct lowering *l)
 {
+	assert(l->e.at - l->block->code <= UINT8_MAX);
 	return (uint8_t)(l->e.at - l->block->code);
 }
 
@@ -391,6 +392,7 @@ void lower_instructions(struct lowering *l)
 
 void lower_block(struct translator *t, struct block *block, uint32_t number, const uint8_t *bytes, unsigned length)
 {
+	const uint32_t sites = t->site_count, windows = t->window_count, faults = t->fault_count;
 	struct lowering l; /* large: only what is used is set */
 	uint32_t cold;
 	bool live;
@@ -422,6 +424,8 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	loop_body(&l, !block->other, live);
 	cold = l.e.at;
 	emit_cold(&l);
+	assert(l.e.at - t->code_used <= BLOCK_ROOM && t->site_count - sites <= BLOCK_SITES && t->window_count - windows <= BLOCK_WINDOWS &&
+	       t->fault_count - faults <= BLOCK_FAULTS);
 	block->guest_bytes = (uint16_t)(l.end - block->linear);
 	if (report_wanted(t))
 		report_block(t, block, l.list, l.lowered, t->code_used, cold, l.e.at);

@@ -6,6 +6,8 @@
 
 #include "cpu/translate/classify.h"
 
+#include <assert.h>
+
 enum { CODE_BYTES = 16 /* at least an instruction's */ };
 enum { MAX_COLD = 6 * BLOCK_MAX_INSTRUCTIONS, LOOK_UPS = 8, NEARS = 8, NEAR_BYTES = 32 * 1024 /* less than MIRROR_GUARD */ };
 
@@ -214,6 +216,7 @@ static inline uint32_t new_window(struct lowering *l, uint32_t site, struct wind
 
 static inline void new_cold(struct lowering *l, struct cold cold)
 {
+	assert(l->cold_count < MAX_COLD);
 	l->cold[l->cold_count++] = cold;
 }
 
