@@ -162,7 +162,8 @@ static bool overwrites(const ZydisDecodedInstruction *insn)
 	       mnemonic == ZYDIS_MNEMONIC_MOVSXD || mnemonic == ZYDIS_MNEMONIC_LEA || mnemonic == ZYDIS_MNEMONIC_POP;
 }
 
-/* Zydis 4.0 names R13 as the base of a SIB byte with mod 0, base 101b and REX.B: there is none. */
+/* Zydis 4.0 names R13 as the base of a SIB byte with mod 0, base 101b and REX.B, and with an address size prefix R13D and no
+ * displacement: there is no base, but a displacement. */
 static bool sib_without_base(const ZydisDecodedInstruction *insn)
 {
 	return insn->attributes & ZYDIS_ATTRIB_HAS_SIB && insn->raw.modrm.mod == 0 && (insn->raw.sib.base & 7) == 5;
@@ -230,7 +231,7 @@ static bool take_memory(const struct translator *t, struct guest_instruction *g,
 		m->index = gpr_number(mem->index);
 		m->scale = mem->scale ? (uint8_t)__builtin_ctz(mem->scale) : 0;
 	}
-	set_disp(g, mem->disp.value);
+	set_disp(g, sib_without_base(&d->insn) ? d->insn.raw.disp.value : mem->disp.value);
 	return true;
 }
 

@@ -236,6 +236,33 @@ static void test_keys(void **unused)
 	guest_fini(&guest);
 }
 
+/* Operands with a SIB byte, whatever prefixes are before them: with mod 0 and base 101b there is a displacement and no base. */
+static void test_sib(void **unused)
+{
+	struct guest guest;
+	struct translator *t;
+
+	init(&guest);
+	t = translator_of(guest.cpu[0]);
+	set_key(t, X86_VIEW_USER);
+	for (unsigned i = 0; i < 1 << 14; i++) {
+		const uint8_t rex = 0x40 | (i >> 8 & 15), mod = (uint8_t)(i >> 12) % 3;
+		const uint8_t narrow[] = {0x67, rex, 0x8b, (uint8_t)(mod << 6 | 4), (uint8_t)i, 0x6a, 0xdc, 0x8a, 0x8d}, *wide = narrow + 1;
+		const bool none = mod == 0 && (i & 7) == 5;
+		struct guest_instruction g;
+
+		check(t, narrow, sizeof(narrow), GUEST_CODE);
+		check(t, wide, sizeof(narrow) - 1, GUEST_CODE);
+		for (unsigned k = 0; k < 2; k++) {
+			assert_true(ZYAN_SUCCESS(decode(t, &g, narrow + k, sizeof(narrow) - k, GUEST_CODE)));
+			assert_int_equal(g.memory.base, none ? NO_REGISTER : (int)((i & 7) | (rex & 1) << 3));
+			if (none)
+				assert_int_equal((int32_t)g.memory.disp, (int32_t)0x8d8adc6a);
+		}
+	}
+	guest_fini(&guest);
+}
+
 /* 32-bit branches to either side of the code segment's limit. */
 static void test_limit(void **unused)
 {
@@ -282,6 +309,7 @@ int main(void)
 		cmocka_unit_test(test_opcodes),
 		cmocka_unit_test(test_code),
 		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_sib),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_cr4),
 	};
