@@ -13,7 +13,7 @@ static int run_snapshot(struct img *img, struct block *block, char action, const
 	if (!action)
 		return 0;
 	/* As in qemu, what has no snapshots of its own hands them on to the image below it. */
-	while (block->driver->is_filter || (block->file && block->driver == block_driver_find("raw")))
+	while (block_is_window(block))
 		block = block->file;
 	if (block->driver != &block_qcow2_driver) {
 		if (action == 'l')

@@ -220,6 +220,8 @@ struct block *block_open_file(struct block_graph *graph, const char *filename, c
 bool block_backing_options(struct options *options, const char *prefix, struct options *more);
 /* The node's file name; or json:{...}, where more is needed to open the same again. The caller's. */
 char *block_name(const struct block *block);
+/* A raw node or a filter: its extents, snapshots and clusters are those of the node below it, block->file. */
+bool block_is_window(const struct block *block);
 /* The node itself, or the first below it that is no filter: a filter has nothing of its own, and the backing file that
  * would show through is its child's. NULL for NULL. */
 struct block *block_behind_filters(struct block *block);

@@ -5,7 +5,7 @@
 /* The image or file whose extents a node tells: raw nodes and filters hand on their child's. */
 static struct block *teller(struct block *block)
 {
-	while (block->driver == &block_raw_driver || block->driver->is_filter)
+	while (block_is_window(block))
 		block = block->file;
 	return block;
 }

@@ -168,6 +168,11 @@ static int name_node(struct block_graph *graph, struct block *block, const char 
 	return 0;
 }
 
+bool block_is_window(const struct block *block)
+{
+	return block->driver->is_filter || block->driver == &block_raw_driver;
+}
+
 struct block *block_behind_filters(struct block *block)
 {
 	while (block && block->driver->is_filter)

@@ -178,7 +178,7 @@ void block_get_info(const struct block *block, struct block_info *info)
 	*info = (struct block_info){0};
 	if (block->driver->info) {
 		block->driver->info(block, info);
-	} else if (block->driver->is_filter || block->driver == &block_raw_driver) {
+	} else if (block_is_window(block)) {
 		struct block_info child;
 
 		block_get_info(block->file, &child);

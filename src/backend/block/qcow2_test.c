@@ -518,11 +518,31 @@ static void test_downgrade_with_snapshots(void **state)
 	}
 }
 
+/* The image where there is no room when the sector is written: each time, or once. */
+static struct block *open_full(struct fixture *f, const char *sector, const char *once)
+{
+	struct options options = {0};
+	struct error err = {0};
+	struct block *block;
+
+	options_add(&options, "driver", "qcow2");
+	options_add(&options, "file.driver", "blkdebug");
+	options_add(&options, "file.image.driver", "file");
+	options_add(&options, "file.image.filename", f->image);
+	options_add(&options, "file.inject-error.0.event", "write_aio");
+	options_add(&options, "file.inject-error.0.errno", "28");
+	options_add(&options, "file.inject-error.0.once", once);
+	options_add(&options, "file.inject-error.0.sector", sector);
+	block = block_open_options(f->graph, &options, &err);
+	options_free(&options);
+	assert_non_null(block);
+	return block;
+}
+
 /* A larger backing file must not show behind the old end when there is no room for the zeroes that would hide it. */
 static void test_failed_growth(void **state)
 {
 	struct fixture *f = *state;
-	struct options options = {0};
 	struct qcow2_create how;
 	struct error err = {0};
 	struct block *block;
@@ -534,16 +554,7 @@ static void test_failed_growth(void **state)
 	how.backing = f->base;
 	how.backing_format = "raw";
 	create(f, &how);
-	options_add(&options, "driver", "qcow2");
-	options_add(&options, "file.driver", "blkdebug");
-	options_add(&options, "file.image.driver", "file");
-	options_add(&options, "file.image.filename", f->image);
-	options_add(&options, "file.inject-error.0.event", "write_aio");
-	options_add(&options, "file.inject-error.0.errno", "28");
-	options_add(&options, "file.inject-error.0.sector", "640"); /* the first cluster behind the tables */
-	block = block_open_options(f->graph, &options, &err);
-	options_free(&options);
-	assert_non_null(block);
+	block = open_full(f, "640", "off"); /* the first cluster behind the tables */
 	assert_int_equal(block_truncate(block, 3 * MIB, &err), -28);
 	assert_int_equal(block->length, MIB);
 	block_unref(block);
@@ -570,7 +581,6 @@ static bool bit_at(const struct block *block, unsigned index, uint64_t offset)
 static void test_failed_shrinking(void **state)
 {
 	struct fixture *f = *state;
-	struct options options = {0};
 	struct qcow2_create how;
 	struct error err = {0};
 	struct block *block;
@@ -586,17 +596,7 @@ static void test_failed_shrinking(void **state)
 	assert_int_equal(qcow2_bitmap_enable(block, "stands", false, &err), 0);
 	assert_int_equal(qcow2_bitmaps_store(block, &err), 0);
 	block_unref(block);
-	options_add(&options, "driver", "qcow2");
-	options_add(&options, "file.driver", "blkdebug");
-	options_add(&options, "file.image.driver", "file");
-	options_add(&options, "file.image.filename", f->image);
-	options_add(&options, "file.inject-error.0.event", "write_aio");
-	options_add(&options, "file.inject-error.0.errno", "28");
-	options_add(&options, "file.inject-error.0.once", "on");
-	options_add(&options, "file.inject-error.0.sector", "512"); /* the L2 table */
-	block = block_open_options(f->graph, &options, &err);
-	options_free(&options);
-	assert_non_null(block);
+	block = open_full(f, "512", "on"); /* the L2 table */
 	assert_int_equal(block_truncate(block, MIB, &err), -28);
 	assert_int_equal(block->length, 4 * MIB);
 	block_unref(block);

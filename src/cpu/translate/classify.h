@@ -113,8 +113,6 @@ unsigned classify_form(const struct translator *t, const struct guest_instructio
 bool classify_tail(const struct translator *t, struct guest_instruction *g);
 
 /* decode.c: classify, with a memo of forms. */
-int decode_init(struct translator *t, struct error *err);
-void decode_fini(struct translator *t);
 /* As classify. */
 ZyanStatus decode(const struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned room, uint64_t rip);
 /* An instruction of the form of that at `bytes`, but for bytes and rip, until the next call of decode; NULL: there is none in the memo. */

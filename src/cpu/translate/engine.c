@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The engine `translate` as the machine sees it: the interpreter's machine and vCPUs, each with a translator. */
-#include "cpu/translate/classify.h"
+#include "cpu/translate/internal.h"
 #include "cpu/translate/verify.h"
 #include "cpu/x86/feature_words.h"
 

@@ -565,6 +565,9 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 uint32_t lower_live_flags(struct translator *t, uint64_t linear, const uint8_t *bytes);
 
 /* --- decode.c --- */
+int decode_init(struct translator *t, struct error *err);
+/* Also after decode_init has failed, or was not called. */
+void decode_fini(struct translator *t);
 /* Forgets all instructions: what they depend on besides their bytes and the key has changed. */
 void decode_forget(struct translator *t);
 

@@ -15,7 +15,7 @@ struct cold {
 	uint32_t from; /* rel32 that leads here */
 	uint32_t site;
 	uint32_t stub;   /* not 0: fills the window; the address is in this register */
-	uint32_t window;
+	uint32_t window; /* with a stub: of the access */
 	int8_t address;  /* without a stub, of an indirect branch: the target's register */
 	uint16_t parked; /* to bring back before a link; of an indirect branch: there */
 	bool relink;     /* a taken branch with parked registers: the link is here */
@@ -204,7 +204,7 @@ static inline uint32_t new_site(struct lowering *l, enum site_kind kind, uint64_
 	return number;
 }
 
-/* A window for an access, or a link, at the site. Returns its number. */
+/* A window for the access at the site. Returns its number. */
 static inline uint32_t new_window(struct lowering *l, uint32_t site, struct window window)
 {
 	uint32_t number = l->t->window_count++;

@@ -238,7 +238,7 @@ bool x86_take_events(struct x86_cpu *cpu);
 /* True when an event is pending that would be taken now (wakes HLT). */
 bool x86_event_ready(struct x86_cpu *cpu);
 
-/* --- memory by linear address (paging.c; inline fast path in cpu/x86/mem.h) --- */
+/* --- memory by linear address (tlb.c, paging.c; inline fast path in cpu/x86/mem.h) --- */
 /* The page's physical address, or raises #PF. Sets accessed and dirty bits (atomically). What a memory_watch knows goes before
  * the page tables. */
 uint64_t x86_walk(struct x86_cpu *cpu, uint64_t gva, unsigned access);

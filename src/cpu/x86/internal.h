@@ -63,7 +63,7 @@ struct x86_tlb_space {
 		uint16_t slot;
 		struct x86_tlb_entry entry;
 	} kept[X86_TLB_KEPT];
-	uint32_t frames[X86_TLB_KEPT];
+	uint32_t frames[X86_TLB_KEPT]; /* of the entries, once more, as in struct x86_translation */
 };
 
 struct x86_translation {

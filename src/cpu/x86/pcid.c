@@ -63,7 +63,7 @@ static void keep(struct x86_cpu *cpu, unsigned pcid)
 			continue;
 		space->kept[space->count].slot = (uint16_t)slot;
 		space->kept[space->count].entry = *entry;
-		space->frames[space->count] = translation->frames[slot];
+		space->frames[space->count] = entry->frame;
 		if (cpu->memory_watch) /* it wants to be asked again */
 			space->kept[space->count].entry.tag_write = X86_TLB_NONE;
 		space->count++;
@@ -79,7 +79,7 @@ static void put_back(struct x86_cpu *cpu, struct x86_tlb_space *space)
 		if (entry->tag_read != X86_TLB_NONE || entry->tag_fetch != X86_TLB_NONE)
 			continue; /* a global page's */
 		*entry = space->kept[i].entry;
-		cpu->translation->frames[slot] = space->frames[i];
+		cpu->translation->frames[slot] = entry->frame;
 		x86_tlb_list(&cpu->translation->fills[0], slot);
 		cpu->translation->global_slots[slot / 64] &= ~slot_bit(slot);
 	}
