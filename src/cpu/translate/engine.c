@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The engine `translate` as the machine sees it: the interpreter's machine and vCPUs, each with a translator. */
-#include "cpu/translate/internal.h"
-#include "cpu/translate/verify.h"
+#include "cpu/translate/cache/cache.h"
+#include "cpu/translate/decode/classify.h"
+#include "cpu/translate/mmu/mmu.h"
+#include "cpu/translate/run/run.h"
+#include "cpu/translate/verify/verify.h"
 #include "cpu/x86/feature_words.h"
 
 #include <stdlib.h>

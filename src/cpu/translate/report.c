@@ -4,8 +4,9 @@
  * was decided about each instruction, host code), and names of translated code for Linux perf
  * (tools/perf/Documentation/ jit-interface.txt: /tmp/perf-PID.map, lines "START SIZE NAME" in hexadecimal).
  */
-#include "cpu/translate/classify.h"
-#include "cpu/translate/verify.h"
+#include "cpu/translate/cache/cache.h"
+#include "cpu/translate/decode/classify.h"
+#include "cpu/translate/verify/verify.h"
 
 #include "core/jit.h"
 
