@@ -329,6 +329,38 @@ static void alignment(void)
 	check_fault("no #AC without CR0.AM", VEC_EXIT, 0);
 }
 
+/* ------------------------------------------------ RSP */
+/* User code may have anything there. An engine that keeps it in the host's RSP has to live with what the host's kernel does when a
+ * timer interrupt, a page that the host has not yet or an exception comes meanwhile. */
+#define STRAY_RSP 0x33f419fd861f0613
+enum { STRAY_TURNS = 4000000, STRAY_PAGES = 64 };
+
+extern char user_stray[], user_stray_de[];
+asm("user_stray: movabs $0x33f419fd861f0613, %rsp; mov $4000000, %ecx; xor %eax, %eax; movq %rdi, %xmm5; movq %rdi, %xmm6\n"
+    "1: add $3, %rax; paddq %xmm6, %xmm5; dec %ecx; jnz 1b\n"
+    "mov $64, %ecx\n"
+    "2: mov %rax, (%rdi); add $4096, %rdi; dec %ecx; jnz 2b\n"
+    "movq %xmm5, %rsi; cqto\n"
+    "user_stray_de: div %rcx\n");
+
+static void stray_stack(void)
+{
+	u64 first = (u64)page_alloc(), wrong = 0;
+	u32 i;
+
+	for (i = 1; i < STRAY_PAGES; i++)
+		page_alloc();
+	write_cr4(read_cr4() | 0x200); /* OSFXSR */
+	enter_user((word)user_stray, first);
+	check_at("#DE with an RSP that is not canonical", VEC_DE, 0, (word)user_stray_de);
+	check_eq("its RSP", fault.sp, STRAY_RSP);
+	check_eq("its general registers", fault.ax, 3ull * STRAY_TURNS);
+	check_eq("its vectors", fault.si, first * (STRAY_TURNS + 1ull));
+	for (i = 0; i < STRAY_PAGES; i++)
+		wrong += *(u64 *)(first + 4096ull * i) != 3ull * STRAY_TURNS;
+	check_eq("what it wrote", wrong, 0);
+}
+
 void guest_main(void)
 {
 	*pte_at(0, 4) |= PG_U;
@@ -342,4 +374,5 @@ void guest_main(void)
 	strings();
 	priorities();
 	alignment();
+	stray_stack();
 }

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -277,4 +278,24 @@ void host_run(const struct oracle_state *in, struct oracle_state *out)
 	out->memory = in->memory;
 	memcpy(out->memory.data, (void *)ORACLE_DATA, 2 * ORACLE_PAGE);
 	memcpy(out->memory.stack, (void *)ORACLE_STACK, ORACLE_PAGE);
+}
+
+bool host_runs(unsigned mode, uint64_t rsp)
+{
+	static struct oracle_state in, out;
+	const pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		in.mode = mode;
+		in.regs.rip = ORACLE_CODE;
+		in.regs.gpr[4] = rsp;
+		in.regs.fcw = 0x37f;
+		in.regs.mxcsr = 0x1f80;
+		memset(in.memory.code, 0xcc, sizeof(in.memory.code)); /* int3 */
+		host_setup();
+		host_run(&in, &out);
+		_exit(out.vector != 3);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }

@@ -38,6 +38,7 @@ struct run {
 	uint64_t seed, next, limit, ran, mismatches, shared, killed;
 	unsigned show, mode;
 	bool ldt, tail, segmented;
+	bool compatibility, any_rsp; /* what the host's kernel goes to (host_runs) */
 	const char *mnemonic;
 	const uint8_t *bytes;
 	unsigned length;
@@ -64,6 +65,12 @@ static bool wanted(struct run *run, const struct oracle_case *c, struct oracle_r
 	return run->bytes || seen < share || random_below(r, seen) < share / 8;
 }
 
+/* Where the host cannot run this mode: a translator is compared with the interpreter at least. */
+static bool interpreter_is_oracle(const struct run *run)
+{
+	return run->reference && run->mode && run->mode != 64 && !run->compatibility;
+}
+
 static bool next_case(struct run *run, struct oracle_case *c)
 {
 	for (unsigned tries = 0; tries < 2000000; tries++) {
@@ -71,7 +78,7 @@ static bool next_case(struct run *run, struct oracle_case *c)
 		const uint64_t case_seed = random_next(&r);
 
 		if (!generate_case(c, case_seed, run->mode, run->segmented, run->bytes, run->length) ||
-		    (c->in.segmented && !run->ldt) || !guest_offers(run->guest, c->instruction.meta.isa_set) ||
+		    (c->in.segmented && !run->ldt) || (c->in.mode != 64 && !run->compatibility && !interpreter_is_oracle(run)) || !guest_offers(run->guest, c->instruction.meta.isa_set) ||
 		    !wanted(run, c, &r))
 			continue;
 		run->seen[c->instruction.mnemonic]++;
@@ -86,6 +93,8 @@ static void finish_case(const struct run *run, struct oracle_case *c)
 	struct oracle_random r = {c->seed ^ 0x6f7261636c65ull};
 
 	generate_operands(c, &r);
+	if (!run->any_rsp)
+		c->in.regs.gpr[4] = (uint64_t)((int64_t)(c->in.regs.gpr[4] << 16) >> 16);
 	if (run->tail && c->offset + c->length + sizeof(compare) <= ORACLE_PAGE)
 		memcpy(c->in.memory.code + c->offset + c->length, compare, sizeof(compare));
 }
@@ -161,6 +170,13 @@ static bool run_batch(struct run *run)
 	}
 	if (!batch->count)
 		return false;
+	for (; interpreter_is_oracle(run) && batch->done < batch->count; batch->done++) {
+		struct oracle_case *c = &batch->cases[batch->done];
+
+		guest_run(run->reference, &c->in, &c->host);
+		forget_flags(&c->host, &c->in);
+		compare_one(run, c);
+	}
 	while (batch->done < batch->count) {
 		unsigned before = batch->done;
 
@@ -297,6 +313,14 @@ int main(int argc, char **argv)
 	run.ldt = host_has_ldt();
 	if (!run.ldt)
 		printf("SKIPPED: segmented code: this kernel has no modify_ldt\n");
+	run.compatibility = host_runs(32, ORACLE_STACK);
+	run.any_rsp = host_runs(64, 1ull << 62);
+	if (!run.compatibility)
+		printf("SKIPPED: 32-bit and 16-bit code on the host, whose kernel cannot go to it\n");
+	if (!run.any_rsp)
+		printf("SKIPPED: cases whose RSP is not canonical: the host's kernel cannot go to them\n");
+	if (!run.compatibility && run.mode && run.mode != 64 && engine == ORACLE_INTERP)
+		return 77;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	run.batch = mmap(NULL, sizeof(*run.batch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.batch == MAP_FAILED)
@@ -305,6 +329,8 @@ int main(int argc, char **argv)
 	run.reference = engine != ORACLE_INTERP ? guest_new(ORACLE_INTERP) : NULL;
 	if (single)
 		return run_one(&run, one);
+	if (interpreter_is_oracle(&run))
+		printf("oracle: the interpreter\n");
 	printf("oracle: seed %llu\n", (unsigned long long)run.seed);
 	end = now() + seconds;
 	run.seed *= 0x2545f4914f6cdd1dull;

@@ -127,6 +127,9 @@ enum {
 };
 /* False: the kernel has no modify_ldt, so no segmented code can run. */
 bool host_has_ldt(void);
+/* Whether the kernel goes to code of this mode, with this RSP. There are hypervisors below which it cannot go to 32-bit code, nor to
+ * any with an RSP that is not canonical. */
+bool host_runs(unsigned mode, uint64_t rsp);
 /* In the process that is to run cases: maps the pages, installs handlers. */
 void host_setup(void);
 bool host_has_avx512(void);

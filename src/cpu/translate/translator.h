@@ -204,6 +204,14 @@ struct x87_image {
 };
 _Static_assert(sizeof(struct x87_image) == 576, "legacy region and header of XSAVE");
 
+/* A context that the kernel may be unable to go back to (host.c). */
+struct resume {
+	uint64_t gpr[16], rip, rflags;
+	uint64_t signal_mask;
+	uint64_t components, image; /* for XRSTOR */
+	uint64_t stack;             /* to do it with */
+};
+
 #define BLOCK_HASH_MOST 19 /* bits: a huge page */
 #define PAGE_HASH_BITS 14
 /* No block needs more code, sites, windows or fault entries: an instruction has at most two look-ups, and is lowered twice. */
@@ -268,6 +276,7 @@ struct translator {
 	/* At a SITE_MEMORY, with registers in out: likewise; with MISS_FAULTED, a fault was delivered and they are in cpu->s. */
 	uint64_t (*miss)(struct translator *t);
 	struct x87_image x87_image;
+	struct resume resume;
 	struct jump_slot *jump; /* JUMP_TABLES of 1 << jump_bits */
 	unsigned jump_bits;
 	/* The rest is C's. */
@@ -285,7 +294,7 @@ struct translator {
 	bool huge_tables;
 	uint64_t generation; /* grows when numbers of sites and blocks get another meaning */
 	uint32_t code_used;
-	uint32_t enter, leave, leave_flags, no_jump, miss_stub;
+	uint32_t enter, leave, leave_flags, no_jump, miss_stub, resume_stub, resume_end;
 	uint32_t call_stub[2][2]; /* code32, with flags in EFLAGS */
 	uint32_t load_stub[3], unload_stub[3], unload_call;
 	uint32_t window_stub[3][2][2]; /* view, write, constant address */

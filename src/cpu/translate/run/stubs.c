@@ -6,6 +6,8 @@
 #include "cpu/translate/mmu/mmu.h"
 #include "cpu/translate/run/run.h"
 
+#include <sys/syscall.h>
+
 /* Of how many bytes vectors are: 16 with legacy SSE or, their upper parts becoming zero, VEX. */
 enum width { WIDTH_SSE, WIDTH_256, WIDTH_512, WIDTH_128 };
 
@@ -235,6 +237,32 @@ static void emit_calls(struct translator *t, struct emitter *e, uint32_t resume,
 	put8(e, 0xc3); /* ret */
 }
 
+/* Goes on in the context t->resume, without the kernel. From the second instruction on signals may come; one that the kernel
+ * makes of RSP, when that is loaded, begins anew. */
+static void emit_resume(struct translator *t, struct emitter *e)
+{
+	t->resume_stub = e->at;
+	load_abs(e, RSP, &t->resume.stack);
+	move_imm(e, RAX, SYS_rt_sigprocmask);
+	move_imm(e, RDI, SIG_SETMASK);
+	move_imm(e, RSI, low_address(&t->resume.signal_mask));
+	move_imm(e, RDX, 0);
+	move_imm(e, 10, sizeof(t->resume.signal_mask));
+	PUT(e, 0x0f, 0x05); /* syscall */
+	load_abs(e, RBX, &t->resume.image);
+	op_abs(e, false, 0x8b, RAX, &t->resume.components);
+	op_abs(e, false, 0x8b, RDX, (const uint8_t *)&t->resume.components + 4);
+	PUT(e, 0x48, 0x0f, 0xae, 0x2b);              /* xrstor64 [rbx] */
+	op_abs(e, false, 0xff, 6, &t->resume.rflags); /* push */
+	put8(e, 0x9d);                               /* popfq */
+	for (unsigned i = 0; i < 16; i++)
+		if (i != RSP)
+			load_abs(e, i, &t->resume.gpr[i]);
+	load_abs(e, RSP, &t->resume.gpr[RSP]);
+	op_abs(e, false, 0xff, 4, &t->resume.rip);
+	t->resume_end = e->at;
+}
+
 static void shift_left(struct emitter *e, unsigned reg, unsigned count)
 {
 	PUT(e, 0xc1, (uint8_t)(0xe0 | reg), (uint8_t)count);
@@ -357,6 +385,7 @@ void stubs_emit(struct translator *t)
 	emit_enter(t, &e, &resume);
 	emit_leave(t, &e, &out);
 	emit_calls(t, &e, resume, out);
+	emit_resume(t, &e);
 	x87_emit_stubs(t, &e);
 	/* Where an empty slot of the jump table leads: rip is stored and flags are in memory. Site 0 says so. */
 	t->no_jump = e.at;
