@@ -270,6 +270,7 @@ struct translator {
 	uint8_t *splice_base;           /* where they are mapped; NULL: none yet */
 	bool splices_full;
 	uint64_t loop_bound[CARRIED]; /* where the run ends in which a register of the active loop points (loop.c) */
+	uint64_t mirror_base; /* distance of the active mirror */
 	uint64_t datum; /* what an instruction with two memory accesses has read */
 	uint64_t host_rsp, target, fpu_return, fpu_load, fpu_unload, x87_load;
 	uint64_t (*call)(struct translator *t); /* at a SITE_CALL: where to go on, 0: leave */
@@ -326,6 +327,7 @@ struct translator {
 	unsigned segmentation_count, segmentation_last;
 	struct statistics statistics;
 	struct mirrors *mirrors; /* NULL: there are none (mirror.c) */
+	bool mirror_gs;      /* GS holds the distance of the active one; else it is added to addresses */
 	bool mirrored, mirrored_low; /* the current address space has one, and for low addresses */
 	uint8_t windowed[16384]; /* see code_windowed */
 	struct verify *verify; /* NULL: translated code is trusted */

@@ -276,7 +276,7 @@ void loop_body(struct lowering *l, bool loops, bool flags)
 {
 	struct form form = form_begin(l);
 	uint16_t idle;
-	bool checked;
+	bool checked, summed;
 
 	l->turn = 0;
 	l->flags_turn = flags;
@@ -286,22 +286,34 @@ void loop_body(struct lowering *l, bool loops, bool flags)
 	l->loop_parked = l->carried_registers = 0;
 	l->loop_top = 0;
 	l->met_count = l->carried_count = 0;
+	/* Windows whose addresses are carried do without a sum in each turn. */
+	summed = l->mirrored && l->turn && !l->t->mirror_gs;
+	if (summed)
+		l->mirrored = false;
 	if (l->mirrored && l->turn && !flags)
 		mirror_check_turns(l);
 	checked = l->e.at > form.e.at;
 	lower_instructions(l);
-	if (flags) {
-		if (ahead_choose(l)) {
-			form_again(l, &form);
+	idle = loop_idle_registers(l, false);
+	if (flags ? ahead_choose(l) : idle && any_can_be_carried(l)) {
+		form_again(l, &form);
+		if (flags)
 			ahead_lower(l);
-		}
+		else
+			lower_twice(l, idle);
 		return;
 	}
-	idle = loop_idle_registers(l, false);
-	if (idle && any_can_be_carried(l)) {
+	if (summed) {
 		form_again(l, &form);
-		lower_twice(l, idle);
-	} else if (l->loop_parked || checked) {
+		l->mirrored = true;
+		l->loop_parked = l->carried_registers = 0;
+		l->met_count = l->carried_count = 0;
+		if (!flags)
+			mirror_check_turns(l);
+		checked = l->e.at > form.e.at;
+		lower_instructions(l);
+	}
+	if (!flags && (l->loop_parked || checked)) {
 		form_again(l, &form);
 		lower_turns(l, 0);
 	}

@@ -419,7 +419,8 @@ void lower_block(struct translator *t, struct block *block, uint32_t number, con
 	block->code = l.e.at;
 	l.pending = NULL;
 	l.mirrored = t->key & KEY_MIRROR && !*code_windowed(t, block->gpa);
-	l.share = !l.mirrored && !*code_alone(t, block->gpa);
+	l.summed = false;
+	l.share = !(l.mirrored && t->mirror_gs) && !*code_alone(t, block->gpa);
 	memory_symbols(&l);
 	block->flags_live = live;
 	emit_head(&l, live);

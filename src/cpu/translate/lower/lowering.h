@@ -32,9 +32,11 @@ struct symbol {
 struct group {
 	uint32_t base, index; /* symbols; 0: none */
 	int64_t low, high;
+	int64_t at; /* what the register points to */
 	uint8_t scale, reg; /* reg 0: no group. It ends when the register is not parked any more or is taken. */
 	int8_t segment;
 	bool address32, write;
+	bool mirrored; /* the register points into a mirror */
 	bool low_area; /* of lowering.near: which of a mirror's areas */
 };
 
@@ -48,7 +50,8 @@ struct look_up {
 struct mirror_access {
 	struct memory memory;
 	unsigned size;
-	bool write, low_area, flags_in_memory;
+	bool write, flags_in_memory;
+	bool gs; /* relative to GS */
 };
 
 struct lowering {
@@ -75,6 +78,7 @@ struct lowering {
 	unsigned cold_count;
 	bool share; /* groups are made */
 	bool mirrored; /* operands go to the mirror */
+	bool summed;   /* the one that lower_memory is asked for does, by its distance added */
 	struct mirror_access access;
 	unsigned near_next;
 	struct group near[NEARS]; /* addresses that were found to be in a mirror; base and index 0: none */
@@ -315,11 +319,15 @@ void memory_emit_cold(struct lowering *l, const struct cold *cold);
 
 /* --- mirror_operand.c --- */
 
-/* As lower_memory. False: not in a mirror. */
+/* As lower_memory. False: lower_memory is to place it, in a mirror if l->summed. */
 bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags, bool restored, uint16_t keep,
 		  struct place *place);
 /* Before the first turn of the block, whose flags are dead: what all turns' checks come to (loop.c). */
 void mirror_check_turns(struct lowering *l);
+/* a = the host address of [m], which is checked to lie in a mirror, at its distance. Changes EFLAGS. keep: registers that are needed. */
+void mirror_sum(struct lowering *l, unsigned a, const struct memory *m, uint16_t keep);
+/* The operand of the place that is given next, before mirror_begin. */
+void mirror_note(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags_in_memory, bool gs);
 /* Right before the instruction whose operand the place is: writes the prefix, and notes what a miss has to know. */
 void mirror_begin(struct lowering *l, const struct place *place);
 

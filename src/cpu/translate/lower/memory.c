@@ -338,7 +338,7 @@ static unsigned group_look_ahead(const struct lowering *l, struct group *group)
 			low = key.low < group->low ? key.low : group->low;
 			high = key.low + accesses[k].size;
 			high = high > group->high ? high : group->high;
-			if (high - low > GROUP_BYTES)
+			if (high - low > (l->summed ? NEAR_BYTES : GROUP_BYTES))
 				continue;
 			group->low = low;
 			group->high = high;
@@ -476,6 +476,14 @@ void memory_emit_cold(struct lowering *l, const struct cold *cold)
 	jump_to(&l->e, cold->stub);
 }
 
+/* Of a mirror, what lies near the address is there as well, or faults. */
+static void widen(struct group *group)
+{
+	group->low = group->at - NEAR_BYTES;
+	group->high = group->at + NEAR_BYTES;
+	group->write = group->mirrored = true;
+}
+
 struct place lower_memory(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags, bool restored,
                           uint16_t keep)
 {
@@ -498,7 +506,9 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	if (group) {
 		if (flags && !restored)
 			save_flags(l, keep | bit(group->reg));
-		return (struct place){ .base = group->reg, .index = NO_REGISTER, .disp = (int32_t)(key.low - group->low) };
+		if (group->mirrored)
+			mirror_note(l, m, size, write, flags && !restored, false);
+		return (struct place){ .base = group->reg, .index = NO_REGISTER, .disp = (int32_t)(key.low - group->at), .mirrored = group->mirrored };
 	}
 	if (l->list[l->at].high_byte)
 		keep |= 0xff00;
@@ -515,22 +525,34 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 		disp = key.low;
 		key.high = key.low + size;
 		key.write = write;
+		key.at = key.low;
 		grouped = group_look_ahead(l, &key) > 0;
-		disp -= key.low;
+		if (l->summed)
+			widen(&key);
+		else
+			key.at = key.low;
+		disp -= key.at;
 	}
 	if (grouped) {
 		all.disp -= disp;
+		keep |= 1u << RAX; /* flags are saved there */
+	}
+	if (grouped && !l->summed) {
 		size = (unsigned)(key.high - key.low);
 		write = key.write;
-		keep |= 1u << RAX; /* flags are saved there */
 	}
 	l->pending = grouped ? &key : NULL;
 	a = scratch(l, keep);
 	l->pending = NULL;
-	check_limit(l, a, m, size);
-	window = look_up(l, a, &all, size, write, grouped);
-	if (shared && l->at < l->turn && l->met_count < LOOK_UPS)
-		l->met[l->met_count++] = (struct look_up){ .group = key, .window = window };
+	if (l->summed) {
+		mirror_sum(l, a, m, keep | address);
+		mirror_note(l, m, size, write, flags && !restored, false);
+	} else {
+		check_limit(l, a, m, size);
+		window = look_up(l, a, &all, size, write, grouped);
+		if (shared && l->at < l->turn && l->met_count < LOOK_UPS)
+			l->met[l->met_count++] = (struct look_up){ .group = key, .window = window };
+	}
 	if (grouped) {
 		key.reg = (uint8_t)a;
 		group_keep(l, &key);
@@ -541,15 +563,20 @@ struct place lower_memory(struct lowering *l, const struct memory *m, unsigned s
 	} else if (flags && restored) {
 		restore_flags(l);
 	}
-	return (struct place){ .base = (int)a, .index = NO_REGISTER, .disp = (int32_t)disp };
+	return (struct place){ .base = (int)a, .index = NO_REGISTER, .disp = (int32_t)disp, .mirrored = l->summed };
 }
 
 struct place memory_place(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags, bool restored,
 			  uint16_t keep)
 {
+	struct group key;
 	struct place place;
 
-	if (mirror_place(l, m, size, write, flags, restored, keep, &place))
+	/* What a group serves may have its registers parked (memory_served), so nobody else is asked. */
+	if (!(group_key(l, l->at, m, &key) && group_find(l, &key, size, write)) &&
+	    mirror_place(l, m, size, write, flags, restored, keep, &place))
 		return place;
-	return lower_memory(l, m, size, write, flags, restored, keep);
+	place = lower_memory(l, m, size, write, flags, restored, keep);
+	l->summed = false;
+	return place;
 }

@@ -14,6 +14,11 @@
  *
  *     lea b,[EA] ; cmp b,LOW_END ; jae out
  *
+ * On hosts whose programs may not set GS to a distance (no FSGSBASE) it is added, in a register that serves all operands near:
+ *
+ *     lea a,[EA] ; mov b,a ; shr b,44 ; or b32,2 ; cmp b32,7 ; jne out ; add a,[mirror_base]
+ *     INSN [a+disp]
+ *
  * Which of the two an instruction is made for is guessed from what registers hold, and learned when that was wrong.
  *
  * A page that is not mapped is a host exception at the instruction (host.c), which is tried again when it is; what is not
@@ -53,13 +58,11 @@ static enum mirror_choice choose_area(const struct lowering *l, const struct gro
 	return choice == MIRROR_UNKNOWN ? MIRROR_HIGH : choice;
 }
 
-/* The address, of what the instruction accesses, lies in the area, or out. Changes EFLAGS. keep: registers that are needed. */
-static void check_area(struct lowering *l, const struct guest_instruction *g, const struct memory *m, uint16_t keep, bool low)
+/* The address in b lies in the area, or out. Changes b and EFLAGS. */
+static void check_register(struct lowering *l, const struct guest_instruction *g, const struct memory *m, unsigned b, bool low)
 {
-	unsigned b = scratch(l, keep | bit(m->base) | bit(m->index));
 	uint32_t number;
 
-	memory_address(l, b, m);
 	if (low) {
 		alu_imm(&l->e, true, 7, b, (int32_t)MIRROR_LOW_END);
 	} else {
@@ -73,10 +76,39 @@ static void check_area(struct lowering *l, const struct guest_instruction *g, co
 	branch_cold(l, low ? CONDITION_AE : CONDITION_NE, number);
 }
 
+/* The address, of what the instruction accesses, lies in the area, or out. Changes EFLAGS. keep: registers that are needed. */
+static void check_area(struct lowering *l, const struct guest_instruction *g, const struct memory *m, uint16_t keep, bool low)
+{
+	unsigned b = scratch(l, keep | bit(m->base) | bit(m->index));
+
+	memory_address(l, b, m);
+	check_register(l, g, m, b, low);
+}
+
+void mirror_sum(struct lowering *l, unsigned a, const struct memory *m, uint16_t keep)
+{
+	unsigned b;
+
+	if ((int)a == m->base || (int)a == m->index)
+		load_abs(&l->e, a, home(l, a));
+	memory_address(l, a, m);
+	if (m->base >= 0 || m->index >= 0) {
+		b = scratch(l, keep | bit((int)a));
+		move_reg(&l->e, b, a);
+		check_register(l, &l->list[l->at], m, b, false);
+	}
+	op_abs(&l->e, true, 0x03, a, &l->t->mirror_base);
+}
+
+void mirror_note(struct lowering *l, const struct memory *m, unsigned size, bool write, bool flags_in_memory, bool gs)
+{
+	l->access = (struct mirror_access){.memory = *m, .size = size, .write = write, .flags_in_memory = flags_in_memory, .gs = gs};
+}
+
 /* An address that is part of the instruction. */
 static void place_constant(struct lowering *l, const struct memory *m, uint16_t keep, struct place *place)
 {
-	if (l->access.low_area)
+	if (!l->access.gs)
 		return; /* its 32 bits are the operand */
 	place->base = (int)scratch(l, keep | (l->list[l->at].high_byte ? 0xff00 : 0));
 	place->disp = 0;
@@ -97,6 +129,7 @@ bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, boo
 		key.low_area = l->t->key & KEY_LOW && mirror_covers_low((uint64_t)m->disp, size);
 		if (!key.low_area && !mirror_covers((uint64_t)m->disp, size))
 			return false;
+		l->summed = !key.low_area && !l->t->mirror_gs;
 	}
 	near = !constant && memory_near(l, m, &key);
 	if (!constant && !near) {
@@ -105,9 +138,11 @@ bool mirror_place(struct lowering *l, const struct memory *m, unsigned size, boo
 		if (choice == MIRROR_NEITHER)
 			return false;
 		key.low_area = choice == MIRROR_LOW;
+		l->summed = !key.low_area && !l->t->mirror_gs;
 	}
-	l->access = (struct mirror_access){
-		.memory = *m, .size = size, .write = write, .low_area = key.low_area, .flags_in_memory = flags && !restored};
+	if (l->summed)
+		return false;
+	mirror_note(l, m, size, write, flags && !restored, !key.low_area);
 	*place = (struct place){.base = m->base, .index = m->index, .scale = m->scale, .disp = (int32_t)m->disp, .mirrored = true};
 	if (constant || near) {
 		if (flags && !restored)
@@ -151,7 +186,7 @@ void mirror_check_turns(struct lowering *l)
 		known = memory_near(l, &g->memory, &key);
 		choice = known ? MIRROR_UNKNOWN : choose_area(l, &key);
 		l->at = 0;
-		if (known || choice == MIRROR_NEITHER || !loop_stride(l, &key, &stride) || stride > NEAR_BYTES || -stride > NEAR_BYTES ||
+		if (known || choice == MIRROR_NEITHER || (choice == MIRROR_HIGH && !l->t->mirror_gs) || !loop_stride(l, &key, &stride) || stride > NEAR_BYTES || -stride > NEAR_BYTES ||
 		    !memory_at_start(l, &key, &m))
 			continue;
 		key.low_area = choice == MIRROR_LOW;
@@ -177,6 +212,6 @@ void mirror_begin(struct lowering *l, const struct place *place)
 	site->flags_in_memory = l->access.flags_in_memory;
 	site->page_faults = page_faults_first(g);
 	t->faults[t->fault_count++] = (struct fault_entry){.host = l->e.at, .site = number};
-	if (!l->access.low_area)
+	if (l->access.gs)
 		put8(&l->e, 0x65);
 }

@@ -40,6 +40,7 @@ enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 #define LOW_ROOM    (GIB - MIRROR_LOW_START) /* what is reserved from MIRROR_LOW_START on */
 
 #define EARN_NS   (50 * NS_PER_MS) /* time in user code before a space gets a mirror */
+#define EARN_SUM_NS (100 * NS_PER_MS) /* where it gains less (mirror_gs) */
 #define CREDIT_NS (20 * NS_PER_MS)
 #define SLICE_NS  (4 * NS_PER_MS)  /* of what lies between two looks no more counts */
 #define MEMORY_NS (120 * NS_PER_MS) /* what was earned and paid before counts half: who begins to touch new pages has little to spend */
@@ -81,7 +82,6 @@ struct mirrors {
 	uint8_t written_pages[WRITTEN_PAGES]; /* by the number of the page or of the 2 MiB: some run that may be written covers it */
 	uint8_t written_large[WRITTEN_RUNS];
 	unsigned first; /* number of the first among all that the host has room for */
-	uint64_t gs_base;
 	uint64_t seen_cr3;
 	int64_t seen_ns;
 	struct mirror_account accounts[1 << ACCOUNTS_SHIFT];
@@ -446,9 +446,10 @@ static void activate(struct translator *t, struct mirror *m)
 	mirrors->active = m;
 	t->mirrored = m != NULL;
 	t->mirrored_low = m && m->low;
-	if (m && mirrors->gs_base != m->base) {
-		mirrors->gs_base = m->base;
-		gs_base_set(m->base);
+	if (m && t->mirror_base != m->base) {
+		t->mirror_base = m->base;
+		if (t->mirror_gs)
+			gs_base_set(m->base);
 	}
 }
 
@@ -519,11 +520,12 @@ void mirror_outside(struct translator *t, const struct site *site)
 
 /* A program of many memory accesses is twice as fast with a mirror, so a third of its time is a fair price. Hysteresis, for a space
  * that goes to and fro has its blocks made in both forms. */
-static bool deserves(const struct mirrors *mirrors, const struct mirror_account *account)
+static bool deserves(const struct translator *t, const struct mirror_account *account)
 {
-	const bool has = mirrors->active != NULL;
+	const bool has = t->mirrors->active != NULL;
+	const int64_t earn_ns = t->mirror_gs ? EARN_NS : EARN_SUM_NS, part = (has ? 3 : 4) * (t->mirror_gs ? 1 : 3);
 
-	return account->earned_ns >= (has ? 0 : EARN_NS) && account->paid_ns <= account->earned_ns / (has ? 3 : 4) + CREDIT_NS;
+	return account->earned_ns >= (has ? 0 : earn_ns) && account->paid_ns <= account->earned_ns / part + CREDIT_NS;
 }
 
 void mirror_look(struct translator *t)
@@ -547,11 +549,11 @@ void mirror_look(struct translator *t)
 		account->earned_ns /= 2;
 		account->paid_ns /= 2;
 	}
-	if (mirrors->active && !deserves(mirrors, account)) {
+	if (mirrors->active && !deserves(t, account)) {
 		mirror_drop(mirrors->active);
 		mirrors->active->used = false;
 		activate(t, NULL);
-	} else if (!mirrors->active && deserves(mirrors, account)) {
+	} else if (!mirrors->active && deserves(t, account)) {
 		promote(t, cr3, now_ns);
 	}
 }
@@ -560,8 +562,8 @@ void mirror_look(struct translator *t)
 
 void mirror_enter_thread(struct translator *t)
 {
-	if (t->mirrors && t->mirrors->gs_base)
-		gs_base_set(t->mirrors->gs_base);
+	if (t->mirror_gs && t->mirror_base)
+		gs_base_set(t->mirror_base);
 }
 
 void mirror_init(struct translator *t)
@@ -569,9 +571,10 @@ void mirror_init(struct translator *t)
 	const struct engine_env *env = &t->cpu->vcpu.engine->env;
 	unsigned index = t->cpu->vcpu.index, each = env->max_vcpus > 1 ? 1 : SPACES;
 
-	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || index * each >= SPACES || !ram_is_shared(env->ram))
+	if (index * each >= SPACES || !ram_is_shared(env->ram))
 		return;
 	t->mirrors = xcalloc(1, sizeof(*t->mirrors));
+	t->mirror_gs = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
 	t->mirrors->count = each;
 	t->mirrors->first = index;
 }
