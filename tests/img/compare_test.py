@@ -632,7 +632,7 @@ GROUPS = {
         $IMG rebase renamed.qcow2 2>/dev/null
         $IMG rebase -b nono -F qcow2 renamed.qcow2
         cp base.qcow2 b3.qcow2; cp top.qcow2 t3.qcow2; $IMG rebase -u -b b3.qcow2 -F qcow2 t3.qcow2; $IMG commit t3.qcow2; $IMG check -q b3.qcow2; $IMG check -q t3.qcow2
-        $IMG convert -O raw b3.qcow2 b3.raw; sha256sum < b3.raw; $IMG map --output=json t3.qcow2 | tr -d '\n' | python3 ../extents.py
+        $IMG convert -O raw b3.qcow2 b3.raw; sha256sum < b3.raw; $IMG map --output=json t3.qcow2 | python3 ../extents.py places
         $IMG commit base.qcow2
         $IMG dd if=top.qcow2 of=dd.raw bs=1M count=2 skip=1; sha256sum < dd.raw; stat -c %s dd.raw
         $IMG dd -O qcow2 if=top.qcow2 of=dd.qcow2 bs=64k; $IMG compare dd.qcow2 top.qcow2

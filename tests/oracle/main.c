@@ -127,6 +127,13 @@ static void forget_flags(struct oracle_state *out, const struct oracle_state *in
 		out->regs.rflags = (out->regs.rflags & ~0x8d5ull) | (in->regs.rflags & 0x8d5);
 }
 
+/* In place of the host. */
+static void ask_interpreter(struct run *run, struct oracle_case *c)
+{
+	guest_run(run->reference, &c->in, &c->host);
+	forget_flags(&c->host, &c->in);
+}
+
 static bool interpreter_agrees(struct run *run, const struct oracle_case *c)
 {
 	static struct oracle_case other;
@@ -134,8 +141,7 @@ static bool interpreter_agrees(struct run *run, const struct oracle_case *c)
 	if (!run->reference)
 		return false;
 	other = *c;
-	guest_run(run->reference, &c->in, &other.host);
-	forget_flags(&other.host, &c->in);
+	ask_interpreter(run, &other);
 	return compare_case(&other, false);
 }
 
@@ -171,11 +177,8 @@ static bool run_batch(struct run *run)
 	if (!batch->count)
 		return false;
 	for (; interpreter_is_oracle(run) && batch->done < batch->count; batch->done++) {
-		struct oracle_case *c = &batch->cases[batch->done];
-
-		guest_run(run->reference, &c->in, &c->host);
-		forget_flags(&c->host, &c->in);
-		compare_one(run, c);
+		ask_interpreter(run, &batch->cases[batch->done]);
+		compare_one(run, &batch->cases[batch->done]);
 	}
 	while (batch->done < batch->count) {
 		unsigned before = batch->done;
@@ -253,7 +256,10 @@ static int run_one(struct run *run, uint64_t seed)
 	}
 	finish_case(run, c);
 	run->batch->count = 1;
-	run_on_host(run->batch);
+	if (interpreter_is_oracle(run))
+		ask_interpreter(run, c);
+	else
+		run_on_host(run->batch);
 	run->show = 1;
 	compare_one(run, c);
 	printf("host vector %u, interp vector %u: %s\n", c->host.vector, c->guest.vector,

@@ -272,6 +272,20 @@ static void lower_twice(struct lowering *l, uint16_t idle)
 	l->unreadable = unreadable;
 }
 
+/* The form that carries nothing. True: mirrored addresses were checked before it. */
+static bool lower_once(struct lowering *l, const struct form *form, bool flags)
+{
+	bool checked;
+
+	l->loop_parked = l->carried_registers = 0;
+	l->met_count = l->carried_count = 0;
+	if (l->mirrored && l->turn && !flags)
+		mirror_check_turns(l);
+	checked = l->e.at > form->e.at;
+	lower_instructions(l);
+	return checked;
+}
+
 void loop_body(struct lowering *l, bool loops, bool flags)
 {
 	struct form form = form_begin(l);
@@ -283,17 +297,12 @@ void loop_body(struct lowering *l, bool loops, bool flags)
 	for (unsigned i = 0; i < l->count && loops; i++)
 		if (loop_ends_turn(l, &l->list[i]))
 			l->turn = i + 1;
-	l->loop_parked = l->carried_registers = 0;
 	l->loop_top = 0;
-	l->met_count = l->carried_count = 0;
 	/* Windows whose addresses are carried do without a sum in each turn. */
 	summed = l->mirrored && l->turn && !l->t->mirror_gs;
 	if (summed)
 		l->mirrored = false;
-	if (l->mirrored && l->turn && !flags)
-		mirror_check_turns(l);
-	checked = l->e.at > form.e.at;
-	lower_instructions(l);
+	checked = lower_once(l, &form, flags);
 	idle = loop_idle_registers(l, false);
 	if (flags ? ahead_choose(l) : idle && any_can_be_carried(l)) {
 		form_again(l, &form);
@@ -306,12 +315,7 @@ void loop_body(struct lowering *l, bool loops, bool flags)
 	if (summed) {
 		form_again(l, &form);
 		l->mirrored = true;
-		l->loop_parked = l->carried_registers = 0;
-		l->met_count = l->carried_count = 0;
-		if (!flags)
-			mirror_check_turns(l);
-		checked = l->e.at > form.e.at;
-		lower_instructions(l);
+		checked = lower_once(l, &form, flags);
 	}
 	if (!flags && (l->loop_parked || checked)) {
 		form_again(l, &form);

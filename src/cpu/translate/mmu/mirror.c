@@ -39,12 +39,12 @@ enum { MOST_RUNS = 24 * 1024 / SPACES /* of one space */ };
 #define PCID        0xfffu /* in CR3 */
 #define LOW_ROOM    (GIB - MIRROR_LOW_START) /* what is reserved from MIRROR_LOW_START on */
 
-#define EARN_NS   (50 * NS_PER_MS) /* time in user code before a space gets a mirror */
+#define EARN_NS     (50 * NS_PER_MS)  /* time in user code before a space gets a mirror */
 #define EARN_SUM_NS (100 * NS_PER_MS) /* where it gains less (mirror_gs) */
-#define CREDIT_NS (20 * NS_PER_MS)
-#define SLICE_NS  (4 * NS_PER_MS)  /* of what lies between two looks no more counts */
-#define MEMORY_NS (120 * NS_PER_MS) /* what was earned and paid before counts half: who begins to touch new pages has little to spend */
-#define FINE_NS   (2 * NS_PER_S)   /* for a space that is mostly elsewhere, as of programs that lie at low addresses */
+#define CREDIT_NS   (20 * NS_PER_MS)
+#define SLICE_NS    (4 * NS_PER_MS)   /* of what lies between two looks no more counts */
+#define MEMORY_NS   (120 * NS_PER_MS) /* what was earned and paid before counts half: who begins to touch new pages has little to spend */
+#define FINE_NS     (2 * NS_PER_S)    /* for a space that is mostly elsewhere, as of programs that lie at low addresses */
 enum { MOST_OUTSIDE = 64 };
 
 struct mirror_run {
